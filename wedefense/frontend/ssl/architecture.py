@@ -1,0 +1,56 @@
+"""What distinguishes one wav2vec 2.0 style encoder from another, as values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec", "unispeech_sat"]
+
+BASE_CONV = ((512, 10, 5), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 2, 2), (512, 2, 2))
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One transformer block; a pruned block has fewer heads or units, or none of them."""
+
+    heads: tuple[int, ...]  # indices of the remaining heads; empty: the block has no attention
+    ff_dim: int             # hidden units of the feed-forward; 0: the block has no feed-forward
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The switches of the family. Defaults are those of wav2vec 2.0 base."""
+
+    family: Family
+    blocks: tuple[BlockShape, ...]
+    dim: int = 768
+    total_heads: int = 12                       # heads before pruning; head_dim = dim / total_heads
+    conv_layers: tuple[tuple[int, int, int], ...] = BASE_CONV  # (channels, kernel, stride)
+    extractor_norm: Literal["group_norm", "layer_norm"] = "group_norm"
+    conv_bias: bool = False
+    conv_output_scale: bool = False             # pruned models: a factor per output channel (dummy_weight)
+    norm_first: bool = False                    # large models normalise before each sublayer
+    pos_conv_kernel: int = 128
+    pos_conv_groups: int = 16
+    pos_conv_depth: int = 1                     # data2vec stacks 5 convolutions with layer norms between
+    rel_buckets: int = 0                        # WavLM's gated relative bias; 0: none
+    rel_max_distance: int = 800
+    normalize_waveform: bool = False
+    normalize_eps: float = 1e-5
+    projection_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.0
+    hidden_dropout: float = 0.1
+    layer_drop: float = 0.0
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.total_heads
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks)
+
+
+def full_blocks(count: int, heads: int, ff_dim: int) -> tuple[BlockShape, ...]:
+    """`count` unpruned blocks."""
+    return (BlockShape(tuple(range(heads)), ff_dim),) * count

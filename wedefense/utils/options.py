@@ -1,0 +1,24 @@
+"""Checks that option dataclasses call in `__post_init__`."""
+
+from wedefense.utils.errors import OptionError
+
+
+def positive(options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise OptionError(name, f"must be greater than 0, got {value}")
+
+
+def at_least(options, minimum, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value >= minimum:
+            raise OptionError(name, f"must be at least {minimum}, got {value}")
+
+
+def fraction(options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise OptionError(name, f"must lie between 0 and 1, got {value}")

@@ -1,0 +1,57 @@
+"""Kaldi-style two-column tables: a key, a blank, the rest of the line."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The lines of a text file, or an error that names it."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_table(path: str | os.PathLike) -> dict[str, str]:
+    """key -> value, in file order; an empty table, a lone key or a key that comes twice is an error."""
+    table: dict[str, str] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        fields = line.strip().split(maxsplit=1)
+        if len(fields) < 2:
+            raise InputError(f"{path}:{number}: '{fields[0]}' has no value (expected: KEY VALUE)")
+        key, value = fields
+        if key in table:
+            raise InputError(f"{path}:{number}: duplicate key '{key}'; keep one line for it")
+        table[key] = value
+    if not table:
+        raise InputError(f"{path}: the table is empty")
+    return table
+
+
+def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:
+    with atomic_write(path, "w") as stream:
+        stream.writelines(f"{key} {value}\n" for key, value in table.items())
+
+
+def count_text(counts: Mapping[str, int] | Counter) -> str:
+    """`bonafide 80, spoof 160`, in the order of the names."""
+    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
+
+
+def some(names, limit: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    tail = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + tail
