@@ -102,10 +102,13 @@ def distinct_counts(bonafide: np.ndarray, spoof: np.ndarray) -> tuple[np.ndarray
 
 
 def det_curve(bonafide: ArrayLike, spoof: ArrayLike) -> DetCurve:
-    bonafide, spoof = _both(bonafide, spoof)
-    scores, bonafide_below, spoof_below = distinct_counts(bonafide, spoof)
-    frr = np.concatenate(([0.0], bonafide_below / bonafide.size))
-    far = np.concatenate(([1.0], (spoof.size - spoof_below) / spoof.size))
+    return _curve(*distinct_counts(*_both(bonafide, spoof)))
+
+
+def _curve(scores: np.ndarray, bonafide_below: np.ndarray, spoof_below: np.ndarray) -> DetCurve:
+    n_bonafide, n_spoof = bonafide_below[-1], spoof_below[-1]
+    frr = np.concatenate(([0.0], bonafide_below / n_bonafide))
+    far = np.concatenate(([1.0], (n_spoof - spoof_below) / n_spoof))
     lowest = min(scores[0] - 1e-3, np.nextafter(scores[0], -np.inf))
     return DetCurve(frr, far, np.concatenate(([lowest], scores)))
 
@@ -153,24 +156,33 @@ def _softplus(x: np.ndarray) -> np.ndarray:
 def pav_blocks(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(bona fide, spoof) counts in each block of the best monotone score-to-LLR mapping, scores ascending.
 
-    Found by pool-adjacent-violators; the block ends are the corners of the ROC convex hull.
+    What pool-adjacent-violators finds; the block ends are the corners of the ROC convex hull.
     """
-    from scipy.optimize import isotonic_regression  # 0.4 s that nobody else should wait for
-
     bonafide, spoof = _both(bonafide, spoof)
     _, bonafide_below, spoof_below = distinct_counts(bonafide, spoof)
-    bonafide_here, total_here = np.diff(bonafide_below, prepend=0), np.diff(bonafide_below + spoof_below, prepend=0)
-    blocks = isotonic_regression(bonafide_here / total_here, weights=total_here.astype(float)).blocks
-    bonafide_counts = np.add.reduceat(bonafide_here, blocks[:-1])
-    return bonafide_counts, np.add.reduceat(total_here, blocks[:-1]) - bonafide_counts
+    return _hull_blocks(bonafide_below, spoof_below)
+
+
+def _hull_blocks(bonafide_below: np.ndarray, spoof_below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    y, x = (np.concatenate(([0], below)).astype(np.int64) for below in (bonafide_below, spoof_below))
+    while x.size > 2:
+        dx, dy = np.diff(x), np.diff(y)
+        # A point on or above the line between its neighbours is no corner; counts make this exact.
+        convex = np.concatenate(([True], dx[:-1] * dy[1:] > dx[1:] * dy[:-1], [True]))
+        if convex.all():
+            break
+        x, y = x[convex], y[convex]
+    return np.diff(y), np.diff(x)
 
 
 def min_cllr(bonafide: ArrayLike, spoof: ArrayLike) -> float:
     """Cllr after the best monotone recalibration: what remains is lack of separation."""
-    bonafide_counts, spoof_counts = pav_blocks(bonafide, spoof)
-    bonafide_share, spoof_share = bonafide_counts / bonafide_counts.sum(), spoof_counts / spoof_counts.sum()
+    return _min_cllr(*pav_blocks(bonafide, spoof))
+
+
+def _min_cllr(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
     mixed = (bonafide_counts > 0) & (spoof_counts > 0)  # pure blocks cost nothing
-    b, s = bonafide_share[mixed], spoof_share[mixed]
+    b, s = bonafide_counts[mixed] / bonafide_counts.sum(), spoof_counts[mixed] / spoof_counts.sum()
     return float((b * np.log2(1 + s / b) + s * np.log2(1 + b / s)).sum() / 2)
 
 
@@ -181,8 +193,7 @@ def rocch_eer(bonafide: ArrayLike, spoof: ArrayLike) -> float:
     far = np.concatenate(([1.0], 1 - np.cumsum(spoof_counts) / spoof_counts.sum()))
     after = int(np.argmax(frr >= far))  # the hull crosses frr = far between the points after-1 and after
     d0, d1 = frr[after - 1] - far[after - 1], frr[after] - far[after]
-    weight = d0 / (d0 - d1)
-    return float(frr[after - 1] + weight * (frr[after] - frr[after - 1]))
+    return float(frr[after - 1] + d0 / (d0 - d1) * (frr[after] - frr[after - 1]))
 
 
 def bayes_error_rates(bonafide: ArrayLike, spoof: ArrayLike, prior_log_odds: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -202,11 +213,12 @@ def detection_metrics(bonafide: ArrayLike, spoof: ArrayLike,
                       costs: DetectionCosts = DetectionCosts()) -> DetectionResult:
     """Every threshold-free and threshold-bound metric of one set of trials; fractions, not per cent."""
     bonafide, spoof = _both(bonafide, spoof)
-    curve = det_curve(bonafide, spoof)
+    counts = distinct_counts(bonafide, spoof)
+    curve = _curve(*counts)
     equal, lowest = eer_point(curve), min_dcf_point(curve, costs)
     return DetectionResult(
         eer=equal.value, eer_threshold=equal.threshold,
         min_dcf=lowest.value, min_dcf_threshold=lowest.threshold,
         act_dcf=act_dcf(bonafide, spoof, costs), act_dcf_threshold=costs.bayes_threshold,
-        cllr=cllr(bonafide, spoof), min_cllr=min_cllr(bonafide, spoof),
+        cllr=cllr(bonafide, spoof), min_cllr=_min_cllr(*_hull_blocks(*counts[1:])),
         n_bonafide=bonafide.size, n_spoof=spoof.size)

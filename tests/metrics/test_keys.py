@@ -1,0 +1,130 @@
+import re
+
+import numpy as np
+import pytest
+
+from wedefense.metrics.columns import positions
+from wedefense.metrics.detection import detection_metrics
+from wedefense.metrics.keys import doubts, load_trials, read_keys, read_meta, read_scores
+from wedefense.utils.errors import InputError
+
+SCORES = {"u1": "1.5", "u2": "-2", "u3": "0.25", "u4": "-1e-1"}
+KEYS = {"u1": "bonafide", "u2": "spoof", "u3": "bonafide", "u4": "spoof"}
+
+
+def write(path, table, header="", separator="\t"):
+    path.write_text(header + "".join(f"{key}{separator}{value}\n" for key, value in table.items()))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write(tmp_path / "scores.txt", SCORES), write(tmp_path / "keys.txt", KEYS)
+
+
+@pytest.mark.parametrize("header, separator", [("", " "), ("filename\tcm-score\n", "\t"), ("\ufeffutt score\n\n", "   ")])
+def test_forms_of_a_score_file(tmp_path, header, separator):
+    names, values = read_scores(write(tmp_path / "s", SCORES, header, separator))
+    assert names == list(SCORES) and values.tolist() == [1.5, -2.0, 0.25, -0.1]
+
+
+def test_header_chooses_the_columns(tmp_path):
+    keys = tmp_path / "keys.tsv"
+    keys.write_text("spk filename codec cm-label\ns1 u1 C01 bonafide\ns2 u2 - Spoof\n")
+    names, labels = read_keys(keys)
+    assert names == ["u1", "u2"] and labels.tolist() == [True, False]
+    assert read_meta(keys, ["u2", "u1"])["codec"] == ["-", "C01"]
+    keys.write_text("filename codec quality\nu1 C01 3\n")
+    with pytest.raises(InputError, match="names no column cm-label .*filename, codec, quality"):
+        read_keys(keys)
+
+
+@pytest.mark.parametrize("order", [["u1", "u2", "u3", "u4"], ["u3", "u1", "u4", "u2"]])
+def test_joined_in_the_order_of_the_keys(tmp_path, order):
+    scores = write(tmp_path / "s", {name: SCORES[name] for name in order})
+    trials = load_trials(scores, write(tmp_path / "k", KEYS))
+    assert trials.names == list(KEYS)
+    assert trials.bonafide.tolist() == [1.5, 0.25] and trials.spoof.tolist() == [-2.0, -0.1]
+
+
+def test_positions():
+    names = [f"u{i}" for i in range(500)]
+    wanted = [names[i] for i in np.random.default_rng(0).permutation(500)]
+    assert [names[i] for i in positions(names, wanted)] == wanted
+    assert positions(["a", "b"], ["b", "c"]).tolist() == [1, -1]
+    assert positions(["a", "b", "c"], ["c"]).tolist() == [2]
+
+
+def test_utterances_in_one_file_only(tmp_path, files, caplog):
+    scores, keys = files
+    write(scores, {name: SCORES[name] for name in ("u1", "u2", "u3")} | {"u9": "3"}, "filename\tcm-score\n")
+    with pytest.raises(InputError, match=r"1 utterances of .*keys.txt have no score in .*scores.txt: u4 \(line 4\); "
+                                         r"1 utterances of .*scores.txt have no label in .*keys.txt: u9 \(line 5\); "
+                                         r"--common evaluates the 3"):
+        load_trials(scores, keys)
+    trials = load_trials(scores, keys, common=True)
+    assert trials.names == ["u1", "u2", "u3"] and trials.spoof.tolist() == [-2.0]
+    assert "u4" in caplog.text and "evaluating the 3 in common" in caplog.text
+    write(scores, {"x": "1"})
+    with pytest.raises(InputError, match="nothing in common"):
+        load_trials(scores, keys, common=True)
+
+
+@pytest.mark.parametrize("line, message", [
+    ("u2 nan", r"scores.txt:3 \(nan\)"),
+    ("u2 -inf", r"1 of 3 values of the score are NaN or infinite"),
+    ("u2 1.O5", r"scores.txt:3: the score '1.O5' is not a number"),
+    ("u1 7", r"scores.txt:3: duplicate utterance 'u1', first in .*scores.txt:1"),
+    ("u2", r"scores.txt:3: 1 columns where 2 are expected \(NAME SCORE\): 'u2'"),
+    ("u2,0.5", r"comma separated"),
+    ("u2 0.5 spoof", r"scores.txt:3: 3 columns where 2"),
+])
+def test_bad_lines_of_scores_are_named(tmp_path, line, message):
+    (tmp_path / "scores.txt").write_text(f"u1 1\n\n{line}\nu3 0\n")
+    with pytest.raises(InputError, match=message):
+        read_scores(tmp_path / "scores.txt")
+
+
+def test_irregular_lines_that_add_up_are_seen(tmp_path):
+    (tmp_path / "s").write_text("a 1\nb\nc 3 4\n")
+    with pytest.raises(InputError, match="s:2: 1 columns"):
+        read_scores(tmp_path / "s")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("u1 bonafide\nu2 sppof\nu3 fake\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more lines\), did you mean 'spoof'"),
+    ("u1 spoof\nu2 spoof\n", "none of its 2 utterances is labelled 'bonafide'"),
+    ("u1 bonafide\n", "none of its 1 utterances is labelled 'spoof'"),
+    ("", "is empty"),
+    ("filename\tcm-label\n", "nothing below the header"),
+])
+def test_bad_keys_are_named(tmp_path, text, message):
+    (tmp_path / "keys.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_keys(tmp_path / "keys.txt")
+    with pytest.raises(InputError, match="no such file"):
+        read_keys(tmp_path / "absent")
+
+
+def test_meta_follows_the_trials(tmp_path):
+    path = write(tmp_path / "utt2attack", {"u2": "A07", "u4": "A08", "u1": "-", "u3": "-"}, separator=" ")
+    assert read_meta(path, ["u1", "u2", "u4"]) == {"attack": ["-", "A07", "A08"]}
+    with pytest.raises(InputError, match="1 of 2 trials are not in this table: u7"):
+        read_meta(path, ["u1", "u7"])
+
+
+@pytest.mark.parametrize("scores, expected", [
+    ([1, 1, 1, 1], "all 4 scores are 1"),
+    ([-3, 4, -2, 3], "polarity looks swapped"),
+    ([9, 1, 8, 2], "actDCF 1.0000 is no better .* uncalibrated"),
+])
+def test_doubts(tmp_path, scores, expected):
+    trials = load_trials(write(tmp_path / "s", dict(zip(KEYS, scores))), write(tmp_path / "k", KEYS))
+    said = doubts(trials, detection_metrics(trials.bonafide, trials.spoof))
+    assert len(said) == 1
+    assert re.search(expected, said[0])
+
+
+def test_no_doubt_about_good_scores(files):
+    trials = load_trials(*files)
+    assert doubts(trials, detection_metrics(trials.bonafide, trials.spoof - 5)) == []

@@ -1,0 +1,153 @@
+"""Reading tables of blank-separated columns fast, and lining two of them up by name."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.tables import read_lines, some
+
+_NAME_WORDS = {"filename", "file", "utt", "utt-id", "uttid", "utterance", "utterance-id", "trial", "name", "id"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The cells of a table by column; a header, if the file has one, names the columns."""
+
+    path: str
+    header: tuple[str, ...] | None
+    cells: list[list[str]]  # one list per column
+    lines: list[str]        # the file, for messages
+
+    def __len__(self) -> int:
+        return len(self.cells[0])
+
+    def column(self, *names: str) -> list[str] | None:
+        """The first column that the header calls by one of these names."""
+        for name in names:
+            if self.header and name in self.header:
+                return self.cells[self.header.index(name)]
+        return None
+
+    def where(self, row: int) -> str:
+        """`path:line` of a row."""
+        full = [number for number, line in enumerate(self.lines, 1) if line.strip()]
+        return f"{self.path}:{full[row + (self.header is not None)]}"
+
+
+def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
+    """Read a table; with a header it may have any number of columns, without one exactly `width`.
+
+    `expected` says in an error message what a line should look like.
+    """
+    lines = read_lines(path)
+    first = next((line.split() for line in lines if line.strip()), None)
+    if first is None:
+        raise InputError(f"{path}: the file is empty (expected lines: {expected})")
+    words = [word.lower().replace("_", "-") for word in first]
+    header = tuple(words) if _NAME_WORDS & set(words[:2]) else None
+    fields = len(words) if header else width
+    text = "\n".join(lines)
+    tokens = text.split()
+    if not _regular(text, len(tokens), fields):
+        _raise_irregular(path, lines, fields, expected)
+    if header:
+        tokens = tokens[fields:]
+        if not tokens:
+            raise InputError(f"{path}: nothing below the header line")
+    return Columns(str(path), header, [tokens[i::fields] for i in range(fields)], lines)
+
+
+def _regular(text: str, tokens: int, fields: int) -> bool:
+    """Whether every line is blank or has exactly this many fields."""
+    codes = np.frombuffer((text + "\n").encode(), dtype=np.uint8)
+    blank = (codes == 32) | ((codes >= 9) & (codes <= 13))
+    starts = np.flatnonzero(~blank & np.concatenate(([True], blank[:-1])))
+    if starts.size != tokens:  # an exotic blank that split() knows and we do not
+        return all(len(line.split()) in (0, fields) for line in text.split("\n"))
+    upto = np.searchsorted(starts, np.flatnonzero(codes == 10))
+    return bool(np.isin(np.diff(upto, prepend=0), (0, fields)).all())
+
+
+def _raise_irregular(path, lines: Sequence[str], fields: int, expected: str):
+    for number, line in enumerate(lines, 1):
+        found = len(line.split())
+        if found not in (0, fields):
+            hint = "; it looks comma separated, use tabs or blanks" if found == 1 and "," in line else ""
+            raise InputError(f"{path}:{number}: {found} columns where {fields} are expected "
+                             f"({expected}): '{line.strip()[:80]}'{hint}")
+    raise AssertionError("an irregular table without an irregular line")
+
+
+def numbers(columns: Columns, cells: list[str], what: str) -> np.ndarray:
+    """The cells as finite float64, or an error with the lines that are not."""
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        row = next(i for i, cell in enumerate(cells) if not _is_number(cell))
+        raise InputError(f"{columns.where(row)}: {what} '{cells[row]}' is not a number") from None
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        places = some(f"{columns.where(int(row))} ({cells[row]})" for row in bad[:4])
+        raise InputError(f"{bad.size} of {len(cells)} values of {what} are NaN or infinite: {places}")
+    return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def choices(columns: Columns, cells: list[str], known: dict[str, int], what: str) -> np.ndarray:
+    """The code of each cell, by a table of the words allowed (any case)."""
+    codes = {cell: known.get(cell.lower(), -1) for cell in set(cells)}
+    values = np.fromiter(map(codes.__getitem__, cells), np.int64, len(cells))
+    bad = np.flatnonzero(values < 0)
+    if bad.size:
+        row = int(bad[0])
+        more = f" (and {bad.size - 1} more lines)" if bad.size > 1 else ""
+        raise InputError(f"{columns.where(row)}: unknown {what} '{cells[row]}'{more}{did_you_mean(cells[row], known)}")
+    return values
+
+
+def encode(cells: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """(distinct values in sorted order, the index of each cell among them)."""
+    values = sorted(set(cells))
+    index = {value: i for i, value in enumerate(values)}
+    return values, np.fromiter(map(index.__getitem__, cells), np.int64, len(cells))
+
+
+def check_unique(columns: Columns, names: Sequence[str], what: str = "utterance") -> None:
+    if len(set(names)) == len(names):
+        return
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    seen: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if name in seen:
+            others = f"; {len(repeated) - 1} more names come twice" if len(repeated) > 1 else ""
+            raise InputError(f"{columns.where(row)}: duplicate {what} '{name}', first in "
+                             f"{columns.where(seen[name])}{others}")
+        seen[name] = row
+
+
+def positions(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Where each wanted name stands among `names` (which are unique), -1 where it does not."""
+    if len(names) == len(wanted):
+        if names == wanted:
+            return np.arange(len(names))
+        # Sorting the hashes proves a reordering five times faster than 680,000 dictionary look-ups.
+        here, there = (np.fromiter(map(hash, x), np.int64, len(x)) for x in (names, wanted))
+        order, wanted_order = np.argsort(here), np.argsort(there)
+        if np.array_equal(here[order], there[wanted_order]):
+            found = np.empty(len(wanted), np.int64)
+            found[wanted_order] = order
+            if all(map(str.__eq__, map(names.__getitem__, found.tolist()), wanted)):
+                return found
+    index = dict(zip(names, range(len(names))))
+    return np.fromiter((index.get(name, -1) for name in wanted), np.int64, len(wanted))

@@ -1,0 +1,154 @@
+"""Scores and keys of detection trials: read, joined, and every doubt about them spoken out."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
+from wedefense.metrics.detection import DetectionResult
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import some
+
+_LABELS = {"bonafide": 1, "bona-fide": 1, "spoof": 0}
+_META_LINE = "NAME VALUE"
+
+
+@dataclass(frozen=True)
+class Trials:
+    names: list[str]
+    scores: np.ndarray       # (trials,) float64, higher = more bona fide
+    is_bonafide: np.ndarray  # (trials,) bool
+
+    @property
+    def bonafide(self) -> np.ndarray:
+        return self.scores[self.is_bonafide]
+
+    @property
+    def spoof(self) -> np.ndarray:
+        return self.scores[~self.is_bonafide]
+
+
+def _named(columns: Columns, *names: str) -> list[str]:
+    """The column with one of these header names, or the second of two columns."""
+    found = columns.column(*names)
+    if found is not None:
+        return found
+    if len(columns.cells) == 2:
+        return columns.cells[1]
+    raise InputError(f"{columns.path}:1: the header names no column {' or '.join(names)} "
+                     f"(it has: {', '.join(columns.header or ())})")
+
+
+def _utterances(columns: Columns) -> list[str]:
+    names = columns.column("filename", "utt", "utterance") or columns.cells[0]
+    check_unique(columns, names)
+    return names
+
+
+def read_scores(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
+    """Utterance names and finite scores of a file `NAME SCORE`, header optional."""
+    columns = read_columns(path, 2, "NAME SCORE")
+    scores = numbers(columns, _named(columns, "cm-score", "score", "llr"), "the score")
+    return _utterances(columns), scores
+
+
+def read_keys(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
+    """Utterance names and whether each is bona fide, of a file `NAME bonafide|spoof` (utt2lab), header optional."""
+    columns = read_columns(path, 2, "NAME bonafide|spoof")
+    labels = choices(columns, _named(columns, "cm-label", "label", "lab"), _LABELS, "label").astype(bool)
+    names = _utterances(columns)
+    for label, missing in (("bonafide", labels.any()), ("spoof", not labels.all())):
+        if not missing:
+            raise InputError(f"{path}: none of its {len(names)} utterances is labelled '{label}'; "
+                             "detection metrics need both classes")
+    return names, labels
+
+
+def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool = False) -> Trials:
+    """Join a score file with its keys, in the order of the keys.
+
+    An utterance in one file only is an error, because the result would be that of another test set;
+    `common` accepts it with a warning and keeps the utterances that both files have.
+    """
+    score_names, values = read_scores(scores)
+    names, labels = read_keys(keys)
+    at = positions(score_names, names)
+    kept = at >= 0
+    report_strays(scores, score_names, keys, names, at, common)
+    if not kept.all():
+        names = [name for name, keep in zip(names, kept) if keep]
+        at, labels = at[kept], labels[kept]
+        if labels.all() or not labels.any():
+            raise InputError(f"{scores}, {keys}: the utterances that both files have are of one class only")
+    return Trials(names, values[at], labels)
+
+
+def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool, what: str = "utterances") -> None:
+    """Name what stands in one of the files only: an error, or a warning with `common`."""
+    found = np.count_nonzero(at >= 0)
+    if found == len(names) == len(score_names):
+        return
+    missing = [f"{name} (line {row})" for row, name in _numbered(keys, names, at < 0)]
+    extra_mask = np.ones(len(score_names), bool)
+    extra_mask[at[at >= 0]] = False
+    extra = [f"{name} (line {row})" for row, name in _numbered(scores, score_names, extra_mask)]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} {what} of {keys} have no score in {scores}: {some(missing)}")
+    if extra:
+        parts.append(f"{len(extra)} {what} of {scores} have no label in {keys}: {some(extra)}")
+    if not found:
+        raise InputError("; ".join(parts) + "; the files have nothing in common")
+    if not common:
+        raise InputError("; ".join(parts) + f"; --common evaluates the {found} that both files have")
+    get_logger().warning("%s; evaluating the %d in common", "; ".join(parts), found)
+
+
+def _numbered(path, names, mask: np.ndarray) -> list[tuple[int, str]]:
+    """(line, name) of the rows in the mask; the file is read again, since this only serves messages."""
+    rows = np.flatnonzero(mask)
+    if not rows.size:
+        return []
+    with open(path, encoding="utf-8-sig") as stream:
+        full = [number for number, line in enumerate(stream, 1) if line.strip()]
+    shift = len(full) - len(names)  # 1 with a header line
+    return [(full[row + shift], names[row]) for row in rows]
+
+
+def read_meta(path: str | os.PathLike, names: list[str]) -> dict[str, list[str]]:
+    """Columns of a table `NAME VALUE` for these trials, by title; `utt2attack` gives the title `attack`.
+
+    With a header line the table may have several columns.
+    """
+    columns = read_columns(path, 2, _META_LINE)
+    keys = _utterances(columns)
+    at = positions(keys, names)
+    if (at < 0).any():
+        lost = [name for name, i in zip(names, at) if i < 0]
+        raise InputError(f"{path}: {len(lost)} of {len(names)} trials are not in this table: {some(lost)}")
+    if columns.header:
+        titled = {title: cells for title, cells in zip(columns.header, columns.cells) if cells is not keys}
+    else:
+        title = os.path.basename(path).removeprefix("utt2").split(".")[0]
+        titled = {title: columns.cells[1]}
+    rows = at.tolist()
+    return {title: [cells[i] for i in rows] for title, cells in titled.items()}
+
+
+def doubts(trials: Trials, result: DetectionResult) -> list[str]:
+    """What a careful colleague would say on seeing these numbers."""
+    found = []
+    if np.all(trials.scores == trials.scores[0]):
+        return [f"all {trials.scores.size} scores are {trials.scores[0]:g}: the detector says nothing"]
+    distinct = np.unique(trials.scores).size
+    if distinct < 10 and trials.scores.size > 100:
+        found.append(f"only {distinct} distinct scores: these look like decisions, metrics need soft scores")
+    if result.eer > 0.5:
+        found.append(f"EER {100 * result.eer:.2f} % is above 50 %: polarity looks swapped "
+                     "(a higher score must mean bona fide)")
+    elif result.act_dcf >= 1.0 > result.min_dcf:
+        found.append(f"actDCF {result.act_dcf:.4f} is no better than a fixed decision (1.0) where {result.min_dcf:.4f} "
+                     "is possible: scores look uncalibrated, see `wedefense calibrate`")
+    return found
