@@ -1,5 +1,6 @@
 """What distinguishes one wav2vec 2.0 style encoder from another, as values."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ class Architecture:
     conv_bias: bool = False
     conv_output_scale: bool = False             # pruned models: a factor per output channel (dummy_weight)
     norm_first: bool = False                    # large models normalise before each sublayer
+    final_norm: bool = True                     # norm-first models: the last layer is handed out normalised
     pos_conv_kernel: int = 128
     pos_conv_groups: int = 16
     pos_conv_depth: int = 1                     # data2vec stacks 5 convolutions with layer norms between
@@ -49,6 +51,20 @@ class Architecture:
     @property
     def num_blocks(self) -> int:
         return len(self.blocks)
+
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(stride for _, _, stride in self.conv_layers)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees: the shortest input there is a frame for."""
+        field, step = 1, 1
+        for _, kernel, stride in self.conv_layers:
+            field += (kernel - 1) * step
+            step *= stride
+        return field
 
 
 def full_blocks(count: int, heads: int, ff_dim: int) -> tuple[BlockShape, ...]:

@@ -1,0 +1,94 @@
+"""Self-attention over frames, with WavLM's gated relative position bias."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wedefense.frontend.ssl.architecture import Architecture, BlockShape
+from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.products import linear
+
+
+def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
+    """The bucket of each distance key - query from -(frames-1) to frames-1: exact when near, logarithmic when far."""
+    distance = torch.arange(1 - frames, frames)
+    half = buckets // 2
+    exact = half // 2
+    far = torch.log(distance.abs().clamp(min=1).float() / exact) / math.log(max_distance / exact) * (half - exact)
+    far = (exact + far).long().clamp(max=half - 1)
+    near = distance.abs()
+    return torch.where(near < exact, near, far) + half * (distance > 0)
+
+
+class PositionBias(nn.Embedding):
+    """WavLM's learnt bias per bucket of distance and head, shared by all blocks."""
+
+    def __init__(self, buckets: int, heads: int, max_distance: int):
+        super().__init__(buckets, heads)
+        nn.init.xavier_normal_(self.weight)
+        self.max_distance = max_distance
+
+    def forward(self, frames: int) -> Tensor:
+        """-> (heads, frames, frames): what to add to the score of [query, key]."""
+        buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
+        table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
+        # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
+        return table.unfold(0, frames, 1).flip(0).permute(1, 0, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of the heads that a block has.
+
+    `gate` multiplies the heads' outputs (a value per head) before the output projection, `sublayer_gate` the whole
+    output. A first block without heads keeps the position bias that the other blocks use.
+    """
+
+    def __init__(self, architecture: Architecture, shape: BlockShape, first: bool):
+        super().__init__()
+        dim, inner = architecture.dim, len(shape.heads) * architecture.head_dim
+        self.heads, self.total_heads = len(shape.heads), architecture.total_heads
+        self.head_dim, self.dropout = architecture.head_dim, architecture.attention_dropout
+        self.kept = None if self.heads == self.total_heads else list(shape.heads)
+        self.relative = architecture.rel_buckets > 0
+        if self.heads:
+            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
+            self.out_proj = nn.Linear(inner, dim)
+            if self.relative:
+                self.gru_rel_pos_linear = nn.Linear(self.head_dim, 8)
+                self.gru_rel_pos_const = nn.Parameter(torch.ones(1, self.total_heads, 1, 1))
+        if self.relative and first:
+            self.rel_attn_embed = PositionBias(architecture.rel_buckets, self.total_heads,
+                                               architecture.rel_max_distance)
+        self.gate = None
+        self.sublayer_gate = None
+
+    def forward(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+        """x (rows, dim), mask (batch, 1, 1, frames), position_bias (all heads, frames, frames) -> (rows, dim)."""
+        weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
+        bias = torch.cat((self.q_proj.bias, self.k_proj.bias, self.v_proj.bias))
+        qkv = packing.pad(linear(x, weight, bias)).unflatten(-1, (3, self.heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
+        if position_bias is not None:
+            mask = self._bias(x, packing, mask, position_bias).to(q.dtype)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        y = packing.pack(y.transpose(1, 2))  # (rows, heads, head_dim)
+        if self.gate is not None:
+            y = y * self.gate()[:, None]
+        y = linear(y.flatten(1), self.out_proj.weight, self.out_proj.bias)  # (rows, dim)
+        return y if self.sublayer_gate is None else y * self.sublayer_gate()
+
+    def _bias(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor) -> Tensor:
+        """(batch, heads, frames, frames): the position bias, scaled per query and head by what the query holds."""
+        x = x.unflatten(-1, (self.total_heads, self.head_dim))  # (rows, all heads, head_dim)
+        const = self.gru_rel_pos_const.flatten()
+        if self.kept is not None:
+            x, const, position_bias = x[:, self.kept], const[self.kept], position_bias[self.kept]
+        # the eight outputs are summed by fours: summing the weights gives the same with a quarter of the work
+        weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
+        bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
+        a, b = torch.sigmoid(F.linear(x, weight, bias)).unbind(-1)  # (rows, heads)
+        gate = packing.pad(a * (b * const - 1) + 2).transpose(1, 2)[..., None]  # (batch, heads, frames, 1)
+        return gate * position_bias if mask is None else torch.addcmul(mask, gate, position_bias)

@@ -1,0 +1,215 @@
+"""The wav2vec 2.0 family of encoders: samples to the features of every layer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wedefense.frontend.ssl.architecture import Architecture, BlockShape
+from wedefense.frontend.ssl.attention import Attention
+from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
+from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.positional import positional_conv
+from wedefense.frontend.ssl.products import linear, linear_gelu
+from wedefense.utils.errors import InputError
+from wedefense.utils.features import LayerFeatures, frame_mask
+
+
+class FeatureProjection(nn.Module):
+    """Layer norm and a product from the extractor's channels to the transformer's dimension."""
+
+    def __init__(self, channels: int, dim: int, dropout: float):
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(channels)
+        self.projection = nn.Linear(channels, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, gate: Tensor | None) -> Tensor:
+        """`gate`: that of the channels, which decides over which of them the norm runs."""
+        x = open_layer_norm(x, self.layer_norm, gate)
+        return self.dropout(linear(x, self.projection.weight, self.projection.bias))
+
+
+class FeedForward(nn.Module):
+    """Two products with GELU between; `gate` multiplies the hidden units, `sublayer_gate` the output."""
+
+    def __init__(self, dim: int, hidden: int, dropout: float):
+        super().__init__()
+        self.intermediate_dense = nn.Linear(dim, hidden)
+        self.output_dense = nn.Linear(hidden, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.gate = None
+        self.sublayer_gate = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(linear_gelu(x, self.intermediate_dense.weight, self.intermediate_dense.bias))
+        if self.gate is not None:
+            x = x * self.gate()
+        x = linear(x, self.output_dense.weight, self.output_dense.bias)
+        return x if self.sublayer_gate is None else x * self.sublayer_gate()
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each added to its input; a pruned block may lack either."""
+
+    def __init__(self, architecture: Architecture, shape: BlockShape, first: bool):
+        super().__init__()
+        self.has_attention = bool(shape.heads)
+        if shape.heads or (first and architecture.rel_buckets):
+            self.attention = Attention(architecture, shape, first)
+        self.layer_norm = nn.LayerNorm(architecture.dim)
+        self.feed_forward = None
+        if shape.ff_dim:
+            self.feed_forward = FeedForward(architecture.dim, shape.ff_dim, architecture.activation_dropout)
+        self.final_layer_norm = nn.LayerNorm(architecture.dim)
+        self.dropout = nn.Dropout(architecture.hidden_dropout)
+        self.norm_first = architecture.norm_first
+
+    def forward(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+        """(rows, dim) -> (rows, dim)."""
+        if self.norm_first:
+            if self.has_attention:
+                x = x + self.dropout(self.attention(self.layer_norm(x), packing, mask, position_bias))
+            if self.feed_forward is not None:
+                x = x + self.dropout(self.feed_forward(self.final_layer_norm(x)))
+            return x
+        if self.has_attention:
+            x = x + self.dropout(self.attention(x, packing, mask, position_bias))
+        x = self.layer_norm(x)  # a block without a sublayer still has its norm
+        if self.feed_forward is not None:
+            x = x + self.dropout(self.feed_forward(x))
+        return self.final_layer_norm(x)
+
+
+class Transformer(nn.Module):
+    """The positional convolution and the blocks; hands out the input of the first block and every block's output."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.pos_conv_embed = positional_conv(architecture)
+        self.layer_norm = nn.LayerNorm(architecture.dim)
+        self.layers = nn.ModuleList(
+            Block(architecture, shape, first=number == 0) for number, shape in enumerate(architecture.blocks))
+        self.dropout = nn.Dropout(architecture.hidden_dropout)
+        self.norm_first, self.final_norm = architecture.norm_first, architecture.final_norm
+        self.relative = architecture.rel_buckets > 0
+        self.layer_drop = architecture.layer_drop
+        self.gradient_checkpointing = False
+
+    def forward(self, x: Tensor, packing: Packing) -> list[Tensor]:
+        """(rows, dim) -> z_0 .. z_N, each (rows, dim)."""
+        padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
+        present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
+        x = x + packing.pack(self.pos_conv_embed(padded, present))
+        if not self.norm_first:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        mask = packing.key_mask(x.dtype)
+        position_bias = self.layers[0].attention.rel_attn_embed(packing.frames) if self.relative else None
+        outputs = [x]
+        for block in self.layers:
+            if not self._dropped():
+                x = self._run(block, x, packing, mask, position_bias)
+            outputs.append(x)
+        if self.norm_first and self.final_norm:
+            outputs[-1] = self.layer_norm(x)
+        return outputs
+
+    def _dropped(self) -> bool:
+        """Layer drop: in training a block is now and then left out, and hands on its input."""
+        return self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop
+
+    def _run(self, block: Block, x: Tensor, *rest) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, *rest, use_reentrant=False)
+        return block(x, *rest)
+
+
+class FrameEncoder(nn.Module):
+    """What follows the extractor."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        channels = architecture.conv_layers[-1][0]
+        self.feature_projection = FeatureProjection(channels, architecture.dim, architecture.projection_dropout)
+        self.transformer = Transformer(architecture)
+
+
+class Encoder(nn.Module):
+    """An encoder of the wav2vec 2.0 family.
+
+    `forward(wav (batch, samples), lengths (batch,))` gives all N+1 layers: z_0, the input of the first block, then
+    the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
+    transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is False.
+    An utterance's features do not depend on what shares its batch; frames past its end are zero.
+
+    Parameters carry torchaudio's names. `freeze_extractor` keeps the convolutions out of training;
+    `gradient_checkpointing` trades time for memory in training.
+    """
+
+    def __init__(self, architecture: Architecture, freeze_extractor: bool = False,
+                 gradient_checkpointing: bool = False):
+        super().__init__()
+        self.architecture = architecture
+        self.feature_extractor = Extractor(architecture)
+        self.encoder = FrameEncoder(architecture)
+        self.gradient_checkpointing = gradient_checkpointing
+        self.freeze_extractor = freeze_extractor
+        if freeze_extractor:
+            self.feature_extractor.requires_grad_(False)
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        return self.encoder.transformer.gradient_checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, value: bool) -> None:
+        self.encoder.transformer.gradient_checkpointing = value
+
+    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
+        """wav (batch, samples), lengths (batch,) in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
+        if lengths is None:
+            lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+        lengths = lengths.to(wav.device)
+        frames = conv_lengths(lengths, self.architecture.conv_layers)
+        packing = Packing.of(frames, self._checked(frames, lengths))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_extractor):
+            x, gate = self.feature_extractor(self._prepared(wav, lengths), lengths, frames)
+        x = self.encoder.feature_projection(x, gate)
+        layers = self.encoder.transformer(x, packing)
+        return LayerFeatures([packing.pad(layer) for layer in layers], frames)
+
+    def _checked(self, frames: Tensor, lengths: Tensor) -> list[int]:
+        counts = frames.tolist()
+        if min(counts) < 1:
+            shortest = counts.index(min(counts))
+            raise InputError(
+                f"utterance {shortest} of the batch has {int(lengths[shortest])} samples, and this model makes a frame "
+                f"of no fewer than {self.architecture.receptive_field}; repeat or drop such short audio")
+        return counts
+
+    def _prepared(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Zeros past each utterance's end; zero mean and unit variance over what is before it, if the model asks."""
+        wav = wav[:, :int(lengths.max())]
+        if wav.dtype != torch.float64:
+            wav = wav.float()
+        valid = frame_mask(lengths, wav.shape[1])
+        wav = wav * valid
+        if self.architecture.normalize_waveform:
+            count = lengths[:, None]
+            wav = (wav - wav.sum(1, keepdim=True) / count) * valid
+            variance = wav.square().sum(1, keepdim=True) / count
+            wav = wav * torch.rsqrt(variance + self.architecture.normalize_eps)
+        return wav
+
+
+def pad_to_s3prl(features: LayerFeatures, wav_lengths: Tensor, stride: int = 320) -> LayerFeatures:
+    """s3prl's frame count, ceil(samples / stride): an utterance's last valid frame fills up what is missing."""
+    wanted = -(-wav_lengths.to(features.lengths.device) // stride)
+    frames = int(wanted.max())
+    position = torch.arange(frames, device=wanted.device)[None, :]
+    index = torch.minimum(position, features.lengths[:, None] - 1)  # (batch, frames)
+    present = (position < wanted[:, None])[:, :, None]
+    layers = [layer.gather(1, index[:, :, None].expand(-1, -1, layer.shape[2])) * present
+              for layer in features.layers]
+    return LayerFeatures(layers, wanted)
