@@ -1,0 +1,52 @@
+import errno
+import os
+
+import pytest
+
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.files import atomic_write
+from wedefense.utils.random import generator
+from wedefense.utils.tables import read_table, some, write_table
+
+
+def test_a_table_comes_back_as_written(tmp_path):
+    table = {"b": "1 2", "a": "x"}
+    write_table(tmp_path / "t", table)
+    assert read_table(tmp_path / "t") == table and list(read_table(tmp_path / "t")) == ["b", "a"]
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "the table is empty"), ("a 1\nb\n", r"t:2: 'b' has no value"), ("a 1\na 2\n", r"t:2: duplicate key 'a'")])
+def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
+    (tmp_path / "t").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / "t")
+
+
+def test_missing_and_binary_files_are_input_errors(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_table(tmp_path / "none")
+    (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_table(tmp_path / "b")
+
+
+def test_a_failed_write_leaves_the_previous_file_whole(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("before")
+    with pytest.raises(OSError):
+        with atomic_write(path, "w") as stream:
+            stream.write("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["f"]
+
+
+def test_random_numbers_depend_on_what_they_are_for():
+    draws = {generator(*case).random() for case in [(1, 2, "a"), (1, 3, "a"), (2, 2, "a"), (1, 2, "b"), (1, 2, "a", 1)]}
+    assert len(draws) == 5
+    assert generator(1, 2, "a").random() == generator(1, 2, "a").random()
+
+
+def test_hints():
+    assert did_you_mean("SSL_BACKEND_MFHA", ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
+    assert some(["a", "b", "c", "d"], 2) == "a, b and 2 more"

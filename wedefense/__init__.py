@@ -1,0 +1,21 @@
+"""WeDefense: detecting fake speech with self-supervised models.
+
+>>> import wedefense
+>>> detector = wedefense.load_detector("exp/mhfa")               # doctest: +SKIP
+>>> frontend = wedefense.load_frontend("wavlm_base_plus")        # doctest: +SKIP
+"""
+
+__version__ = "0.1.0"
+
+_LAZY = {"load_detector": "wedefense.api", "load_frontend": "wedefense.frontend"}
+
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str):
+    """Import on first use, so that `import wedefense` stays quick and needs no torch."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'wedefense' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

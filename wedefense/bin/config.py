@@ -1,0 +1,27 @@
+"""Check a config and print it with every default filled in."""
+
+import argparse
+
+import yaml
+
+from wedefense.config.loader import load_config
+from wedefense.config.typed import plain
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wedefense config", description=__doc__)
+    parser.add_argument("--config", required=True, help="YAML file")
+    parser.add_argument("--print", dest="what", default="all", choices=["all", "num_gpus"])
+    arguments, overrides = parser.parse_known_args(argv)
+    config = load_config(arguments.config, overrides)
+    if arguments.what == "num_gpus":
+        print(len(config.gpus))
+    else:
+        print(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,67 @@
+"""The `wedefense` command: one table from subcommands to the mains in `wedefense.bin`."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+from wedefense import __version__
+from wedefense.utils.errors import InputError, did_you_mean
+
+COMMANDS = {
+    "config": "check a config and print it with every default",
+    "make_list": "stage 2: raw.list or tar shards from a data folder",
+    "train": "stage 3: train a detector",
+    "average": "stage 4: average the last epochs",
+    "embed": "stage 4: embeddings of a set",
+    "logits": "stage 5: logits of a set",
+    "llr": "stage 6: log-likelihood ratios of a set",
+    "results": "stage 7: metrics and report of an experiment",
+    "evaluate": "metrics of a score file against its keys",
+    "compare": "two score files: which is better, and is it significant",
+    "calibrate": "turn scores into calibrated log-likelihood ratios",
+    "fuse": "combine the scores of several systems",
+    "info": "what a checkpoint is",
+    "augment": "hear and see what training hears",
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (f"WeDefense {__version__}: detecting fake speech with self-supervised models\n\n"
+            f"usage: wedefense COMMAND [options]      (wedefense COMMAND -h explains one)\n\n{rows}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    command, *rest = arguments
+    if command in ("-V", "--version"):
+        print(f"wedefense {__version__}")
+        return 0
+    if command not in COMMANDS:
+        raise InputError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}")
+    return importlib.import_module(f"wedefense.bin.{command}").main(rest) or 0
+
+
+def run(entry: Callable[..., int] = main) -> None:
+    """Call a main; what the user got wrong is told in one line, without a traceback."""
+    try:
+        code = entry()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # `wedefense ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

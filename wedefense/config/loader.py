@@ -1,0 +1,48 @@
+"""From a YAML file and command-line overrides to a `Config`, without importing torch."""
+
+import os
+from collections.abc import Iterable
+
+import yaml
+
+from wedefense.config.schema import REPLACES, Config
+from wedefense.config.tree import override, read_composed
+from wedefense.config.typed import build, plain
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+
+
+def load_config(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
+    """The file with its `base:` files, `--key value` overrides laid over it, checked and typed.
+
+    >>> load_config("conf/mhfa.yaml", ["--num_epochs", "3", "--dataset_args.num_frms=100"])  # doctest: +SKIP
+    """
+    tree = read_composed(path, REPLACES)
+    for key, text in _pairs(overrides):
+        tree = override(tree, key, text, REPLACES)
+    return build(Config, tree, source=str(path))
+
+
+def save_config(config: Config, path: str | os.PathLike) -> None:
+    """Write the resolved config; `load_config` of it gives an equal object."""
+    with atomic_write(path, "w") as stream:
+        yaml.safe_dump(plain(config), stream, sort_keys=False, allow_unicode=True)
+
+
+def _pairs(arguments: Iterable[str]):
+    """`--key value` and `--key=value` as (key, value text)."""
+    arguments = list(arguments)
+    position = 0
+    while position < len(arguments):
+        name = arguments[position]
+        if not name.startswith("--") or len(name) == 2:
+            raise InputError(f"command line: expected --key value, got '{name}'")
+        if "=" in name:
+            key, _, value = name[2:].partition("=")
+            position += 1
+        elif position + 1 < len(arguments):
+            key, value = name[2:], arguments[position + 1]
+            position += 2
+        else:
+            raise InputError(f"command line: --{name[2:]} has no value")
+        yield key, value

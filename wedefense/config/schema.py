@@ -1,0 +1,95 @@
+"""The whole configuration of an experiment, one typed field per YAML key.
+
+Sections belong to the parts that use them (`wedefense.<part>.options`); this page composes them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.models.options import BACKENDS, HEADS, LOSSES
+from wedefense.train.options import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
+from wedefense.utils.errors import OptionError, did_you_mean
+from wedefense.utils.options import at_least, positive
+
+MONITORS = ("eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss")
+
+# Naming another component drops the options of the one it replaces (`*`: its sibling keys).
+REPLACES = {
+    "model": ("model_args",),
+    "loss": ("loss_args",),
+    "optimizer": ("optimizer_args",),
+    "scheduler": ("scheduler_args",),
+    "projection_args.project_type": ("*",),
+}
+
+
+def _component(name_field: str, registry):
+    return field(default=None, metadata={"component": (name_field, registry)})
+
+
+@dataclass(frozen=True)
+class Config:
+    exp_dir: str = "exp"
+    gpus: tuple[int, ...] = (0,)   # one rank for each; on a machine without GPUs that many CPU ranks
+    num_avg: int = 1               # checkpoints to average, the last ones by epoch
+    enable_amp: bool = False       # bfloat16 autocast
+    compile: bool = False          # torch.compile the detector
+    seed: int = 42
+
+    num_epochs: int = 10
+    save_epoch_interval: int = 1
+    log_batch_interval: int = 100
+    save_step_interval: int = 0    # also write last.ckpt every so many steps (0: at epoch ends only)
+    accum_grad: int = 1            # batches for one optimiser step
+    grad_clip: float = 0.0         # largest gradient norm (0: no clipping)
+
+    validate_interval: int = 1     # epochs between validations on the whole dev set
+    monitor: Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss"] = "eer"
+    early_stop_patience: int = 0   # validations without improvement before stopping (0: never)
+    average: Literal["last", "best"] = "last"  # the last num_avg epochs, or the best num_avg by monitor
+
+    dataloader_args: DataLoaderOptions = DataLoaderOptions()
+    dataset_args: DatasetOptions = DatasetOptions()
+
+    model: str = "SSL_BACKEND_MHFA"
+    model_init: str | None = None  # weights to start from
+    model_args: object = _component("model", BACKENDS)
+    projection_args: object = field(default=None, metadata={"component_key": ("project_type", HEADS, "softmax")})
+
+    margin_scheduler: Literal["MarginScheduler"] = "MarginScheduler"
+    margin_update: MarginOptions = MarginOptions()
+
+    loss: str = "CrossEntropyLoss"
+    loss_args: object = _component("loss", LOSSES)
+    optimizer: str = "SGD"
+    optimizer_args: dict[str, object] = field(default_factory=dict)
+    scheduler: str = "ExponentialDecrease"
+    scheduler_args: object = _component("scheduler", SCHEDULERS)
+
+    checkpoint: str | None = None  # resume from this file instead of exp_dir/models/last.ckpt
+    do_lm: bool = False            # large-margin fine-tuning: no speed labels, margin from the start
+    train_data: str | None = None
+    train_label: str | None = None
+    val_data: str | None = None
+    val_label: str | None = None
+    data_type: Literal["raw", "shard"] = "raw"
+    reverb_data: str | None = None
+    noise_data: str | None = None
+
+    def __post_init__(self):
+        positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
+                 "accum_grad", "validate_interval")
+        at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed")
+        if not self.gpus:
+            raise OptionError("gpus", "name at least one device, like [0]")
+        if self.optimizer not in OPTIMIZER_ARGS:
+            raise OptionError("optimizer", f"unknown optimizer '{self.optimizer}'"
+                                           f"{did_you_mean(self.optimizer, OPTIMIZER_ARGS)}")
+        for key in self.optimizer_args:
+            if key != "lr" and key not in OPTIMIZER_ARGS[self.optimizer]:
+                known = OPTIMIZER_ARGS[self.optimizer]
+                raise OptionError(f"optimizer_args.{key}", f"{self.optimizer} has no such option"
+                                                           f"{did_you_mean(key, known)}")
+        if "lr" in self.optimizer_args:
+            raise OptionError("optimizer_args.lr", "the learning rate is scheduler_args.initial_lr")

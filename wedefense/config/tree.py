@@ -1,0 +1,143 @@
+"""YAML as nested dicts whose leaves remember the file and line they came from."""
+
+import ast
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import read_lines
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    value: object
+    origin: str  # "conf/mhfa.yaml:12" or "command line"
+
+
+Tree = dict[str, "Leaf | Tree"]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-4 as a number, as people write it."""
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+
+
+def parse_scalar(text: str) -> object:
+    """A command-line value, read as YAML reads it: 3, 1e-4, true, [0,1], null, text."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def read_tree(path: str | os.PathLike) -> Tree:
+    """The mapping in a YAML file; a broken file or a key that comes twice is an error with its line."""
+    text = "\n".join(read_lines(path)) + "\n"
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise InputError(f"{path}: expected `key: value` lines at the top level")
+        return _mapping(node, loader, str(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    finally:
+        loader.dispose()
+
+
+def _mapping(node: yaml.MappingNode, loader: _Loader, path: str) -> Tree:
+    tree: Tree = {}
+    for key_node, value_node in node.value:
+        key = str(loader.construct_object(key_node, deep=True))
+        origin = f"{path}:{key_node.start_mark.line + 1}"
+        if key in tree:
+            raise InputError(f"{origin}: key '{key}' comes twice in the same section; keep one")
+        if isinstance(value_node, yaml.MappingNode):
+            tree[key] = _mapping(value_node, loader, path)
+        else:
+            tree[key] = Leaf(loader.construct_object(value_node, deep=True), origin)
+    return tree
+
+
+def merge(below: Tree, above: Tree, replaces: dict[str, tuple[str, ...]], prefix: str = "") -> Tree:
+    """`above` laid over `below`: later wins, nested keys merge.
+
+    `replaces` maps the dotted key of a component's name to the sections it owns: naming another
+    component drops the options that were meant for the one it replaces.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        dotted = f"{prefix}{key}"
+        old = below.get(key)
+        if dotted in replaces and isinstance(old, Leaf) and isinstance(value, Leaf) and old.value != value.value:
+            for section in replaces[dotted]:
+                if section == "*":  # the component's options are its siblings
+                    merged = {}
+                else:
+                    merged.pop(section, None)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge(old, value, replaces, f"{prefix}{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]], _above: tuple = ()) -> Tree:
+    """A file laid over the files of its `base:` list (paths relative to the file that names them)."""
+    path = Path(path)
+    resolved = path.resolve()
+    if resolved in _above:
+        raise InputError(f"{path}: `base:` leads back to this file")
+    tree = read_tree(path)
+    base = tree.pop("base", Leaf([], str(path)))
+    names = base.value if isinstance(base, Leaf) else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise InputError(f"{path}: base: must be a file name or a list of file names")
+    composed: Tree = {}
+    for name in names:
+        file = path.parent / name
+        if not file.is_file():
+            raise InputError(f"{base.origin}: base: no such file '{file}'")
+        file = Path(os.path.normpath(file))
+        composed = merge(composed, read_composed(file, replaces, (*_above, resolved)), replaces)
+    return merge(composed, tree, replaces)
+
+
+def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, ...]]) -> Tree:
+    """One `--nested.key value` of the command line laid over the tree."""
+    value: Leaf | Tree = Leaf(parse_scalar(text), f"{COMMAND_LINE}: --{dotted}")
+    if isinstance(value.value, dict):
+        value = _from_plain(value.value, value.origin)
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return merge(tree, value, replaces)
+
+
+def _from_plain(mapping: dict, origin: str) -> Tree:
+    return {str(k): _from_plain(v, origin) if isinstance(v, dict) else Leaf(v, origin) for k, v in mapping.items()}
+
+
+def as_list(text: str) -> object:
+    """A list written as a string, as in WeSpeaker's `gpus: "[0,1]"`."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,175 @@
+"""From a tree of YAML values to frozen dataclasses, and back; every refusal names file, key and cure."""
+
+import dataclasses
+import types
+import typing
+
+from wedefense.config.tree import Leaf, Tree, as_list
+from wedefense.utils.errors import InputError, OptionError, did_you_mean
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class _Mismatch(Exception):
+    """A value does not fit a type; the message says what was expected."""
+
+
+def build(cls: type, tree: Tree, path: str = "", source: str = ""):
+    """An instance of the options dataclass `cls` from a (sub)tree; `path` is its dotted place.
+
+    A field with `metadata={"component": (name_field, registry)}` takes the options class of the
+    component that the sibling `name_field` names; with `{"component_key": (key, registry, default)}`
+    the name stands inside the section, under `key`.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key, value in tree.items():
+        if key not in fields:
+            raise InputError(f"{_origin(value, source)}: unknown key '{path}{key}'{did_you_mean(key, fields)}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, field in fields.items():
+        hint = hints[name]
+        component = field.metadata.keys() & {"component", "component_key"}
+        if component:
+            hint = _component_options(field, fields, values, tree, source)
+        if name in tree:
+            values[name] = _convert(tree[name], hint, f"{path}{name}", source)
+        elif component:
+            values[name] = _construct(hint, {}, {}, f"{path}{name}.", source)
+    return _construct(cls, values, tree, path, source)
+
+
+def _component_options(field, fields, values, tree, source) -> type:
+    if "component" in field.metadata:
+        name_field, registry = field.metadata["component"]
+        name = values.get(name_field, fields[name_field].default)
+        place, node = name_field, tree.get(name_field)
+    else:
+        key, registry, default = field.metadata["component_key"]
+        section = tree.get(field.name)
+        node = section.get(key) if isinstance(section, dict) else None
+        place, name = f"{field.name}.{key}", node.value if isinstance(node, Leaf) else default
+    try:
+        return registry.options(name)
+    except InputError as error:
+        raise InputError(f"{_origin(node, source)}: {place}: {error}") from None
+
+
+def _construct(cls: type, values: dict, tree: Tree, path: str, source: str):
+    try:
+        return cls(**values)
+    except OptionError as error:
+        origin = _origin(_find(tree, error.key), source)
+        raise InputError(f"{origin}: {path}{error.key}: {error.message}") from None
+
+
+def _find(tree: Tree, dotted: str):
+    node = tree
+    for part in dotted.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return tree or None
+        node = node[part]
+    return node
+
+
+def _origin(node, source: str) -> str:
+    """Where a node was written: its own line, or the first line below it."""
+    while isinstance(node, dict) and node:
+        node = next(iter(node.values()))
+    return node.origin if isinstance(node, Leaf) else (source or "config")
+
+
+def _convert(node, hint, path: str, source: str):
+    if dataclasses.is_dataclass(hint):
+        if isinstance(node, Leaf) and node.value is None:  # `loss_args:` with nothing after it
+            node = {}
+        if not isinstance(node, dict):
+            raise InputError(f"{_origin(node, source)}: {path}: expected a section with keys, got {node.value!r}")
+        return build(hint, node, f"{path}.", source)
+    plain = _plain(node)
+    try:
+        return _fit(plain, hint)
+    except _Mismatch as mismatch:
+        raise InputError(f"{_origin(node, source)}: {path}: {mismatch}") from None
+
+
+def _plain(node):
+    return {k: _plain(v) for k, v in node.items()} if isinstance(node, dict) else node.value
+
+
+def _fit(value, hint):
+    """The value as the type wants it, or _Mismatch."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object or hint is typing.Any:
+        return tuple(value) if isinstance(value, list) else value
+    if origin in (types.UnionType, typing.Union):
+        return _fit_union(value, args)
+    if origin is typing.Literal:
+        if value not in args or isinstance(value, bool) != any(isinstance(a, bool) for a in args if a == value):
+            raise _Mismatch(f"must be one of {', '.join(map(str, args))}{_nearest(value, args)}, got {value!r}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str):
+            value = as_list(value)
+        if not isinstance(value, (list, tuple)):
+            raise _Mismatch(f"must be a list, got {value!r}")
+        if args[-1:] == (Ellipsis,):
+            return tuple(_fit(item, args[0]) for item in value)
+        if len(value) != len(args):
+            raise _Mismatch(f"must be a list of {len(args)}, got {value!r}")
+        return tuple(_fit(item, arg) for item, arg in zip(value, args))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _Mismatch(f"must be a mapping, got {value!r}")
+        return {str(k): _fit(v, args[1]) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):  # a section inside a list
+        try:
+            return build(hint, {k: Leaf(v, "") if not isinstance(v, dict) else
+                                {a: Leaf(b, "") for a, b in v.items()} for k, v in value.items()})
+        except InputError as error:
+            raise _Mismatch(str(error).removeprefix("config: ").removeprefix(": ")) from None
+    return _fit_simple(value, hint)
+
+
+def _fit_union(value, args):
+    if value is None and type(None) in args:
+        return None
+    mismatches = []
+    for arg in args:
+        if arg is type(None):
+            continue
+        try:
+            return _fit(value, arg)
+        except _Mismatch as mismatch:
+            mismatches.append(str(mismatch))
+    raise _Mismatch(" or ".join(mismatches))
+
+
+def _fit_simple(value, hint):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is int and isinstance(value, bool):
+        raise _Mismatch(f"must be a whole number, got {value}")
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise _Mismatch(f"must be {_WORDS.get(hint, hint)}, got {value!r}")
+
+
+def _nearest(value, args) -> str:
+    text = did_you_mean(str(value), map(str, args))
+    return text.split("?")[0] + "?" if "?" in text else ""
+
+
+def plain(value):
+    """A dataclass as nested dicts and lists that YAML can hold and `build` reads back."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

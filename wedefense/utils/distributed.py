@@ -1,0 +1,62 @@
+"""Ranks: one process for each device, started by torchrun; a lone process is rank 0 of 1."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def start(gpus: tuple[int, ...] = (0,), device: str = "auto") -> World:
+    """Join the process group that torchrun describes in the environment, NCCL on GPUs, gloo on CPUs."""
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if use_cuda:
+        chosen = torch.device("cuda", gpus[local_rank % len(gpus)])
+        torch.cuda.set_device(chosen)
+    else:
+        chosen = torch.device("cpu")
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size)
+    return World(rank, size, local_rank, chosen)
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def gather(item) -> list:
+    """The item of every rank, on every rank, in rank order."""
+    if not dist.is_initialized():
+        return [item]
+    items = [None] * dist.get_world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """True on every rank when any rank says so."""
+    if not dist.is_initialized():
+        return flag
+    told = torch.tensor([int(flag)], device=device)
+    dist.all_reduce(told, op=dist.ReduceOp.MAX)
+    return bool(told.item())
