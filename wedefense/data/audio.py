@@ -1,0 +1,103 @@
+"""Reading audio: only the samples asked for, as mono float32, at any sample rate."""
+
+import contextlib
+import functools
+import os
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+import soundfile
+
+_ZERO_CROSSINGS = 32     # of the resampling filter, either side: about 90 dB of stop band
+_UNKNOWN_LENGTH = 2**40  # libsndfile's "no length in the header" lies far above, real files below
+_PCM16_SCALE = np.float32(1 / 32768)
+
+
+class BadAudio(Exception):
+    """This recording cannot be used; the message says why, without its name."""
+
+
+@contextlib.contextmanager
+def open_audio(source, name: str | None = None):
+    """A `soundfile.SoundFile` of a path or a binary stream; a `BadAudio` when it cannot be opened or read."""
+    try:
+        with soundfile.SoundFile(source) as sound:
+            if sound.frames == 0:
+                raise BadAudio("no samples in it")
+            if sound.frames >= _UNKNOWN_LENGTH:
+                raise BadAudio("its header has no length; encode it again")
+            yield sound
+    except BadAudio:
+        raise
+    except (soundfile.LibsndfileError, OSError) as error:
+        if isinstance(source, (str, os.PathLike)) and not os.path.exists(source):
+            raise BadAudio(f"no such file: {source}") from None
+        raise BadAudio(f"not readable: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return text.strip().rstrip(".")
+
+
+def read_frames(sound, start: int = 0, frames: int | None = None) -> np.ndarray:
+    """(frames,) float32 in file samples from `start`; channels are averaged. Fewer than promised is `BadAudio`."""
+    frames = sound.frames - start if frames is None else frames
+    if start:
+        sound.seek(start)
+    if sound.subtype == "PCM_16" and sound.channels == 1:  # the same numbers, in half of libsndfile's time
+        wav = np.multiply(sound.read(frames, dtype="int16"), _PCM16_SCALE)
+    else:
+        wav = sound.read(frames, dtype="float32", always_2d=True)
+        wav = wav[:, 0] if sound.channels == 1 else wav.mean(axis=1)
+    if len(wav) < frames:
+        raise BadAudio(f"cut short: it ends {frames - len(wav)} samples before its header says")
+    if not np.isfinite(wav).all():
+        raise BadAudio("NaN or infinite samples")
+    return wav
+
+
+def resample(wav: np.ndarray, ratio: Fraction) -> np.ndarray:
+    """(samples,) -> (ceil(samples * ratio),), by a polyphase low-pass filter."""
+    if ratio == 1:
+        return wav
+    from scipy.signal import resample_poly
+
+    up, down = ratio.numerator, ratio.denominator
+    return resample_poly(wav, up, down, window=_low_pass(up, down)).astype(np.float32, copy=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _low_pass(up: int, down: int) -> np.ndarray:
+    from scipy.signal import firwin
+
+    longest = max(up, down)
+    return firwin(2 * _ZERO_CROSSINGS * longest + 1, 0.94 / longest, window=("kaiser", 9.0)).astype(np.float32)
+
+
+def resampled_length(frames: int, ratio: Fraction) -> int:
+    return ceil(frames * ratio)
+
+
+def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None) -> np.ndarray:
+    """Samples `start` to `start + length` of the file resampled by `ratio`, reading little more than these.
+
+    They equal the same samples of the whole file resampled: the filter gets its context, and the
+    span read begins where the two sample grids meet.
+    """
+    length = resampled_length(sound.frames, ratio) - start if length is None else length
+    if ratio == 1:
+        return read_frames(sound, start, length)
+    up, down = ratio.numerator, ratio.denominator
+    context = ceil(_ZERO_CROSSINGS * max(up, down) / up) + 1  # in file samples
+    block = max(0, start * down // up - context) // down
+    end = min(sound.frames, ceil((start + length) * down / up) + context)
+    wav = resample(read_frames(sound, block * down, end - block * down), ratio)
+    offset = start - block * up
+    return wav[offset:offset + length]
+
+
+def fill(wav: np.ndarray, length: int) -> np.ndarray:
+    """Repeat `wav` until it has `length` samples; a longer one stays as it is."""
+    return wav if len(wav) >= length else np.resize(wav, length)

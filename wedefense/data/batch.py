@@ -1,0 +1,87 @@
+"""What a loader gives: a batch, and the count of what had to be left out."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import some
+
+
+@dataclass
+class Batch:
+    keys: list[str]
+    wav: Tensor      # (batch, samples) float32, zeros after each utterance's end
+    lengths: Tensor  # (batch,) int64
+    labels: Tensor   # (batch,) int64; -1: none
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (key, reason) of what was left out for it
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device, non_blocking: bool = True) -> "Batch":
+        return replace(self, wav=self.wav.to(device, non_blocking=non_blocking),
+                       lengths=self.lengths.to(device, non_blocking=non_blocking),
+                       labels=self.labels.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        return replace(self, wav=self.wav.pin_memory(), lengths=self.lengths.pin_memory(),
+                       labels=self.labels.pin_memory())
+
+    def __getstate__(self):  # from worker to trainer: a file in shared memory for the audio alone
+        return {**self.__dict__, "lengths": self.lengths.numpy(), "labels": self.labels.numpy()}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, lengths=torch.from_numpy(state["lengths"]),
+                             labels=torch.from_numpy(state["labels"]))
+
+
+def empty_audio(batch: int, samples: int) -> Tensor:
+    """(batch, samples) float32, uninitialised; in a loader's worker it lies in shared memory, ready to be handed over."""
+    if get_worker_info() is None:
+        return torch.empty(batch, samples)
+    storage = torch.UntypedStorage._new_shared(batch * samples * 4, device="cpu")
+    return torch.empty(0).set_(storage, 0, (batch, samples))
+
+
+class SkipCounter:
+    """How many utterances of an epoch could not be used; more than `limit` of them stops the run.
+
+    `planned` is how many utterances the epoch has (on this rank, or on all where counts are summed).
+    """
+
+    def __init__(self, planned: int, limit: float = 0.01):
+        self.planned, self.limit = planned, limit
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, skipped: Iterable[tuple[str, str]]) -> None:
+        for key, reason in skipped:
+            self.count += 1
+            if len(self._first) < 3:
+                self._first.append(f"{key}: {reason}")
+
+    @property
+    def exceeded(self) -> bool:
+        return self.count > self.limit * self.planned
+
+    def check(self) -> None:
+        if self.exceeded:
+            raise InputError(f"{self.count} of {self.planned} utterances could not be used "
+                             f"(more than {self.limit:.0%}): {'; '.join(self._first)}. "
+                             f"Mend or leave out these recordings and make the list again (stage 2)")
+
+
+def write_skipped(path: str | os.PathLike, skipped: Iterable[tuple[str, str]]) -> None:
+    """A table `KEY REASON` of the utterances that were left out."""
+    with atomic_write(path, "w") as stream:
+        stream.writelines(f"{key} {reason}\n" for key, reason in skipped)
+
+
+def describe_skipped(skipped: list[tuple[str, str]]) -> str:
+    return some(f"{key}: {reason}" for key, reason in skipped)

@@ -1,0 +1,165 @@
+"""The loaders of training and evaluation: lists in, batches out."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from wedefense.data.batch import Batch, describe_skipped
+from wedefense.data.catalogue import label_ids
+from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
+from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.data.sampler import TrainSampler, length_batches
+from wedefense.data.sources import Source, open_source
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import read_table
+
+log = get_logger()
+
+
+class TrainLoader:
+    """Batches of one rank, epoch after epoch; `labels` are the ids, `label_counts` the utterances of each label."""
+
+    def __init__(self, dataset: TrainDataset, sampler: TrainSampler, options: DataLoaderOptions,
+                 labels: Mapping[str, int], label_counts: Mapping[str, int]):
+        self.labels, self.label_counts = labels, label_counts
+        self.steps_per_epoch = sampler.steps
+        self._sampler = sampler
+        self._loader = _data_loader(dataset, sampler, options, persistent=True)
+
+    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """Choose the epoch that the next iteration gives, and how many of its steps to pass over."""
+        self._sampler.set_epoch(epoch, start_step)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(_checked, self._loader)
+
+
+class EvalLoader:
+    """Every utterance of this rank's share once, in batches of like length, longest first.
+
+    `skipped` holds (key, reason) of what the last iteration left out.
+    """
+
+    def __init__(self, dataset: EvalDataset, batches: list[list[int]], options: DataLoaderOptions, seconds: float):
+        self.seconds = seconds  # of audio, on this rank
+        self.skipped: list[tuple[str, str]] = []
+        self._batches = batches
+        self._loader = _data_loader(dataset, batches, options, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.skipped = []
+        for batch in map(_checked, self._loader):
+            self.skipped += batch.skipped
+            if len(batch):
+                yield batch
+        if self.skipped:
+            log.warning("left out %d utterances: %s", len(self.skipped), describe_skipped(self.skipped))
+
+
+def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
+                 loader_options: DataLoaderOptions, labels: Mapping[str, int] | None = None, seed: int = 0,
+                 rank: int = 0, world_size: int = 1, pipeline=None,
+                 label_table: str | os.PathLike | None = None) -> TrainLoader:
+    """Random crops (or whole utterances), `floor(floor(N / world_size) / batch_size)` batches an epoch.
+
+    `labels`: label -> id, by default the list's own labels in sorted order. `label_table`: a table
+    `KEY LABEL` that replaces the labels of the list. `pipeline`: augmentation, with `speed(rng)` and
+    `(wav, rng)`.
+    """
+    source = _open(list_path, data_type, label_table)
+    counts = source.entries.label_counts()
+    labels = label_ids(counts) if labels is None else labels
+    ids = source.entries.label_ids(labels)
+    crop = _crop(dataset_options)
+    kept = _long_enough(source, crop)
+    if not loader_options.drop_last:
+        log.warning("dataloader_args.drop_last: False changes nothing: an epoch is made of full batches")
+    sampler = TrainSampler(
+        kept, dataset_options.sample_num_per_epoch or len(source), loader_options.batch_size, rank=rank,
+        world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
+        groups=None if source.groups is None else source.groups[kept],
+        window=dataset_options.shuffle_args.shuffle_size)
+    dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept)
+    return TrainLoader(dataset, sampler, loader_options, labels, counts)
+
+
+def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
+                loader_options: DataLoaderOptions, labels: Mapping[str, int] | None = None, rank: int = 0,
+                world_size: int = 1, skip_bad: bool = False, label_table: str | os.PathLike | None = None,
+                min_samples: int = 400, max_seconds: float = 320.0) -> EvalLoader:
+    """Whole utterances without augmentation, each exactly once over the ranks.
+
+    A label that `labels` lacks has the id -1. Utterances under `min_samples` are repeated up to it;
+    a batch holds at most `max_seconds` of audio with its padding.
+    """
+    source = _open(list_path, data_type, label_table)
+    source.fill_durations()
+    ids = source.entries.label_ids(labels or {}, strict=False)
+    batches = length_batches(source.entries.durations, loader_options.batch_size, max_seconds,
+                             rank=rank, world_size=world_size)
+    dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad)
+    seconds = float(sum(source.entries.durations[batch].sum() for batch in batches))
+    return EvalLoader(dataset, batches, loader_options, seconds)
+
+
+def _open(list_path, data_type: str, label_table) -> Source:
+    source = open_source(list_path, data_type)
+    if label_table is not None:
+        source.entries.relabel(read_table(label_table))
+    return source
+
+
+def _crop(options: DatasetOptions) -> Crop:
+    length = None if options.whole_utt else options.samples(options.num_frms)
+    if not options.filter:
+        return Crop(options.resample_rate, length)
+    return Crop(options.resample_rate, length, shortest=options.samples(options.filter_args.min_num_frames),
+                longest=options.samples(options.filter_args.max_num_frames))
+
+
+def _long_enough(source: Source, crop: Crop) -> np.ndarray:
+    """Indices of the utterances that pass the length filter, as far as the list tells their durations."""
+    too_short = np.round(source.entries.durations * crop.rate) < crop.shortest
+    if too_short.all():
+        raise InputError(f"{source.entries.origin}: all {len(source)} utterances are shorter than "
+                         f"dataset_args.filter_args.min_num_frames ({crop.shortest / crop.rate:.2f} s); lower it")
+    if too_short.any():
+        log.info("%s: %d of %d utterances are shorter than %.2f s and left out", source.entries.origin,
+                 too_short.sum(), len(source), crop.shortest / crop.rate)
+    return np.flatnonzero(~too_short)
+
+
+def _data_loader(dataset, batches, options: DataLoaderOptions, persistent: bool) -> torch.utils.data.DataLoader:
+    workers = options.num_workers
+    return torch.utils.data.DataLoader(
+        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_start_worker,
+        prefetch_factor=options.prefetch_factor if workers else None, persistent_workers=persistent and workers > 0,
+        pin_memory=options.pin_memory and torch.cuda.is_available(),
+        generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
+
+
+def _as_it_is(batch):
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; it ends the workers
+    torch.set_num_threads(1)
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+
+
+def _checked(batch: Batch | Failure) -> Batch:
+    if isinstance(batch, Failure):
+        raise InputError(batch.message)
+    return batch

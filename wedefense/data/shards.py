@@ -1,0 +1,143 @@
+"""Tar shards in the WebDataset layout: `KEY.lab` and `KEY.flac` side by side, read at random.
+
+Stage 2 writes `shards_000000.tar` and, next to it, `shards_000000.tar.idx`: where each recording
+lies and how long it is. A tar without a fitting index (made by another tool) is read by its headers.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+
+AUDIO_SUFFIXES = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64", "sph")
+LABEL_SUFFIXES = ("lab", "spk", "cls", "txt")  # ours first, then those of other tools
+
+
+@dataclass(frozen=True)
+class Member:
+    """One utterance in a tar."""
+
+    key: str
+    label: str | None
+    offset: int                     # of the recording's first byte
+    size: int                       # bytes
+    duration: float | None = None   # seconds
+
+
+def member_name(key: str) -> str:
+    """A key as a file name: WebDataset cuts names at the first dot and takes a slash for a folder.
+
+    >>> member_name("a/b.c")
+    'a%2Fb%2Ec'
+    """
+    return quote(key, safe="").replace(".", "%2E")
+
+
+def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, str, float | None]]) -> int:
+    """Write (key, label, audio path, seconds) into a tar and its index; each appears only when whole."""
+    index = _index_path(path)
+    members = []
+    with atomic_write(path) as stream:
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for key, label, audio, seconds in utterances:
+                name = member_name(key)
+                _add(tar, f"{name}.lab", io.BytesIO(label.encode()), len(label.encode()))
+                with open(audio, "rb") as recording:
+                    size = os.fstat(recording.fileno()).st_size
+                    _add(tar, f"{name}{Path(audio).suffix.lower()}", recording, size)
+                padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                members.append(Member(key, label, stream.tell() - padded, size, seconds))
+        index.unlink(missing_ok=True)  # it belongs to the tar that is being replaced
+    with atomic_write(index, "w") as stream:
+        lines = [_stamp(path), *map(asdict, members)]
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return len(members)
+
+
+def _add(tar: tarfile.TarFile, name: str, content, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    tar.addfile(info, content)
+
+
+def _index_path(path) -> Path:
+    return Path(f"{path}.idx")
+
+
+def _stamp(path) -> dict:
+    status = os.stat(path)
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def shard_members(path: str | os.PathLike) -> list[Member]:
+    """The utterances of a tar, from its index where that fits, else from its headers."""
+    try:
+        stamp, *lines = _index_path(path).read_text(encoding="utf-8").splitlines()
+        if json.loads(stamp) == _stamp(path):
+            return [Member(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError):
+        pass
+    return _members_by_header(path)
+
+
+def _members_by_header(path) -> list[Member]:
+    audio: dict[str, tuple[int, int]] = {}
+    labels: dict[str, dict[str, str]] = {}
+    try:
+        with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for info in tar:
+                stem, _, suffix = info.name.rpartition(".")
+                suffix = suffix.lower()
+                if not info.isfile():
+                    continue
+                if suffix in AUDIO_SUFFIXES:
+                    if stem in audio:
+                        raise InputError(f"{path}: two recordings named '{stem}'; write the shard again")
+                    audio[stem] = (info.offset_data, info.size)
+                elif suffix in LABEL_SUFFIXES:
+                    text = os.pread(stream.fileno(), info.size, info.offset_data).decode("utf-8", "replace")
+                    labels.setdefault(stem, {})[suffix] = text.strip()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; make the shards again (stage 2)") from None
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"{path}: not a whole, uncompressed tar file ({error}); write the shard again") from None
+    return [Member(unquote(stem), _first_label(labels.get(stem, {})), offset, size)
+            for stem, (offset, size) in audio.items()]
+
+
+def _first_label(found: dict[str, str]) -> str | None:
+    return next((found[suffix] for suffix in LABEL_SUFFIXES if suffix in found), None)
+
+
+class FileSlice:
+    """A part of an open file as a stream of its own; it reads no more than it is asked for."""
+
+    def __init__(self, stream, offset: int, size: int):
+        self._stream, self._offset, self._size, self._position = stream, offset, size, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        wanted = max(0, min(len(buffer), self._size - self._position))
+        view = memoryview(buffer)[:wanted]
+        got = os.preadv(self._stream.fileno(), [view], self._offset + self._position) if wanted else 0
+        self._position += got
+        return got
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._size - self._position if size < 0 else size
+        buffer = bytearray(max(0, wanted))
+        return bytes(buffer[:self.readinto(buffer)])

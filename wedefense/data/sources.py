@@ -1,0 +1,131 @@
+"""Where recordings come from: files named in a `raw.list`, or tar shards named in a `shard.list`."""
+
+import json
+import os
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from wedefense.data.audio import BadAudio, open_audio, read_frames
+from wedefense.data.catalogue import Catalogue, PackedStrings
+from wedefense.data.shards import FileSlice, shard_members
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.tables import read_lines
+
+_THREADS = 8        # that read headers, where lists do not have what they say
+_OPEN_SHARDS = 64   # files kept open in each process
+_LABEL_KEYS = ("lab", "label", "spk")
+
+
+class Source:
+    """Utterances and their audio.
+
+    `entries[i]` is an `Utterance`; `groups[i]` numbers the files that are best read one after another
+    (shards), and is None where each utterance is a file of its own.
+    """
+
+    entries: Catalogue
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def open(self, index: int):
+        """A context manager that gives the recording as a `soundfile.SoundFile`, or raises `BadAudio`."""
+        raise TypeError(f"{type(self).__name__} has no audio")
+
+    def read(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
+        """(frames,) float32 at the file's own rate."""
+        with self.open(index) as sound:
+            return read_frames(sound, start, frames)
+
+    def fill_durations(self) -> None:
+        """Read the headers of utterances whose duration the list does not tell; unreadable ones get 0."""
+        unknown = np.flatnonzero(np.isnan(self.entries.durations))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            self.entries.durations[unknown] = list(pool.map(self._header_duration, unknown))
+
+    def _header_duration(self, index: int) -> float:
+        try:
+            with self.open(index) as sound:
+                return sound.frames / sound.samplerate
+        except BadAudio:
+            return 0.0
+
+
+class RawSource(Source):
+    """JSON lines `{"key": ..., "wav": ..., "lab": ...}`; stage 2 adds `dur`, in seconds."""
+
+    def __init__(self, list_path: str | os.PathLike):
+        keys, wavs, labels, durations = [], [], [], []
+        for number, line in enumerate(read_lines(list_path), 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+                keys.append(str(record["key"]))
+                wavs.append(str(record["wav"]))
+                labels.append(next((str(record[k]) for k in _LABEL_KEYS if k in record), None))
+                durations.append(float(record["dur"]) if "dur" in record else None)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise InputError(f"{list_path}:{number}: expected a line like "
+                                 f'{{"key": "utt1", "wav": "/data/utt1.flac", "lab": "bonafide"}}, '
+                                 f"got {line[:80]!r}; is this a shard.list (data_type: shard)?") from None
+        self.entries = Catalogue(keys, labels, durations, str(list_path))
+        self._wavs = PackedStrings(wavs)
+
+    def open(self, index: int):
+        return open_audio(self._wavs[index])
+
+
+class ShardSource(Source):
+    """Tar files, one path a line; relative paths may also start at the list's folder."""
+
+    def __init__(self, list_path: str | os.PathLike):
+        lines = [line.strip() for line in read_lines(list_path) if line.strip()]
+        if lines and lines[0].startswith("{"):
+            raise InputError(f"{list_path}: holds JSON lines, not paths of tar files; is this a raw.list "
+                             f"(data_type: raw)?")
+        self._paths = [_locate(line, Path(list_path).parent) for line in lines]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            shards = list(pool.map(shard_members, self._paths))
+        members = [member for shard in shards for member in shard]
+        self.entries = Catalogue([m.key for m in members], [m.label for m in members],
+                                 [m.duration for m in members], str(list_path))
+        self.groups = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
+        self._offsets = np.array([m.offset for m in members], dtype=np.int64)
+        self._sizes = np.array([m.size for m in members], dtype=np.int64)
+        self._streams: OrderedDict[int, object] = OrderedDict()
+
+    def open(self, index: int):
+        shard = int(self.groups[index])
+        try:
+            stream = self._stream(shard)
+        except OSError as error:
+            raise BadAudio(f"{self._paths[shard]}: {error.strerror}") from None
+        return open_audio(FileSlice(stream, int(self._offsets[index]), int(self._sizes[index])))
+
+    def _stream(self, shard: int):
+        stream = self._streams.pop(shard, None) or open(self._paths[shard], "rb", buffering=0)
+        self._streams[shard] = stream
+        if len(self._streams) > _OPEN_SHARDS:
+            self._streams.popitem(last=False)  # closed once nobody reads it any more
+        return stream
+
+    def __getstate__(self):
+        return {**self.__dict__, "_streams": OrderedDict()}
+
+
+def _locate(path: str, folder: Path) -> str:
+    return path if os.path.isabs(path) or os.path.exists(path) else str(folder / path)
+
+
+SOURCES = {"raw": RawSource, "shard": ShardSource}
+
+
+def open_source(list_path: str | os.PathLike, data_type: str) -> Source:
+    if data_type not in SOURCES:
+        raise InputError(f"unknown data_type '{data_type}'{did_you_mean(data_type, SOURCES)}")
+    return SOURCES[data_type](list_path)
