@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
@@ -44,7 +45,7 @@ def _cause(error: Exception) -> str:
 def read_frames(sound, start: int = 0, frames: int | None = None) -> np.ndarray:
     """(frames,) float32 in file samples from `start`; channels are averaged. Fewer than promised is `BadAudio`."""
     frames = sound.frames - start if frames is None else frames
-    if start:
+    if sound.tell() != start:
         sound.seek(start)
     if sound.subtype == "PCM_16" and sound.channels == 1:  # the same numbers, in half of libsndfile's time
         wav = np.multiply(sound.read(frames, dtype="int16"), _PCM16_SCALE)
@@ -101,3 +102,24 @@ def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None)
 def fill(wav: np.ndarray, length: int) -> np.ndarray:
     """Repeat `wav` until it has `length` samples; a longer one stays as it is."""
     return wav if len(wav) >= length else np.resize(wav, length)
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    rate: int
+    channels: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+def probe(path: str | os.PathLike) -> AudioInfo:
+    """What the header says, after a look at the end of the file; `BadAudio` when it cannot be used.
+
+    Floating-point files, the only ones that can hold NaN, are read whole.
+    """
+    with open_audio(path) as sound:
+        read_frames(sound, 0 if sound.subtype in ("FLOAT", "DOUBLE") else sound.frames - 1)
+        return AudioInfo(sound.samplerate, sound.channels, sound.frames)

@@ -1,6 +1,5 @@
 """What a loader gives: a batch, and the count of what had to be left out."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -9,8 +8,6 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import some
 
 
 @dataclass
@@ -75,13 +72,3 @@ class SkipCounter:
             raise InputError(f"{self.count} of {self.planned} utterances could not be used "
                              f"(more than {self.limit:.0%}): {'; '.join(self._first)}. "
                              f"Mend or leave out these recordings and make the list again (stage 2)")
-
-
-def write_skipped(path: str | os.PathLike, skipped: Iterable[tuple[str, str]]) -> None:
-    """A table `KEY REASON` of the utterances that were left out."""
-    with atomic_write(path, "w") as stream:
-        stream.writelines(f"{key} {reason}\n" for key, reason in skipped)
-
-
-def describe_skipped(skipped: list[tuple[str, str]]) -> str:
-    return some(f"{key}: {reason}" for key, reason in skipped)

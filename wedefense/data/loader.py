@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
-from wedefense.data.batch import Batch, describe_skipped
+from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
@@ -15,7 +15,7 @@ from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.sources import Source, open_source
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import read_table
+from wedefense.utils.tables import read_table, some
 
 log = get_logger()
 
@@ -63,7 +63,8 @@ class EvalLoader:
             if len(batch):
                 yield batch
         if self.skipped:
-            log.warning("left out %d utterances: %s", len(self.skipped), describe_skipped(self.skipped))
+            log.warning("left out %d utterances: %s", len(self.skipped),
+                        some(f"{key}: {reason}" for key, reason in self.skipped))
 
 
 def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,

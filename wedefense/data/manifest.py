@@ -1,0 +1,156 @@
+"""Data folders of Kaldi tables (`wav.scp`, `utt2lab`, ...): reading, checking, reporting."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wedefense.data.audio import AudioInfo, BadAudio, probe
+from wedefense.data.parallel import parallel_map
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import read_lines, some
+
+OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
+
+
+@dataclass(frozen=True)
+class Recording:
+    key: str
+    label: str
+    wav: str
+    info: AudioInfo | None = None  # once the file has been looked at
+
+
+@dataclass(frozen=True)
+class Problem:
+    kind: str    # "missing file", "duplicate key", ...
+    key: str
+    detail: str
+
+
+@dataclass
+class Manifest:
+    """The usable recordings of a set, and what is wrong with the others."""
+
+    name: str
+    recordings: list[Recording]
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(recording.info.seconds for recording in self.recordings)
+
+    def report(self) -> str:
+        """Counts and hours per class, durations, sample rates and problems, in a few lines."""
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for recording in self.recordings:
+            seconds[recording.label].append(recording.info.seconds)
+        every = sorted(s for of_class in seconds.values() for s in of_class)
+        classes = [f"{label} {len(seconds[label])} ({_hours(seconds[label])})" for label in sorted(seconds)]
+        lines = [f"{self.name}: {len(every)} utterances, {_hours(every)}",
+                 f"  {len(classes)} classes: {some(classes, 12)}"]
+        if every:
+            lines.append(f"  durations: {every[0]:.2f} to {every[-1]:.2f} s, median {every[len(every) // 2]:.2f} s")
+        lines.append(f"  sample rates: {_counted(r.info.rate for r in self.recordings)} (Hz: files); "
+                     f"channels: {_counted(r.info.channels for r in self.recordings)}")
+        lines += [f"  problem: {line}" for line in _by_kind(self.problems)] or ["  problems: none"]
+        return "\n".join(lines)
+
+    def require_sound(self, allow_problems: bool, problems_path: str | os.PathLike) -> None:
+        """List the problems in a file and stop, unless they are allowed; a set with nothing left stops too."""
+        if self.problems:
+            with atomic_write(problems_path, "w") as stream:
+                stream.writelines(f"{p.kind}\t{p.key}\t{p.detail}\n" for p in self.problems)
+        else:
+            Path(problems_path).unlink(missing_ok=True)
+        if self.problems and not allow_problems:
+            raise InputError(f"{self.name}: {'; '.join(_by_kind(self.problems))}. All are listed in {problems_path}: "
+                             f"mend them, or pass --allow_problems to leave these utterances out")
+        if not self.recordings:
+            raise InputError(f"{self.name}: no usable utterance; {'; '.join(_by_kind(self.problems))}")
+
+
+def _hours(seconds: Iterable[float]) -> str:
+    return f"{sum(seconds) / 3600:.2f} h"
+
+
+def _counted(values: Iterable) -> str:
+    return ", ".join(f"{value}: {count}" for value, count in sorted(Counter(values).items()))
+
+
+def _by_kind(problems: Iterable[Problem]) -> list[str]:
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind].append(f"{problem.key} ({problem.detail})" if problem.detail else problem.key)
+    return [f"{len(found)} x {kind}: {some(found)}" for kind, found in sorted(kinds.items())]
+
+
+def check_recordings(name: str, recordings: list[Recording], num_workers: int) -> Manifest:
+    """Look at every file; recordings come back with their `info`, the others as problems."""
+    found = parallel_map(_look, [r.wav for r in recordings], num_workers, f"checking {name}", "file")
+    manifest = Manifest(name, [])
+    for recording, info in zip(recordings, found):
+        if isinstance(info, AudioInfo):
+            manifest.recordings.append(Recording(recording.key, recording.label, recording.wav, info))
+        elif info.startswith("no such file"):
+            manifest.problems.append(Problem("missing file", recording.key, recording.wav))
+        else:
+            manifest.problems.append(Problem("unusable audio", recording.key, f"{recording.wav}: {info}"))
+    return manifest
+
+
+def _look(path: str) -> AudioInfo | str:
+    try:
+        return probe(path)
+    except BadAudio as error:
+        return str(error)
+
+
+def read_data_dir(folder: str | os.PathLike, num_workers: int = 1) -> Manifest:
+    """Read and check `wav.scp` and `utt2lab` of a folder, and the coverage of the other tables that lie there."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such data folder; prepare the data first (stage 1)")
+    problems: list[Problem] = []
+    wavs = _table(folder / "wav.scp", problems)
+    labels = _table(folder / "utt2lab", problems)
+    pipes = [key for key, wav in wavs.items() if wav.endswith("|")]
+    if pipes:
+        raise InputError(f"{folder / 'wav.scp'}: {len(pipes)} values are commands ({some(pipes)}), which are not run; "
+                         f"write their output to files and give plain paths")
+    bad = {problem.key for problem in problems if problem.kind == "conflicting duplicates"}
+    _compare("audio without label", wavs, labels, "not in utt2lab", problems)
+    _compare("label without audio", labels, wavs, "not in wav.scp", problems)
+    for name in OPTIONAL_TABLES:
+        if (folder / name).exists():
+            _compare(f"not in {name}", wavs, _table(folder / name, problems), "", problems)
+    bad |= {problem.key for problem in problems if problem.kind != "duplicate key"}
+    recordings = [Recording(key, labels[key], wav) for key, wav in wavs.items() if key not in bad]
+    manifest = check_recordings(str(folder), recordings, num_workers)
+    manifest.problems = problems + manifest.problems
+    return manifest
+
+
+def _table(path: Path, problems: list[Problem]) -> dict[str, str]:
+    """Like `read_table`, but repeated keys become problems: harmless where the lines agree."""
+    table: dict[str, str] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.strip().split(maxsplit=1)
+        if not fields:
+            continue
+        if len(fields) < 2:
+            raise InputError(f"{path}:{number}: '{fields[0]}' has no value (expected: KEY VALUE)")
+        key, value = fields
+        if key in table:
+            kind = "duplicate key" if table[key] == value else "conflicting duplicates"
+            problems.append(Problem(kind, key, f"{path.name}:{number}"))
+        table.setdefault(key, value)
+    if not table:
+        raise InputError(f"{path}: the table is empty")
+    return table
+
+
+def _compare(kind: str, ours: Mapping, others: Mapping, detail: str, problems: list[Problem]) -> None:
+    problems += [Problem(kind, key, detail) for key in ours if key not in others]

@@ -1,0 +1,107 @@
+"""What every reader of a corpus shares (stage 1): protocols in, checked Kaldi tables out.
+
+A corpus file gives a function from a corpus folder to `{set: [Entry, ...]}` and calls `run`.
+"""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
+from wedefense.data.parallel import default_workers
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.tables import read_lines, read_table, some, write_table
+
+log = get_logger()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a protocol. `tables`: further columns by the name of their table, such as `utt2spk`."""
+
+    key: str
+    label: str
+    wav: Path
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+
+def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None) -> Iterator[dict]:
+    """The lines of a protocol as dicts by column name; the column `label` comes back as `labels` renames it.
+
+    Every line must have exactly these blank separated `columns` and a label that `labels` knows.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "trl.txt")
+    >>> _ = path.write_text("LA_0079 LA_T_1138215 - - bonafide\\n")
+    >>> next(protocol(path, "speaker key - attack label", {"bonafide": "bonafide"}))["key"]
+    'LA_T_1138215'
+    """
+    names = columns.split()
+    wrong, rows = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        fields = [text.strip() for text in line.strip().split(separator)]
+        row = dict(zip(names, fields))
+        if len(fields) != len(names):
+            wrong.append(f"line {number}: {len(fields)} columns, expected {len(names)} ({columns}): {line.strip()!r}")
+        elif row["label"] not in labels:
+            wrong.append(f"line {number}: unknown label '{row['label']}' (known: {', '.join(labels)})")
+        else:
+            rows.append({**row, "label": labels[row["label"]]})
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} malformed lines; {some(wrong)}. Take the protocol from the official "
+                         f"release again")
+    if not rows:
+        raise InputError(f"{path}: the protocol is empty")
+    yield from rows
+
+
+def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str, official: Mapping[str, int],
+        argv: list[str] | None = None) -> int:
+    """The command line of a corpus: `--corpus DIR --out data` writes `data/<set>/wav.scp, utt2lab, ...`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--corpus", required=True, type=Path, help="the folder of the corpus, as it was released")
+    parser.add_argument("--out", required=True, type=Path, help="where the data folders go")
+    parser.add_argument("--num_workers", type=int, default=default_workers())
+    parser.add_argument("--allow_problems", action="store_true",
+                        help="leave unusable utterances out (problems.txt lists them) instead of stopping")
+    arguments = parser.parse_args(argv)
+    setup_logging()
+    if not arguments.corpus.is_dir():
+        raise InputError(f"{arguments.corpus}: no such folder; give the corpus folder with --corpus")
+    for name, entries in read(arguments.corpus).items():
+        started = time.monotonic()
+        folder = arguments.out / name
+        manifest = write_data_dir(folder, entries, arguments.num_workers, arguments.allow_problems)
+        if name in official and len(entries) != official[name]:
+            log.warning("%s: %d utterances in the protocol, the official set has %d; a subset is fine if it is meant",
+                        folder, len(entries), official[name])
+        print(manifest.report())
+        print(f"wrote {folder} in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, allow_problems: bool) -> Manifest:
+    """Check the audio of `entries` and write their tables; `utt2lab` comes last, as the mark of a whole folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = Counter(entry.key for entry in entries)
+    once = [entry for entry in entries if counts[entry.key] == 1]
+    recordings = [Recording(entry.key, entry.label, str(entry.wav.absolute())) for entry in once]
+    manifest = check_recordings(str(folder), recordings, num_workers)
+    manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]
+    manifest.require_sound(allow_problems, folder / "problems.txt")
+    usable = {recording.key: recording for recording in manifest.recordings}
+    tables = {name: {e.key: e.tables[name] for e in once if e.key in usable and name in e.tables}
+              for name in sorted({name for entry in once for name in entry.tables})}
+    tables["utt2dur"] = {key: f"{r.info.seconds:.6f}" for key, r in usable.items()}
+    tables["wav.scp"] = {key: r.wav for key, r in usable.items()}
+    tables["utt2lab"] = {key: r.label for key, r in usable.items()}
+    for name, table in tables.items():
+        if not (folder / name).exists() or read_table(folder / name) != table:  # else stage 2 need not run again
+            write_table(folder / name, table)
+    return manifest
