@@ -71,6 +71,7 @@ class DetectionResult:
     act_dcf_threshold: float
     cllr: float
     min_cllr: float
+    rocch_eer: float
     n_bonafide: int
     n_spoof: int
 
@@ -188,9 +189,17 @@ def _min_cllr(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
 
 def rocch_eer(bonafide: ArrayLike, spoof: ArrayLike) -> float:
     """EER on the convex hull of the ROC: never above 50 %, independent of how ties are broken."""
-    bonafide_counts, spoof_counts = pav_blocks(bonafide, spoof)
-    frr = np.concatenate(([0.0], np.cumsum(bonafide_counts) / bonafide_counts.sum()))
-    far = np.concatenate(([1.0], 1 - np.cumsum(spoof_counts) / spoof_counts.sum()))
+    return _rocch_eer(*pav_blocks(bonafide, spoof))
+
+
+def _corners(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(frr, far) at the corners of the hull, from accepting to rejecting everything."""
+    return (np.append(0, np.cumsum(bonafide_counts)) / bonafide_counts.sum(),
+            np.append(np.cumsum(spoof_counts[::-1])[::-1], 0) / spoof_counts.sum())
+
+
+def _rocch_eer(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
+    frr, far = _corners(bonafide_counts, spoof_counts)
     after = int(np.argmax(frr >= far))  # the hull crosses frr = far between the points after-1 and after
     d0, d1 = frr[after - 1] - far[after - 1], frr[after] - far[after]
     return float(frr[after - 1] + d0 / (d0 - d1) * (frr[after] - frr[after - 1]))
@@ -204,8 +213,8 @@ def bayes_error_rates(bonafide: ArrayLike, spoof: ArrayLike, prior_log_odds: Arr
     default = np.minimum(prior, 1 - prior)
     miss = np.searchsorted(np.sort(bonafide), -log_odds, side="left") / bonafide.size
     accepted = 1 - np.searchsorted(np.sort(spoof), -log_odds, side="left") / spoof.size
-    curve = det_curve(bonafide, spoof)
-    lowest = np.array([(p * curve.frr + (1 - p) * curve.far).min() for p in prior])
+    frr, far = _corners(*pav_blocks(bonafide, spoof))  # a minimum over a linear cost lies on the hull
+    lowest = (prior[:, None] * frr + (1 - prior[:, None]) * far).min(axis=1)
     return (prior * miss + (1 - prior) * accepted) / default, lowest / default
 
 
@@ -214,11 +223,12 @@ def detection_metrics(bonafide: ArrayLike, spoof: ArrayLike,
     """Every threshold-free and threshold-bound metric of one set of trials; fractions, not per cent."""
     bonafide, spoof = _both(bonafide, spoof)
     counts = distinct_counts(bonafide, spoof)
-    curve = _curve(*counts)
+    curve, blocks = _curve(*counts), _hull_blocks(*counts[1:])
     equal, lowest = eer_point(curve), min_dcf_point(curve, costs)
     return DetectionResult(
         eer=equal.value, eer_threshold=equal.threshold,
         min_dcf=lowest.value, min_dcf_threshold=lowest.threshold,
         act_dcf=act_dcf(bonafide, spoof, costs), act_dcf_threshold=costs.bayes_threshold,
-        cllr=cllr(bonafide, spoof), min_cllr=_min_cllr(*_hull_blocks(*counts[1:])),
+        cllr=cllr(bonafide, spoof), min_cllr=_min_cllr(*blocks),
+        rocch_eer=_rocch_eer(*blocks),
         n_bonafide=bonafide.size, n_spoof=spoof.size)

@@ -29,6 +29,14 @@ class Trials:
     def spoof(self) -> np.ndarray:
         return self.scores[~self.is_bonafide]
 
+    def restricted_to(self, other: "Trials") -> "Trials":
+        """The trials that the other set has too; both sets come from the same keys."""
+        if self.names == other.names:
+            return self
+        known = set(other.names)
+        rows = [i for i, name in enumerate(self.names) if name in known]
+        return Trials([self.names[i] for i in rows], self.scores[rows], self.is_bonafide[rows])
+
 
 def _named(columns: Columns, *names: str) -> list[str]:
     """The column with one of these header names, or the second of two columns."""

@@ -1,0 +1,182 @@
+"""How far to trust a result: bootstrap intervals, and whether two systems really differ.
+
+A resample draws the trials of each class with replacement (or whole speakers, of both classes, when groups
+are given). Scores are sorted once; a resample is then a vector of counts in that order, and its metrics
+follow from cumulative sums: exactly what detection_metrics gives on the redrawn scores.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from wedefense.metrics.columns import encode
+from wedefense.metrics.detection import DetectionCosts, as_scores, distinct_counts
+from wedefense.utils.errors import InputError
+
+METRICS = ("eer", "min_dcf", "act_dcf", "cllr")
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """System B minus system A in one metric."""
+
+    metric: str
+    a: float
+    b: float
+    interval: Interval
+    p_value: float  # two-sided
+
+    @property
+    def value(self) -> float:
+        return self.b - self.a
+
+
+class _Ranked:
+    """One system's scores, sorted once, ready to be weighted many times."""
+
+    def __init__(self, bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCosts):
+        self.costs = costs
+        self.bonafide_order = np.argsort(bonafide, kind="stable")
+        self.spoof_order = np.argsort(spoof, kind="stable")
+        bonafide, spoof = bonafide[self.bonafide_order], spoof[self.spoof_order]
+        _, below, spoof_below = distinct_counts(bonafide, spoof)
+        self.curve = np.append(0, below), np.append(0, spoof_below)  # bona fide, spoof at or below each threshold
+        # A cost can be least only just under a bona fide score, or where everything is rejected.
+        distinct = np.unique(bonafide)
+        self.lows = np.searchsorted(bonafide, distinct), np.searchsorted(spoof, distinct)
+        at = costs.bayes_threshold
+        self.decided = int(np.searchsorted(bonafide, at)), int(np.searchsorted(spoof, at))
+        self.losses = np.logaddexp(0, -bonafide) / math.log(2), np.logaddexp(0, spoof) / math.log(2)
+
+    def metrics(self, bonafide_weights: np.ndarray, spoof_weights: np.ndarray) -> tuple[float, float, float, float]:
+        """The METRICS when each trial counts as often as its weight says; weights in this system's order."""
+        costs = self.costs
+        b, s = (np.concatenate(([0], np.cumsum(w))) for w in (bonafide_weights, spoof_weights))
+        n_b, n_s = int(b[-1]), int(s[-1])
+        cost = costs.miss_weight / n_b * b[self.lows[0]] + costs.fa_weight / n_s * (n_s - s[self.lows[1]])
+        lowest = min(float(cost.min()), costs.miss_weight)
+        actual = (costs.miss_weight * b[self.decided[0]] / n_b
+                  + costs.fa_weight * (n_s - s[self.decided[1]]) / n_s)
+        cllr = (self.losses[0] @ bonafide_weights / n_b + self.losses[1] @ spoof_weights / n_s) / 2
+        return self._eer(b, s), lowest / costs.default, float(actual / costs.default), float(cllr)
+
+    def _eer(self, b: np.ndarray, s: np.ndarray) -> float:
+        """Bisection for the first threshold where frr >= far; the rates are closest there or one step before."""
+        n_b, n_s = int(b[-1]), int(s[-1])
+
+        def rates(k: int) -> tuple[float, float]:
+            return int(b[self.curve[0][k]]) / n_b, (n_s - int(s[self.curve[1][k]])) / n_s
+
+        low, high = 0, len(self.curve[0]) - 1  # frr < far at the first, frr > far at the last
+        while high - low > 1:
+            middle = (low + high) // 2
+            frr, far = rates(middle)
+            low, high = (low, middle) if frr >= far else (middle, high)
+        before, after = rates(low), rates(high)
+        frr, far = before if abs(before[0] - before[1]) <= abs(after[0] - after[1]) else after
+        return (frr + far) / 2
+
+
+class _Sampler:
+    """Draws resample number r: how often each bona fide and each spoof trial is in it."""
+
+    def __init__(self, is_bonafide: np.ndarray, groups: Sequence[str] | None, seed: int):
+        self.sizes = int(is_bonafide.sum()), int((~is_bonafide).sum())
+        self.seed = seed
+        self.groups = None
+        if groups is not None:
+            names, codes = encode(groups)
+            if len(names) < 2:
+                raise InputError("a bootstrap by group needs at least two groups")
+            self.groups = len(names), codes[is_bonafide], codes[~is_bonafide]
+
+    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((self.seed, number))
+        if self.groups is None:
+            return tuple(np.bincount(rng.integers(0, n, n), minlength=n) for n in self.sizes)
+        count, bonafide, spoof = self.groups
+        while True:  # again, should no drawn group have a bona fide or no a spoof trial
+            times = np.bincount(rng.integers(0, count, count), minlength=count)
+            weights = times[bonafide], times[spoof]
+            if weights[0].any() and weights[1].any():
+                return weights
+
+
+def _samples(systems: Sequence[np.ndarray], is_bonafide: np.ndarray, groups: Sequence[str] | None,
+             costs: DetectionCosts, resamples: int, seed: int) -> np.ndarray:
+    """(systems, resamples, METRICS): every system on the same resamples."""
+    if resamples < 1:
+        raise InputError(f"the number of bootstrap resamples must be at least 1, got {resamples}")
+    is_bonafide = np.asarray(is_bonafide, dtype=bool)
+    pairs = [(as_scores(s[is_bonafide], "bona fide"), as_scores(s[~is_bonafide], "spoof")) for s in systems]
+    # Trials in the first system's order, so that its weights need no reordering.
+    orders = tuple(np.argsort(scores, kind="stable") for scores in pairs[0])
+    pairs = [tuple(scores[order] for scores, order in zip(pair, orders)) for pair in pairs]
+    ranked = [_Ranked(*pair, costs) for pair in pairs]
+    if groups is not None:
+        cells = np.asarray(groups, dtype=object)
+        groups = np.concatenate([cells[mask][order] for mask, order in zip((is_bonafide, ~is_bonafide), orders)])
+    ordered = np.arange(is_bonafide.size) < is_bonafide.sum()
+    sampler = _Sampler(ordered, groups, seed)
+
+    def one(number: int) -> list[tuple[float, ...]]:
+        bonafide, spoof = sampler.draw(number)
+        return [system.metrics(bonafide if i == 0 else bonafide[system.bonafide_order],
+                               spoof if i == 0 else spoof[system.spoof_order]) for i, system in enumerate(ranked)]
+
+    return np.array([one(number) for number in range(resamples)]).transpose(1, 0, 2)
+
+
+def bootstrap(scores: np.ndarray, is_bonafide: np.ndarray, groups: Sequence[str] | None = None,
+              costs: DetectionCosts = DetectionCosts(), resamples: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
+    """Each metric on every resample; with `groups` (the speaker of each trial) whole groups are drawn."""
+    samples = _samples([np.asarray(scores)], is_bonafide, groups, costs, resamples, seed)[0]
+    return dict(zip(METRICS, samples.T))
+
+
+def interval(samples: np.ndarray, level: float = 0.95) -> Interval:
+    """The percentile interval."""
+    return Interval(*(float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])))
+
+
+def compare(a: np.ndarray, b: np.ndarray, is_bonafide: np.ndarray, groups: Sequence[str] | None = None,
+            costs: DetectionCosts = DetectionCosts(), resamples: int = 1000, seed: int = 0,
+            level: float = 0.95) -> list[Difference]:
+    """Two systems on the same trials: both are scored on the same resamples, so what they share cancels."""
+    systems = [np.asarray(a), np.asarray(b)]
+    if len(systems[0]) != len(systems[1]):
+        raise InputError(f"the systems score {len(systems[0])} and {len(systems[1])} trials; they must be the same")
+    samples = _samples(systems, is_bonafide, groups, costs, resamples, seed)
+    ones = [np.ones(int(mask.sum()), np.int64) for mask in (is_bonafide, ~np.asarray(is_bonafide))]
+    whole = [_Ranked(s[is_bonafide], s[~is_bonafide], costs).metrics(*ones) for s in systems]
+    return [Difference(metric, whole[0][i], whole[1][i], interval(samples[1, :, i] - samples[0, :, i], level),
+                       _p_value(samples[1, :, i] - samples[0, :, i])) for i, metric in enumerate(METRICS)]
+
+
+def _p_value(differences: np.ndarray) -> float:
+    """Twice the share of resamples on the other side of zero, never below what the resamples can show."""
+    side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return min(1.0, 2 * (side + 1) / (differences.size + 1))
+
+
+def statement(difference: Difference, name_a: str, name_b: str, label: str, percent: bool = False,
+              level: float = 0.95) -> str:
+    """One sentence about who is better in a metric, and whether chance explains it."""
+    scale, unit, points = (100, " %", " points") if percent else (1, "", "")
+    low, high = (scale * x for x in sorted(abs(x) for x in difference.interval))
+    text = f"{label}: {name_b} {scale * difference.b:.4g}{unit} against {name_a} {scale * difference.a:.4g}{unit}"
+    chance = f"p = {difference.p_value:.2g}"
+    if difference.interval.low <= 0 <= difference.interval.high:
+        spread = f"[{scale * difference.interval.low:+.3g}, {scale * difference.interval.high:+.3g}]"
+        return f"{text}: no significant difference ({scale * difference.value:+.3g}{points} {spread}, {chance})"
+    better = name_b if difference.value < 0 else name_a
+    return (f"{text}: {better} is better by {scale * abs(difference.value):.3g}{points} [{low:.3g}, {high:.3g}], "
+            f"significant at {100 * (1 - level):g} % ({chance})")

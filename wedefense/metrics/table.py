@@ -1,0 +1,79 @@
+"""Results as aligned text."""
+
+from collections.abc import Mapping, Sequence
+
+# JSON key -> (heading, factor, decimals)
+COLUMNS = {
+    "eer": ("EER %", 100, 3), "rocch_eer": ("ROCCH-EER %", 100, 3), "min_dcf": ("minDCF", 1, 4),
+    "act_dcf": ("actDCF", 1, 4), "cllr": ("Cllr", 1, 4), "min_cllr": ("min Cllr", 1, 4),
+    "a_dcf": ("a-DCF", 1, 4), "min_tdcf": ("min t-DCF", 1, 4), "min_tdcf_legacy": ("min t-DCF (2019)", 1, 4),
+    "t_eer": ("t-EER %", 100, 3),
+}
+_COUNTS = {"n_bonafide": "bona fide", "n_target": "target", "n_nontarget": "nontarget", "n_spoof": "spoof"}
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: the first to the left, the others to the right; an empty row is a blank line."""
+    full = [header, *(row for row in rows if row)]
+    widths = [max(len(row[i]) for row in full) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+        return "  ".join(cells).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([line(header), rule, *(line(row) if row else "" for row in rows)])
+
+
+def number(key: str, value: float) -> str:
+    _, factor, decimals = COLUMNS[key]
+    return f"{factor * value:.{decimals}f}"
+
+
+def result_table(result: Mapping, rocch: bool = False) -> str:
+    """An evaluation (of evaluate_detection or evaluate_sasv): pooled, interval, and each breakdown."""
+    keys = [key for key in COLUMNS if key in result and (rocch or key != "rocch_eer")]
+    counts = [key for key in _COUNTS if key in result]
+    rows = [["pooled", *_cells(result, counts, keys)]]
+    if "confidence" in result:
+        rows.append(_interval_row(result["confidence"], len(counts), keys))
+    for title, parts in result.get("breakdown", {}).items():
+        rows += [[], [f"by {title}", *[""] * (len(counts) + len(keys))]]
+        rows += [[f"  {name}", *_cells(values, counts, keys)] for name, values in parts["values"].items()]
+        if len(parts["values"]) > 1:
+            blank = [""] * len(counts)
+            rows.append(["  mean", *blank, *(number(k, parts["macro"][k]) if k in parts["macro"] else "" for k in keys)])
+            worst = parts["values"][parts["worst"]]
+            rows.append([f"  worst: {parts['worst']}", *blank, *(number(key, worst[key]) for key in keys)])
+    lines = [text_table(["", *(_COUNTS[key] for key in counts), *(COLUMNS[key][0] for key in keys)], rows)]
+    return "\n".join([*lines, "", _thresholds(result), *_incomplete(result)])
+
+
+def _cells(result: Mapping, counts: Sequence[str], keys: Sequence[str]) -> list[str]:
+    return [str(result[key]) for key in counts] + [number(key, result[key]) for key in keys]
+
+
+def _interval_row(confidence: Mapping, counts: int, keys: Sequence[str]) -> list[str]:
+    def cell(key: str) -> str:
+        return f"{number(key, confidence[key][0])}-{number(key, confidence[key][1])}" if key in confidence else ""
+
+    by = "" if confidence["by"] == "trial" else f" by {confidence['by']}"
+    return [f"  {100 * confidence['level']:g} % interval{by}", *[""] * counts, *(cell(key) for key in keys)]
+
+
+def _thresholds(result: Mapping) -> str:
+    found = {key.removesuffix("_threshold"): value for key, value in result.items() if key.endswith("_threshold")}
+    names = {"t_eer_asv": "t-EER (ASV)", "t_eer_cm": "t-EER (CM)"}
+    titles = {key: names.get(key) or COLUMNS[key][0].removesuffix(" %") for key in found}
+    return "thresholds: " + ", ".join(f"{titles[key]} {value:.6g}" for key, value in found.items())
+
+
+def _incomplete(result: Mapping) -> list[str]:
+    lines = []
+    for title, parts in result.get("breakdown", {}).items():
+        left = parts["incomplete"]
+        if left:
+            shown = ", ".join(f"{name} ({count})" for name, count in list(left.items())[:8])
+            more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+            lines.append(f"by {title}, of one class only (trials): {shown}{more}")
+    return lines
