@@ -1,8 +1,9 @@
 """Options of the data sets and their loaders (`dataloader_args` and `dataset_args`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from wedefense.data.augment.options import CodecOptions, RawBoostOptions, parse_steps
 from wedefense.frontend.options import FbankOptions, LfccOptions, S3prlOptions, SSLOptions, WhisperOptions
 from wedefense.utils.errors import OptionError
 from wedefense.utils.options import at_least, fraction, positive
@@ -86,16 +87,17 @@ class DatasetOptions:
     spec_aug_args: SpecAugOptions = SpecAugOptions()
     whole_utt: bool = False        # train on whole utterances instead of crops
     rawboost: bool = False
-    rawboost_args: dict[str, object] = field(default_factory=dict)
+    rawboost_args: RawBoostOptions = RawBoostOptions()
     codec_aug: bool = False
-    codec_aug_args: dict[str, object] = field(default_factory=dict)
-    augment: tuple[dict[str, object], ...] = ()
+    codec_aug_args: CodecOptions = CodecOptions()
+    augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
 
     def __post_init__(self):
         at_least(self, 0, "sample_num_per_epoch")
         at_least(self, 1000, "resample_rate")
         positive(self, "num_frms")
         fraction(self, "aug_prob")
+        parse_steps(self.augment)
 
     @property
     def frontend_args(self):
