@@ -1,0 +1,149 @@
+"""Fetch checkpoints once into a cache folder: resumed, checked, and whole or absent."""
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger, progress
+
+_CHUNK = 1 << 20
+_TIMEOUT = 60  # seconds without a byte
+
+
+def cache_dir(download_dir: str | os.PathLike | None = None) -> Path:
+    """`download_dir`, else $WEDEFENSE_CACHE, else ~/.cache/wedefense."""
+    return Path(download_dir or os.environ.get("WEDEFENSE_CACHE") or "~/.cache/wedefense").expanduser()
+
+
+def set_offline(value: bool = True) -> None:
+    """`--offline`: from now on, in this process and its children, nothing is fetched."""
+    os.environ["WEDEFENSE_OFFLINE"] = "1" if value else "0"
+
+
+def is_offline() -> bool:
+    return os.environ.get("WEDEFENSE_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+
+
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def hub_url(hub_id: str, file: str) -> str:
+    """Where the hub ($HF_ENDPOINT, if it is set) keeps a file."""
+    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{hub_id}/resolve/main/{file}"
+
+
+class NotFound(InputError):
+    """The server has no such file."""
+
+
+def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
+    """Download `url` to `target` unless it is there; several processes may ask at once, one of them works.
+
+    A broken download is taken up where it stopped. The file gets its name only when it is complete and, where
+    `sha256` is given, has that checksum.
+    """
+    if target.is_file():
+        return target
+    if is_offline():
+        raise InputError(f"{target}: not here, and WEDEFENSE_OFFLINE forbids fetching it; put the file of {url} there")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target.with_name(f".{target.name}.lock")):
+        if not target.is_file():
+            part = target.with_name(f"{target.name}.part")
+            try:
+                _download(url, part)
+            except urllib.error.HTTPError as error:
+                raise (NotFound if error.code == 404 else InputError)(
+                    f"{url}: the server answered {error.code} {error.reason}; get the file and put it at {target}"
+                ) from None
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                reason = getattr(error, "reason", None) or error
+                raise InputError(f"{url}: cannot be fetched ({reason}); without a network, get the file elsewhere and "
+                                 f"put it at {target}") from None
+            _check(part, url, sha256)
+            os.replace(part, target)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "wedefense"})
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not done:
+            raise
+        part.unlink()  # as long as the file or longer: start again
+        return _download(url, part)
+    with response:
+        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        done = done if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        get_logger().info("fetching %s%s", url, f" (from byte {done})" if done else "")
+        bar = progress(total=total, desc=part.name.removesuffix(".part"), unit="B", unit_scale=True, initial=done)
+        with open(part, "ab" if resumed else "wb") as stream, bar:
+            while chunk := response.read(_CHUNK):
+                stream.write(chunk)
+                bar.update(len(chunk))
+            stream.flush()
+            os.fsync(stream.fileno())
+    if total is not None and part.stat().st_size != total:
+        raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes; start again to resume")
+
+
+def _check(part: Path, url: str, sha256: str | None) -> None:
+    if sha256 is None:
+        return
+    with open(part, "rb") as stream:
+        digest = hashlib.sha256()
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    found = digest.hexdigest()
+    if found != sha256:
+        part.unlink()
+        raise InputError(f"{url}: its SHA-256 is {found}, expected {sha256}; the download was thrown away")
+
+
+@contextlib.contextmanager
+def _lock(path: Path):
+    """Hold a lock file; it is left behind, since removing it would let two processes hold it."""
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def fetch_hub(hub_id: str, download_dir: str | os.PathLike | None, weights: tuple[str, ...]) -> Path:
+    """A hub's model as a folder: its configs, and the first of `weights` that it has."""
+    folder = cache_dir(download_dir) / hub_id.replace("/", "--")
+    if any((folder / name).is_file() for name in weights) and (folder / "config.json").is_file():
+        return folder
+    fetch(hub_url(hub_id, "config.json"), folder / "config.json")
+    with contextlib.suppress(NotFound):
+        fetch(hub_url(hub_id, "preprocessor_config.json"), folder / "preprocessor_config.json")
+    for name in weights:
+        try:
+            fetch(hub_url(hub_id, name), folder / name)
+            return folder
+        except NotFound as error:
+            last = error
+    raise last
+
+
+def s3prl_name(url: str) -> str:
+    """The name that s3prl gives a downloaded file, so that its folders (`./s3prl_hub`) serve as they are."""
+    return f"{hashlib.sha256(url.encode()).hexdigest()}.{url.rsplit('/', 1)[1]}"
+
+
+def file_name(url: str) -> str:
+    return Path(urllib.parse.urlparse(url).path).name or "download"

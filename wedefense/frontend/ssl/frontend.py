@@ -1,0 +1,98 @@
+"""The native SSL front-end: `frontend: ssl`, and `frontend: huggingface` in WeDefense's configs."""
+
+import dataclasses
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wedefense.frontend.layers import PretrainedFrontend
+from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.checkpoint import Checkpoint, find_checkpoint, load_encoder
+from wedefense.frontend.ssl.convert import locate, to_our_names
+from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
+from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.log import get_logger
+
+_DROPOUTS = ("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop")
+_S3PRL_MINIMUM = 800  # samples: s3prl pads anything shorter with zeros
+
+
+class SSLFrontend(PretrainedFrontend):
+    """An encoder of the wav2vec 2.0 family, read from any checkpoint of the field.
+
+    With `architecture` the encoder is built without reading a checkpoint, for weights that are loaded afterwards.
+    State dicts of WeDefense load as they are, whether its front-end was s3prl's or Hugging Face's.
+    """
+
+    def __init__(self, options: SSLOptions, sample_rate: int = 16000, architecture: Architecture | None = None):
+        own = {"freeze_extractor": options.freeze_extractor, "gradient_checkpointing": options.gradient_checkpointing}
+        if architecture is not None:
+            upstream = Encoder(with_dropouts(architecture, options), **own)
+        else:
+            upstream = _read(options, own)
+        architecture = upstream.architecture
+        super().__init__(options, sample_rate, upstream, architecture.dim, architecture.num_blocks + 1,
+                         architecture.stride)
+        self.s3prl_frames = options.s3prl_frames
+        self.register_load_state_dict_pre_hook(rename_upstream)
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.upstream.architecture
+
+    def encode(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        if not self.s3prl_frames:
+            return self.upstream(wav, lengths)
+        return encode_as_s3prl(self.upstream, wav, lengths)
+
+
+def with_dropouts(architecture: Architecture, options: SSLOptions) -> Architecture:
+    """The architecture with the dropouts that the options set."""
+    chosen = {name: getattr(options, name) for name in _DROPOUTS if getattr(options, name) is not None}
+    return dataclasses.replace(architecture, **chosen)
+
+
+def _read(options: SSLOptions, own: dict) -> Encoder:
+    upstream = options.upstream_args
+    checkpoint = find_checkpoint(upstream.name, upstream.path_or_url, options.download_dir)
+    get_logger().info(describe(checkpoint))
+    checkpoint = dataclasses.replace(checkpoint, architecture=with_dropouts(checkpoint.architecture, options))
+    return load_encoder(checkpoint, **own)
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """One line for a log."""
+    count = sum(value.numel() for value in checkpoint.state_dict.values())
+    text = (f"{checkpoint.source}: {checkpoint.family}, {checkpoint.architecture.num_blocks} blocks, "
+            f"{count / 1e6:.2f} M parameters, format {checkpoint.format}")
+    return f"{text} ({checkpoint.remark})" if checkpoint.remark else text
+
+
+def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    """s3prl's frames: ceil(samples / 320) of them, the last one repeated."""
+    heard = lengths.clamp(min=_S3PRL_MINIMUM)
+    wav = wav * frame_mask(lengths, wav.shape[1])
+    wav = F.pad(wav, (0, max(int(heard.max()) - wav.shape[1], 0)))
+    features = pad_to_s3prl(encoder(wav, heard), heard, encoder.architecture.stride)
+    return cut(features, -(-lengths // encoder.architecture.stride))
+
+
+def cut(features: LayerFeatures, lengths: Tensor) -> LayerFeatures:
+    """Keep the first `lengths` frames of each utterance."""
+    features = LayerFeatures([layer[:, :int(lengths.max())] for layer in features.layers], lengths)
+    valid = features.mask()[:, :, None]
+    return LayerFeatures([layer * valid for layer in features.layers], lengths)
+
+
+def rename_upstream(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Before loading: the encoder's tensors under foreign names (WeDefense with s3prl, ...) get ours."""
+    start = prefix + "upstream."
+    inside = {key: value for key, value in state_dict.items() if key.startswith(start)}
+    found = locate(inside)
+    if found is None or found == ("torchaudio", start) and not any(key.endswith("weight_g") for key in inside):
+        return
+    for key in inside:
+        del state_dict[key]
+    renamed = to_our_names(inside, *found, "the checkpoint")
+    state_dict.update({start + name: value for name, value in renamed.items()})

@@ -1,0 +1,79 @@
+"""From what a user names (a model, a path, a hub id, a URL) to a file or folder on disk."""
+
+import os
+import re
+from pathlib import Path
+
+from wedefense.frontend.ssl.download import cache_dir, fetch, fetch_hub, file_name, is_url, s3prl_name
+from wedefense.frontend.ssl.hf import WEIGHT_FILES
+from wedefense.frontend.ssl.names import Model, find_model, known_model
+from wedefense.utils.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+
+
+def find_source(name: str, path_or_url: str | None = None, download_dir: str | os.PathLike | None = None) -> Path:
+    """The checkpoint on disk, fetched if need be. `path_or_url` goes before `name`."""
+    model = find_model(name)
+    if path_or_url:
+        return _from_reference(path_or_url, model, download_dir)
+    if model is not None:
+        return _from_table(model, download_dir)
+    if Path(name).exists() or is_url(name) or looks_like_reference(name):
+        return _from_reference(name, None, download_dir)
+    raise known_model_error(name)
+
+
+def looks_like_reference(name: str) -> bool:
+    """A hub id or something spelt like a path, not a name of the table."""
+    return bool(_HUB_ID.fullmatch(name)) or name.endswith(_SUFFIXES) or os.sep in name
+
+
+def known_model_error(name: str) -> InputError:
+    try:
+        known_model(name)
+    except InputError as error:
+        return InputError(f"{error}; a path, a URL or a Hugging Face hub id (owner/model) is taken too")
+    raise AssertionError(f"'{name}' is known")
+
+
+def _from_reference(reference: str, model: Model | None, download_dir: str | os.PathLike | None) -> Path:
+    path = Path(reference).expanduser()
+    if path.is_dir() and model is not None and not holds_model(path):
+        return _from_table(model, path)  # WeDefense names the folder of its downloads here
+    if path.exists():
+        return path
+    if is_url(reference):
+        folder = cache_dir(download_dir)
+        kept = folder / s3prl_name(reference)
+        return kept if kept.is_file() else fetch(reference, folder / file_name(reference))
+    if _HUB_ID.fullmatch(reference) and not reference.endswith(_SUFFIXES):
+        try:
+            return fetch_hub(reference, download_dir, WEIGHT_FILES)
+        except InputError as error:
+            raise InputError(f"'{reference}': no such file or folder, and not to be had as a hub id: {error}") from None
+    raise InputError(f"{reference}: no such file or folder")
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder is a Hugging Face or WeDefense model, not merely a place for downloads."""
+    names = ("config.json", *WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
+    return any((folder / name).is_file() for name in names)
+
+
+def _from_table(model: Model, download_dir: str | os.PathLike | None) -> Path:
+    folder = cache_dir(download_dir)
+    for file in (*model.files, *map(s3prl_name, model.urls)):
+        if (folder / file).is_file():
+            return folder / file
+    if model.hub_id:
+        for candidate in (folder / model.hub_id.replace("/", "--"), folder / model.hub_id.split("/")[1]):
+            if candidate.is_dir() and holds_model(candidate):
+                return candidate
+    try:
+        return fetch(model.urls[0], folder / model.files[0], model.sha256)
+    except InputError as error:
+        hub = f", or the folder of {model.hub_id} as {folder / model.hub_id.split('/')[1]}" if model.hub_id else ""
+        raise InputError(f"{error}\n'{model.name}': put {' or '.join(model.files)} into {folder}{hub}; or say where it "
+                         "is with upstream_args.path_or_url") from None
