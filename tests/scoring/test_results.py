@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from wedefense.bin.results import main
+from wedefense.metrics.detection import detection_metrics
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import write_table
+
+ATTACKS = ("A01", "A02")
+
+
+def write_set(root, name, seed, shift=2.0, count=90):
+    """Scores of one set, every third bona fide; returns {key: score} per class."""
+    rng = np.random.default_rng(seed)
+    keys = [f"{name}{i}" for i in range(count)]
+    bonafide = {key: float(f"{rng.normal(shift, 1):.6g}") for key in keys[::3]}
+    spoof = {key: float(f"{rng.normal(-shift, 1):.6g}") for key in keys if key not in bonafide}
+    write_table(root / "exp/posteriors" / name / "llr.txt", bonafide | spoof)
+    write_table(root / "data" / name / "utt2lab", {key: "bonafide" if key in bonafide else "spoof" for key in keys})
+    write_table(root / "data" / name / "utt2attack",
+                {key: "-" if key in bonafide else ATTACKS[i % 2] for i, key in enumerate(keys)})
+    write_table(root / "data" / name / "utt2spk", {key: f"s{i % 7}" for i, key in enumerate(keys)})
+    write_table(root / "data" / name / "utt2dur", {key: 1 + i / 7 for i, key in enumerate(keys)})
+    return list(bonafide.values()), list(spoof.values())
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return tmp_path, {name: write_set(tmp_path, name, seed, shift)
+                      for name, seed, shift in (("dev", 0, 2.0), ("eval", 1, 1.0))}
+
+
+def run(root, *arguments):
+    return main(["--exp_dir", str(root / "exp"), "--data", str(root / "data"), "--sets", "dev eval", *arguments])
+
+
+def test_writes_what_the_metrics_say(experiment, capsys):
+    root, scores = experiment
+    assert run(root, "--bootstrap", "50") == 0
+    printed = capsys.readouterr().out
+    assert (root / "exp/detection_result.txt").read_text() in printed
+    results = json.loads((root / "exp/results.json").read_text())["sets"]
+    for name in ("dev", "eval"):
+        expected = detection_metrics(*scores[name])
+        for key in ("eer", "min_dcf", "act_dcf", "cllr", "eer_threshold", "n_bonafide", "n_spoof"):
+            assert results[name][key] == getattr(expected, key)
+        low, high = results[name]["confidence"]["eer"]
+        assert low <= expected.eer <= high
+        assert set(results[name]["breakdown"]) == {"attack", "spk"}
+        assert list(results[name]["breakdown"]["attack"]["values"]) == list(ATTACKS)
+    lines = printed.splitlines()
+    assert lines[0].split("  ") and " ".join(lines[0].split()) == "set bona fide spoof minDCF EER % Cllr actDCF"
+    assert lines[2].split() == ["dev", "30", "60", *(f"{results['dev'][key] * factor:.{digits}f}" for key, factor, digits
+                                in (("min_dcf", 1, 4), ("eer", 100, 3), ("cllr", 1, 4), ("act_dcf", 1, 4)))]
+    assert "eval by attack" in printed and "dev by attack" not in printed
+
+
+def test_bootstrap_by_speaker_and_without(experiment):
+    root, _ = experiment
+    assert run(root, "--bootstrap", "20", "--by", "spk") == 0
+    assert json.loads((root / "exp/results.json").read_text())["sets"]["dev"]["confidence"]["by"] == "spk"
+    assert run(root, "--bootstrap", "0") == 0
+    assert "confidence" not in json.loads((root / "exp/results.json").read_text())["sets"]["dev"]
+    with pytest.raises(InputError, match="'dev' has no utt2codec .*it has: utt2attack, utt2spk"):
+        run(root, "--bootstrap", "20", "--by", "codec")
+
+
+def test_a_set_that_was_not_scored_is_named(experiment):
+    root, _ = experiment
+    with pytest.raises(InputError, match="posteriors/test/llr.txt: no such file; score the set 'test' first"):
+        run(root, "--sets", "dev test")
+
+
+def test_only_utterances_that_stage_4_left_out_may_be_missing(experiment):
+    root, _ = experiment
+    path = root / "exp/posteriors/eval/llr.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[2:]) + "\n")
+    with pytest.raises(InputError, match="2 utterances .* have no score"):
+        run(root)
+    lost = [line.split()[0] for line in lines[:2]]
+    write_table(root / "exp/embeddings/eval/left_out.txt", {lost[0]: "unreadable"})
+    with pytest.raises(InputError, match=f"not among those that stage 4 left out: {lost[1]}"):
+        run(root)
+    write_table(root / "exp/embeddings/eval/left_out.txt", {key: "unreadable" for key in lost})
+    assert run(root, "--bootstrap", "0") == 0
+    assert json.loads((root / "exp/results.json").read_text())["sets"]["eval"]["n_bonafide"] == 28
+
+
+def test_needs_no_torch(experiment):
+    root, _ = experiment
+    code = ("import sys\nfrom wedefense.bin.results import main\n"
+            f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval'])\n"
+            "assert 'torch' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

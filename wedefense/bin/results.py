@@ -1,0 +1,51 @@
+"""Stage 7: metrics of the scored sets of an experiment, pooled and by attack, and its report."""
+
+import argparse
+import json
+from pathlib import Path
+
+from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="wedefense results", description=__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment folder")
+    parser.add_argument("--data", required=True, help="data folder; labels and conditions in <data>/<set>/utt2*")
+    parser.add_argument("--sets", required=True, nargs="+", help="the sets to report: dev eval")
+    parser.add_argument("--dev_set", default="dev", help="the set that decisions were tuned on")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
+    parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
+                        help="draw whole groups instead of trials: spk for those of utt2spk")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    from wedefense.scoring.report import write_report
+    from wedefense.scoring.results import evaluate_sets, load_set, summary
+
+    names = list(dict.fromkeys(" ".join(options.sets).split()))
+    sets = [load_set(options.exp_dir, options.data, name) for name in names]
+    bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
+    results = evaluate_sets(sets, bootstrap)
+    text = summary(results, options.dev_set)
+    print(text)
+    for name, result in results["sets"].items():
+        for doubt in result["doubts"]:
+            get_logger().warning("%s: %s", name, doubt)
+    folder = Path(options.exp_dir)
+    for path, content in ((folder / "detection_result.txt", text + "\n"),
+                          (folder / "results.json", json.dumps(results, indent=1))):
+        with atomic_write(path, "w") as stream:
+            stream.write(content)
+    write_report(folder, results)
+    print(f"wrote {folder / 'detection_result.txt'}, results.json, report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,92 @@
+"""What an experiment folder tells about itself without torch, and what made it."""
+
+import json
+import os
+import platform
+import subprocess
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+import wedefense
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import read_lines
+
+_PACKAGES = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
+
+
+def read_config(exp_dir: str | os.PathLike) -> tuple[str, dict] | None:
+    """The text of config.yaml and its content, or None where there is none."""
+    path = Path(exp_dir) / "config.yaml"
+    if not path.is_file():
+        return None
+    text = "\n".join(read_lines(path))
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    return text, content if isinstance(content, dict) else {}
+
+
+def read_history(exp_dir: str | os.PathLike) -> dict | None:
+    """`{"rows": [one dict per epoch], "best": ...}` as training wrote it, or None."""
+    path = Path(exp_dir) / "history.json"
+    if not path.is_file():
+        return None
+    try:
+        history = json.loads("\n".join(read_lines(path)))
+        return history if history["rows"] else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a training history ({error!r}); stage 3 writes it") from None
+
+
+def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
+    """How much the back-end takes of each front-end layer (softmax of its weights), by parameter name.
+
+    None without averaged weights; empty if the back-end has no such parameters.
+    """
+    path = Path(exp_dir) / "models" / "avg_model.pt"
+    if not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:  # a look at the names saves the import of torch
+            if not any(name.endswith("data.pkl") and b"weights" in archive.read(name) for name in archive.namelist()):
+                return {}
+    except zipfile.BadZipFile:
+        raise InputError(f"{path}: not a checkpoint; run stage 4 again") from None
+    import torch
+
+    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {name: tensor.float().softmax(dim=0).numpy() for name, tensor in weights.items()
+            if name.split(".")[-1] in ("weights_k", "weights_v", "weights") and tensor.ndim == 1 and len(tensor) > 1}
+
+
+def environment() -> dict[str, str]:
+    """Versions of what the results depend on, and the commit when WeDefense runs from its repository."""
+    found = {"WeDefense": wedefense.__version__, "git commit": _commit() or "not run from a git checkout",
+             "Python": platform.python_version(), "system": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _commit() -> str | None:
+    folder = Path(wedefense.__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:  # installed into somebody else's repository
+        return None
+    commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", ".")
+    return commit and commit + (" with uncommitted changes" if changed else "")
