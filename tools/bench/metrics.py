@@ -4,6 +4,7 @@
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ def write_trials(folder: Path, trials: int) -> None:
     scores = np.where(is_bonafide, 2.0, -2.0) + 2 * rng.standard_normal(trials)
     names = [f"E_{i:010d}" for i in rng.permutation(trials)]
     order = rng.permutation(trials).tolist()
-    labels = [("spoof", "bonafide")[b] for b in is_bonafide]
+    labels = np.where(is_bonafide, "bonafide", "spoof").tolist()
     tables = {
         "scores.tsv": (zip(names, map(repr, scores.tolist())), "filename\tcm-score\n"),
         "keys.tsv": (((names[i], labels[i]) for i in order), "filename\tcm-label\n"),
@@ -31,12 +32,15 @@ def write_trials(folder: Path, trials: int) -> None:
         (folder / name).write_text(header + "".join(f"{key}\t{value}\n" for key, value in rows))
 
 
-def timed(folder: Path, *options: str) -> float:
+def timed(folder: Path, *options: str) -> tuple[float, float]:
+    """(wall, CPU) seconds of one `wedefense evaluate`."""
     command = [sys.executable, "-m", "wedefense.bin.evaluate", "--scores", str(folder / "scores.tsv"),
                "--keys", str(folder / "keys.tsv"), "--json", str(folder / "out.json"), *options]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, cpu
 
 
 def main() -> None:
@@ -53,7 +57,8 @@ def main() -> None:
         for title, arguments in (("evaluate", ()), ("evaluate, by attack", by_attack),
                                  (f"evaluate, {options.resamples} resamples of trials", resampled),
                                  (f"evaluate, {options.resamples} resamples of speakers", resampled + by_speaker)):
-            print(f"{options.trials} trials, {title}: {timed(folder, *arguments):.2f} s")
+            wall, cpu = timed(folder, *arguments)
+            print(f"{options.trials} trials, {title}: {wall:.2f} s ({cpu:.2f} s of CPU)")
 
 
 if __name__ == "__main__":

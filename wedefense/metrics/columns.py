@@ -147,7 +147,7 @@ def positions(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
         if np.array_equal(here[order], there[wanted_order]):
             found = np.empty(len(wanted), np.int64)
             found[wanted_order] = order
-            if all(map(str.__eq__, map(names.__getitem__, found.tolist()), wanted)):
+            if list(map(names.__getitem__, found.tolist())) == list(wanted):
                 return found
     index = dict(zip(names, range(len(names))))
     return np.fromiter((index.get(name, -1) for name in wanted), np.int64, len(wanted))

@@ -1,0 +1,139 @@
+"""Where in an utterance is it fake? Frame scores against the labels of a partially spoofed corpus.
+
+A label is 1 (bona fide) or 0 (spoof) per segment of fixed length, as in the `seglab` files of PartialSpoof.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wedefense.metrics.detection import DetectionCosts, DetectionResult, Point, as_scores, detection_metrics
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import some
+
+_TOLERANCE = 0.1  # seconds by which frames and labels of an utterance may end apart
+
+
+class Range(NamedTuple):
+    """A stretch of an utterance, in seconds."""
+
+    start: float
+    end: float
+    is_bonafide: bool
+
+
+class _SeglabUnpickler(pickle.Unpickler):
+    """Builds arrays and dictionaries and refuses everything else."""
+
+    def find_class(self, module: str, name: str):
+        arrays = {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"),
+                  ("numpy._core.multiarray", "_reconstruct")}
+        if (module, name) in arrays:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a label file")
+
+
+def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The labels of a `*_seglab_*.npy` file: utterance -> (segments,) int64 of 1 (bona fide) and 0 (spoof)."""
+    try:
+        with open(path, "rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+                np.lib.format.read_array_header_2_0
+            read_header(stream)
+            table = _SeglabUnpickler(stream).load()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a seglab file (a saved dictionary of labels): {error}") from None
+    table = table.item() if isinstance(table, np.ndarray) and table.shape == () else table
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: not a seglab file, it holds a {type(table).__name__} and no dictionary")
+    labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
+    odd = [name for name, values in labels.items() if np.setdiff1d(values, (0, 1)).size]
+    if odd:
+        raise InputError(f"{path}: labels other than 0 and 1 in {len(odd)} utterances: {some(odd)}")
+    return labels
+
+
+def segment_metrics(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike], score_shift: float,
+                    label_shift: float, costs: DetectionCosts = DetectionCosts()) -> DetectionResult:
+    """Point-based metrics over all segments, `label_shift` seconds each, of frames `score_shift` seconds apart.
+
+    Finer scores are pooled by their minimum (a segment is as fake as its fakest frame), coarser ones repeated.
+    """
+    ratio = max(score_shift, label_shift) / min(score_shift, label_shift)
+    if abs(ratio - round(ratio)) > 1e-6:
+        raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
+                         "the other")
+    pooled, truth = [], []
+    for name in _common_names(scores, labels):
+        values, target = as_scores(scores[name], f"frame ({name})"), np.asarray(labels[name])
+        _check_duration(name, values.size * score_shift, target.size * label_shift, max(score_shift, label_shift))
+        if label_shift > score_shift:
+            values = np.minimum.reduceat(values, np.arange(0, values.size, round(ratio)))
+        else:
+            values = np.repeat(values, round(ratio))
+        size = min(values.size, target.size)
+        pooled.append(values[:size])
+        truth.append(target[:size] == 1)
+    values, is_bonafide = np.concatenate(pooled), np.concatenate(truth)
+    return detection_metrics(values[is_bonafide], values[~is_bonafide], costs)
+
+
+def ranges_from_labels(labels: ArrayLike, shift: float) -> list[Range]:
+    """Runs of equal labels as ranges."""
+    labels = np.asarray(labels)
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(labels)) + 1, [labels.size]))
+    return [Range(float(start * shift), float(end * shift), bool(labels[start] == 1))
+            for start, end in zip(edges[:-1], edges[1:])]
+
+
+def range_eer(scores: Mapping[str, ArrayLike], ranges: Mapping[str, Sequence[Range]], score_shift: float) -> Point:
+    """EER in time instead of segments (Zhang et al. 2023): shares of bona fide seconds rejected and of spoof
+    seconds accepted, whatever the resolution of scores and reference. The last frame lasts to the end."""
+    pieces = [_pieces(name, as_scores(scores[name], f"frame ({name})"), ranges[name], score_shift)
+              for name in _common_names(scores, ranges)]
+    values, seconds, is_bonafide = (np.concatenate(part) for part in zip(*pieces))
+    if is_bonafide.all() or not is_bonafide.any():
+        raise InputError("the ranges are all of one class: an EER needs bona fide and spoof")
+    order = np.argsort(values, kind="stable")
+    values, seconds, is_bonafide = values[order], seconds[order], is_bonafide[order]
+    last = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
+    rejected = np.cumsum(np.where(is_bonafide, seconds, 0))[last]
+    caught = np.cumsum(np.where(is_bonafide, 0, seconds))[last]
+    frr, far = np.append(0, rejected / rejected[-1]), np.append(1, 1 - caught / caught[-1])
+    index = int(np.argmin(np.abs(frr - far)))
+    threshold = values[last[index - 1]] if index else np.nextafter(values[0], -np.inf)
+    return Point(float((frr[index] + far[index]) / 2), float(threshold))
+
+
+def _pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift: float) -> tuple[np.ndarray, ...]:
+    """(score, seconds, is_bonafide) of each stretch within one frame and one range."""
+    starts, end = np.array([r.start for r in ranges]), ranges[-1].end
+    _check_duration(name, scores.size * shift, end, shift)
+    frames = np.arange(scores.size) * shift
+    edges = np.unique(np.concatenate((starts, frames[frames < end], [end])))
+    middle = (edges[:-1] + edges[1:]) / 2
+    frame = np.minimum((middle / shift).astype(np.int64), scores.size - 1)
+    label = np.array([r.is_bonafide for r in ranges])[np.searchsorted(starts, middle, side="right") - 1]
+    return scores[frame], np.diff(edges), label
+
+
+def _common_names(scores: Mapping, labels: Mapping) -> list[str]:
+    for what, names in (("labels", scores.keys() - labels.keys()), ("frame scores", labels.keys() - scores.keys())):
+        if names:
+            raise InputError(f"{len(names)} utterances have no {what}: {some(sorted(names))}")
+    if not scores:
+        raise InputError("no utterances to evaluate")
+    return list(labels)
+
+
+def _check_duration(name: str, scored: float, labelled: float, shift: float) -> None:
+    if abs(scored - labelled) > _TOLERANCE + shift:
+        raise InputError(f"{name}: its frame scores last {scored:.2f} s and its labels {labelled:.2f} s; "
+                         "is the frame shift right?")
