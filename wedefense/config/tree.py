@@ -125,14 +125,15 @@ def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, 
     """One `--nested.key value` of the command line laid over the tree."""
     value: Leaf | Tree = Leaf(parse_scalar(text), f"{COMMAND_LINE}: --{dotted}")
     if isinstance(value.value, dict):
-        value = _from_plain(value.value, value.origin)
+        value = from_plain(value.value, value.origin)
     for part in reversed(dotted.split(".")):
         value = {part: value}
     return merge(tree, value, replaces)
 
 
-def _from_plain(mapping: dict, origin: str) -> Tree:
-    return {str(k): _from_plain(v, origin) if isinstance(v, dict) else Leaf(v, origin) for k, v in mapping.items()}
+def from_plain(mapping: dict, origin: str) -> Tree:
+    """Nested dicts as a tree whose leaves all come from `origin`."""
+    return {str(k): from_plain(v, origin) if isinstance(v, dict) else Leaf(v, origin) for k, v in mapping.items()}
 
 
 def as_list(text: str) -> object:

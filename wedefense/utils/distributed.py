@@ -1,6 +1,9 @@
 """Ranks: one process for each device, started by torchrun; a lone process is rank 0 of 1."""
 
+import ctypes
 import os
+import signal
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +33,16 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto") -> World:
     else:
         chosen = torch.device("cpu")
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        _die_with_launcher()
         dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size)
     return World(rank, size, local_rank, chosen)
+
+
+def _die_with_launcher() -> None:
+    """A killed torchrun would leave ranks behind that go on writing into the experiment."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def stop() -> None:

@@ -1,0 +1,74 @@
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from wedefense import __version__
+from wedefense.cli import COMMANDS, main
+from wedefense.utils.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def wedefense(*arguments, cwd=None):
+    return subprocess.run([sys.executable, "-m", "wedefense.cli", *map(str, arguments)], cwd=cwd or ROOT,
+                          capture_output=True, text=True)
+
+
+def test_every_command_of_the_table_has_a_main():
+    for name in COMMANDS:
+        assert importlib.util.find_spec(f"wedefense.bin.{name}"), name
+
+
+def test_version_and_usage(capsys):
+    assert main(["--version"]) == 0 and capsys.readouterr().out.strip() == f"wedefense {__version__}"
+    assert main([]) == 0
+    usage = capsys.readouterr().out
+    assert all(name in usage for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "-h"])
+    assert stopped.value.code == 0 and "usage: wedefense" in capsys.readouterr().out
+
+
+def test_an_unknown_command_gets_the_nearest_one():
+    with pytest.raises(InputError, match="did you mean 'train'"):
+        main(["trian"])
+
+
+def test_a_user_error_is_one_line_and_a_code():
+    done = wedefense("train", "--config", "missing.yaml")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: missing.yaml: no such file"
+
+
+def test_a_wrong_key_is_refused_before_torch_is_imported(tmp_path):
+    (tmp_path / "c.yaml").write_text("num_epoch: 3\n")
+    code = ("import sys\nfrom wedefense.bin.train import main\nfrom wedefense.utils.errors import InputError\n"
+            "try:\n    main(['--config', 'c.yaml'])\nexcept InputError as error:\n    print(error)\n"
+            "assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("c.yaml:1: unknown key 'num_epoch', did you mean 'num_epochs'?")
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    subprocess.run([sys.executable, "-c", "from setuptools import setup; exec(open('setup.py').read())", "-q",
+                    "bdist_wheel", "-d", str(tmp_path / "dist"), "-b", str(tmp_path / "build")],
+                   cwd=ROOT, check=True, capture_output=True)
+    wheel, = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    code = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
+    tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "wedefense").rglob("*")
+               if path.is_file() and "__pycache__" not in path.parts}
+    assert code == tracked
+    metadata = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("METADATA"))).decode()
+    assert "torch==2.11.*" in metadata and "License-Expression: Apache-2.0" in metadata
+    entries = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
+    assert "wedefense = wedefense.cli:run" in entries

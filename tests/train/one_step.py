@@ -1,0 +1,23 @@
+"""Run by the tests on each rank: the gradients of the first step, written by rank 0."""
+
+import sys
+
+import torch
+
+from wedefense.config.loader import load_config
+from wedefense.train.run import build_trainer
+from wedefense.utils import distributed
+
+config = load_config(sys.argv[1], sys.argv[3:])
+world = distributed.start(config.gpus, "cpu")
+trainer = build_trainer(config, world)
+trainer.parallel.train()
+trainer.loader.set_epoch(0)
+batch = next(iter(trainer.loader))
+trainer._train_batch(batch)
+gradients = {name: parameter.grad for name, parameter in trainer.detector.named_parameters()}
+everyone = distributed.gather({name: gradient.clone() for name, gradient in gradients.items()})
+keys = [key for part in distributed.gather(batch.keys) for key in part]
+if world.is_main:
+    torch.save({"gradients": everyone, "keys": keys}, sys.argv[2])
+distributed.stop()

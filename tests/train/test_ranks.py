@@ -1,0 +1,57 @@
+"""Several ranks do what one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.corpus import make_list, write_config
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run(ranks: int, *arguments) -> subprocess.CompletedProcess:
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    return subprocess.run([*launcher, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=180)
+
+
+def test_one_rank_and_two_have_the_same_gradients(tmp_path):
+    train = make_list(tmp_path)
+    results = {}
+    for ranks in (1, 2):
+        config = write_config(tmp_path, gpus=list(range(ranks)), exp_dir=str(tmp_path / f"exp{ranks}"),
+                              dataloader_args__batch_size=8 // ranks, dataset_args__fbank_args__dither=0.0)
+        (tmp_path / f"exp{ranks}").mkdir()
+        done = run(ranks, ROOT / "tests/train/one_step.py", config, tmp_path / f"{ranks}.pt", "--train_data", train)
+        assert done.returncode == 0, done.stderr
+        results[ranks] = torch.load(tmp_path / f"{ranks}.pt", weights_only=True)
+    assert sorted(results[1]["keys"]) == sorted(results[2]["keys"])
+    reference, (first, second) = results[1]["gradients"][0], results[2]["gradients"]
+    for name, gradient in reference.items():
+        assert torch.equal(first[name], second[name]), f"{name} differs between the ranks"
+        assert torch.allclose(gradient, first[name], atol=1e-6, rtol=1e-5), name
+        assert gradient.abs().sum() > 0, name
+
+
+def test_all_ranks_stop_early_together_and_score_each_utterance_once(tmp_path):
+    train, dev = make_list(tmp_path), make_list(tmp_path, "dev", utterances=7)
+    config = write_config(tmp_path, gpus=[0, 1], num_epochs=30, early_stop_patience=1,
+                          scheduler_args__initial_lr=1e-12, scheduler_args__final_lr=1e-12)
+    done = run(2, "-m", "wedefense.bin.train", "--config", config, "--train_data", train, "--val_data", dev)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "exp/train.log").read_text()
+    assert "stopping after epoch 2" in log  # epoch 1 is the best; nothing moves at such a rate
+    assert sorted(path.name for path in (tmp_path / "exp/models").iterdir()) == [
+        "best_model.pt", "last.ckpt", "model_1.pt", "model_2.pt"]
+
+    done = run(1, "-m", "wedefense.cli", "average", "--config", config, "--exp_dir", tmp_path / "exp")
+    assert done.returncode == 0 and "epochs 1, 2" in done.stdout, done.stderr
+    done = run(2, "-m", "wedefense.bin.embed", "--exp_dir", tmp_path / "exp", "--set", "dev", "--data", dev)
+    assert done.returncode == 0, done.stderr
+    scp = (tmp_path / "exp/embeddings/dev/embedding.scp").read_text().splitlines()
+    assert [line.split()[0] for line in scp] == [f"dev_{i:04d}" for i in range(7)]

@@ -1,0 +1,108 @@
+import json
+
+import pytest
+import torch
+
+from tests.corpus import make_list, write_config
+from wedefense.config.loader import load_config
+from wedefense.train.run import build_trainer
+from wedefense.train.trainer import Trainer
+from wedefense.utils import distributed
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """A function that builds the trainer of a small experiment with some keys changed."""
+    lists = {"train_data": str(make_list(tmp_path)), "val_data": str(make_list(tmp_path, "dev", utterances=8))}
+
+    def build(**changes) -> Trainer:
+        config = load_config(write_config(tmp_path, **(lists | {"dataloader_args__num_workers": 0} | changes)))
+        (tmp_path / "exp" / "models").mkdir(parents=True, exist_ok=True)
+        return build_trainer(config, distributed.start(device="cpu"))
+
+    return build
+
+
+def test_history_and_selection(experiment, tmp_path):
+    experiment(num_epochs=3).fit()
+    history = json.loads((tmp_path / "exp/history.json").read_text())
+    assert [row["epoch"] for row in history["rows"]] == [1, 2, 3]
+    assert {"train_loss", "val_eer", "val_min_dcf", "val_act_dcf", "val_cllr", "val_loss"} <= history["rows"][0].keys()
+    best = min(history["rows"], key=lambda row: row["val_eer"])
+    assert history["best"]["epoch"] == best["epoch"]
+    chosen = torch.load(tmp_path / f"exp/models/model_{best['epoch']}.pt", weights_only=True)
+    kept = torch.load(tmp_path / "exp/models/best_model.pt", weights_only=True)
+    assert all(torch.equal(chosen[name], kept[name]) for name in chosen)
+    assert list((tmp_path / "exp/tensorboard").iterdir())
+
+
+def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_path):
+    trainer = experiment(num_epochs=1)
+    trainer.fit()
+    before = (tmp_path / "exp/models/last.ckpt").read_bytes()
+    trainer = experiment(num_epochs=2)
+    with torch.no_grad():
+        trainer._resume()
+        trainer._resume = lambda: None
+        next(trainer.detector.projection.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match=r"the loss is nan in epoch 2 on the batch with train_\d{4}, "):
+        trainer.fit()
+    assert (tmp_path / "exp/models/last.ckpt").read_bytes() == before
+
+
+def test_accumulated_batches_equal_one_large_batch(experiment, tmp_path):
+    steady = {"num_epochs": 1, "optimizer": "SGD", "dataset_args__fbank_args__dither": 0.0, "val_data": None,
+              "scheduler_args__initial_lr": 0.1, "scheduler_args__final_lr": 0.1}
+    experiment(dataloader_args__batch_size=12, **steady).fit()
+    large = torch.load(tmp_path / "exp/models/model_1.pt", weights_only=True)
+    (tmp_path / "exp/models/last.ckpt").unlink()
+    trainer = experiment(dataloader_args__batch_size=4, accum_grad=3, **steady)
+    assert trainer.steps_per_epoch == 2
+    trainer.fit()
+    accumulated = torch.load(tmp_path / "exp/models/model_1.pt", weights_only=True)
+    for name in large:
+        torch.testing.assert_close(accumulated[name], large[name], atol=1e-6, rtol=1e-5)
+
+
+def test_the_gradient_is_clipped_to_its_norm(experiment):
+    trainer = experiment(grad_clip=1e-3, optimizer="SGD", num_epochs=1)
+    norms = []
+    step = trainer.optimizer.step
+
+    def spy():
+        norms.append(torch.stack([p.grad.norm() for p in trainer.trained]).norm().item())
+        step()
+
+    trainer.optimizer.step = spy
+    trainer.fit()
+    assert norms and all(norm == pytest.approx(1e-3, rel=1e-3) for norm in norms)
+
+
+def test_an_unreadable_list_ends_at_once_with_the_first_cause(experiment, tmp_path):
+    (tmp_path / "bad.list").write_text("".join(
+        json.dumps({"key": f"u{i}", "wav": f"missing/{i}.wav", "lab": ("bonafide", "spoof")[i % 2], "dur": 1.0}) + "\n"
+        for i in range(50)))
+    trainer = experiment(train_data=str(tmp_path / "bad.list"), val_data=None, dataloader_args__num_workers=1)
+    with pytest.raises(InputError, match="missing/"):
+        trainer.fit()
+
+
+def test_early_stopping_without_validation_needs_the_training_loss(experiment, tmp_path):
+    with pytest.raises(InputError, match="monitor: train_loss"):
+        experiment(val_data=None, early_stop_patience=1)
+    experiment(val_data=None, early_stop_patience=1, monitor="train_loss", num_epochs=20,
+               scheduler_args__initial_lr=1e-12, scheduler_args__final_lr=1e-12).fit()
+    assert len(json.loads((tmp_path / "exp/history.json").read_text())["rows"]) < 20
+
+
+def test_a_checkpoint_of_another_architecture_names_the_first_tensor(experiment, tmp_path):
+    experiment(num_epochs=1).fit()
+    with pytest.raises(InputError, match=r"last.ckpt: tensor '.*' has shape"):
+        experiment(num_epochs=2, model_args__embed_dim=24).fit()
+
+
+def test_weights_alone_are_not_resumed_from(experiment, tmp_path):
+    experiment(num_epochs=1).fit()
+    with pytest.raises(InputError, match="use --model_init"):
+        experiment(checkpoint=str(tmp_path / "exp/models/model_1.pt")).fit()

@@ -1,0 +1,165 @@
+# The stages of every recipe, written once. A recipe's run.sh sets its variables and sources this file.
+#
+#   1 prepare data   2 lists or shards   3 train   4 average and embed   5 logits   6 LLR
+#   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
+set -euo pipefail
+
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$tools")
+called_from=${called_from:-$PWD}
+
+# What a recipe may set before, and what its user may set by --name value.
+options="stage stop_stage config ft_config exp_dir data corpus data_type gpus num_avg checkpoint \
+num_workers device nnodes node_rank rdzv_endpoint skip_bad"
+stage=${stage:-1} stop_stage=${stop_stage:-7}
+ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
+data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
+num_workers=${num_workers:-2} device=${device:-auto} skip_bad=${skip_bad:-false}
+nnodes=${nnodes:-1} node_rank=${node_rank:-0} rdzv_endpoint=${rdzv_endpoint:-}
+train_set=${train_set:-train} dev_set=${dev_set:-dev} eval_sets=${eval_sets:-eval}
+overrides=()
+recipe_name=$0
+recipe_arguments=("$@")
+. "$tools/parse_options.sh"
+
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$root/.venv/bin/python" ]; then
+  export PATH="$root/.venv/bin:$PATH"
+fi
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+
+# A file named from the recipe's folder or from the folder the user stands in.
+find_file() {
+  if [ -e "$1" ] || [[ "$1" = /* ]]; then echo "$1"; else echo "$called_from/$1"; fi
+}
+config=$(find_file "$config")
+if [ -n "$ft_config" ]; then ft_config=$(find_file "$ft_config"); fi
+if [ -n "$checkpoint" ]; then checkpoint=$(find_file "$checkpoint"); fi
+
+wedefense() { python -m wedefense.cli "$@"; }
+
+# The same command on every rank: one process alone, or torchrun for several.
+launch() {
+  local ranks
+  ranks=$(wedefense config --config "$1" --print num_gpus "${settings[@]}")
+  shift
+  if [ "$ranks" -eq 1 ] && [ "$nnodes" -eq 1 ]; then
+    python -m "$@"
+  elif [ "$nnodes" -eq 1 ]; then
+    torchrun --standalone --nproc_per_node "$ranks" -m "$@"
+  else
+    torchrun --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
+      --rdzv_backend c10d --rdzv_endpoint "$rdzv_endpoint" -m "$@"
+  fi
+}
+
+# Config settings of this call, for every command that reads the config.
+set_settings() {
+  settings=(--exp_dir "$1" --data_type "$data_type"
+    --train_data "$data/$train_set/$data_type.list" --train_label "$data/$train_set/utt2lab"
+    --val_data "$data/$dev_set/$data_type.list" --val_label "$data/$dev_set/utt2lab")
+  if [ -n "$gpus" ]; then settings+=(--gpus "$gpus"); fi
+  if [ -n "$num_avg" ]; then settings+=(--num_avg "$num_avg"); fi
+  settings+=(${overrides[@]+"${overrides[@]}"})
+}
+
+begin() {
+  stage_title="stage $1: $2"
+  stage_number=$1
+  stage_start=$SECONDS
+  echo "== $stage_title"
+}
+
+finish() {
+  echo "== $stage_title: done in $((SECONDS - stage_start)) s${1:+, wrote $1}"
+}
+
+failed() {
+  local code=$?
+  trap - ERR
+  if [ "$code" -eq 0 ]; then code=1; fi
+  echo "== ${stage_title:-start}: FAILED with exit code $code" >&2
+  if [ -n "${stage_number:-}" ]; then
+    echo "   the cause stands above; once it is mended, go on with --stage $stage_number" >&2
+  fi
+  exit "$code"
+}
+
+run_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+
+train_stage() {  # config, exp_dir, extra settings ...
+  local config=$1 dir=$2
+  shift 2
+  local resume=()
+  if [ -n "$checkpoint" ]; then resume=(--checkpoint "$checkpoint"); fi
+  launch "$config" wedefense.bin.train --config "$config" --device "$device" "${settings[@]}" "$@" \
+    ${resume[@]+"${resume[@]}"}
+  finish "$dir/models, $dir/train.log, $dir/tensorboard"
+}
+
+embed_stage() {  # config, exp_dir
+  local dir=$2 set
+  wedefense average --config "$1" "${settings[@]}"
+  for set in $dev_set $eval_sets; do
+    launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --set "$set" --skip_bad "$skip_bad" \
+      --data "$data/$set/$data_type.list" --data_type "$data_type"
+  done
+  finish "$dir/models/avg_model.pt, $dir/embeddings"
+}
+
+score_stages() {  # exp_dir
+  local dir=$1 set
+  if run_stage 5 || [ "$2" = all ]; then
+    begin 5 "logits"
+    for set in $dev_set $eval_sets; do wedefense logits --exp_dir "$dir" --set "$set"; done
+    finish "$dir/posteriors/*/logits.scp"
+  fi
+  if run_stage 6 || [ "$2" = all ]; then
+    begin 6 "log-likelihood ratios"
+    for set in $dev_set $eval_sets; do wedefense llr --exp_dir "$dir" --set "$set"; done
+    finish "$dir/posteriors/*/llr.txt"
+  fi
+  if run_stage 7 || [ "$2" = all ]; then
+    begin 7 "metrics and report"
+    wedefense results --exp_dir "$dir" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
+    finish "$dir/results.json, $dir/report.html"
+  fi
+}
+
+trap failed ERR
+exp_dir=${exp_dir:-exp/$(basename "$config" .yaml)}
+set_settings "$exp_dir"
+wedefense config --config "$config" "${settings[@]}" >/dev/null
+if [ -n "$ft_config" ]; then wedefense config --config "$ft_config" "${settings[@]}" >/dev/null; fi
+
+if run_stage 1; then
+  begin 1 "prepare data"
+  bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
+  finish "$data"
+fi
+if run_stage 2; then
+  begin 2 "$data_type lists"
+  for set in $train_set $dev_set $eval_sets; do
+    wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers"
+  done
+  finish "$data/*/$data_type.list"
+fi
+if run_stage 3; then
+  begin 3 "train"
+  train_stage "$config" "$exp_dir"
+fi
+if run_stage 4; then
+  begin 4 "average and embed"
+  embed_stage "$config" "$exp_dir"
+fi
+score_stages "$exp_dir" asked
+if run_stage 8; then
+  if [ -z "$ft_config" ]; then echo "stage 8 needs --ft_config" >&2; exit 2; fi
+  init=$exp_dir/models/avg_model.pt
+  exp_dir=$exp_dir-FT
+  set_settings "$exp_dir"
+  begin 8 "fine-tune $init"
+  train_stage "$ft_config" "$exp_dir" --model_init "$init"
+  begin 8 "average and embed"
+  embed_stage "$ft_config" "$exp_dir"
+  score_stages "$exp_dir" all
+fi

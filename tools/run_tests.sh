@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs into .venv (made where it is missing) and runs the tests; arguments go to pytest.
+set -euo pipefail
+
+. "$(dirname "${BASH_SOURCE[0]}")/install.sh"
+install_project "[test]"
+cd "$root"
+echo "-- running the tests"
+exec "$venv/bin/python" -m pytest "$@"

@@ -1,0 +1,37 @@
+"""Stage 4: embeddings of a set, by every rank, whole utterances batched by length."""
+
+import argparse
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wedefense embed", description=__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment folder")
+    parser.add_argument("--set", required=True, help="name of the set; results go to embeddings/<set>")
+    parser.add_argument("--data", required=True, help="raw.list or shard.list")
+    parser.add_argument("--data_type", default="raw", choices=["raw", "shard"])
+    parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--skip_bad", default="false", choices=["true", "false"],
+                        help="go on past unreadable audio and list what was left out")
+    arguments = parser.parse_args(argv)
+
+    from wedefense.api import load_experiment
+    from wedefense.scoring.stages import embed_set
+    from wedefense.utils import distributed
+    from wedefense.utils.log import setup_logging
+
+    experiment = load_experiment(arguments.exp_dir, arguments.model)
+    world = distributed.start(experiment.config.gpus, arguments.device)
+    setup_logging(rank=world.rank)
+    try:
+        embed_set(experiment.detector, experiment.config, experiment.labels, experiment.weights, arguments.exp_dir,
+                  arguments.set, arguments.data, arguments.data_type, world, arguments.skip_bad == "true")
+    finally:
+        distributed.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

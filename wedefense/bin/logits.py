@@ -1,0 +1,23 @@
+"""Stage 5: logits of a set from its embeddings."""
+
+import argparse
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wedefense logits", description=__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment folder")
+    parser.add_argument("--set", required=True, help="name of the set that stage 4 embedded")
+    parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
+    arguments = parser.parse_args(argv)
+
+    from wedefense.api import load_detector
+    from wedefense.scoring.stages import logits_set
+
+    print(logits_set(load_detector(arguments.exp_dir, arguments.model), arguments.exp_dir, arguments.set))
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,89 @@
+"""Classical features in batches, equal to torchaudio's one at a time: a frame reads only its own samples."""
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.frontend.options import FbankOptions, LfccOptions
+from wedefense.utils.features import LayerFeatures
+
+
+class Fbank(nn.Module):
+    """Log Mel filter banks as `torchaudio.compliance.kaldi.fbank(window_type="hamming")` on 16-bit scale."""
+
+    num_layers = 1
+
+    def __init__(self, options: FbankOptions, sample_rate: int):
+        super().__init__()
+        from torchaudio.compliance.kaldi import get_mel_banks
+
+        self.feat_dim = options.num_mel_bins
+        self.frame_shift = options.frame_shift
+        self.dither = options.dither
+        self.window = int(sample_rate * options.frame_length / 1000)
+        self.shift = int(sample_rate * options.frame_shift / 1000)
+        self.min_samples = self.window
+        self.n_fft = 1 << (self.window - 1).bit_length()
+        banks, _ = get_mel_banks(options.num_mel_bins, self.n_fft, float(sample_rate), 20.0, 0.0, 100.0, -500.0, 1.0)
+        banks = torch.nn.functional.pad(banks, (0, 1))  # (mel, n_fft / 2 + 1)
+        self.register_buffer("banks", banks.T.contiguous(), persistent=False)
+        taper = torch.hamming_window(self.window, periodic=False, alpha=0.54, beta=0.46)
+        self.register_buffer("taper", taper, persistent=False)
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        frames = (wav.float() * 32768).unfold(1, self.window, self.shift)  # (batch, frames, window)
+        if self.training and self.dither > 0:
+            frames = frames + self.dither * torch.randn_like(frames)
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
+        frames = (frames - 0.97 * before) * self.taper
+        power = torch.fft.rfft(frames, n=self.n_fft).abs().square()        # (batch, frames, n_fft / 2 + 1)
+        features = (power @ self.banks).clamp_min(torch.finfo(torch.float32).eps).log()
+        return LayerFeatures([features], 1 + (lengths - self.window) // self.shift)
+
+
+class Lfcc(nn.Module):
+    """Linear-frequency cepstra by `torchaudio.transforms.LFCC(log_lf=True)`, frames not padded at the ends."""
+
+    num_layers = 1
+
+    def __init__(self, options: LfccOptions, sample_rate: int):
+        super().__init__()
+        from torchaudio.transforms import LFCC
+
+        self.use_delta = options.use_delta
+        self.feat_dim = options.n_lfcc * (3 if options.use_delta else 1)
+        self.frame_shift = options.frame_shift
+        self.shift = int(sample_rate * options.frame_shift / 1000)
+        self.n_fft = options.n_fft
+        self.min_samples = options.n_fft
+        spectrum = {"n_fft": options.n_fft, "hop_length": self.shift, "center": False,
+                    "win_length": int(sample_rate * options.frame_length / 1000)}
+        self.lfcc = LFCC(sample_rate, n_filter=options.n_filter, n_lfcc=options.n_lfcc, log_lf=True,
+                         speckwargs=spectrum)
+        for name, buffer in list(self.lfcc.named_buffers()):  # constants, not part of a checkpoint
+            owner = self.lfcc.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer(name.rpartition(".")[2], buffer, persistent=False)
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        cepstra = self.lfcc(wav.float())                     # (batch, n_lfcc, frames)
+        frames = 1 + (lengths - self.n_fft) // self.shift
+        if self.use_delta:
+            cepstra = _with_deltas(cepstra, frames)
+        return LayerFeatures([cepstra.transpose(1, 2)], frames)  # (batch, frames, dim)
+
+
+def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:
+    """First and second differences over five frames; past its end an utterance repeats its last frame."""
+    from torchaudio.functional import compute_deltas
+
+    def repeat_last(x: Tensor) -> Tensor:
+        index = torch.minimum(torch.arange(x.shape[2], device=x.device)[None, :], frames[:, None] - 1)
+        return x.gather(2, index[:, None, :].expand_as(x))
+
+    first = compute_deltas(repeat_last(cepstra))
+    second = compute_deltas(repeat_last(first))
+    return torch.cat([cepstra, first, second], dim=1)

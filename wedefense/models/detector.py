@@ -1,0 +1,120 @@
+"""The detector: front-end -> gradient scale -> cmvn -> back-end -> head, one module from samples to logits."""
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.frontend.options import FRONTENDS
+from wedefense.models.options import BACKENDS, HEADS
+from wedefense.utils.features import LayerFeatures
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.factor, None
+
+
+class Cmvn(nn.Module):
+    """Mean (and variance) normalisation as published checkpoints were trained with.
+
+    SSL layers are normalised over the feature dimension of each frame, classical features over time.
+    """
+
+    def __init__(self, norm_mean: bool, norm_var: bool, over_time: bool):
+        super().__init__()
+        self.norm_mean, self.norm_var, self.over_time = norm_mean, norm_var, over_time
+
+    def forward(self, features: LayerFeatures) -> LayerFeatures:
+        if not (self.norm_mean or self.norm_var):
+            return features
+        mask = features.mask()[..., None] if self.over_time else None  # (batch, frames, 1)
+        return LayerFeatures([self._normalise(x, mask) for x in features.layers], features.lengths)
+
+    def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            mean = x.mean(dim=2, keepdim=True)
+            variance = x.var(dim=2, keepdim=True, unbiased=False) if self.norm_var else None
+        else:
+            count = mask.sum(dim=1, keepdim=True)                        # (batch, 1, 1)
+            mean = (x * mask).sum(dim=1, keepdim=True) / count
+            variance = ((x - mean).square() * mask).sum(dim=1, keepdim=True) / count if self.norm_var else None
+        if self.norm_mean:
+            x = x - mean
+        if variance is not None:
+            x = x / (variance + 1e-7).sqrt()
+        return x if mask is None else x * mask
+
+
+class Detector(nn.Module):
+    def __init__(self, frontend: nn.Module, backend: nn.Module, projection: nn.Module,
+                 cmvn: Cmvn | None = None, grad_mult: float = 1.0, spec_augment: nn.Module | None = None,
+                 sample_rate: int = 16000):
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.frontend = frontend
+        self.backend = backend
+        self.projection = projection
+        self.cmvn = cmvn
+        self.grad_mult = grad_mult
+        self.spec_augment = spec_augment
+
+    def features(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        """wav (batch, samples) -> what the back-end sees."""
+        features = self.frontend(wav, lengths)
+        if self.grad_mult != 1.0 and torch.is_grad_enabled() and features.layers[-1].requires_grad:
+            layers = [_ScaleGradient.apply(x, self.grad_mult) for x in features.layers]
+            features = LayerFeatures(layers, features.lengths)
+        if self.cmvn is not None:
+            features = self.cmvn(features)
+        if self.spec_augment is not None and self.training:
+            features = self.spec_augment(features)
+        return features
+
+    def embed(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """wav (batch, samples) -> (batch, embed_dim)"""
+        return self.backend(self.features(wav, lengths))
+
+    def forward(self, wav: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
+        """wav (batch, samples) -> logits (batch, classes); the head's margin applies when labels are given."""
+        return self.projection(self.embed(wav, lengths), labels)
+
+
+def build_detector(config, num_classes: int, architecture=None) -> Detector:
+    """The detector a config describes, its front-end with the pretrained weights that the config names.
+
+    With `architecture` (of an SSL front-end) no pretrained file is read: the weights are loaded afterwards.
+    """
+    data = config.dataset_args
+    known = {} if architecture is None else {"architecture": architecture}
+    frontend = FRONTENDS.load(data.frontend)(data.frontend_args, data.resample_rate, **known)
+    backend = BACKENDS.load(config.model)(config.model_args, frontend.feat_dim, frontend.num_layers)
+    head_name = config.projection_args.project_type
+    projection = HEADS.load(head_name)(config.projection_args, backend.embed_dim, num_classes)
+    classical = data.frontend in ("fbank", "lfcc")
+    cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time=classical) if data.cmvn else None
+    spec_augment = None
+    if data.spec_aug:
+        from wedefense.frontend.spec_augment import SpecAugment
+
+        spec_augment = SpecAugment(data.spec_aug_args)
+    grad_mult = getattr(config.model_args, "feature_grad_mult", 1.0)
+    return Detector(frontend, backend, projection, cmvn, grad_mult, spec_augment, data.resample_rate)
+
+
+def public_weights(detector: Detector) -> dict[str, Tensor]:
+    """Weights under the names of public checkpoints: the back-end's stand at the top."""
+    return {name.removeprefix("backend."): tensor.detach() for name, tensor in detector.state_dict().items()}
+
+
+def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `public_weights`; a `module.` prefix of data-parallel training is dropped."""
+    own = {}
+    for name, tensor in weights.items():
+        name = name.removeprefix("module.")
+        own[name if name.startswith(("frontend.", "projection.")) else f"backend.{name}"] = tensor
+    return own

@@ -1,0 +1,33 @@
+"""Running a detector over a loader."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from wedefense.models.detector import Detector
+from wedefense.utils.distributed import World
+from wedefense.utils.log import progress
+
+
+@torch.no_grad()
+def embeddings_of(detector: Detector, loader, world: World, description: str) -> Iterator[tuple[list, Tensor, Tensor]]:
+    """(keys, embeddings (batch, embed_dim), label ids) of every batch of this rank, with a progress bar."""
+    detector.eval()
+    with progress(total=len(loader), desc=description, unit="batch", disable=not world.is_main) as bar:
+        seconds = 0.0
+        for batch in loader:
+            moved = batch.to(world.device)
+            embeddings = detector.embed(moved.wav, moved.lengths).float().cpu()
+            seconds += batch.lengths.sum().item() / detector.sample_rate
+            bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s", refresh=False)
+            bar.update()
+            yield batch.keys, embeddings, batch.labels
+
+
+@torch.no_grad()
+def head_logits(detector: Detector, embeddings: Tensor) -> Tensor:
+    """(utterances, embed_dim) -> (utterances, classes) in float32, on the CPU."""
+    device = next(detector.parameters()).device
+    with torch.autocast(device.type, enabled=False):
+        return detector.projection(embeddings.to(device)).float().cpu()

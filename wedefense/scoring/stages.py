@@ -1,0 +1,84 @@
+"""Stages 4 to 6 on an experiment folder: embeddings, logits, log-likelihood ratios."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from wedefense.data.loader import eval_loader
+from wedefense.models.detector import Detector
+from wedefense.scoring.arks import read_scp, write_ark
+from wedefense.scoring.embed import embeddings_of, head_logits
+from wedefense.scoring.llr import Labels, llr
+from wedefense.utils.distributed import World, barrier, gather
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import write_table
+
+log = get_logger()
+
+
+def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir: str | os.PathLike, name: str,
+              data: str, data_type: str, world: World, skip_bad: bool = False) -> None:
+    """`embeddings/<name>/embedding.scp` of every utterance of a list, each computed on exactly one rank.
+
+    Nothing is done again when the embeddings were made from the same weights and list.
+    """
+    folder = Path(exp_dir) / "embeddings" / name
+    source = {"weights": _digest(weights), "list": _digest(data), "skip_bad": skip_bad}
+    stamp = folder / "source.json"
+    if gather(stamp.is_file() and json.loads(stamp.read_text()) == source)[0]:
+        log.info("%s: up to date (same weights, same list)", folder)
+        return
+    started, detector = time.time(), detector.to(world.device)
+    loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
+                         rank=world.rank, world_size=world.size, skip_bad=skip_bad)
+    amp = config.enable_amp and world.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    with torch.autocast(world.device.type, dtype=torch.bfloat16, enabled=amp):
+        vectors = ((key, vector.numpy()) for keys, embeddings, _ in embeddings_of(detector, loader, world, name)
+                   for key, vector in zip(keys, embeddings))
+        entries = write_ark(folder / f"embedding_{world.rank}.ark", vectors)
+    skipped = [item for part in gather(list(loader.skipped)) for item in part]
+    parts = gather(entries)
+    if world.is_main:
+        merged = {key: entry for part in parts for key, entry in part.items()}
+        write_table(folder / "embedding.scp", dict(sorted(merged.items())))
+        if skipped:
+            write_table(folder / "left_out.txt", dict(skipped))
+            log.warning("%s: %d utterances could not be read and are left out, see %s",
+                        data, len(skipped), folder / "left_out.txt")
+        with atomic_write(stamp, "w") as stream:
+            json.dump(source, stream)
+        log.info("%s: %d embeddings in %.1f s", folder, len(merged), time.time() - started)
+    barrier()
+
+
+def logits_set(detector: Detector, exp_dir: str | os.PathLike, name: str) -> Path:
+    """`posteriors/<name>/logits.scp` from the embeddings, by the head."""
+    keys, embeddings = read_scp(Path(exp_dir) / "embeddings" / name / "embedding.scp")
+    logits = head_logits(detector.eval(), torch.from_numpy(embeddings)).numpy()
+    folder = Path(exp_dir) / "posteriors" / name
+    entries = write_ark(folder / "logits.ark", zip(keys, logits))
+    write_table(folder / "logits.scp", entries)
+    return folder / "logits.scp"
+
+
+def llr_set(exp_dir: str | os.PathLike, name: str, labels: Labels) -> Path:
+    """`posteriors/<name>/llr.txt` from the logits and the training priors."""
+    folder = Path(exp_dir) / "posteriors" / name
+    keys, logits = read_scp(folder / "logits.scp")
+    scores = llr(logits, labels)
+    with atomic_write(folder / "llr.txt", "w") as stream:
+        stream.writelines(f"{key} {score:.8g}\n" for key, score in zip(keys, scores))
+    return folder / "llr.txt"
+
+
+def _digest(path: str | os.PathLike) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""What a kind of training adds to the one loop: parameter groups, extra loss terms, its own saved state."""
+
+from torch import Tensor, nn
+
+from wedefense.models.detector import Detector
+from wedefense.utils.errors import InputError
+
+
+class Mode(nn.Module):
+    """Train every parameter that asks for gradients, the front-end at `frontend_lr_ratio` of the rate.
+
+    A mode is a module: what it learns itself (multipliers, for one) is saved and resumed with it.
+    """
+
+    name = "full"
+
+    def groups(self, detector: Detector, scheduler_options) -> list[dict]:
+        """Optimiser groups; each has `lr_ratio` (of the schedule) or a constant `fixed_lr`."""
+        prefixes = tuple(f"{module}." for module in scheduler_options.frontend_modules)
+        slow, fast = [], []
+        for name, parameter in detector.named_parameters():
+            if parameter.requires_grad:
+                (slow if name.startswith(prefixes) else fast).append(parameter)
+        groups = [{"name": "backend", "params": fast, "lr_ratio": 1.0},
+                  {"name": "frontend", "params": slow, "lr_ratio": scheduler_options.frontend_lr_ratio}]
+        groups = [group for group in groups if group["params"]]
+        if not groups:
+            raise InputError("nothing to train: every parameter is frozen")
+        return groups
+
+    def before_step(self, step: int, steps_per_epoch: int) -> None:
+        """Called before each optimiser step."""
+
+    def terms(self) -> dict[str, Tensor]:
+        """Extra terms of the loss, by name."""
+        return {}
+
+    def scalars(self) -> dict[str, float]:
+        """What to log beside the loss."""
+        return {}
+
+
+class Frozen(Mode):
+    """The front-end stays as it is; the same loop, one group."""
+
+    name = "frozen"
+
+
+def choose_mode(config, detector: Detector) -> Mode:
+    """The mode a config asks for."""
+    learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
+    return Frozen() if learnt and not any(learnt) else Mode()

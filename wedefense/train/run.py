@@ -1,0 +1,79 @@
+"""One training run: from a config to a trained experiment folder."""
+
+from pathlib import Path
+
+import torch
+
+from wedefense.data.catalogue import label_ids
+from wedefense.data.loader import eval_loader, train_loader
+from wedefense.models.detector import build_detector, own_weights
+from wedefense.models.heads import build_criterion
+from wedefense.scoring.llr import Labels
+from wedefense.train import checkpoint
+from wedefense.train.modes import choose_mode
+from wedefense.train.summary import describe
+from wedefense.train.trainer import Trainer
+from wedefense.train.validate import Validator
+from wedefense.utils import distributed
+from wedefense.utils.distributed import World
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger, setup_logging
+
+log = get_logger()
+
+
+def train(config, device: str = "auto") -> None:
+    """Train (or go on training) the experiment of `config` on this rank."""
+    exp_dir = Path(config.exp_dir)
+    world = distributed.start(config.gpus, device)
+    try:
+        if world.is_main:
+            (exp_dir / "models").mkdir(parents=True, exist_ok=True)
+        distributed.barrier()
+        setup_logging(exp_dir / "train.log", world.rank)
+        build_trainer(config, world).fit()
+    except InputError as error:
+        log.error("%s", error)  # in train.log too
+        raise
+    finally:
+        distributed.stop()
+
+
+def build_trainer(config, world: World) -> Trainer:
+    """Data, detector, mode and loop, as the config describes them."""
+    if not config.train_data:
+        raise InputError("train_data: no training list given; use --train_data data/train/raw.list")
+    data = (config.dataset_args, config.dataloader_args)
+    loader = train_loader(
+        config.train_data, config.data_type, *data, seed=config.seed, rank=world.rank, world_size=world.size,
+        pipeline=_pipeline(config), label_table=config.train_label)
+    ids = label_ids(loader.label_counts)
+    labels = Labels(tuple(ids), tuple(loader.label_counts[name] for name in ids))
+    torch.manual_seed(config.seed)  # the same weights on every rank
+    detector = build_detector(config, len(labels.names))
+    if config.model_init:
+        checkpoint.load_weights(detector, own_weights(checkpoint.load(config.model_init)), config.model_init)
+        log.info("weights start from %s", config.model_init)
+    mode = choose_mode(config, detector)
+    validator = None
+    if config.val_data:
+        val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
+                                 world_size=world.size, label_table=config.val_label)
+        validator = Validator(val_loader, labels, world, config.monitor)
+    elif config.early_stop_patience and config.monitor != "train_loss":
+        raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
+                         "give it, or set monitor: train_loss")
+    if world.is_main:
+        labels.save(Path(config.exp_dir) / "label2id")
+        checkpoint.save_architecture(config.exp_dir, detector)
+    log.info("%s", describe(config, detector, mode, labels, world))
+    criterion = build_criterion(config.loss_args, labels.names)
+    return Trainer(config, detector, criterion, mode, loader, world, validator)
+
+
+def _pipeline(config):
+    """Training-time augmentation, or None when nothing is switched on."""
+    from wedefense.data.augment.pipeline import Pipeline
+
+    data = config.dataset_args
+    return Pipeline.from_options(data, data.resample_rate, config.reverb_data, config.noise_data)

@@ -1,0 +1,19 @@
+"""What is about to be trained, in words."""
+
+from wedefense.utils.tables import some
+
+
+def describe(config, detector, mode, labels, world) -> str:
+    """Parameters of each part, classes and their shares, devices, batch: what a person checks first."""
+    rows = [f"experiment {config.exp_dir}: {mode.name} training, {world.size} rank{'s' if world.size > 1 else ''} "
+            f"on {world.device.type}, {'bfloat16 autocast' if config.enable_amp else 'float32'}"]
+    for name, part in (("front-end", detector.frontend), ("back-end", detector.backend), ("head", detector.projection)):
+        total = sum(p.numel() for p in part.parameters())
+        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        rows.append(f"  {name:<9} {type(part).__name__:<16} {total / 1e6:8.3f} M parameters, {trained / 1e6:8.3f} M trained")
+    shares = [f"{name} {count} ({100 * count / sum(labels.counts):.1f} %)"
+              for name, count in zip(labels.names, labels.counts)]
+    rows.append(f"  classes   {some(shares, 4)}")
+    rows.append(f"  batch     {config.dataloader_args.batch_size} x {world.size} ranks x {config.accum_grad} accumulated, "
+                f"seed {config.seed}")
+    return "\n".join(rows)

@@ -1,0 +1,279 @@
+"""The one training loop."""
+
+import contextlib
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.data.batch import SkipCounter
+from wedefense.models.detector import Detector, own_weights, public_weights
+from wedefense.train import checkpoint
+from wedefense.train.modes import Mode
+from wedefense.train.options import SCHEDULERS
+from wedefense.train.schedules import margin_at
+from wedefense.train.validate import Validator, improved
+from wedefense.utils.distributed import World, barrier, gather
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger, progress
+
+log = get_logger()
+
+
+class TrainStep(nn.Module):
+    """From a batch to its loss, in one module, so that data-parallel training sees the whole graph."""
+
+    def __init__(self, detector: Detector, criterion: nn.Module, mode: Mode):
+        super().__init__()
+        self.detector, self.criterion, self.mode = detector, criterion, mode
+
+    def forward(self, wav: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """-> the loss, and (task loss, share of right answers) for the log"""
+        logits = self.detector(wav, lengths, labels)
+        task = self.detector.projection.loss(logits, labels, self.criterion)
+        loss = task + sum(self.mode.terms().values())
+        right = (logits.argmax(dim=1) == labels).float().mean()
+        return loss, torch.stack([task, right]).detach()
+
+
+class Trainer:
+    """`fit()` trains to the last epoch, from wherever the experiment folder stands."""
+
+    def __init__(self, config, detector: Detector, criterion: nn.Module, mode: Mode, loader, world: World,
+                 validator: Validator | None):
+        self.config, self.detector, self.mode, self.world = config, detector, mode, world
+        self.loader, self.validator = loader, validator
+        self.module = TrainStep(detector, criterion, mode).to(world.device)
+        self.batches = loader.steps_per_epoch
+        self.steps_per_epoch = math.ceil(self.batches / config.accum_grad)
+        groups = mode.groups(detector, config.scheduler_args)
+        self.trained = [p for group in groups for p in group["params"]]
+        self.optimizer = getattr(torch.optim, config.optimizer)(groups, lr=0.0, **config.optimizer_args)
+        scale = world.size * config.dataloader_args.batch_size * config.accum_grad / 64
+        self.schedule = SCHEDULERS.load(config.scheduler)(
+            config.scheduler_args, config.num_epochs, self.steps_per_epoch, scale)
+        self.epoch, self.batch, self.step = 0, 0, 0  # finished epochs, batches of this one, optimiser steps
+        self.history: list[dict] = []
+        self.best: dict | None = None
+        self.stale = 0                               # validations since the best
+        self.sums = torch.zeros(3)                   # of this epoch: task loss, accuracy, batches
+        self.stopped = False
+        self.models = Path(config.exp_dir) / "models"
+        self.parallel = self._parallel()
+        self.amp = _amp_context(config.enable_amp, world.device)
+
+    def _parallel(self) -> nn.Module:
+        module = torch.compile(self.module) if self.config.compile else self.module
+        if self.world.size == 1:
+            return module
+        device_ids = [self.world.device.index] if self.world.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(
+            module, device_ids=device_ids,
+            find_unused_parameters=getattr(self.detector.frontend, "may_skip_parameters", False))
+
+    def fit(self) -> None:
+        torch.manual_seed(self.config.seed + self.world.rank)
+        self._resume()
+        writer = self._writer()
+        while self.epoch < self.config.num_epochs and not self.stopped:
+            started = time.time()
+            loss, accuracy = self._train_epoch(writer)
+            self.epoch, self.batch = self.epoch + 1, 0
+            row = {"epoch": self.epoch, "train_loss": loss, "train_accuracy": accuracy, **self.mode.scalars()}
+            row |= self._validate()
+            row["seconds"] = round(time.time() - started, 1)
+            self._select(row)
+            self._save_epoch(row)
+            if writer:
+                for name, value in row.items():
+                    writer.add_scalar(f"epoch/{name}", value, self.epoch)
+            log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
+        if writer:
+            writer.close()
+
+    def _train_epoch(self, writer) -> tuple[float, float]:
+        self.parallel.train()
+        self.loader.set_epoch(self.epoch, self.batch)
+        sums = self.sums.to(self.world.device)
+        pending, samples = None, 0
+        skips = SkipCounter(self.batches * self.config.dataloader_args.batch_size)
+        description = f"epoch {self.epoch + 1}/{self.config.num_epochs}"
+        with progress(total=self.batches, initial=self.batch, desc=description, unit="batch",
+                      disable=not self.world.is_main) as bar:
+            for batch in self.loader:
+                skips.add(batch.skipped)
+                skips.check()
+                parts = self._train_batch(batch)
+                self._check_finite(pending)
+                pending = (parts, batch.keys)
+                sums += torch.cat([parts.float(), parts.new_ones(1)])
+                samples += batch.wav.numel() * self.world.size
+                bar.update()
+                if self.batch % self.config.log_batch_interval == 0 and self.world.is_main:
+                    self._log_batch(writer, bar, sums[:2] / sums[2], samples)
+                if self._between_epochs_save_due():
+                    self._check_finite(pending)
+                    self.sums = sums.cpu()
+                    self._save_last()
+        self._check_finite(pending)
+        if skips.count:
+            log.warning("epoch %d: %d utterances could not be used and were replaced by others", self.epoch + 1, skips.count)
+        self.sums = torch.zeros(3)
+        loss, right, count = torch.tensor(gather(sums.tolist())).sum(dim=0).tolist()
+        return loss / count, right / count
+
+    def _train_batch(self, batch) -> Tensor:
+        """Forward and backward of one batch; every `accum_grad` batches an optimiser step."""
+        k = self.config.accum_grad
+        first = self.batch // k * k
+        group_size = min(k, self.batches - first)  # the last group of an epoch may be smaller
+        last_of_group = self.batch - first == group_size - 1
+        if self.batch == first:
+            self._before_step()
+        batch = batch.to(self.world.device)
+        wait = self.parallel.no_sync() if self.world.size > 1 and not last_of_group else contextlib.nullcontext()
+        with wait:
+            with self.amp():
+                loss, parts = self.parallel(batch.wav, batch.lengths, batch.labels)
+            (loss / group_size).backward()
+        if last_of_group:
+            if self.config.grad_clip > 0:
+                nn.utils.clip_grad_norm_(self.trained, self.config.grad_clip)
+            self.optimizer.step()
+            self.step += 1
+        self.batch += 1
+        return parts
+
+    def _before_step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        rate = self.schedule.lr(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["fixed_lr"] if "fixed_lr" in group else rate * group["lr_ratio"]
+        margin = self.config.margin_update.final_margin if self.config.do_lm else margin_at(
+            self.config.margin_update, self.step, self.steps_per_epoch)
+        self.detector.projection.set_margin(margin)
+        self.mode.before_step(self.step, self.steps_per_epoch)
+
+    def _check_finite(self, pending) -> None:
+        """One step late, so that the device is never waited for; nothing is saved before the check."""
+        if pending is not None and not torch.isfinite(pending[0][0]):
+            keys = ", ".join(pending[1][:8]) + (" ..." if len(pending[1]) > 8 else "")
+            raise InputError(
+                f"the loss is {pending[0][0].item()} in epoch {self.epoch + 1} on the batch with {keys}; "
+                "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, or look at these files")
+
+    def _validate(self) -> dict[str, float]:
+        due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
+        if self.validator is None or not due:
+            return {}
+        with self.amp():
+            return {f"val_{name}": value for name, value in self.validator(self.detector, self.module.criterion).items()}
+
+    def _select(self, row: dict) -> None:
+        """Keep the best epoch by the monitored metric; stop when it has not moved for too long."""
+        monitor = self.config.monitor
+        name = monitor if monitor == "train_loss" else f"val_{monitor}"
+        if name not in row:
+            return
+        if self.best is None or improved(monitor, row[name], self.best["value"]):
+            self.best, self.stale = {"epoch": self.epoch, "metric": name, "value": row[name]}, 0
+            if self.world.is_main:
+                checkpoint.save(self.models / "best_model.pt", public_weights(self.detector))
+        else:
+            self.stale += 1
+        patience = self.config.early_stop_patience
+        self.stopped = gather(patience > 0 and self.stale >= patience)[0]
+        if self.stopped:
+            log.info("no better %s for %d validations: stopping after epoch %d (best: epoch %d)",
+                     name, self.stale, self.epoch, self.best["epoch"])
+
+    def _between_epochs_save_due(self) -> bool:
+        every = self.config.save_step_interval
+        return every > 0 and self.batch < self.batches and self.batch % (every * self.config.accum_grad) == 0
+
+    def _save_epoch(self, row: dict) -> None:
+        self.history.append(row)
+        due = self.epoch % self.config.save_epoch_interval == 0
+        if self.world.is_main and (due or self.stopped or self.epoch == self.config.num_epochs):
+            checkpoint.save(checkpoint.model_path(self.config.exp_dir, self.epoch), public_weights(self.detector))
+        self._save_last()
+        if self.world.is_main:
+            with atomic_write(Path(self.config.exp_dir) / "history.json", "w") as stream:
+                json.dump({"rows": self.history, "best": self.best}, stream, indent=1)
+
+    def _save_last(self) -> None:
+        device = self.world.device
+        random_states = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            random_states["cuda"] = torch.cuda.get_rng_state(device)
+        random_states, gathered_sums = gather(random_states), gather(self.sums.tolist())
+        if self.world.is_main:
+            checkpoint.save(self.models / checkpoint.LAST, {
+                "epoch": self.epoch, "batch": self.batch, "step": self.step, "stopped": self.stopped,
+                "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
+                "weights": public_weights(self.detector), "optimizer": self.optimizer.state_dict(),
+                "mode": self.mode.state_dict(), "random": random_states})
+        barrier()
+
+    def _resume(self) -> None:
+        path = Path(self.config.checkpoint) if self.config.checkpoint else self.models / checkpoint.LAST
+        if not self.config.checkpoint and not path.exists():
+            return
+        state = checkpoint.load(path)
+        if not isinstance(state, dict) or "optimizer" not in state:
+            raise InputError(f"{path}: holds weights only, nothing to resume from; to start from these weights "
+                             f"use --model_init {path}")
+        checkpoint.load_weights(self.detector, own_weights(state["weights"]), path)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.mode.load_state_dict(state["mode"])
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise InputError(f"{path}: was made by another kind of training ({error}); "
+                             "use --model_init to start from its weights, or another --exp_dir") from None
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.history, self.best, self.stale = state["history"], state["best"], state["stale"]
+        self.stopped = state["stopped"]
+        if len(state["random"]) != self.world.size:
+            log.warning("%s was written by %d ranks and is resumed by %d: the data order differs from here on",
+                        path, len(state["random"]), self.world.size)
+        own = state["random"][self.world.rank % len(state["random"])]
+        self.sums = torch.tensor(state["sums"][self.world.rank % len(state["sums"])])
+        torch.set_rng_state(own["cpu"])
+        if "cuda" in own and self.world.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"], self.world.device)
+        log.info("resumed from %s: %d epochs and %d batches done", path, self.epoch, self.batch)
+
+    def _writer(self):
+        if not self.world.is_main:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(Path(self.config.exp_dir) / "tensorboard", purge_step=self.step)
+
+    def _log_batch(self, writer, bar, mean: Tensor, samples: float) -> None:
+        loss, right = mean.tolist()
+        hours = samples / self.config.dataset_args.resample_rate / 3600
+        speed = hours / max(bar.format_dict["elapsed"], 1e-9)
+        bar.set_postfix_str(f"loss {loss:.4f} acc {right:.3f} {speed:.3g} audio h/s", refresh=False)
+        writer.add_scalar("train/loss", loss, self.step)
+        writer.add_scalar("train/accuracy", right, self.step)
+        writer.add_scalar("train/lr", self.optimizer.param_groups[0]["lr"], self.step)
+        writer.add_scalar("train/audio_hours_per_second", speed, self.step)
+        for name, value in self.mode.scalars().items():
+            writer.add_scalar(f"train/{name}", value, self.step)
+
+
+def _amp_context(enabled: bool, device: torch.device):
+    """bfloat16 autocast where the device has it; elsewhere float32, with a word about it."""
+    if enabled and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        log.warning("enable_amp: this GPU has no bfloat16; training in float32")
+        enabled = False
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _row_text(row: dict) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")

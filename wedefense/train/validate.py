@@ -1,0 +1,50 @@
+"""Validation on the whole development set, the same answer on every rank."""
+
+import torch
+from torch import Tensor
+
+from wedefense.metrics.detection import detection_metrics
+from wedefense.models.detector import Detector
+from wedefense.scoring.embed import embeddings_of, head_logits
+from wedefense.scoring.llr import Labels, llr
+from wedefense.utils.distributed import World, gather
+from wedefense.utils.errors import InputError
+
+_HIGHER_IS_BETTER = ("accuracy",)
+
+
+def improved(monitor: str, value: float, best: float) -> bool:
+    return value > best if monitor in _HIGHER_IS_BETTER else value < best
+
+
+class Validator:
+    """Scores a labelled set without augmentation, each item exactly once over the ranks."""
+
+    def __init__(self, loader, labels: Labels, world: World, monitor: str):
+        if not labels.has_bonafide and monitor not in ("loss", "accuracy", "train_loss"):
+            raise InputError(f"monitor: '{monitor}' needs a bona fide class among the labels "
+                             f"({', '.join(labels.names[:5])} ...); use --monitor accuracy or loss")
+        self.loader, self.labels, self.world = loader, labels, world
+
+    def __call__(self, detector: Detector, criterion) -> dict[str, float]:
+        was_training = detector.training
+        mine = []
+        for keys, embeddings, labels in embeddings_of(detector, self.loader, self.world, "validation"):
+            mine += zip(keys, head_logits(detector, embeddings), labels.tolist())
+        detector.train(was_training)
+        rows = sorted((row for part in gather(mine) for row in part), key=lambda row: row[0])
+        logits = torch.stack([row for _, row, _ in rows]).float()    # (utterances, classes)
+        truth = torch.tensor([label for _, _, label in rows])
+        return self._metrics(detector, criterion, logits, truth)
+
+    def _metrics(self, detector: Detector, criterion, logits: Tensor, truth: Tensor) -> dict[str, float]:
+        device = self.world.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            loss = detector.projection.loss(logits.to(device), truth.to(device), criterion).item()
+        metrics = {"loss": loss, "accuracy": (logits.argmax(dim=1) == truth).float().mean().item()}
+        if self.labels.has_bonafide:
+            scores = llr(logits.numpy(), self.labels)
+            bonafide = self.labels.is_bonafide(truth.numpy())
+            result = detection_metrics(scores[bonafide], scores[~bonafide])
+            metrics |= {"eer": result.eer, "min_dcf": result.min_dcf, "act_dcf": result.act_dcf, "cllr": result.cllr}
+        return metrics
