@@ -1,0 +1,199 @@
+"""Scores into calibrated log-likelihood ratios, and several systems into one.
+
+A model is affine: llr = sum of scale x score over the systems + sum of weight x quality + bias, fitted by
+logistic regression in which each class weighs what a prior says, whatever the class counts.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from wedefense.metrics.columns import check_unique, numbers, positions, read_columns
+from wedefense.metrics.detection import as_scores
+from wedefense.metrics.keys import load_trials, read_scores
+from wedefense.scoring.options import CalibrationOptions
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import some
+
+_SKETCH = 256
+_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An affine model; `sketch` remembers some of the utterances it was fitted on."""
+
+    scales: tuple[float, ...]         # one per system
+    bias: float
+    weights: tuple[float, ...] = ()   # one per quality measure
+    qualities: tuple[str, ...] = ()
+    prior: float = 0.5
+    n_bonafide: int = 0
+    n_spoof: int = 0
+    sketch: tuple[str, ...] = ()
+
+    def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
+        """(trials, systems) or (trials,) scores and (trials, qualities) -> (trials,) LLRs."""
+        scores, qualities = _columns(scores), _columns(qualities, len(scores))
+        for what, given, fitted in (("systems", scores, self.scales), ("quality measures", qualities, self.weights)):
+            if given.shape[1] != len(fitted):
+                raise InputError(f"the calibration was fitted on {len(fitted)} {what}, not on {given.shape[1]}")
+        return scores @ np.array(self.scales) + qualities @ np.array(self.weights) + self.bias
+
+    def refuse_known(self, names: Iterable[str]) -> None:
+        """An error if the model was fitted on some of these utterances."""
+        known = set(self.sketch)
+        seen = [name for name in names if _digest(name) in known] if known else []
+        if seen:
+            raise InputError(f"the calibration was fitted on utterances that it is to score ({some(seen)}); "
+                             "fit it on a development set")
+
+    def save(self, path: str | os.PathLike) -> None:
+        with atomic_write(path, "w") as stream:
+            json.dump({"kind": "calibration"} | asdict(self), stream, indent=1)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Calibration":
+        try:
+            with open(path, encoding="utf-8") as stream:
+                fields = json.load(stream)
+            if fields.pop("kind") != "calibration":
+                raise KeyError("kind")
+            model = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+            if not all(map(math.isfinite, (*model.scales, *model.weights, model.bias))):
+                raise ValueError("a parameter is not finite")
+            return model
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a calibration model that `wedefense calibrate` or `fuse` saved "
+                             f"({error})") from None
+
+
+def _columns(values: np.ndarray | None, rows: int = 0) -> np.ndarray:
+    """(rows, columns) float64 of one column, several or none."""
+    if values is None:
+        return np.empty((rows, 0))
+    values = np.asarray(values, dtype=np.float64)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def sketch(names: Iterable[str]) -> tuple[str, ...]:
+    """The lowest digests of the names: a set that shares 5 % of them is caught with odds of 500,000 to 1."""
+    return tuple(sorted(map(_digest, names))[:_SKETCH])
+
+
+def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions = CalibrationOptions(),
+        qualities: np.ndarray | None = None, quality_names: Sequence[str] = ()) -> Calibration:
+    """Fit on (trials, systems) or (trials,) scores of a development set, quality measures optional."""
+    scores, is_bonafide = _columns(scores), np.asarray(is_bonafide, dtype=bool)
+    for label, mask in (("bona fide", is_bonafide), ("spoof", ~is_bonafide)):
+        as_scores(scores[mask], label)
+    systems = scores.shape[1]
+    features = np.concatenate((scores, _columns(qualities, len(scores))), axis=1)  # (trials, systems + qualities)
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    if not spread.all():
+        raise InputError(f"column {int(np.argmin(spread)) + 1} of the scores and quality measures has the same value "
+                         "in every trial: nothing can be fitted")
+    design = np.column_stack(((features - mean) / spread, np.ones(len(features))))
+    share = np.where(is_bonafide, options.prior / is_bonafide.sum(), (1 - options.prior) / (~is_bonafide).sum())
+    solution = _logistic(design, np.where(is_bonafide, 1.0, -1.0), share,
+                         math.log(options.prior / (1 - options.prior)), options.ridge)
+    slopes = solution[:-1] / spread
+    model = Calibration(
+        scales=tuple(slopes[:systems].tolist()), weights=tuple(slopes[systems:].tolist()),
+        bias=float(solution[-1] - slopes @ mean), qualities=tuple(quality_names), prior=options.prior,
+        n_bonafide=int(is_bonafide.sum()), n_spoof=int((~is_bonafide).sum()))
+    _doubt(model, scores, is_bonafide)
+    return model
+
+
+def _logistic(design: np.ndarray, sign: np.ndarray, share: np.ndarray, offset: float, ridge: float) -> np.ndarray:
+    """Minimise sum share * softplus(-sign * (design @ w + offset)) + ridge/2 |slopes|^2 by damped Newton steps."""
+    penalty = np.full(design.shape[1], ridge)
+    penalty[-1] = 0
+
+    def loss(w: np.ndarray) -> float:
+        return float(share @ np.logaddexp(0, -sign * (design @ w + offset)) + penalty @ w**2 / 2)
+
+    w = np.zeros(design.shape[1])
+    now = loss(w)
+    for _ in range(_STEPS):
+        wrong = 0.5 * (1 - np.tanh(sign * (design @ w + offset) / 2))  # sigmoid(-margin), without overflow
+        gradient = penalty * w - design.T @ (share * sign * wrong)
+        curvature = (design.T * (share * wrong * (1 - wrong))) @ design + np.diag(penalty)
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        if gradient @ step < 1e-20:
+            return w
+        size = 1.0
+        while (after := loss(w - size * step)) > now and size > 1e-10:
+            size /= 2
+        if after > now:  # as low as rounding lets it
+            return w
+        w, now = w - size * step, after
+    get_logger().warning("the calibration did not converge in %d steps", _STEPS)
+    return w
+
+
+def _doubt(model: Calibration, scores: np.ndarray, is_bonafide: np.ndarray) -> None:
+    if len(model.scales) == 1 and model.scales[0] <= 0:
+        raise InputError("calibration would turn the scores around: spoofs score higher than bona fide trials; "
+                         "a higher score must mean bona fide")
+    if len(model.scales) > 1 and min(model.scales) < 0:
+        get_logger().warning("fusion gives system %d a negative weight (%.3g): it may be redundant",
+                             int(np.argmin(model.scales)) + 1, min(model.scales))
+    fitted = scores @ np.array(model.scales)
+    if fitted[is_bonafide].min() > fitted[~is_bonafide].max():
+        get_logger().warning("no overlap between the classes of the development set: the size of the LLRs is a guess")
+
+
+def fit_files(scores: Sequence[str], keys: str, options: CalibrationOptions = CalibrationOptions(),
+              qualities: Sequence[str] = ()) -> Calibration:
+    """Fit on score files of a development set (one per system) and its keys."""
+    systems = [load_trials(path, keys) for path in scores]
+    names = systems[0].names
+    stacked = np.column_stack([trials.scores for trials in systems])
+    model = fit(stacked, systems[0].is_bonafide, options, read_qualities(qualities, names), _titles(qualities))
+    return replace(model, sketch=sketch(names))
+
+
+def read_systems(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Utterances of the first file and the (trials, systems) scores of all, which must have the same utterances."""
+    names, first = read_scores(paths[0])
+    columns = [first]
+    for path in paths[1:]:
+        others, values = read_scores(path)
+        at = positions(others, names)
+        if (at < 0).any() or len(others) != len(names):
+            odd = sorted(set(names) ^ set(others))
+            raise InputError(f"{paths[0]} and {path} do not score the same utterances: {some(odd)}")
+        columns.append(values[at])
+    return names, np.column_stack(columns)
+
+
+def read_qualities(paths: Sequence[str], names: Sequence[str]) -> np.ndarray | None:
+    """(trials, measures) of tables NAME NUMBER (utt2dur), None without any."""
+    measures = []
+    for path in paths:
+        columns = read_columns(path, 2, "NAME NUMBER")
+        check_unique(columns, columns.cells[0])
+        at = positions(columns.cells[0], names)
+        if (at < 0).any():
+            raise InputError(f"{path}: no value for {some(n for n, i in zip(names, at) if i < 0)}")
+        measures.append(numbers(columns, columns.cells[1], "the quality measure")[at])
+    return np.column_stack(measures) if measures else None
+
+
+def _titles(paths: Sequence[str]) -> list[str]:
+    return [os.path.basename(path).removeprefix("utt2") for path in paths]
