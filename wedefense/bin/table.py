@@ -1,0 +1,53 @@
+"""Stage 9: an experiment beside a published row, or a published table as it is."""
+
+import argparse
+import json
+from pathlib import Path
+
+from wedefense.scoring import published
+from wedefense.scoring.typeset import FORMATS, comparison_rows, published_rows
+from wedefense.utils.errors import InputError
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="wedefense table", description=__doc__)
+    parser.add_argument("--table", help="name of a published table (without it the tables are listed)")
+    parser.add_argument("--row", help="name of a row to put the experiment beside")
+    parser.add_argument("--exp_dir", help="experiment folder with results.json of stage 7")
+    parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS", help="sets that go by another name here")
+    parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
+    parser.add_argument("--format", nargs="+", choices=sorted(FORMATS), default=["markdown"])
+    options = parser.parse_args(argv)
+    if (options.row is None) != (options.exp_dir is None) or (options.row and not options.table):
+        parser.error("a comparison needs --table, --row and --exp_dir")
+    if any("=" not in pair for pair in options.set):
+        parser.error("--set wants PUBLISHED=OURS")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    if options.table is None:
+        for name in published.names():
+            print(f"{name:<26} {published.load(name).title}")
+        return 0
+    table = published.load(options.table)
+    caption = f"{table.title}. Source: {table.source}."
+    if options.row is None:
+        header, rows = published_rows(table)
+    else:
+        row, path = table.row(options.row), Path(options.exp_dir) / "results.json"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run stage 7 first")
+        found = published.beside(row, json.loads(path.read_text(encoding="utf-8")),
+                                 dict(pair.split("=", 1) for pair in options.set), options.calibrated)
+        header, rows = comparison_rows(found, Path(options.exp_dir).resolve().name)
+        caption += f" Published row: {row.name}. The interval is that of the difference to the published number as printed."
+    print("\n\n".join(FORMATS[name](header, rows, caption) for name in options.format))
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)
