@@ -46,8 +46,10 @@ class _Mix(torch.autograd.Function):
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of x * y without their product in memory; float32 partial sums for each utterance."""
-    return torch.einsum("btf,btf->b", x.float(), y.float()).sum()
+    """The sum of x * y, in blocks: no product in memory, and the rounding of short sums."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    blocks = zip(x.reshape(-1).split(2**20), y.reshape(-1).split(2**20))
+    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in blocks]).sum()
 
 
 def _combine(column: Tensor, grads: tuple[Tensor, ...]) -> Tensor:

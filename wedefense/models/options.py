@@ -51,7 +51,9 @@ class CAMHFAOptions(MHFAOptions):
     """Context-aware MHFA: `head_nb` groups of queries that look at `context` frames."""
 
     context: int = 9
-    conv_values: bool = False  # also convolve the values over 5 frames (the dagger row of the paper's table I)
+    conv_values: bool = False       # also convolve the values over 5 frames (the dagger row of the paper's table I)
+    divide_by_context: bool = True  # scores are means over the context, as in the paper; the authors' code: sums
+    l2_norm: bool = True            # embeddings of length 1, as in the paper; the authors' code leaves them
 
     def __post_init__(self):
         super().__post_init__()
@@ -159,17 +161,18 @@ class Nes2NetOptions(SSLBackendOptions):
     """Nested Res2Net. The embedding is twice `feat_dim` unless `embed_dim` asks for a linear layer."""
 
     embed_dim: int = -1
-    nes_ratio: tuple[int, int] = (8, 8)  # groups outside, and inside each of them
-    dilation: int = 2
-    se_ratio: int = 1
-    weighted: bool = True                # Nes2Net-X: learned sums of the branches
+    Nes_ratio: tuple[int, int] = (8, 8)  # groups outside, and inside each of them
+    dilation: int = 1
+    SE_ratio: int = 1
+    pool_func: Pooling = "ASTP"
+    weighted: bool = True                # Nes2Net-X: learned sums of the branches; False: Nes2Net
 
     def __post_init__(self):
         if self.embed_dim != -1:
             super().__post_init__()
-        positive(self, "dilation", "se_ratio")
-        if min(self.nes_ratio) < 2:
-            raise OptionError("nes_ratio", f"both must be at least 2, got {list(self.nes_ratio)}")
+        positive(self, "dilation", "SE_ratio")
+        if min(self.Nes_ratio) < 2:
+            raise OptionError("Nes_ratio", f"both must be at least 2, got {list(self.Nes_ratio)}")
 
 
 def _row(place: str, options: type) -> Row:

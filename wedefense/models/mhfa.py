@@ -1,0 +1,102 @@
+"""Multi-head factorised attentive pooling, and its context-aware form.
+
+MHFA: Peng et al., SLT 2022, arXiv 2210.01273; parameter names are those of its public checkpoints.
+CA-MHFA: Peng et al., 2024, equations 1 to 3.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wedefense.models.layers import check_inputs, mix_layers
+from wedefense.models.options import CAMHFAOptions, MHFAOptions
+from wedefense.models.pooling import masked_softmax
+from wedefense.utils.features import LayerFeatures
+
+
+class MHFA(nn.Module):
+    """Keys decide where to look, values what is seen there; each has its own mix of the layers."""
+
+    def __init__(self, options: MHFAOptions, feat_dim: int, num_layers: int):
+        super().__init__()
+        check_inputs(options, feat_dim, num_layers)
+        self.embed_dim = options.embed_dim
+        self.weights_k = nn.Parameter(torch.ones(num_layers))
+        self.weights_v = nn.Parameter(torch.ones(num_layers))
+        self.cmp_linear_k = nn.Linear(feat_dim, options.compression_dim)
+        self.cmp_linear_v = nn.Linear(feat_dim, options.compression_dim)
+        self.att_head = self._attention_head(options)
+        self.pooling_fc = nn.Linear(options.head_nb * options.compression_dim, options.embed_dim)
+
+    def _attention_head(self, options) -> nn.Module:
+        return nn.Linear(options.compression_dim, options.head_nb)
+
+    def forward(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, embed_dim)"""
+        attention, values = self._attend(features)
+        pooled = attention.to(values.dtype) @ values             # (batch, heads, compression)
+        return self._embedding(self.pooling_fc(pooled.flatten(1)))
+
+    def frame_attention(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, frames, heads); over the frames of an utterance each head sums to 1, 0 where padded."""
+        return self._attend(features)[0].transpose(1, 2)
+
+    def frame_embeddings(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, frames, embed_dim); their mean over an utterance's frames is its embedding before any norm."""
+        attention, values = self._attend(features)
+        total = values.new_zeros(*values.shape[:2], self.embed_dim)
+        for head, weight in enumerate(self.pooling_fc.weight.split(values.shape[2], dim=1)):
+            total = total + attention[:, head, :, None] * F.linear(values, weight)
+        return total * features.lengths.to(total)[:, None, None] + self.pooling_fc.bias
+
+    def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
+        """-> logits (batch, frames, classes): what `head` says of each frame's part in the embedding."""
+        frames = self._embedding(self.frame_embeddings(features))
+        return head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def _attend(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
+        """-> attention (batch, heads, frames), values (batch, frames, compression)"""
+        mask = features.mask()
+        keys, values = mix_layers(features.layers, self.weights_k.softmax(dim=0), self.weights_v.softmax(dim=0))
+        keys, values = self.cmp_linear_k(keys), self.cmp_linear_v(values)
+        scores = self._scores(keys, mask)                        # (batch, heads, frames)
+        return masked_softmax(scores.float(), mask[:, None]), self._values(values, mask)
+
+    def _scores(self, keys: Tensor, mask: Tensor) -> Tensor:
+        return self.att_head(keys).transpose(1, 2)
+
+    def _values(self, values: Tensor, mask: Tensor) -> Tensor:
+        return values
+
+    def _embedding(self, x: Tensor) -> Tensor:
+        return x
+
+
+class CAMHFA(MHFA):
+    """The score of a frame comes from `context` frames around it: a convolution of the keys with grouped queries."""
+
+    def __init__(self, options: CAMHFAOptions, feat_dim: int, num_layers: int):
+        super().__init__(options, feat_dim, num_layers)
+        self.l2_norm = options.l2_norm
+        self.factor = 1 / options.context if options.divide_by_context else 1.0
+        self.conv_values = None
+        if options.conv_values:
+            self.conv_values = nn.Conv1d(options.compression_dim, options.compression_dim, kernel_size=5, padding=2)
+
+    def _attention_head(self, options) -> nn.Module:
+        """Its weight holds the queries, (groups, 1, context, compression)."""
+        return nn.Conv2d(1, options.head_nb, (options.context, options.compression_dim),
+                         padding=(options.context // 2, 0), bias=False)
+
+    def _scores(self, keys: Tensor, mask: Tensor) -> Tensor:
+        keys = keys * mask[..., None]                            # outside an utterance a key is 0
+        queries = self.att_head.weight[:, 0].transpose(1, 2)     # (groups, compression, context)
+        return self.factor * F.conv1d(keys.transpose(1, 2), queries, padding=queries.shape[2] // 2)
+
+    def _values(self, values: Tensor, mask: Tensor) -> Tensor:
+        if self.conv_values is None:
+            return values
+        return self.conv_values((values * mask[..., None]).transpose(1, 2)).transpose(1, 2)
+
+    def _embedding(self, x: Tensor) -> Tensor:
+        return F.normalize(x.float(), dim=-1) if self.l2_norm else x
