@@ -17,6 +17,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["wedefense", "wedefense.*"]),
+    package_data={"wedefense": ["**/*.yaml", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=requirements,
     extras_require={"test": ["pytest", "webdataset", "scikit-learn"]},
