@@ -11,7 +11,7 @@ from wedefense.utils.errors import InputError, OptionError, did_you_mean
 from wedefense.utils.options import at_least, fraction, positive
 
 NOISE_KINDS = ("noise", "speech", "music")  # as the names in MUSAN begin
-CODECS = ("mp3", "vorbis", "opus", "aac", "alaw", "ulaw", "g722", "gsm", "amr_nb", "amr_wb")
+CODEC_NAMES = ("mp3", "vorbis", "opus", "aac", "alaw", "ulaw", "g722", "gsm", "amr_nb", "amr_wb")
 SPEEDS = (1.0, 0.9, 1.1)  # the place of a factor is its index in the labels of speakers, as in WeSpeaker
 
 
@@ -118,8 +118,8 @@ class CodecOptions:
         fraction(self, "prob")
         _range(self, "mp3_kbps", "opus_kbps", "aac_kbps", "vorbis_quality")
         for codec in self.codecs:
-            if codec not in CODECS:
-                raise OptionError("codecs", f"unknown codec '{codec}'{did_you_mean(codec, CODECS)}")
+            if codec not in CODEC_NAMES:
+                raise OptionError("codecs", f"unknown codec '{codec}'{did_you_mean(codec, CODEC_NAMES)}")
         for name, low, high in (("mp3_kbps", 8, 320), ("opus_kbps", 6, 256), ("aac_kbps", 8, 512),
                                 ("vorbis_quality", 0, 1)):
             if getattr(self, name)[0] < low or getattr(self, name)[1] > high:
@@ -234,6 +234,14 @@ def _fit(value, hint, option: str):
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", dict: "a step with a type"}
+
+
+class Setting(NamedTuple):
+    """What a step is told besides its own options."""
+
+    sample_rate: int
+    reverb_data: str | None = None
+    noise_data: str | None = None
 
 
 @dataclass(frozen=True)
