@@ -30,7 +30,7 @@ def test_forms_of_a_score_file(tmp_path, header, separator):
 
 def test_header_chooses_the_columns(tmp_path):
     keys = tmp_path / "keys.tsv"
-    keys.write_text("spk filename codec cm-label\ns1 u1 C01 bonafide\ns2 u2 - Spoof\n")
+    keys.write_text("spk filename codec cm-label\ns1 u1 C01 genuine\ns2 u2 - Spoof\n")
     names, labels = read_keys(keys)
     assert names == ["u1", "u2"] and labels.tolist() == [True, False]
     assert read_meta(keys, ["u2", "u1"])["codec"] == ["-", "C01"]
@@ -92,7 +92,7 @@ def test_irregular_lines_that_add_up_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("u1 bonafide\nu2 sppof\nu3 fake\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more lines\), did you mean 'spoof'"),
+    ("u1 bonafide\nu2 sppof\nu3 fkae\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more lines\), did you mean 'spoof'"),
     ("u1 spoof\nu2 spoof\n", "none of its 2 utterances is labelled 'bonafide'"),
     ("u1 bonafide\n", "none of its 1 utterances is labelled 'spoof'"),
     ("", "is empty"),

@@ -45,9 +45,7 @@ def main(argv: list[str] | None = None, systems: str = "?") -> int:
             model.save(options.model)
     else:
         model = Calibration.load(options.model)
-    terms = [*(f"{scale:.5g} x score" for scale in model.scales),
-             *(f"{weight:.5g} x {name}" for weight, name in zip(model.weights, model.qualities)), f"{model.bias:.5g}"]
-    print("llr =", " + ".join(terms), f"(fitted on {model.n_bonafide} bona fide and {model.n_spoof} spoof trials)")
+    print(model.formula())
     if options.scores:
         names, scores = read_systems(files(options.scores))
         model.refuse_known(names)

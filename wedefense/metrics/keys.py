@@ -11,7 +11,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import some
 
-_LABELS = {"bonafide": 1, "bona-fide": 1, "spoof": 0}
+_LABELS = {"bonafide": 1, "bona-fide": 1, "bona_fide": 1, "genuine": 1, "real": 1, "human": 1, "spoof": 0, "fake": 0}
 _META_LINE = "NAME VALUE"
 
 

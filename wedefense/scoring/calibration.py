@@ -47,6 +47,12 @@ class Calibration:
                 raise InputError(f"the calibration was fitted on {len(fitted)} {what}, not on {given.shape[1]}")
         return scores @ np.array(self.scales) + qualities @ np.array(self.weights) + self.bias
 
+    def formula(self) -> str:
+        names = ["score"] if len(self.scales) == 1 else [f"score {i}" for i in range(1, len(self.scales) + 1)]
+        terms = [f"{scale:.5g} x {name}" for scale, name in zip((*self.scales, *self.weights), (*names, *self.qualities))]
+        return (f"llr = {' + '.join(terms)} + {self.bias:.5g} "
+                f"(fitted on {self.n_bonafide} bona fide and {self.n_spoof} spoof trials)")
+
     def refuse_known(self, names: Iterable[str]) -> None:
         """An error if the model was fitted on some of these utterances."""
         known = set(self.sketch)

@@ -1,0 +1,196 @@
+"""Pictures of a result. Each function returns a matplotlib Figure; nothing needs a display."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from wedefense.metrics.detection import (DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
+                                         distinct_counts)
+
+_SIZE = (7.0, 5.0)
+_BONAFIDE, _SPOOF, _GREY = "#1f6fb4", "#d1442c", "#666666"
+_COLOURS = ("#1f6fb4", "#d1442c", "#2c8c4f", "#8a52b8", "#b8860b", "#17929c", "#c2508f", "#555555")
+_TICKS = (0.0001, 0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
+_BARS = 40
+
+Scores = tuple[np.ndarray, np.ndarray]  # bona fide, spoof
+
+
+def _figure(size: tuple[float, float] = _SIZE, rows: int = 1, heights: Sequence[float] | None = None):
+    """(figure, axes, one above the other if several), with a light grid, drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes in panels:
+        axes.grid(True, color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, panels[0] if rows == 1 else panels
+
+
+def _legend_below(figure, axes, columns: int) -> None:
+    """Under the picture, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts = DetectionCosts()):
+    """Miss against false alarm rate on normal-deviate axes, with the EER, minimum and actual DCF points.
+
+    A rate of zero, which has no place on such axes, is drawn at half a trial.
+    """
+    figure, axes = _figure((6.4, 6.6))
+    lowest, highest = 0.5, 0.5
+    for index, (name, (bonafide, spoof)) in enumerate(systems.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs)
+        floors = 0.5 / len(spoof), 0.5 / len(bonafide)
+        axes.plot(*_probit(curve.far, curve.frr, floors), color=colour, linewidth=1.6, drawstyle="steps-post",
+                  label=f"{name}: EER {100 * result.eer:.2f} %, minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}")
+        points = [(np.mean(spoof > threshold), np.mean(bonafide <= threshold), marker) for threshold, marker in (
+            (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))]
+        points.append((np.mean(spoof >= costs.bayes_threshold), np.mean(bonafide < costs.bayes_threshold), "^"))
+        for far, frr, marker in points:
+            axes.plot(*_probit(far, frr, floors), marker, color=colour, markersize=7, markeredgecolor="white", zorder=5)
+            lowest = min(lowest, max(min(far, frr), min(floors)))
+            highest = max(highest, min(max(far, frr), 0.99))
+    _probit_axes(axes, max(lowest / 1.6, _TICKS[0]), highest)
+    for marker, text in (("o", "EER"), ("s", "minimum DCF"), ("^", "actual DCF (Bayes threshold)")):
+        axes.plot([], [], marker, color=_GREY, linestyle="none", label=text)
+    axes.set(xlabel="false alarm rate: spoofs accepted (%)", ylabel="miss rate: bona fide rejected (%)")
+    _legend_below(figure, axes, 1)
+    return figure
+
+
+def _probit(far, frr, floors: tuple[float, float]) -> list[np.ndarray]:
+    from scipy.special import ndtri
+
+    return [ndtri(np.clip(rate, floor, 1 - floor)) for rate, floor in zip((far, frr), floors)]
+
+
+def _probit_axes(axes, lowest: float, highest: float) -> None:
+    from scipy.special import ndtri
+
+    ticks = [tick for tick in _TICKS if lowest * 0.99 <= tick <= 1.2 * highest]
+    edges = ndtri(lowest * 0.9), ndtri(min(highest * 1.2, 0.995))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ndtri(ticks), [f"{100 * tick:g}" for tick in ticks])
+    axes.set(xlim=edges, ylim=edges, aspect="equal")
+    axes.plot(edges, edges, color="#bbbbbb", linewidth=0.8, linestyle=":", zorder=0)
+
+
+def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[str] | None = None,
+                    thresholds: Mapping[str, float] | None = None):
+    """Densities of the scores by class; with the attack of each spoof trial, a box for each attack below."""
+    names = [] if attacks is None else sorted(set(attacks))[:_BARS]
+    height = 0.24 * (len(names) + 1)
+    figure, panels = _figure((7.0, 3.9 + height), 2, (3.2, height)) if names else _figure((7.0, 4.2))
+    top = panels[0] if names else panels
+    low, high = np.quantile(np.concatenate((bonafide, spoof)), [0.0005, 0.9995])
+    margin = 0.03 * (high - low) or 1.0
+    edges = np.linspace(low - margin, high + margin, 81)
+    for scores, colour, name in ((spoof, _SPOOF, "spoof"), (bonafide, _BONAFIDE, "bona fide")):
+        top.hist(np.clip(scores, edges[0], edges[-1]), edges, density=True, color=colour, alpha=0.5,
+                 label=f"{name} ({len(scores)})")
+    if names:
+        labels = np.asarray(attacks)
+        rows = [bonafide, *(spoof[labels == name] for name in names)]
+        lows, left, middle, right, highs = np.array([np.quantile(x, (0.05, 0.25, 0.5, 0.75, 0.95)) for x in rows]).T
+        places = np.arange(len(rows))
+        panels[1].hlines(places, lows, highs, color="black", linewidth=1)
+        panels[1].barh(places, right - left, left=left, height=0.62, color=[_BONAFIDE] + [_SPOOF] * len(names), alpha=0.7)
+        panels[1].vlines(middle, places - 0.31, places + 0.31, color="black", linewidth=1.4)
+        panels[1].set_yticks(places, ["bona fide", *names], fontsize=8)
+        panels[1].set_title("median, quartiles, 5 to 95 %", fontsize=8, loc="left")
+        panels[1].invert_yaxis()
+    for panel in panels if names else [top]:
+        for (name, value), style in zip((thresholds or {}).items(), ("-", "--", ":")):
+            panel.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} threshold {value:.3g}")
+    top.set(ylabel="density", xlim=(edges[0], edges[-1]))
+    (panels[1] if names else top).set_xlabel("score (higher: more bona fide)")
+    _legend_below(figure, top, 4)
+    return figure
+
+
+def bayes_error_plot(bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCosts = DetectionCosts(),
+                     span: float = 6.0):
+    """Actual against minimum normalised error rate over priors: the gap is what calibration loses."""
+    figure, axes = _figure()
+    log_odds = np.linspace(-span, span, 241)
+    actual, lowest = bayes_error_rates(bonafide, spoof, log_odds)
+    axes.plot(log_odds, actual, color=_SPOOF, linewidth=1.8, label="actual (threshold from the prior)")
+    axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
+    axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
+    axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
+                 label=f"operating point (P_spoof {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
+    axes.set(xlabel="effective prior log odds of bona fide", ylabel="normalised Bayes error rate",
+             xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * float(np.max(actual))))))
+    _legend_below(figure, axes, 2)
+    return figure
+
+
+def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, bins: int = 15):
+    """Stated against found probability of bona fide, at a prior of one half; bins of equal weight.
+
+    Bars are 95 % Wilson intervals of the share found.
+    """
+    figure, axes = _figure((6.0, 6.0))
+    scores, bonafide_below, spoof_below = distinct_counts(np.asarray(bonafide, float), np.asarray(spoof, float))
+    rates = np.diff(bonafide_below, prepend=0) / len(bonafide), np.diff(spoof_below, prepend=0) / len(spoof)
+    weight = np.cumsum(rates[0] + rates[1]) / 2
+    bin_of = np.minimum((bins * (weight - 1e-12)).astype(int), bins - 1)
+    stated, found, errors = [], [], []
+    for number in np.unique(bin_of):
+        inside = bin_of == number
+        b, s = rates[0][inside].sum(), rates[1][inside].sum()
+        posterior = np.exp(-np.logaddexp(0, -scores[inside]))
+        stated.append(np.average(posterior, weights=rates[0][inside] + rates[1][inside]))
+        found.append(b / (b + s))
+        errors.append(_wilson(found[-1], b * len(bonafide) + s * len(spoof)))
+    low, high = np.array(errors).T
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
+    axes.errorbar(stated, found, yerr=(np.array(found) - low, high - np.array(found)), color=_BONAFIDE, marker="o",
+                  markersize=5, linewidth=1.4, capsize=3, label="scores read as log-likelihood ratios")
+    axes.set(xlabel="stated probability of bona fide", ylabel="share that is bona fide (classes weighted equally)",
+             xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.legend(fontsize=8, loc="upper left", framealpha=0.95)
+    return figure
+
+
+def _wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+
+
+def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "eer",
+                   intervals: Mapping[str, tuple[float, float]] | None = None):
+    """A bar per value (attack) of `evaluate_detection(...)["breakdown"][title]`, highest first, and the pooled line."""
+    from wedefense.metrics.table import COLUMNS
+
+    heading, factor, decimals = COLUMNS[rate]
+    values = {name: factor * result[rate] for name, result in breakdown["values"].items()}
+    names = sorted(values, key=values.get, reverse=True)[:_BARS]
+    figure, axes = _figure((7.0, max(2.2, 0.26 * len(names) + 1.2)))
+    axes.barh(names, [values[name] for name in names], color=_BONAFIDE, height=0.7)
+    top = max([values[name] for name in names] + [factor * pooled]) or 1.0
+    for row, name in enumerate(names):
+        end = values[name]
+        if intervals and name in intervals:
+            low, high = (factor * x for x in intervals[name])
+            axes.plot([low, high], [row, row], color="black", linewidth=1.2)
+            end, top = max(end, high), max(top, high)
+        axes.text(end + 0.012 * top, row, f"{values[name]:.{decimals}f}", va="center", fontsize=8, zorder=4,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.axvline(factor * pooled, color=_SPOOF, linewidth=1.2, linestyle="--", zorder=3, label=f"pooled {factor * pooled:.{decimals}f}")
+    left = f", the worst {_BARS} of {len(values)}" if len(values) > _BARS else ""
+    axes.set(xlabel=heading, ylabel=title + left, xlim=(0, 1.15 * top))
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.legend(fontsize=8, loc="lower right", framealpha=0.95)
+    return figure
