@@ -73,6 +73,8 @@ def test_command(files, trials, capsys):
     assert result["confidence"]["by"] == "spk" and len(result["confidence"]["eer"]) == 2
     assert main([*arguments, "--costs", "0.5", "1", "1"]) == 0
     assert json.loads(out.read_text())["act_dcf_threshold"] == 0
+    (files / "scores").write_text("".join(f"{n} {-s}\n" for n, s in zip(trials.names, trials.scores)))
+    assert main(arguments) == 0 and "warning: EER" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*arguments, "--sasv", "--bootstrap", "10"])
     with pytest.raises(InputError, match="resamples"):

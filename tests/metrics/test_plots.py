@@ -42,6 +42,16 @@ def test_det_points_lie_where_the_rates_are(scores):
     assert all(limits[0] < x < limits[1] for point in markers.values() for x in point)
 
 
+def test_a_det_line_of_many_trials_stays_small():
+    rng = np.random.default_rng(0)
+    many = 2 + 2 * rng.standard_normal(20_000), -2 + 2 * rng.standard_normal(80_000)
+    line = plots.det_plot({"x": many}).axes[0].lines[0].get_xydata()
+    assert 200 < len(line) < 8000
+    for far in (0.01, 0.2, 0.5):  # and still passes where the rates say
+        frr = np.mean(many[0] <= np.quantile(many[1], 1 - far))
+        assert np.abs(line - ndtri([far, frr])).max(axis=1).min() < 0.02
+
+
 def test_bayes_plot_meets_the_dcfs(scores):
     figure = plots.bayes_error_plot(*scores)
     result = detection_metrics(*scores)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection, evaluate_sasv
@@ -10,7 +11,6 @@ from wedefense.metrics.sasv_keys import load_sasv_trials
 from wedefense.metrics.table import result_table
 from wedefense.metrics.tandem import AsvRates, TandemCosts
 from wedefense.utils.files import atomic_write
-from wedefense.utils.log import get_logger
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         result = evaluate_detection(trials, meta, costs, bootstrap, groups)
     print(result_table(result, options.rocch))
     for doubt in result.get("doubts", []):
-        get_logger().warning("%s", doubt)
+        print(f"warning: {doubt}", file=sys.stderr)
     if options.json:
         with atomic_write(options.json, "w") as stream:
             json.dump(result, stream, indent=1)

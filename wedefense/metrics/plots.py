@@ -50,7 +50,7 @@ def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts = DetectionCos
         colour = _COLOURS[index % len(_COLOURS)]
         curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs)
         floors = 0.5 / len(spoof), 0.5 / len(bonafide)
-        axes.plot(*_probit(curve.far, curve.frr, floors), color=colour, linewidth=1.6, drawstyle="steps-post",
+        axes.plot(*_thin(_probit(curve.far, curve.frr, floors)), color=colour, linewidth=1.6, drawstyle="steps-post",
                   label=f"{name}: EER {100 * result.eer:.2f} %, minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}")
         points = [(np.mean(spoof > threshold), np.mean(bonafide <= threshold), marker) for threshold, marker in (
             (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))]
@@ -71,6 +71,14 @@ def _probit(far, frr, floors: tuple[float, float]) -> list[np.ndarray]:
     from scipy.special import ndtri
 
     return [ndtri(np.clip(rate, floor, 1 - floor)) for rate, floor in zip((far, frr), floors)]
+
+
+def _thin(line: list[np.ndarray], step: float = 0.004) -> list[np.ndarray]:
+    """The line without the points that no eye can tell from the one before: 680,000 trials fit into a report."""
+    cells = np.floor(np.stack(line) / step)
+    moves = np.any(cells[:, 1:] != cells[:, :-1], axis=0)
+    kept = np.concatenate(([True], moves)) | np.concatenate((moves, [True]))  # both ends of every move
+    return [x[kept] for x in line]
 
 
 def _probit_axes(axes, lowest: float, highest: float) -> None:
