@@ -21,6 +21,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'? (known: ...)`, to end a message about an unknown name."""
     known = sorted(known)
     lowered = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    typed = str(name).lower()
+    close = difflib.get_close_matches(typed, lowered, n=3, cutoff=0.5)
+    close.sort(key=lambda match: sorted(match) != sorted(typed))  # swapped letters are the likeliest slip
     hint = f", did you mean '{lowered[close[0]]}'?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
