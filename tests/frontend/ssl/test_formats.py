@@ -210,12 +210,12 @@ def test_sls_detectors_hear_raw_samples(tmp_path):
 
 
 def test_inferred_heads_of_the_released_sizes():
-    from wedefense.frontend.ssl.checkpoint import _shapes
+    from wedefense.frontend.ssl.checkpoint import expected_shapes
     from wedefense.frontend.ssl.names import MODELS
 
     for name in ("wav2vec2_base_960", "xlsr_53", "xls_r_1b", "xls_r_2b", "wavlm_large", "data2vec_base_960"):
         architecture = MODELS[name].architecture
-        state = {key: torch.empty(shape, device="meta") for key, shape in _shapes(architecture).items()}
+        state = {key: torch.empty(shape, device="meta") for key, shape in expected_shapes(architecture).items()}
         inferred = infer_architecture(state, name)
         same = dataclasses.replace(architecture, projection_dropout=0.1, hidden_dropout=0.1, attention_dropout=0.1,
                                    layer_drop=0.0)

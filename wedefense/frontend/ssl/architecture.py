@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec", "unispeech_sat"]
+Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec", "unispeech_sat", "whisper"]
 
 BASE_CONV = ((512, 10, 5), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 2, 2), (512, 2, 2))
 
@@ -43,6 +43,7 @@ class Architecture:
     activation_dropout: float = 0.0
     hidden_dropout: float = 0.1
     layer_drop: float = 0.0
+    mel_bins: int = 0                           # Whisper: the convolutions see so many mel bands; 0: samples
 
     @property
     def head_dim(self) -> int:

@@ -100,7 +100,7 @@ def _bare_architecture(state, naming: str, prefix: str, source: str, name: str |
     architecture = infer_architecture(state, source)
     model = find_model(name) if name else None
     remark = "no config in the file: architecture inferred from the tensors"
-    if model is not None and _shapes(model.architecture) == {key: value.shape for key, value in state.items()}:
+    if model is not None and expected_shapes(model.architecture) == {key: value.shape for key, value in state.items()}:
         architecture, remark = model.architecture, f"no config in the file: architecture of '{model.name}'"
     if prefix.endswith("ssl_model.model."):  # SLS and its relatives feed the encoder raw samples
         architecture = replace(architecture, normalize_waveform=False)
@@ -142,7 +142,7 @@ def _located(tensors: Mapping[str, Tensor], source: str):
     return found
 
 
-def _shapes(architecture: Architecture) -> dict[str, torch.Size]:
+def expected_shapes(architecture: Architecture) -> dict[str, torch.Size]:
     with torch.device("meta"):
         return {key: value.shape for key, value in Encoder(architecture).state_dict().items()}
 
@@ -150,7 +150,7 @@ def _shapes(architecture: Architecture) -> dict[str, torch.Size]:
 def _finished(state: dict[str, Tensor], architecture: Architecture, kind: str, source: str,
               remark: str = "") -> Checkpoint:
     """Check every tensor against the architecture, and make them float32."""
-    expected = _shapes(architecture)
+    expected = expected_shapes(architecture)
     what = f"{architecture.family} encoder of {architecture.num_blocks} blocks"
     missing = [key for key in expected if key not in state]
     if missing:
@@ -166,10 +166,13 @@ def _finished(state: dict[str, Tensor], architecture: Architecture, kind: str, s
     return Checkpoint(architecture, {key: state[key].float() for key in expected}, kind, source, remark)
 
 
-def load_encoder(checkpoint: Checkpoint, **options) -> Encoder:
-    """The encoder with the checkpoint's tensors as its weights; `options` are the encoder's own."""
+def load_encoder(checkpoint: Checkpoint, architecture: Architecture | None = None, **options) -> Encoder:
+    """The encoder with the checkpoint's tensors as its weights; `options` are the encoder's own.
+
+    `architecture`: the checkpoint's with other dropouts.
+    """
     with torch.device("meta"):
-        encoder = Encoder(checkpoint.architecture, **options)
+        encoder = Encoder(architecture or checkpoint.architecture, **options)
     encoder.load_state_dict(checkpoint.state_dict, assign=True)
     return encoder
 
@@ -179,6 +182,6 @@ def find_checkpoint(name: str, path_or_url: str | None = None,
     """The checkpoint of a name, path, hub id or URL, fetched if need be."""
     model = find_model(name)
     if model is not None and model.seed is not None and not path_or_url:
-        state = seeded_weights(_shapes(model.architecture), model.seed)
+        state = seeded_weights(expected_shapes(model.architecture), model.seed)
         return Checkpoint(model.architecture, state, "seeded random weights", model.name)
     return read_checkpoint(find_source(name, path_or_url, download_dir), name)

@@ -24,7 +24,7 @@ def cache_dir(download_dir: str | os.PathLike | None = None) -> Path:
 
 def set_offline(value: bool = True) -> None:
     """`--offline`: from now on, in this process and its children, nothing is fetched."""
-    os.environ["WEDEFENSE_OFFLINE"] = "1" if value else "0"
+    os.environ["WEDEFENSE_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1" if value else "0"
 
 
 def is_offline() -> bool:

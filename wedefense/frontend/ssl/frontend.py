@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from wedefense.frontend.layers import PretrainedFrontend
 from wedefense.frontend.options import SSLOptions
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.checkpoint import Checkpoint, find_checkpoint, load_encoder
+from wedefense.frontend.ssl.checkpoint import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.convert import locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
+from wedefense.frontend.ssl.summary import describe
 from wedefense.utils.features import LayerFeatures, frame_mask
 from wedefense.utils.log import get_logger
 
 _DROPOUTS = ("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop")
-_S3PRL_MINIMUM = 800  # samples: s3prl pads anything shorter with zeros
+S3PRL_MINIMUM = 800  # samples: s3prl pads anything shorter with zeros
 
 
 class SSLFrontend(PretrainedFrontend):
@@ -53,25 +54,20 @@ def with_dropouts(architecture: Architecture, options: SSLOptions) -> Architectu
     return dataclasses.replace(architecture, **chosen)
 
 
+def without_layer_drop(architecture: Architecture) -> Architecture:
+    return dataclasses.replace(architecture, layer_drop=0.0)
+
+
 def _read(options: SSLOptions, own: dict) -> Encoder:
     upstream = options.upstream_args
     checkpoint = find_checkpoint(upstream.name, upstream.path_or_url, options.download_dir)
     get_logger().info(describe(checkpoint))
-    checkpoint = dataclasses.replace(checkpoint, architecture=with_dropouts(checkpoint.architecture, options))
-    return load_encoder(checkpoint, **own)
-
-
-def describe(checkpoint: Checkpoint) -> str:
-    """One line for a log."""
-    count = sum(value.numel() for value in checkpoint.state_dict.values())
-    text = (f"{checkpoint.source}: {checkpoint.family}, {checkpoint.architecture.num_blocks} blocks, "
-            f"{count / 1e6:.2f} M parameters, format {checkpoint.format}")
-    return f"{text} ({checkpoint.remark})" if checkpoint.remark else text
+    return load_encoder(checkpoint, with_dropouts(checkpoint.architecture, options), **own)
 
 
 def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: Tensor) -> LayerFeatures:
     """s3prl's frames: ceil(samples / 320) of them, the last one repeated."""
-    heard = lengths.clamp(min=_S3PRL_MINIMUM)
+    heard = lengths.clamp(min=S3PRL_MINIMUM)
     wav = wav * frame_mask(lengths, wav.shape[1])
     wav = F.pad(wav, (0, max(int(heard.max()) - wav.shape[1], 0)))
     features = pad_to_s3prl(encoder(wav, heard), heard, encoder.architecture.stride)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
-from wedefense.utils.errors import InputError, did_you_mean
 
 _S3PRL = "https://huggingface.co/s3prl/converted_ckpts/resolve/main/"
 _FAIRSEQ = "https://dl.fbaipublicfiles.com/"
@@ -119,10 +118,3 @@ def find_model(name: str) -> Model | None:
         if key in MODELS or key in ALIASES:
             return MODELS[ALIASES.get(key, key)]
     return None
-
-
-def known_model(name: str) -> Model:
-    model = find_model(name)
-    if model is None:
-        raise InputError(f"unknown SSL model '{name}'{did_you_mean(name, [*MODELS, *ALIASES])}")
-    return model

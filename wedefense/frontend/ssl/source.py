@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wedefense.frontend.ssl.download import cache_dir, fetch, fetch_hub, file_name, is_url, s3prl_name
 from wedefense.frontend.ssl.hf import WEIGHT_FILES
-from wedefense.frontend.ssl.names import Model, find_model, known_model
-from wedefense.utils.errors import InputError
+from wedefense.frontend.ssl.names import MODELS, Model, find_model
+from wedefense.utils.errors import InputError, did_you_mean
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
@@ -17,31 +17,30 @@ def find_source(name: str, path_or_url: str | None = None, download_dir: str | o
     """The checkpoint on disk, fetched if need be. `path_or_url` goes before `name`."""
     model = find_model(name)
     if path_or_url:
-        return _from_reference(path_or_url, model, download_dir)
+        folder = Path(path_or_url).expanduser()
+        if model is not None and folder.is_dir() and not holds_model(folder):
+            return _from_table(model, folder)  # WeDefense names the folder of its downloads here
+        return from_reference(path_or_url, download_dir)
     if model is not None:
         return _from_table(model, download_dir)
-    if Path(name).exists() or is_url(name) or looks_like_reference(name):
-        return _from_reference(name, None, download_dir)
-    raise known_model_error(name)
+    if Path(name).exists() or looks_like_reference(name):
+        return from_reference(name, download_dir)
+    raise unknown(name)
 
 
 def looks_like_reference(name: str) -> bool:
-    """A hub id or something spelt like a path, not a name of the table."""
-    return bool(_HUB_ID.fullmatch(name)) or name.endswith(_SUFFIXES) or os.sep in name
+    """A URL, a hub id or something spelt like a path, not a name of the table."""
+    return is_url(name) or name.endswith(_SUFFIXES) or "/" in name
 
 
-def known_model_error(name: str) -> InputError:
-    try:
-        known_model(name)
-    except InputError as error:
-        return InputError(f"{error}; a path, a URL or a Hugging Face hub id (owner/model) is taken too")
-    raise AssertionError(f"'{name}' is known")
+def unknown(name: str) -> InputError:
+    return InputError(f"unknown SSL model '{name}'{did_you_mean(name, MODELS)}; a path, a URL or a "
+                      "Hugging Face hub id (owner/model) is taken too")
 
 
-def _from_reference(reference: str, model: Model | None, download_dir: str | os.PathLike | None) -> Path:
+def from_reference(reference: str, download_dir: str | os.PathLike | None) -> Path:
+    """A path as it is; a URL or a hub id fetched."""
     path = Path(reference).expanduser()
-    if path.is_dir() and model is not None and not holds_model(path):
-        return _from_table(model, path)  # WeDefense names the folder of its downloads here
     if path.exists():
         return path
     if is_url(reference):

@@ -1,0 +1,214 @@
+"""The encoder of Whisper as a front-end: features for an utterance's true length, not for 30 seconds."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wedefense.frontend.layers import PretrainedFrontend
+from wedefense.frontend.options import WhisperOptions
+from wedefense.frontend.ssl.architecture import Architecture, full_blocks
+from wedefense.frontend.ssl.encoder import Block
+from wedefense.frontend.ssl.hf import read_json, read_weights
+from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.source import from_reference, looks_like_reference
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.tables import some
+
+HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"
+           for size in ("tiny", "base", "small", "medium", "large", "large_v2", "large_v3")}
+N_FFT, HOP, STRIDE = 400, 160, 320
+WINDOW = 3000  # mel frames that the positions reach: 30 seconds
+
+
+def mel_filters(bands: int, sample_rate: int = 16000) -> Tensor:
+    """(frequencies, bands): triangles on Slaney's mel scale, linear to 1 kHz and logarithmic above, of equal area."""
+    log_step, last = math.log(6.4) / 27, 15 + 27 * math.log(sample_rate / 2000) / math.log(6.4)
+    mel = torch.linspace(0, last, bands + 2, dtype=torch.float64)
+    hertz = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp(log_step * (mel - 15)))
+    frequency = torch.linspace(0, sample_rate / 2, N_FFT // 2 + 1, dtype=torch.float64)[:, None]
+    left, centre, right = hertz[:-2], hertz[1:-1], hertz[2:]
+    triangles = torch.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre))
+    return (triangles.clamp(min=0) * 2 / (right - left)).float()
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel spectrogram of each utterance.
+
+    On the frames of the utterance it equals what Whisper's own extractor computes from the utterance followed by
+    silence up to 30 seconds, the range limit below the loudest frame included. Longer audio is not cut: its
+    limit is below the loudest frame of the whole.
+    """
+
+    def __init__(self, bands: int):
+        super().__init__()
+        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """wav (batch, samples) -> (batch, bands, frames), zero past an utterance's end; lengths (batch,)."""
+        with torch.autocast(wav.device.type, enabled=False):
+            wav = wav[:, :int(lengths.max())].float()
+            wav = wav * frame_mask(lengths, wav.shape[1])
+            wav = F.pad(wav, (0, N_FFT))  # silence: the last windows reach into it
+            wav = F.pad(wav, (N_FFT // 2, 0), mode="reflect")
+            spectrum = torch.stft(wav, N_FFT, HOP, window=self.window, center=False, return_complex=True)
+            power = spectrum.real.square() + spectrum.imag.square()  # (batch, frequencies, frames)
+            log = (self.filters.t() @ power).clamp(min=1e-10).log10()
+            log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)
+            frames = -(-lengths // HOP)
+            log = (log[:, :, :int(frames.max())] + 4) / 4
+            return log * frame_mask(frames, log.shape[2])[:, None], frames
+
+
+class WhisperEncoder(nn.Module):
+    """Two convolutions over the log-mel frames, sinusoid positions, pre-norm blocks.
+
+    `forward(wav, lengths)` gives N+1 layers: the input of the first block, then the output of every block, the
+    last one through the final layer norm. An utterance alone and in any padded batch gets the same features.
+    Audio beyond 30 seconds is encoded in windows of 30 seconds, one after the other.
+    """
+
+    def __init__(self, architecture: Architecture, freeze_extractor: bool = False,
+                 gradient_checkpointing: bool = False):
+        super().__init__()
+        self.architecture, dim = architecture, architecture.dim
+        self.gradient_checkpointing = gradient_checkpointing
+        self.log_mel = LogMel(architecture.mel_bins)
+        self.conv1 = nn.Conv1d(architecture.mel_bins, dim, 3, padding=1)
+        self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
+        self.register_buffer("positions", torch.zeros(WINDOW // 2, dim))
+        self.layers = nn.ModuleList(Block(architecture, shape, first=False) for shape in architecture.blocks)
+        self.layer_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(architecture.hidden_dropout)
+        if freeze_extractor:
+            self.conv1.requires_grad_(False)
+            self.conv2.requires_grad_(False)
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        """wav (batch, samples), lengths (batch,) -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
+        if int(lengths.min()) < 1:
+            raise InputError("an utterance of the batch has no samples; drop it")
+        mel, lengths = self.log_mel(wav, lengths)
+        windows = [self._window(mel[:, :, start:start + WINDOW], (lengths - start).clamp(0, WINDOW))
+                   for start in range(0, mel.shape[2], WINDOW)]
+        layers = [torch.cat(parts, dim=1) for parts in zip(*windows, strict=True)] if len(windows) > 1 else windows[0]
+        return LayerFeatures(layers, (lengths + 1) // 2)
+
+    def _window(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Encode the utterances that reach into a window; the others get zeros."""
+        reaching = lengths > 0
+        if bool(reaching.all()):
+            return self.encode(mel, lengths).layers
+        layers = self.encode(mel[reaching], lengths[reaching]).layers
+        index = reaching.nonzero().squeeze(1)
+        return [x.new_zeros(len(mel), *x.shape[1:]).index_copy(0, index, x) for x in layers]
+
+    def encode(self, mel: Tensor, lengths: Tensor) -> LayerFeatures:
+        """mel (batch, bands, frames <= 3000), lengths (batch,) in mel frames -> N+1 layers (batch, frames / 2, dim)."""
+        valid = frame_mask(lengths, mel.shape[2])[:, None]
+        x = F.gelu(self.conv1((mel * valid).to(self.conv1.weight.dtype)))
+        x = F.gelu(self.conv2(x * valid)).transpose(1, 2)  # (batch, frames, dim)
+        frames = (lengths + 1) // 2
+        packing = Packing.of(frames, frames.tolist())
+        x = self.dropout(packing.pack(x + self.positions[:x.shape[1]].to(x.dtype)))  # (rows, dim)
+        mask = packing.key_mask(x.dtype)
+        layers = [x]
+        for block in self.layers:
+            x = self._run(block, x, packing, mask)
+            layers.append(x)
+        layers[-1] = self.layer_norm(x)
+        return LayerFeatures([packing.pad(layer) for layer in layers], frames)
+
+    def _run(self, block: Block, x: Tensor, packing: Packing, mask: Tensor | None) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, packing, mask, None, use_reentrant=False)
+        return block(x, packing, mask, None)
+
+
+class WhisperFrontend(PretrainedFrontend):
+    """`frontend: whisper`: a Hugging Face folder or hub id; the encoder's tensors alone suffice."""
+
+    def __init__(self, options: WhisperOptions, sample_rate: int = 16000, architecture: Architecture | None = None):
+        own = {"freeze_extractor": options.freeze_extractor, "gradient_checkpointing": options.gradient_checkpointing}
+        if architecture is not None:
+            upstream = WhisperEncoder(architecture, **own)
+        else:
+            source = find_whisper(options.upstream_args.name, options.upstream_args.path_or_url, options.download_dir)
+            upstream = read_whisper(source, **own)
+        architecture = upstream.architecture
+        super().__init__(options, sample_rate, upstream, architecture.dim, architecture.num_blocks + 1, STRIDE)
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.upstream.architecture
+
+
+def find_whisper(name: str, path_or_url: str | None, download_dir: str | os.PathLike | None) -> Path:
+    """The folder of a name of the table, a path, a hub id."""
+    reference = path_or_url or name
+    if not path_or_url and not Path(name).exists() and not looks_like_reference(name):
+        key = name.lower().replace("-", "_")
+        if key not in HUB_IDS:
+            raise InputError(f"unknown Whisper model '{name}'{did_you_mean(name, HUB_IDS)}; a folder or a Hugging Face "
+                             "hub id is taken too")
+        reference = HUB_IDS[key]
+    folder = from_reference(reference, download_dir)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder with config.json and the weights, as Hugging Face lays it out")
+    return folder
+
+
+def whisper_architecture(config: Mapping, source: str) -> Architecture:
+    if config.get("model_type") != "whisper":
+        raise InputError(f"{source}: model_type '{config.get('model_type')}' is not 'whisper'")
+    if config.get("activation_function", "gelu") != "gelu":
+        raise InputError(f"{source}: activation_function '{config['activation_function']}' is not supported "
+                         "(expected 'gelu')")
+    try:
+        dim, heads = config["d_model"], config["encoder_attention_heads"]
+        blocks = full_blocks(config["encoder_layers"], heads, config["encoder_ffn_dim"])
+    except KeyError as error:
+        raise InputError(f"{source}: {error} is missing") from None
+    return Architecture(
+        family="whisper", blocks=blocks, dim=dim, total_heads=heads, conv_layers=((dim, 3, 1), (dim, 3, 2)),
+        conv_bias=True, norm_first=True, mel_bins=config.get("num_mel_bins", 80), projection_dropout=0.0,
+        hidden_dropout=config.get("dropout", 0.0), attention_dropout=config.get("attention_dropout", 0.0),
+        activation_dropout=config.get("activation_dropout", 0.0))
+
+
+def read_whisper(folder: Path, **options) -> WhisperEncoder:
+    """The encoder of a folder, in float32."""
+    encoder = WhisperEncoder(whisper_architecture(read_json(folder / "config.json"), f"{folder / 'config.json'}"),
+                             **options)
+    tensors = read_weights(folder)
+    state = {}
+    for name, own in encoder.state_dict().items():
+        key = _hugging_face_name(name)
+        found = next((tensors[prefix + key] for prefix in ("model.encoder.", "encoder.", "")
+                      if prefix + key in tensors), None)
+        if found is None and key.endswith("k_proj.bias"):  # Whisper has none; it would not change the attention
+            found = torch.zeros_like(own)
+        if found is None:
+            raise InputError(f"{folder}: tensor 'model.encoder.{key}' is missing (found {some(tensors)})")
+        if found.shape != own.shape:
+            raise InputError(f"{folder}: tensor 'model.encoder.{key}' has shape {tuple(found.shape)}, expected "
+                             f"{tuple(own.shape)} by its config.json")
+        state[name] = found.float()
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def _hugging_face_name(name: str) -> str:
+    if name == "positions":
+        return "embed_positions.weight"
+    for ours, theirs in ((".attention.", ".self_attn."), (".feed_forward.intermediate_dense.", ".fc1."),
+                         (".feed_forward.output_dense.", ".fc2.")):
+        name = name.replace(ours, theirs)
+    return name.replace(".layer_norm.", ".self_attn_layer_norm.") if name.startswith("layers.") else name
