@@ -42,19 +42,24 @@ def _cause(error: Exception) -> str:
     return text.strip().rstrip(".")
 
 
-def read_frames(sound, start: int = 0, frames: int | None = None) -> np.ndarray:
-    """(frames,) float32 in file samples from `start`; channels are averaged. Fewer than promised is `BadAudio`."""
+def read_frames(sound, start: int = 0, frames: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    """(frames,) float32 in file samples from `start`; channels are averaged. Fewer than promised is `BadAudio`.
+
+    `out` may take the result, where it has the right length; it is not always used.
+    """
     frames = sound.frames - start if frames is None else frames
     if sound.tell() != start:
         sound.seek(start)
     if sound.subtype == "PCM_16" and sound.channels == 1:  # the same numbers, in half of libsndfile's time
-        wav = np.multiply(sound.read(frames, dtype="int16"), _PCM16_SCALE)
+        wav = sound.read(frames, dtype="int16")
+        fits = out is not None and len(out) == len(wav)
+        wav = np.multiply(wav, _PCM16_SCALE, out=out if fits else None)
     else:
         wav = sound.read(frames, dtype="float32", always_2d=True)
         wav = wav[:, 0] if sound.channels == 1 else wav.mean(axis=1)
     if len(wav) < frames:
         raise BadAudio(f"cut short: it ends {frames - len(wav)} samples before its header says")
-    if not np.isfinite(wav).all():
+    if not sound.subtype.startswith("PCM_") and not np.isfinite(wav).all():
         raise BadAudio("NaN or infinite samples")
     return wav
 
@@ -77,11 +82,18 @@ def _low_pass(up: int, down: int) -> np.ndarray:
     return firwin(2 * _ZERO_CROSSINGS * longest + 1, 0.94 / longest, window=("kaiser", 9.0)).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=256)
+def rate_ratio(source: int, target: int, speed: float = 1.0) -> Fraction:
+    """How many samples come out for one that goes in, when played at `speed` (rounded to hundredths or so)."""
+    return Fraction(target, source) / Fraction(speed).limit_denominator(100)
+
+
 def resampled_length(frames: int, ratio: Fraction) -> int:
-    return ceil(frames * ratio)
+    return -(-frames * ratio.numerator // ratio.denominator)
 
 
-def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None) -> np.ndarray:
+def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None,
+              out: np.ndarray | None = None) -> np.ndarray:
     """Samples `start` to `start + length` of the file resampled by `ratio`, reading little more than these.
 
     They equal the same samples of the whole file resampled: the filter gets its context, and the
@@ -89,7 +101,7 @@ def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None)
     """
     length = resampled_length(sound.frames, ratio) - start if length is None else length
     if ratio == 1:
-        return read_frames(sound, start, length)
+        return read_frames(sound, start, length, out)
     up, down = ratio.numerator, ratio.denominator
     context = ceil(_ZERO_CROSSINGS * max(up, down) / up) + 1  # in file samples
     block = max(0, start * down // up - context) // down

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from wedefense.utils.errors import InputError
 
@@ -26,24 +25,12 @@ class Batch:
                        lengths=self.lengths.to(device, non_blocking=non_blocking),
                        labels=self.labels.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> "Batch":
-        return replace(self, wav=self.wav.pin_memory(), lengths=self.lengths.pin_memory(),
-                       labels=self.labels.pin_memory())
-
-    def __getstate__(self):  # from worker to trainer: a file in shared memory for the audio alone
+    def __getstate__(self):  # on the way from a worker, small tensors would take a shared file each
         return {**self.__dict__, "lengths": self.lengths.numpy(), "labels": self.labels.numpy()}
 
     def __setstate__(self, state):
         self.__dict__.update(state, lengths=torch.from_numpy(state["lengths"]),
                              labels=torch.from_numpy(state["labels"]))
-
-
-def empty_audio(batch: int, samples: int) -> Tensor:
-    """(batch, samples) float32, uninitialised; in a loader's worker it lies in shared memory, ready to be handed over."""
-    if get_worker_info() is None:
-        return torch.empty(batch, samples)
-    storage = torch.UntypedStorage._new_shared(batch * samples * 4, device="cpu")
-    return torch.empty(0).set_(storage, 0, (batch, samples))
 
 
 class SkipCounter:

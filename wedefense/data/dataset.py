@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
 
-from wedefense.data.audio import BadAudio, fill, read_span, resampled_length
-from wedefense.data.batch import Batch, empty_audio
+from wedefense.data.audio import BadAudio, fill, rate_ratio, read_span, resampled_length
+from wedefense.data.batch import Batch
+from wedefense.data.ring import Ring
 from wedefense.data.sampler import Item
 from wedefense.data.sources import Source
 from wedefense.utils.random import generator
@@ -45,42 +45,47 @@ class _NothingUsable(Exception):
 class TrainDataset(torch.utils.data.Dataset):
     """Crops with augmentation; the same (epoch, index, occurrence) gives the same samples everywhere."""
 
+    ring = Ring(0, 0, 0)  # the loader's own, once there is one
+
     def __init__(self, source: Source, labels: np.ndarray, crop: Crop, seed: int, pipeline=None,
                  substitutes: np.ndarray | None = None):
         """`labels`: (utterances,) ids; `substitutes`: who may stand in for an unusable one, by default all."""
-        self._source, self._labels, self._crop = source, labels, crop
+        self.source, self.labels, self._crop = source, labels, crop
         self._seed, self._pipeline = seed, pipeline
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitems__(self, items: Sequence[Item]) -> Batch | Failure:
         skipped: list[tuple[str, str]] = []
-        usable = (self._usable(item, skipped) for item in items)
         try:
             if self._crop.length is None:
-                indices, wavs = zip(*usable)
-                return _padded(self._source, self._labels, indices, wavs, skipped)
-            wav, indices = empty_audio(len(items), self._crop.length), []
-            rows = wav.numpy()
-            for row, (index, samples) in zip(rows, usable):
-                row[:] = samples
+                indices, wavs = zip(*(self._usable(item, skipped) for item in items))
+                return _padded(self, indices, wavs, skipped)
+            wav, indices = self.ring.empty(len(items), self._crop.length), []
+            for row, item in zip(wav.numpy(), items):
+                index, samples = self._usable(item, skipped, row)
+                if samples is not row:
+                    row[:] = samples
                 indices.append(index)
             lengths = torch.full((len(items),), self._crop.length)
-            return _batch(self._source, self._labels, indices, wav, lengths, skipped)
+            return _batch(self, indices, wav, lengths, skipped)
         except _NothingUsable as error:
             return Failure(str(error))
 
-    def _usable(self, item: Item, skipped: list[tuple[str, str]]) -> tuple[int, np.ndarray]:
-        """The utterance's index and samples, or those of the first usable of its substitutes."""
+    def _usable(self, item: Item, skipped: list, row: np.ndarray | None = None) -> tuple[int, np.ndarray]:
+        """The utterance's index and samples, or those of the first usable of its substitutes.
+
+        The samples may be written to `row`, which is then what comes back.
+        """
         epoch, index, occurrence = item
-        first_key = key = self._source.entries.keys[index]
+        first_key = key = self.source.entries.keys[index]
         rng = generator(self._seed, epoch, key, occurrence)
         draw, bad, short = None, 0, 0
         while True:
             try:
-                return index, self._samples(index, rng)
+                return index, self._samples(index, rng, row)
             except BadAudio as error:
                 skipped.append((key, str(error)))
                 bad += 1
@@ -88,33 +93,32 @@ class TrainDataset(torch.utils.data.Dataset):
                 short += 1
             if bad == _BAD_IN_A_ROW:
                 key, reason = skipped[-bad]
-                raise _NothingUsable(f"{self._source.entries.origin}: {bad} utterances in a row cannot be used; "
+                raise _NothingUsable(f"{self.source.entries.origin}: {bad} utterances in a row cannot be used; "
                                      f"the first: {key}: {reason}")
             if short == _SHORT_IN_A_ROW:
-                raise _NothingUsable(f"{self._source.entries.origin}: {short} utterances in a row are shorter than "
+                raise _NothingUsable(f"{self.source.entries.origin}: {short} utterances in a row are shorter than "
                                      f"dataset_args.filter_args.min_num_frames; lower it")
             draw = draw or generator(self._seed, epoch, f"{first_key} substitute", occurrence)
             index = int(draw.choice(self._substitutes))
-            key = self._source.entries.keys[index]
+            key = self.source.entries.keys[index]
             rng = generator(self._seed, epoch, f"{key} for {first_key}", occurrence)
 
-    def _samples(self, index: int, rng: np.random.Generator) -> np.ndarray:
+    def _samples(self, index: int, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
         """(samples,) float32: a crop at a random speed and place, repeated where it is short, augmented."""
         crop, pipeline = self._crop, self._pipeline
-        speed = Fraction(pipeline.speed(rng)).limit_denominator(100) if pipeline else Fraction(1)
-        with self._source.open(index) as sound:
-            natural = Fraction(crop.rate, sound.samplerate)
-            if resampled_length(sound.frames, natural) < crop.shortest:
+        speed = pipeline.speed(rng) if pipeline else 1.0
+        with self.source.open(index) as sound:
+            if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
                 raise _TooShort
-            ratio = natural / speed
-            total = resampled_length(sound.frames, ratio)
-            start, room = 0, total
-            if crop.longest is not None and total > crop.longest / speed:
-                room = round(crop.longest / speed)
-                start = int(rng.integers(total - room + 1))
+            ratio = rate_ratio(sound.samplerate, crop.rate, speed)
+            room, start = resampled_length(sound.frames, ratio), 0
+            longest = None if crop.longest is None else round(crop.longest / speed)
+            if longest is not None and room > longest:
+                start = int(rng.integers(room - longest + 1))
+                room = longest
             length = room if crop.length is None else min(crop.length, room)
             start += int(rng.integers(room - length + 1))
-            wav = read_span(sound, ratio, start, length)
+            wav = read_span(sound, ratio, start, length, row)
         if crop.length is not None:
             wav = fill(wav, crop.length)
         return pipeline(wav, rng) if pipeline else wav
@@ -123,40 +127,43 @@ class TrainDataset(torch.utils.data.Dataset):
 class EvalDataset(torch.utils.data.Dataset):
     """Whole utterances at `rate`, one padded batch for each list of indices; short ones are repeated."""
 
+    ring = Ring(0, 0, 0)
+
     def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool):
-        self._source, self._labels = source, labels
+        self.source, self.labels = source, labels
         self._rate, self._min_samples, self._skip_bad = rate, min_samples, skip_bad
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch | Failure:
         read, wavs, skipped = [], [], []
         for index in indices:
             try:
-                with self._source.open(index) as sound:
-                    wav = read_span(sound, Fraction(self._rate, sound.samplerate))
+                with self.source.open(index) as sound:
+                    wav = read_span(sound, rate_ratio(sound.samplerate, self._rate))
             except BadAudio as error:
-                key = self._source.entries.keys[index]
+                key = self.source.entries.keys[index]
                 if not self._skip_bad:
-                    return Failure(f"{self._source.entries.origin}: {key}: {error}; mend it, or pass --skip_bad "
+                    return Failure(f"{self.source.entries.origin}: {key}: {error}; mend it, or pass --skip_bad "
                                    f"to leave such utterances out")
                 skipped.append((key, str(error)))
                 continue
             read.append(index)
             wavs.append(fill(wav, self._min_samples))
-        return _padded(self._source, self._labels, read, wavs, skipped)
+        return _padded(self, read, wavs, skipped)
 
 
-def _padded(source, labels, indices, wavs, skipped) -> Batch:
+def _padded(dataset, indices, wavs, skipped) -> Batch:
     lengths = torch.tensor([len(wav) for wav in wavs], dtype=torch.int64)
-    batch = empty_audio(len(wavs), int(lengths.max()) if len(wavs) else 0)
+    batch = dataset.ring.empty(len(wavs), int(lengths.max()) if len(wavs) else 0)
     for row, wav in zip(batch.numpy(), wavs):
         row[:len(wav)] = wav
         row[len(wav):] = 0
-    return _batch(source, labels, indices, batch, lengths, skipped)
+    return _batch(dataset, indices, batch, lengths, skipped)
 
 
-def _batch(source, labels, indices, wav, lengths, skipped) -> Batch:
+def _batch(dataset, indices, wav, lengths, skipped) -> Batch:
     indices = list(indices)
-    return Batch([source.entries.keys[i] for i in indices], wav, lengths, torch.from_numpy(labels[indices]), skipped)
+    keys = [dataset.source.entries.keys[i] for i in indices]
+    return Batch(keys, wav, lengths, torch.from_numpy(dataset.labels[indices]), skipped)

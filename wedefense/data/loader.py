@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.data.ring import Ring
 from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.sources import Source, open_source
 from wedefense.utils.errors import InputError
@@ -19,16 +21,19 @@ from wedefense.utils.tables import read_table, some
 
 log = get_logger()
 
+_USUAL_SECONDS = 20  # of whole utterances in training
+
 
 class TrainLoader:
     """Batches of one rank, epoch after epoch; `labels` are the ids, `label_counts` the utterances of each label."""
 
-    def __init__(self, dataset: TrainDataset, sampler: TrainSampler, options: DataLoaderOptions,
+    def __init__(self, dataset: TrainDataset, sampler: TrainSampler, options: DataLoaderOptions, samples: int,
                  labels: Mapping[str, int], label_counts: Mapping[str, int]):
+        """`samples`: of a batch, at most or nearly always."""
         self.labels, self.label_counts = labels, label_counts
         self.steps_per_epoch = sampler.steps
         self._sampler = sampler
-        self._loader = _data_loader(dataset, sampler, options, persistent=True)
+        self._batches = _Batches(dataset, sampler, options, samples, persistent=True)
 
     def set_epoch(self, epoch: int, start_step: int = 0) -> None:
         """Choose the epoch that the next iteration gives, and how many of its steps to pass over."""
@@ -38,7 +43,7 @@ class TrainLoader:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(_checked, self._loader)
+        return iter(self._batches)
 
 
 class EvalLoader:
@@ -47,18 +52,19 @@ class EvalLoader:
     `skipped` holds (key, reason) of what the last iteration left out.
     """
 
-    def __init__(self, dataset: EvalDataset, batches: list[list[int]], options: DataLoaderOptions, seconds: float):
-        self.seconds = seconds  # of audio, on this rank
+    def __init__(self, dataset: EvalDataset, batches: list[list[int]], options: DataLoaderOptions, samples: int,
+                 seconds: float):
+        """`samples`: of a batch, at most or nearly always; `seconds`: of audio, on this rank."""
+        self.seconds = seconds
         self.skipped: list[tuple[str, str]] = []
-        self._batches = batches
-        self._loader = _data_loader(dataset, batches, options, persistent=False)
+        self._dataset, self._lists, self._options, self._samples = dataset, batches, options, samples
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._lists)
 
     def __iter__(self) -> Iterator[Batch]:
         self.skipped = []
-        for batch in map(_checked, self._loader):
+        for batch in _Batches(self._dataset, self._lists, self._options, self._samples, persistent=False):
             self.skipped += batch.skipped
             if len(batch):
                 yield batch
@@ -91,7 +97,8 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
         groups=None if source.groups is None else source.groups[kept],
         window=dataset_options.shuffle_args.shuffle_size)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept)
-    return TrainLoader(dataset, sampler, loader_options, labels, counts)
+    usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
+    return TrainLoader(dataset, sampler, loader_options, usual_length * loader_options.batch_size, labels, counts)
 
 
 def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
@@ -110,7 +117,8 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
                              rank=rank, world_size=world_size)
     dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad)
     seconds = float(sum(source.entries.durations[batch].sum() for batch in batches))
-    return EvalLoader(dataset, batches, loader_options, seconds)
+    return EvalLoader(dataset, batches, replace(loader_options, prefetch_factor=min(2, loader_options.prefetch_factor)),
+                      int(max_seconds * dataset_options.resample_rate), seconds)
 
 
 def _open(list_path, data_type: str, label_table) -> Source:
@@ -140,17 +148,24 @@ def _long_enough(source: Source, crop: Crop) -> np.ndarray:
     return np.flatnonzero(~too_short)
 
 
-def _data_loader(dataset, batches, options: DataLoaderOptions, persistent: bool) -> torch.utils.data.DataLoader:
-    workers = options.num_workers
-    return torch.utils.data.DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_start_worker,
-        prefetch_factor=options.prefetch_factor if workers else None, persistent_workers=persistent and workers > 0,
-        pin_memory=options.pin_memory and torch.cuda.is_available(),
-        generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
+class _Batches:
+    """A DataLoader whose workers hand over audio in a ring of buffers, and failures as messages."""
 
+    def __init__(self, dataset, batches, options: DataLoaderOptions, samples: int, persistent: bool):
+        workers = options.num_workers
+        self._pin_memory = options.pin_memory and torch.cuda.is_available()
+        self._ring = dataset.ring = Ring(workers, options.prefetch_factor, samples)
+        self._loader = torch.utils.data.DataLoader(
+            dataset, batch_sampler=batches, num_workers=workers, collate_fn=self._ring.pack,
+            worker_init_fn=_start_worker, prefetch_factor=options.prefetch_factor if workers else None,
+            persistent_workers=persistent and workers > 0,
+            generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
 
-def _as_it_is(batch):
-    return batch
+    def __iter__(self) -> Iterator[Batch]:
+        for parcel in self._loader:
+            if isinstance(parcel, Failure):
+                raise InputError(parcel.message)
+            yield self._ring.unpack(parcel, self._pin_memory)
 
 
 def _start_worker(_: int) -> None:
@@ -158,9 +173,3 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
-
-
-def _checked(batch: Batch | Failure) -> Batch:
-    if isinstance(batch, Failure):
-        raise InputError(batch.message)
-    return batch

@@ -120,13 +120,12 @@ def read_data_dir(folder: str | os.PathLike, num_workers: int = 1) -> Manifest:
     if pipes:
         raise InputError(f"{folder / 'wav.scp'}: {len(pipes)} values are commands ({some(pipes)}), which are not run; "
                          f"write their output to files and give plain paths")
-    bad = {problem.key for problem in problems if problem.kind == "conflicting duplicates"}
     _compare("audio without label", wavs, labels, "not in utt2lab", problems)
     _compare("label without audio", labels, wavs, "not in wav.scp", problems)
     for name in OPTIONAL_TABLES:
         if (folder / name).exists():
             _compare(f"not in {name}", wavs, _table(folder / name, problems), "", problems)
-    bad |= {problem.key for problem in problems if problem.kind != "duplicate key"}
+    bad = {problem.key for problem in problems if problem.kind != "duplicate key"}
     recordings = [Recording(key, labels[key], wav) for key, wav in wavs.items() if key not in bad]
     manifest = check_recordings(str(folder), recordings, num_workers)
     manifest.problems = problems + manifest.problems

@@ -120,7 +120,8 @@ class FileSlice:
     """A part of an open file as a stream of its own; it reads no more than it is asked for."""
 
     def __init__(self, stream, offset: int, size: int):
-        self._stream, self._offset, self._size, self._position = stream, offset, size, 0
+        self._stream, self._descriptor = stream, stream.fileno()  # the stream is held, so that it stays open
+        self._offset, self._size, self._position = offset, size, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
@@ -131,9 +132,10 @@ class FileSlice:
         return self._position
 
     def readinto(self, buffer) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._position))
-        view = memoryview(buffer)[:wanted]
-        got = os.preadv(self._stream.fileno(), [view], self._offset + self._position) if wanted else 0
+        left = self._size - self._position
+        if left < len(buffer):
+            buffer = memoryview(buffer)[:max(0, left)]
+        got = os.preadv(self._descriptor, (buffer,), self._offset + self._position)
         self._position += got
         return got
 

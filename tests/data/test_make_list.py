@@ -1,0 +1,167 @@
+"""Stage 2: a data folder is checked, reported and listed."""
+
+import errno
+import json
+import os
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+from corpora import noise
+
+from wedefense.bin.make_list import main
+from wedefense.data.manifest import read_data_dir
+from wedefense.data.sources import open_source
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import write_table
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six utterances: two spoof of 1 s, four bonafide of 2 s, one of these in stereo at 8 kHz."""
+    data, audio = tmp_path / "train", tmp_path / "audio"
+    data.mkdir()
+    audio.mkdir()
+    wavs, labels = {}, {}
+    for i in range(6):
+        key, spoof = f"u{i}", i < 2
+        rate = 8000 if i == 5 else 16000
+        wav = noise(rate if spoof else 2 * rate, i)
+        wavs[key], labels[key] = audio / f"{key}.flac", "spoof" if spoof else "bonafide"
+        soundfile.write(wavs[key], np.stack([wav, wav], axis=1) if i == 5 else wav, rate)
+    write_table(data / "wav.scp", wavs)
+    write_table(data / "utt2lab", labels)
+    return data
+
+
+def make(folder, *options):
+    return main(["--data_dir", str(folder), "--num_workers", "1", *options])
+
+
+def test_raw_list_and_report(folder, capsys):
+    assert make(folder) == 0
+    records = [json.loads(line) for line in (folder / "raw.list").read_text().splitlines()]
+    assert [(r["key"], r["lab"], r["dur"]) for r in records] == [
+        (f"u{i}", "spoof" if i < 2 else "bonafide", 1.0 if i < 2 else 2.0) for i in range(6)]
+    assert all(os.path.isabs(r["wav"]) and os.path.exists(r["wav"]) for r in records)
+    text = capsys.readouterr().out
+    for words in ("6 utterances", "bonafide 4 (0.00 h)", "spoof 2", "1.00 to 2.00 s", "8000: 1, 16000: 5", "1: 5, 2: 1",
+                  "problems: none"):
+        assert words in text
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_shards(folder, workers):
+    assert main(["--data_dir", str(folder), "--data_type", "shard", "--num_utts_per_shard", "4",
+                 "--num_workers", workers]) == 0
+    source = open_source(folder / "shard.list", "shard")
+    assert sorted((u.key, u.label, u.duration) for u in source.entries) == [
+        (f"u{i}", "spoof" if i < 2 else "bonafide", 1.0 if i < 2 else 2.0) for i in range(6)]
+    assert np.bincount(source.groups).tolist() == [4, 2]
+
+
+def test_nothing_is_done_twice(folder, capsys):
+    for data_type in ("raw", "shard"):
+        listed = folder / f"{data_type}.list"
+        assert make(folder, "--data_type", data_type) == 0
+        first = listed.stat().st_mtime_ns
+        assert make(folder, "--data_type", data_type) == 0
+        assert listed.stat().st_mtime_ns == first and "nothing to do" in capsys.readouterr().out
+        assert make(folder, "--data_type", data_type, "--force") == 0
+        second = listed.stat().st_mtime_ns
+        assert second > first
+        os.utime(folder / "utt2lab", ns=(second + 10**9,) * 2)
+        assert make(folder, "--data_type", data_type) == 0
+        assert listed.stat().st_mtime_ns > second
+        os.utime(folder / "utt2lab", ns=(first, first))
+    assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "2") == 0
+    shards = sorted((folder / "shards").glob("*.tar"))
+    assert len(shards) == 3
+    shards[1].unlink()  # a shard went missing
+    assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "2") == 0
+    assert shards[1].exists()
+
+
+def test_fewer_shards_leave_no_old_ones(folder):
+    make(folder, "--data_type", "shard", "--num_utts_per_shard", "2")
+    make(folder, "--data_type", "shard", "--num_utts_per_shard", "4")
+    assert sorted(p.name for p in (folder / "shards").iterdir()) == [
+        "shards_000000.tar", "shards_000000.tar.idx", "shards_000001.tar", "shards_000001.tar.idx"]
+
+
+def append(path, line):
+    path.write_text(path.read_text() + line + "\n")
+
+
+def test_every_problem_is_counted_and_named(folder, tmp_path):
+    audio = tmp_path / "audio"
+    (audio / "u0.flac").unlink()
+    (audio / "u1.flac").write_bytes(b"noise")
+    soundfile.write(audio / "empty.wav", np.zeros(0), 16000)
+    append(folder / "wav.scp", f"empty {audio}/empty.wav\nlonely {audio}/u3.flac\nu3 {audio}/u3.flac\nu4 {audio}/u3.flac")
+    append(folder / "utt2lab", "empty spoof\nghost spoof")
+    write_table(folder / "utt2spk", {key: "s" for key in ("u0", "u1", "u3", "u4", "u5", "empty", "lonely")})
+    with pytest.raises(InputError) as caught:
+        make(folder)
+    message = str(caught.value)
+    for words in ("1 x missing file: u0 (", "2 x unusable audio: ", "u1 (", "empty (", "no samples",
+                  "1 x audio without label: lonely", "1 x label without audio: ghost", "1 x duplicate key: u3 (wav.scp:9)",
+                  "1 x conflicting duplicates: u4 (wav.scp:10)", "1 x not in utt2spk: u2", "--allow_problems"):
+        assert words in message, words
+    assert not (folder / "raw.list").exists()
+    listed = (folder / "problems.txt").read_text().splitlines()
+    assert len(listed) == 8 and listed[0].count("\t") == 2
+    assert make(folder, "--allow_problems") == 0
+    assert [u.key for u in open_source(folder / "raw.list", "raw").entries] == ["u3", "u5"]
+
+
+def test_nothing_usable_stops_even_when_problems_are_allowed(folder, tmp_path):
+    for path in (tmp_path / "audio").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="no usable utterance; 6 x missing file"):
+        make(folder, "--allow_problems")
+
+
+@pytest.mark.parametrize("name, content, match", [
+    ("wav.scp", None, "wav.scp: no such file"),
+    ("utt2lab", "", "utt2lab: the table is empty"),
+    ("utt2lab", "u0\n", "utt2lab:1: 'u0' has no value"),
+    ("wav.scp", "u0 sox x.wav -t wav - |\n", "are commands .u0., which are not run"),
+])
+def test_unusable_tables(folder, name, content, match):
+    (folder / name).unlink() if content is None else (folder / name).write_text(content)
+    with pytest.raises(InputError, match=match):
+        read_data_dir(folder)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no such data folder; prepare the data first \(stage 1\)"):
+        make(tmp_path / "nowhere")
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_leaves_the_old_raw_list(folder, monkeypatch):
+    make(folder)
+    before = (folder / "raw.list").read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="raw.list: cannot be written .No space left on device"):
+        make(folder, "--force")
+    assert (folder / "raw.list").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_a_full_disk_leaves_old_shards_whole_and_no_list(folder, monkeypatch):
+    make(folder, "--data_type", "shard", "--num_utts_per_shard", "3")
+    before = {p: p.read_bytes() for p in (folder / "shards").iterdir()}
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(InputError, match="shards_000000.tar: cannot be written .No space left"):
+        make(folder, "--data_type", "shard", "--force")
+    assert {p: p.read_bytes() for p in (folder / "shards").iterdir()} == before
+    monkeypatch.undo()
+    assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "3") == 0  # not taken for finished
+    assert {p: p.read_bytes() for p in (folder / "shards").glob("*.tar")} == {
+        p: content for p, content in before.items() if p.suffix == ".tar"}

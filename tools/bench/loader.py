@@ -1,0 +1,106 @@
+"""Utterances per second of the training loader with two workers, against plain soundfile reading of the same
+crops by two processes. Both are measured in turn, several times, in one run; files come from the page cache.
+
+    python tools/bench/loader.py [--audio flac|wav] [--data_type raw|shard] [--utterances 400] [--rounds 5]
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from wedefense.data.loader import train_loader
+from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.data.shards import write_shard
+from wedefense.utils.random import generator
+
+WORKERS, SEED, RATE, CROP = 2, 1, 16_000, 48_000
+
+
+def make_corpus(folder: Path, count: int, suffix: str) -> list[dict]:
+    rng = np.random.default_rng(0)
+    records = []
+    for i in range(count):
+        samples = int(rng.integers(3 * RATE, 8 * RATE))
+        wav = np.convolve(rng.standard_normal(samples) * 0.1, np.hanning(12) / 6, "same")
+        path = folder / f"u{i}.{suffix}"
+        soundfile.write(path, wav, RATE)
+        records.append({"key": f"u{i}", "wav": str(path), "lab": "ab"[i % 2], "dur": samples / RATE})
+    return records
+
+
+def write_list(folder: Path, records: list[dict], data_type: str) -> Path:
+    path = folder / f"{data_type}.list"
+    if data_type == "raw":
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    else:
+        write_shard(folder / "shard.tar", [(r["key"], r["lab"], r["wav"], r["dur"]) for r in records])
+        path.write_text(f"{folder / 'shard.tar'}\n")
+    return path
+
+
+def read_plainly(records: list[dict], epochs: int, repeats: int, barrier, seconds) -> None:
+    """The same crops as the loader's; their starts are drawn before the clock runs."""
+    for epoch in range(epochs):
+        crops = [(r["wav"], int(generator(SEED, epoch, r["key"], repeat).integers(round(r["dur"] * RATE) - CROP + 1)))
+                 for repeat in range(repeats) for r in records]
+        barrier.wait()
+        started = time.perf_counter()
+        for path, start in crops:
+            with soundfile.SoundFile(path) as sound:
+                sound.seek(start)
+                assert len(sound.read(CROP, dtype="float32")) == CROP
+        seconds.put(time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--audio", choices=["flac", "wav"], default="flac")
+    parser.add_argument("--data_type", choices=["raw", "shard"], default="raw")
+    parser.add_argument("--utterances", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=0, help="crops of each utterance in a round (default: about 2 s)")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    arguments.repeats = arguments.repeats or (2 if arguments.audio == "flac" else 10)
+    with tempfile.TemporaryDirectory() as folder:
+        records = make_corpus(Path(folder), arguments.utterances, arguments.audio)
+        listed = write_list(Path(folder), records, arguments.data_type)
+        plain, ours = compare(records, listed, arguments)
+    ratio = statistics.median(o / p for o, p in zip(ours, plain))
+    print(f"{arguments.audio}, {arguments.data_type}: plain soundfile {statistics.median(plain):.0f} utt/s, "
+          f"loader {statistics.median(ours):.0f} utt/s, ratio {ratio:.2f} (median of {arguments.rounds}; target 0.85)")
+
+
+def compare(records, listed, arguments) -> tuple[list[float], list[float]]:
+    """Utterances per second of both, one value a round, after a warm-up round."""
+    count = len(records) * arguments.repeats
+    options = DatasetOptions(frontend="ssl", num_frms=150, sample_num_per_epoch=count)
+    loader = train_loader(listed, arguments.data_type, options,
+                          DataLoaderOptions(batch_size=arguments.batch_size, num_workers=WORKERS), seed=SEED)
+    barrier, seconds = multiprocessing.Barrier(WORKERS + 1), multiprocessing.Queue()
+    readers = [multiprocessing.Process(
+        target=read_plainly, daemon=True,
+        args=(records[i::WORKERS], arguments.rounds + 1, arguments.repeats, barrier, seconds))
+        for i in range(WORKERS)]
+    for reader in readers:
+        reader.start()
+    plain, ours = [], []
+    for epoch in range(arguments.rounds + 1):
+        loader.set_epoch(epoch)
+        started = time.perf_counter()
+        read = sum(len(batch) for batch in loader)
+        ours.append(read / (time.perf_counter() - started))
+        barrier.wait()
+        plain.append(count / max(seconds.get() for _ in readers))
+    return plain[1:], ours[1:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Memory in which a loader's workers hand over audio, used again and again.
+
+Fresh shared memory for each batch costs as much as decoding does (the system clears and maps every
+page), and containers limit it to 64 MB. These buffers are mapped once, before the workers start.
+"""
+
+import mmap
+import multiprocessing
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from wedefense.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch on its way, its audio lying in the ring."""
+
+    batch: Batch
+    place: tuple[int, int]
+    shape: tuple[int, int]
+
+
+class Ring:
+    """`slots` buffers of `samples` for each worker, filled in turn.
+
+    The loader asks for a worker's next batch only once it has copied the one `prefetch_factor` before,
+    and it may be copying that while the worker writes: with `prefetch_factor + 1` slots they never meet.
+    """
+
+    def __init__(self, workers: int, prefetch_factor: int, samples: int):
+        self._slots, self._turn, self._last = prefetch_factor + 1, 0, None
+        self._audio = None
+        if workers and multiprocessing.get_start_method() == "fork":  # else workers would not inherit it
+            memory = mmap.mmap(-1, workers * self._slots * samples * 4)
+            self._audio = torch.frombuffer(memory, dtype=torch.float32).view(workers, self._slots, samples)
+
+    def empty(self, batch: int, samples: int) -> Tensor:
+        """(batch, samples) float32, uninitialised: in the ring where it fits, in a worker; else ordinary."""
+        worker = get_worker_info()
+        self._last = None
+        if self._audio is None or worker is None or not 0 < batch * samples <= self._audio.shape[2]:
+            return torch.empty(batch, samples)
+        self._turn = (self._turn + 1) % self._slots
+        self._last = (worker.id, self._turn)
+        return self._view(self._last, (batch, samples))
+
+    def _view(self, place: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        return self._audio[place][:shape[0] * shape[1]].view(shape)
+
+    def pack(self, batch):
+        """In the worker, once the tensor that `empty` gave is part of `batch`."""
+        if self._last is None or not isinstance(batch, Batch):
+            return batch
+        return Parcel(replace(batch, wav=torch.empty(0)), self._last, tuple(batch.wav.shape))
+
+    def unpack(self, parcel, pin_memory: bool = False):
+        """In the main process: a batch with memory of its own, page-locked on demand."""
+        if isinstance(parcel, Parcel):
+            wav = torch.empty(parcel.shape, pin_memory=pin_memory)
+            return replace(parcel.batch, wav=wav.copy_(self._view(parcel.place, parcel.shape)))
+        if pin_memory and isinstance(parcel, Batch):
+            return replace(parcel, wav=parcel.wav.pin_memory())
+        return parcel
