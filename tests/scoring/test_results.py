@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +27,11 @@ def write_set(root, name, seed, shift=2.0, count=90):
     write_table(root / "data" / name / "utt2spk", {key: f"s{i % 7}" for i, key in enumerate(keys)})
     write_table(root / "data" / name / "utt2dur", {key: 1 + i / 7 for i, key in enumerate(keys)})
     return list(bonafide.values()), list(spoof.values())
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("wedefense.scoring.report.write_report", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -91,9 +97,45 @@ def test_only_utterances_that_stage_4_left_out_may_be_missing(experiment):
     assert json.loads((root / "exp/results.json").read_text())["sets"]["eval"]["n_bonafide"] == 28
 
 
-def test_needs_no_torch(experiment):
+def test_report_and_no_torch(experiment):
     root, _ = experiment
     code = ("import sys\nfrom wedefense.bin.results import main\n"
             f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval'])\n"
             "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert "Calibrated on &#x27;dev&#x27;" in (root / "exp/report.html").read_text()
+
+
+def test_calibrated_on_dev_and_applied_to_eval(experiment, capsys):
+    root, scores = experiment
+    assert run(root, "--bootstrap", "0") == 0
+    results = json.loads((root / "exp/results.json").read_text())
+    model = json.loads((root / "exp/calibration.json").read_text())
+    assert "calibrated" not in results["sets"]["dev"] and results["calibration"].startswith("calibrated on 'dev': ")
+    raw, calibrated = results["sets"]["eval"], results["sets"]["eval"]["calibrated"]
+    by_hand = [model["scales"][0] * np.array(values) + model["bias"] for values in scores["eval"]]
+    assert calibrated["cllr"] == pytest.approx(detection_metrics(*by_hand).cllr)
+    assert calibrated["eer"] == pytest.approx(raw["eer"])  # an increasing map changes no order
+    assert "\neval calibrated " in capsys.readouterr().out
+    assert run(root, "--sets", "eval") == 0
+    assert not (root / "exp/calibration.json").exists()
+    assert "nothing calibrated: it takes the scores of 'dev'" in capsys.readouterr().out
+
+
+def test_never_calibrated_on_what_it_scores(experiment):
+    root, _ = experiment
+    for part in ("exp/posteriors", "data"):
+        shutil.copytree(root / part / "dev", root / part / "again")
+    assert run(root, "--sets", "dev again", "--bootstrap", "0") == 0
+    again = json.loads((root / "exp/results.json").read_text())["sets"]["again"]
+    assert "calibrated" not in again and "was fitted on utterances that it is to score" in again["doubts"][0]
+
+
+def test_turned_scores_are_told_and_not_calibrated(experiment, capsys, caplog):
+    root, _ = experiment
+    for name in ("dev", "eval"):
+        path = root / "exp/posteriors" / name / "llr.txt"
+        write_table(path, {key: -float(score) for key, score in map(str.split, path.read_text().splitlines())})
+    assert run(root, "--bootstrap", "0") == 0
+    assert "nothing calibrated: calibration would turn the scores around" in capsys.readouterr().out
+    assert "polarity looks swapped" in caplog.text

@@ -14,7 +14,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     parser.add_argument("--data", required=True, help="data folder; labels and conditions in <data>/<set>/utt2*")
     parser.add_argument("--sets", required=True, nargs="+", help="the sets to report: dev eval")
-    parser.add_argument("--dev_set", default="dev", help="the set that decisions were tuned on")
+    parser.add_argument("--dev_set", default="dev", help="calibration is fitted on this set")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
                         help="draw whole groups instead of trials: spk for those of utt2spk")
@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     names = list(dict.fromkeys(" ".join(options.sets).split()))
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
     bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
-    results = evaluate_sets(sets, bootstrap)
-    text = summary(results, options.dev_set)
+    results, calibration = evaluate_sets(sets, options.dev_set, bootstrap)
+    text = summary(results)
     print(text)
     for name, result in results["sets"].items():
         for doubt in result["doubts"]:
@@ -40,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
                           (folder / "results.json", json.dumps(results, indent=1))):
         with atomic_write(path, "w") as stream:
             stream.write(content)
-    write_report(folder, results)
+    if calibration:
+        calibration.save(folder / "calibration.json")
+    else:
+        (folder / "calibration.json").unlink(missing_ok=True)
+    write_report(folder, results, sets, calibration)
     print(f"wrote {folder / 'detection_result.txt'}, results.json, report.html")
     return 0
 

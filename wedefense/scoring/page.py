@@ -12,7 +12,6 @@ body { margin: 0 auto; padding: 1.2rem clamp(0.8rem, 3vw, 2.5rem) 3rem; max-widt
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.4rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 0.6rem; padding-bottom: 0.25rem; border-bottom: 1px solid #d5dbe3; }
-h3 { font-size: 1rem; margin: 1.2rem 0 0.4rem; }
 p { max-width: 48rem; margin: 0.4rem 0; }
 .note { color: #54606f; font-size: 0.92rem; }
 .doubt { background: #fff4dc; border-left: 4px solid #c98a00; padding: 0.5rem 0.8rem; max-width: 60rem; }
@@ -21,7 +20,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: 0.28rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e7ebf0; }
 th:first-child, td:first-child { text-align: left; padding-left: 0.2rem; }
 thead th { border-bottom: 2px solid #9aa6b4; font-weight: 600; }
-tr.minor td { color: #54606f; font-size: 0.86rem; }
+td small { display: block; color: #54606f; font-size: 0.8em; line-height: 1.25; }
+table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.text td:first-child { white-space: nowrap; vertical-align: top; }
 tr.rule td { border-top: 1px solid #9aa6b4; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 23rem), 1fr)); gap: 1.2rem; }
 figure { margin: 0; max-width: 34rem; }
@@ -29,15 +30,16 @@ figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #54606f; font-size: 0.9rem; }
 summary { cursor: pointer; font-weight: 600; margin: 0.6rem 0; }
 pre { background: #f5f7f9; padding: 0.8rem; overflow: auto; max-height: 30rem; font-size: 0.84rem; line-height: 1.4; }
-@media (max-width: 40rem) { th, td { padding: 0.25rem 0.4rem; font-size: 0.84rem; } }
+@media (max-width: 40rem) { th, td { padding: 0.25rem 0.3rem; font-size: 0.8rem; } td:first-child { white-space: normal; }
+  td small { white-space: normal; font-size: 0.85em; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } pre { max-height: none; white-space: pre-wrap; }
-  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } .wide { overflow: visible; } }
+  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } .wide { overflow: visible; } }
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; `kind` is '' or 'minor' (a remark on the line above) or 'rule' (a line over it)."""
+    """One line of a table; a cell's second line is set small. `kind` 'rule' draws a line above."""
 
     cells: Sequence[str]
     kind: str = ""
@@ -45,20 +47,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    png: bytes
+    name: str
     caption: str
+    png: bytes
 
 
 def paragraph(text: str, kind: str = "") -> str:
     return f"<p{_kind(kind)}>{escape(text)}</p>"
 
 
-def table(header: Sequence[str], rows: Sequence[Row]) -> str:
-    """The first column to the left, the others to the right; wide tables scroll inside the page."""
+def table(header: Sequence[str], rows: Sequence[Row], kind: str = "") -> str:
+    """Numbers to the right (with kind 'text' all to the left); wide tables scroll inside the page."""
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
-    body = "\n".join(f"<tr{_kind(row.kind)}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells) + "</tr>"
+    body = "\n".join(f"<tr{_kind(row.kind)}>" + "".join(map(_cell, row.cells)) + "</tr>"
                      for row in rows)
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    return f"<div class='wide'><table{_kind(kind)}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+
+
+def _cell(text: str) -> str:
+    first, _, second = text.partition("\n")
+    return f"<td>{escape(first)}<small>{escape(second)}</small></td>" if second else f"<td>{escape(first)}</td>"
 
 
 def figures(items: Sequence[Figure]) -> str:
@@ -75,12 +83,8 @@ def preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def folded(title: str, content: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
-
-
-def heading(title: str) -> str:
-    return f"<h3>{escape(title)}</h3>"
+def folded(title: str, content: str, shown: bool = False) -> str:
+    return f"<details{' open' if shown else ''}><summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
 def section(title: str, *content: str) -> str:

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
 from wedefense.metrics.table import COLUMNS, number, text_table
+from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
@@ -52,46 +54,100 @@ def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
     return set(read_table(path)) if path.is_file() else set()
 
 
-def evaluate_sets(sets: Sequence[ScoredSet], bootstrap: BootstrapOptions | None = None) -> dict:
-    """What results.json holds; a bootstrap by something else than trials draws the values of that column whole."""
+def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str, bootstrap: BootstrapOptions | None = None,
+                  classes: tuple[str, str] = ("bona fide", "spoof"), costs: DetectionCosts = DetectionCosts(),
+                  ) -> tuple[dict, Calibration | None]:
+    """What results.json holds, and the calibration fitted on the dev set and applied to the others.
+
+    A bootstrap by something else than trials draws all trials with the same value of that column together.
+    """
+    calibration, remark = _calibrate(sets, dev_set)
     results = {}
     for scored in sets:
-        groups = None
-        if bootstrap and bootstrap.by != BootstrapOptions.by:
-            groups = scored.meta.get(bootstrap.by)
-            if groups is None:
-                raise InputError(f"set '{scored.name}' has no utt2{bootstrap.by} to draw bootstrap groups by "
-                                 f"(it has: {', '.join('utt2' + title for title in scored.meta) or 'no such table'})")
-        results[scored.name] = evaluate_detection(scored.trials, scored.meta, bootstrap=bootstrap, groups=groups)
-    return {"wedefense": __version__, "sets": results}
+        results[scored.name] = _evaluate(scored, bootstrap, costs)
+        if calibration and scored.name != dev_set:
+            try:
+                calibration.refuse_known(scored.trials.names)
+            except InputError as error:
+                results[scored.name]["doubts"].append(f"not calibrated: {error}")
+                continue
+            trials = replace(scored.trials, scores=calibration.apply(scored.trials.scores))
+            results[scored.name]["calibrated"] = _evaluate(replace(scored, trials=trials), bootstrap, costs)
+    return {"wedefense": __version__, "classes": list(classes), "dev_set": dev_set, "calibration": remark,
+            "sets": results}, calibration
 
 
-def summary(results: dict, dev_set: str) -> str:
-    """The sets in one aligned table, then the others than dev by attack."""
+def _evaluate(scored: ScoredSet, bootstrap: BootstrapOptions | None, costs: DetectionCosts) -> dict:
+    groups = None
+    if bootstrap and bootstrap.by != BootstrapOptions.by:
+        groups = scored.meta.get(bootstrap.by)
+        if groups is None:
+            raise InputError(f"set '{scored.name}' has no utt2{bootstrap.by} to draw bootstrap groups by "
+                             f"(it has: {', '.join('utt2' + title for title in scored.meta) or 'no such table'})")
+    return evaluate_detection(scored.trials, scored.meta, costs, bootstrap, groups)
+
+
+def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | None, str]:
+    """(model, what to tell about it)"""
+    dev = next((scored for scored in sets if scored.name == dev_set), None)
+    if dev is None or len(sets) == 1:
+        return None, f"nothing calibrated: it takes the scores of '{dev_set}' and another set"
+    try:
+        model = fit(dev.trials.scores, dev.trials.is_bonafide)
+    except InputError as error:
+        return None, f"nothing calibrated: {error}"
+    return replace(model, sketch=sketch(dev.trials.names)), f"calibrated on '{dev_set}': {model.formula()}"
+
+
+def overview(results: dict) -> list[tuple[str, dict]]:
+    """(label, evaluation) of every set, raw and then calibrated."""
     rows = []
     for name, result in results["sets"].items():
-        rows.append([name, *_counts(result), *_rates(result)])
+        rows.append((name, result))
+        if "calibrated" in result:
+            rows.append((f"{name} calibrated", result["calibrated"]))
+    return rows
+
+
+def summary(results: dict) -> str:
+    """The sets in one aligned table, then the others than dev by attack."""
+    rows = []
+    for label, result in overview(results):
+        rows.append([label, *counts(result), *rates(result)])
         if "confidence" in result:
-            rows.append([f"  {100 * result['confidence']['level']:g} % interval", "", "", *_intervals(result["confidence"])])
+            rows.append([f"  {interval_name(result)}", "", "", *intervals(result)])
     for name, result in results["sets"].items():
         parts = result.get("breakdown", {}).get("attack")
-        if parts and name != dev_set:
+        if parts and name != results["dev_set"]:
             rows += [[], [f"{name} by attack", *[""] * (2 + len(RATES))]]
-            rows += [[f"  {value}", *_counts(found), *_rates(found)] for value, found in parts["values"].items()]
-            if len(parts["values"]) > 1:
-                rows.append(["  mean", "", "", *_rates(parts["macro"])])
-                rows.append([f"  worst: {parts['worst']}", "", "", *_rates(parts["values"][parts["worst"]])])
-    headings = [COLUMNS[key][0] for key in RATES]
-    return text_table(["set", "bona fide", "spoof", *headings], rows)
+            rows += [[f"  {label}", *cells] for label, cells in breakdown_rows(parts)]
+    return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"]])
 
 
-def _counts(result: dict) -> list[str]:
+def breakdown_rows(parts: dict) -> list[tuple[str, list[str]]]:
+    """(value, cells) of a breakdown, and the mean and the worst of several values."""
+    rows = [(value, [*counts(found), *rates(found)]) for value, found in parts["values"].items()]
+    if len(rows) > 1:
+        rows.append(("mean", ["", "", *rates(parts["macro"])]))
+        rows.append((f"worst: {parts['worst']}", ["", "", *rates(parts["values"][parts["worst"]])]))
+    return rows
+
+
+def headings() -> list[str]:
+    return [COLUMNS[key][0] for key in RATES]
+
+
+def counts(result: dict) -> list[str]:
     return [str(result["n_bonafide"]), str(result["n_spoof"])]
 
 
-def _rates(result: dict) -> list[str]:
+def rates(result: dict) -> list[str]:
     return [number(key, result[key]) for key in RATES]
 
 
-def _intervals(confidence: dict) -> list[str]:
-    return [f"{number(key, confidence[key][0])}-{number(key, confidence[key][1])}" for key in RATES]
+def interval_name(result: dict) -> str:
+    return f"{100 * result['confidence']['level']:g} % interval"
+
+
+def intervals(result: dict) -> list[str]:
+    return ["-".join(number(key, bound) for bound in result["confidence"][key]) for key in RATES]
