@@ -109,6 +109,8 @@ def test_bad_keys_are_named(tmp_path, text, message):
 def test_meta_follows_the_trials(tmp_path):
     path = write(tmp_path / "utt2attack", {"u2": "A07", "u4": "A08", "u1": "-", "u3": "-"}, separator=" ")
     assert read_meta(path, ["u1", "u2", "u4"]) == {"attack": ["-", "A07", "A08"]}
+    write(path, {"u1": "name", "u2": "id"})  # values are no header
+    assert read_meta(path, ["u1", "u2"]) == {"attack": ["name", "id"]}
     with pytest.raises(InputError, match="1 of 2 trials are not in this table: u7"):
         read_meta(path, ["u1", "u7"])
 

@@ -48,7 +48,7 @@ def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
     if first is None:
         raise InputError(f"{path}: the file is empty (expected lines: {expected})")
     words = [word.lower().replace("_", "-") for word in first]
-    header = tuple(words) if _NAME_WORDS & set(words[:2]) else None
+    header = tuple(words) if words[0] in _NAME_WORDS or words[1:2] == ["filename"] else None
     fields = len(words) if header else width
     text = "\n".join(lines)
     tokens = text.split()
