@@ -1,0 +1,111 @@
+"""What every back-end promises, whatever is inside it."""
+
+import pytest
+import torch
+
+from wedefense.models.options import BACKENDS, CAMHFAOptions, SLSOptions
+from wedefense.utils.errors import InputError
+from wedefense.utils.features import LayerFeatures
+
+SMALL = {"compression_dim": 16, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4}
+VARIANTS = {  # beside each name with its default options
+    "SSL_BACKEND_CA_MHFA values": ("SSL_BACKEND_CA_MHFA", {"conv_values": True}),
+    "SSL_BACKEND_SLS adaptive": ("SSL_BACKEND_SLS", {"fit": "adaptive", "use_input_layer": False}),
+    "SSL_BACKEND_utt_only_nes2net plain": ("SSL_BACKEND_utt_only_nes2net", {"weighted": False, "embed_dim": 7}),
+    "ResNet18 two layers": ("ResNet18", {"two_emb_layer": True, "pooling_func": "MQMHASTP"}),
+    "ECAPA_TDNN_c512 bn": ("ECAPA_TDNN_c512", {"emb_bn": True, "pooling_func": "TSDP"}),
+    "XVEC attentive": ("XVEC", {"pooling_func": "ASTP"}),
+}
+SIZES = {"ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
+NAMES = sorted(set(BACKENDS.names()) - SIZES | set(VARIANTS)) + ["ResNet50"]  # the others differ in size alone
+
+
+def build(name, feat_dim=24, num_layers=3, **options):
+    torch.manual_seed(0)
+    name, given = VARIANTS.get(name, (name, {}))
+    if name == "SSL_BACKEND_LLGF":
+        given = {"compression_dim": 32}
+    cls = BACKENDS.options(name)
+    small = {key: value for key, value in SMALL.items() if key in cls.__dataclass_fields__}
+    return BACKENDS.load(name)(cls(**{**small, **given, **options}), feat_dim, num_layers)
+
+
+def noise(lengths, feat_dim=24, num_layers=3):
+    lengths = torch.tensor(lengths)
+    return LayerFeatures([torch.randn(len(lengths), int(lengths.max()), feat_dim) for _ in range(num_layers)], lengths)
+
+
+def trained_a_little(model):
+    """Batch norms with statistics of their own, so that a padded frame is not the mean by luck."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(0.5, 2.0)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_utterance_alone_and_padded_in_a_batch_are_the_same(name):
+    model, x = trained_a_little(build(name)), noise([70, 3, 41, 24, 1])
+    with torch.no_grad():
+        together = model(x)
+        assert together.shape == (5, model.embed_dim)
+        spread = together.std(dim=0).mean()  # a leak of padding would be of this order
+        for i, length in enumerate(x.lengths):
+            alone = LayerFeatures([layer[i:i + 1, :length] for layer in x.layers], x.lengths[i:i + 1])
+            difference = (model(alone)[0] - together[i]).abs().max()
+            assert difference < 1e-4 and difference < 0.01 * spread
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_parameter(name):
+    model, x = build(name).train(), noise([50, 44, 50])
+    x.layers = [layer.requires_grad_() for layer in x.layers]
+    (model(x) * torch.randn(3, model.embed_dim)).sum().backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    used = x.layers[1:] if getattr(model, "options", None) and not model.options.use_input_layer else x.layers
+    assert all(layer.grad.abs().sum() > 0 for layer in used)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_dimension_any_number_of_layers_short_and_long_in_bfloat16(name):
+    for feat_dim, num_layers, lengths in [(16, 1, [3, 2]), (83, 2, [1000, 3])]:
+        model = build(name, feat_dim, num_layers).eval()
+        x = noise(lengths, feat_dim, num_layers)
+        with torch.no_grad():
+            wide = model(x)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                narrow = model(x)
+        assert torch.isfinite(wide).all() and wide.shape == narrow.shape
+        assert torch.allclose(wide, narrow.float(), atol=0.1 * float(wide.abs().max()))
+
+
+@pytest.mark.parametrize("name, feat_dim, embed_dim, told", [
+    ("ECAPA_TDNN_GLOB_c512", 80, 192, 6.19), ("ResNet221", 80, 256, 23.79), ("ResNet293", 80, 256, 28.62)])
+def test_parameter_counts_of_table_2(name, feat_dim, embed_dim, told):
+    with torch.device("meta"):
+        model = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim), feat_dim, 1)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(told, rel=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_the_larger_sizes_run(name):
+    with torch.no_grad():
+        assert build(name, num_layers=1).eval()(noise([20], num_layers=1)).isfinite().all()
+
+
+def test_a_feature_dimension_that_is_not_the_front_ends_is_refused():
+    with pytest.raises(InputError, match="feat_dim is 768, but the front-end gives 24"):
+        build("SSL_BACKEND_MHFA", feat_dim=24, num_layers=3).__class__(
+            BACKENDS.options("SSL_BACKEND_MHFA")(feat_dim=768), 24, 3)
+
+
+def test_another_number_of_layers_is_taken_with_a_warning(caplog):
+    with caplog.at_level("WARNING", logger="wedefense"):
+        BACKENDS.load("SSL_BACKEND_SLS")(SLSOptions(nb_layer=13), 24, 25)
+    assert "nb_layer is 13, but the front-end gives 25" in caplog.text
+    caplog.clear()
+    BACKENDS.load("SSL_BACKEND_CA_MHFA")(CAMHFAOptions(nb_layer=3), 24, 3)
+    assert caplog.text == ""

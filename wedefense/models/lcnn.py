@@ -1,0 +1,90 @@
+"""Light CNN with bidirectional LSTMs (Wang and Yamagishi, Interspeech 2021), and LLGF over SSL features (Odyssey 2022)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from wedefense.models.layers import Backend
+from wedefense.models.options import LCNNLSTMOptions, LLGFOptions
+from wedefense.models.pooling import POOLINGS
+from wedefense.utils.features import LayerFeatures, frame_mask
+
+REDUCTION = 16  # of time and of frequency, by four poolings
+
+
+class MaxFeatureMap(nn.Module):
+    """The larger of the two halves of the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (2, -1)).amax(dim=1)
+
+
+class BLSTM(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.l_blstm = nn.LSTM(dim, dim // 2, bidirectional=True, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x (batch, frames, dim); the backward direction starts at each utterance's own end."""
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.l_blstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2), MaxFeatureMap()]
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, affine=False)
+
+
+class LCNNLSTM(Backend):
+    min_frames = REDUCTION
+
+    def __init__(self, options: LCNNLSTMOptions, feat_dim: int, num_layers: int):
+        super().__init__(options, feat_dim, num_layers)
+        self._build(feat_dim, options.embed_dim, options.pooling_func, options.dropout)
+
+    def _build(self, dim: int, embed_dim: int, pooling: str, dropout: float) -> None:
+        self.m_transform = nn.Sequential(
+            *_conv(1, 64, 5), nn.MaxPool2d(2),
+            *_conv(32, 64, 1), _norm(32), *_conv(32, 96, 3), nn.MaxPool2d(2), _norm(48),
+            *_conv(48, 96, 1), _norm(48), *_conv(48, 128, 3), nn.MaxPool2d(2),
+            *_conv(64, 128, 1), _norm(64), *_conv(64, 64, 3), _norm(32),
+            *_conv(32, 64, 1), _norm(32), *_conv(32, 64, 3), nn.MaxPool2d(2), nn.Dropout(dropout))
+        wide = max(dim // REDUCTION, 1) * 32
+        self.m_lstm = nn.ModuleList([BLSTM(wide), BLSTM(wide)])
+        self.m_pool = POOLINGS[pooling](wide)
+        self.m_linear = nn.Linear(self.m_pool.out_dim, embed_dim)
+
+    def forward(self, features: LayerFeatures) -> Tensor:
+        x, lengths = self.one_input(features)
+        return self._embed(x, lengths)
+
+    def _embed(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x (batch, frames, dim) -> (batch, embed_dim)"""
+        x = F.pad(x, (0, max(0, REDUCTION - x.shape[2])))[:, None]             # (batch, 1, frames, dim)
+        for step in self.m_transform:
+            if isinstance(step, nn.Conv2d) and step.kernel_size[0] > 1:
+                x = x * frame_mask(lengths, x.shape[2])[:, None, :, None]
+            x = step(x)
+            if isinstance(step, nn.MaxPool2d):
+                lengths = lengths // 2
+        x = x.transpose(1, 2).flatten(2)                                       # (batch, frames / 16, 32 * dim / 16)
+        h = x
+        for blstm in self.m_lstm:
+            h = blstm(h, lengths)
+        return self.m_linear(self.m_pool((x + h).transpose(1, 2), frame_mask(lengths, x.shape[1])))
+
+
+class LLGF(LCNNLSTM):
+    """A linear layer in front, global average pooling behind."""
+
+    def __init__(self, options: LLGFOptions, feat_dim: int, num_layers: int):
+        Backend.__init__(self, options, feat_dim, num_layers)
+        self.LL = nn.Linear(feat_dim, options.compression_dim)
+        self._build(options.compression_dim, options.embed_dim, "TAP", options.dropout)
+
+    def forward(self, features: LayerFeatures) -> Tensor:
+        x, lengths = self.one_input(features)
+        return self._embed(self.LL(x), lengths)

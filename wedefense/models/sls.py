@@ -1,0 +1,97 @@
+"""SLS: a gate for each layer from its mean over time, then max-pooling of their sum (Zhang et al., ACM MM 2024).
+
+The form of the paper has frame_length 201, embed_dim 1024, use_input_layer False and the head `sls`. Parameter
+names are those of its public checkpoints, which `from_published` takes apart.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wedefense.models.layers import check_inputs
+from wedefense.models.options import SLSOptions
+from wedefense.utils.errors import InputError
+from wedefense.utils.features import LayerFeatures, frame_mask
+
+
+class SLS(nn.Module):
+    def __init__(self, options: SLSOptions, feat_dim: int, num_layers: int):
+        super().__init__()
+        check_inputs(options, feat_dim, num_layers)
+        self.options, self.embed_dim, self.kernel = options, options.embed_dim, options.kernel_size
+        if feat_dim < self.kernel:
+            raise InputError(f"model_args.kernel_size is {self.kernel}, but the front-end gives {feat_dim} features "
+                             "per frame; a smaller kernel_size is needed")
+        self.bins = options.frame_length // self.kernel
+        self.fc0 = nn.Linear(feat_dim, 1)
+        self.first_bn = nn.BatchNorm2d(1)
+        self.fc1 = nn.Linear(self.bins * (feat_dim // self.kernel), options.embed_dim)
+
+    def forward(self, features: LayerFeatures) -> Tensor:
+        layers = features.layers
+        if not self.options.use_input_layer and len(layers) > 1:
+            layers = layers[1:]
+        adaptive = self.options.fit == "adaptive"
+        lengths = features.lengths.to(layers[0].device)
+        used = self._uses(lengths, layers[0].shape[1], adaptive)
+        x = self._gated_sum(layers, used.to(layers[0].dtype))                  # (batch, frames, dim)
+        if not adaptive:
+            x = self._repeat_cut(x, lengths)                                   # (batch, frame_length, dim)
+        x = F.selu(self._normalise(x, lengths if adaptive else None))
+        x = self._adaptive_pool(x, lengths) if adaptive else F.max_pool2d(x, self.kernel)
+        return F.selu(self.fc1(x.flatten(1)))                                  # (batch, embed_dim)
+
+    def _uses(self, lengths: Tensor, frames: int, adaptive: bool) -> Tensor:
+        """(batch, frames) how often each frame stands in what is pooled; a row sums to its number of frames."""
+        if adaptive:
+            return frame_mask(lengths, frames)
+        time, lengths = torch.arange(frames, device=lengths.device), lengths[:, None]
+        repeats = (self.options.frame_length - 1 - time).div(lengths, rounding_mode="floor") + 1
+        return repeats.clamp(min=0) * (time < lengths)
+
+    def _gated_sum(self, layers: list[Tensor], used: Tensor) -> Tensor:
+        share = (used / used.sum(dim=1, keepdim=True))[:, None]                # (batch, 1, frames)
+        total = torch.zeros_like(layers[0])
+        for layer in layers:
+            gate = self.fc0(share @ layer).sigmoid()                           # (batch, 1, 1)
+            total = torch.addcmul(total, layer, gate.to(layer.dtype))
+        return total
+
+    def _repeat_cut(self, x: Tensor, lengths: Tensor) -> Tensor:
+        time = torch.arange(self.options.frame_length, device=x.device) % lengths[:, None]
+        return x.gather(1, time[..., None].expand(-1, -1, x.shape[2]))
+
+    def _normalise(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        return self.first_bn(x[:, None])[:, 0]
+
+    def _adaptive_pool(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Maxima over `bins` equal spans of each utterance -> (batch, bins, dim / kernel)"""
+        frames = x.shape[1]
+        x = F.max_pool2d(x, (1, self.kernel))
+        edge = torch.arange(self.bins + 1, device=x.device) * lengths[:, None]
+        start, end = edge[:, :-1] // self.bins, -(-edge[:, 1:] // self.bins)   # (batch, bins)
+        span = torch.arange(-(-frames // self.bins) + 1, device=x.device)
+        time = torch.minimum(start[..., None] + span, end[..., None] - 1)      # (batch, bins, span)
+        taken = x.gather(1, time.flatten(1)[..., None].expand(-1, -1, x.shape[2]))
+        return taken.unflatten(1, time.shape[1:]).amax(dim=2)
+
+
+def from_published(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A public SLS checkpoint as (encoder weights under fairseq's names, weights of the detector's other parts).
+
+    Its class 1 is bonafide; ours is class 0, so the rows of the output layer change places.
+    """
+    encoder, own = {}, {}
+    for name, tensor in weights.items():
+        name = name.removeprefix("module.")
+        if name.startswith("ssl_model.model."):
+            encoder[name.removeprefix("ssl_model.model.")] = tensor
+        elif name.startswith("fc3."):
+            own[f"projection.{name}"] = tensor.flip(0)
+        else:
+            own[f"backend.{name}"] = tensor
+    return encoder, own
+
+
+def is_published(weights: dict[str, Tensor]) -> bool:
+    return any(name.removeprefix("module.").startswith("ssl_model.model.") for name in weights)
