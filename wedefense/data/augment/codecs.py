@@ -137,17 +137,23 @@ def through(name: str, wav: np.ndarray, sample_rate: int, quality: float | None 
 
 class Codec:
     def __init__(self, options: CodecOptions, setting: Setting):
-        lacks = available()
-        self._names = options.codecs or tuple(name for name, codec in CODECS.items()
-                                              if isinstance(codec, Soundfile) and lacks[name] is None)
-        missing = [f"{name}: {lacks[name]}" for name in self._names if lacks[name]]
-        if missing:
-            usable = ", ".join(name for name in CODECS if lacks[name] is None)
-            raise InputError(f"codec augmentation cannot do {'; '.join(missing)}; take them out of `codecs` "
-                             f"(usable here: {usable}) or install what is missing")
-        if not self._names:
-            raise InputError("codec augmentation: this libsndfile has none of the codecs; install a newer soundfile")
+        self._names = self.usable(options)
         self._options, self._rate = options, setting.sample_rate
+
+    @staticmethod
+    def usable(options: CodecOptions) -> tuple[str, ...]:
+        """The codecs that it draws from; one that is named but not here is an error."""
+        lacks = available()
+        names = options.codecs or tuple(name for name, codec in CODECS.items()
+                                        if isinstance(codec, Soundfile) and lacks[name] is None)
+        missing = [f"{name}: {lacks[name]}" for name in names if lacks[name]]
+        if missing:
+            here = ", ".join(name for name in CODECS if lacks[name] is None)
+            raise InputError(f"codec augmentation cannot do {'; '.join(missing)}; take them out of `codecs` "
+                             f"(usable here: {here}) or install what is missing")
+        if not names:
+            raise InputError("codec augmentation: this libsndfile has none of the codecs; install a newer soundfile")
+        return names
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(samples,) -> (samples,)"""

@@ -69,11 +69,13 @@ class Pipeline:
         """How many classes there are with the speeds."""
         return num_classes if self._keep_label else num_classes * len(self._speeds)
 
-    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) float32 -> (samples,) float32; the input is left as it is."""
+    def __call__(self, wav: np.ndarray, rng: np.random.Generator, ran: list[Step] | None = None) -> np.ndarray:
+        """(samples,) float32 -> (samples,) float32; the input is left as it is. The steps drawn are added to `ran`."""
         augmented = wav
         for step, run in self.steps:
             if rng.random() < step.options.prob:
                 augmented = run(augmented, rng)
+                if ran is not None:
+                    ran.append(step)
         assert augmented.shape == wav.shape, (augmented.shape, wav.shape)
         return augmented.astype(np.float32, copy=False)
