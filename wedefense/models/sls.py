@@ -37,7 +37,7 @@ class SLS(nn.Module):
         x = self._gated_sum(layers, used.to(layers[0].dtype))                  # (batch, frames, dim)
         if not adaptive:
             x = self._repeat_cut(x, lengths)                                   # (batch, frame_length, dim)
-        x = F.selu(self._normalise(x, lengths if adaptive else None))
+        x = F.selu(self.first_bn(x[:, None])[:, 0])
         x = self._adaptive_pool(x, lengths) if adaptive else F.max_pool2d(x, self.kernel)
         return F.selu(self.fc1(x.flatten(1)))                                  # (batch, embed_dim)
 
@@ -61,9 +61,6 @@ class SLS(nn.Module):
         time = torch.arange(self.options.frame_length, device=x.device) % lengths[:, None]
         return x.gather(1, time[..., None].expand(-1, -1, x.shape[2]))
 
-    def _normalise(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        return self.first_bn(x[:, None])[:, 0]
-
     def _adaptive_pool(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Maxima over `bins` equal spans of each utterance -> (batch, bins, dim / kernel)"""
         frames = x.shape[1]
@@ -76,22 +73,28 @@ class SLS(nn.Module):
         return taken.unflatten(1, time.shape[1:]).amax(dim=2)
 
 
-def from_published(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A public SLS checkpoint as (encoder weights under fairseq's names, weights of the detector's other parts).
+ENCODER = "ssl_model.model."
 
-    Its class 1 is bonafide; ours is class 0, so the rows of the output layer change places.
+
+def is_published(weights: dict[str, Tensor]) -> bool:
+    """Whether this is a state dict of the authors' code (which has fc0, where other models of its kin do not)."""
+    names = {name.removeprefix("module.") for name in weights}
+    return "fc0.weight" in names and any(name.startswith(ENCODER) for name in names)
+
+
+def from_published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A public SLS checkpoint under a detector's names; the encoder's tensors keep fairseq's, which it reads.
+
+    Its class 1 is bonafide, ours class 0: the rows of the output layer change places. It takes the blocks' outputs
+    as they are: the front-end's architecture needs `final_norm=False`.
     """
-    encoder, own = {}, {}
+    own = {}
     for name, tensor in weights.items():
         name = name.removeprefix("module.")
-        if name.startswith("ssl_model.model."):
-            encoder[name.removeprefix("ssl_model.model.")] = tensor
+        if name.startswith(ENCODER):
+            own["frontend.upstream." + name.removeprefix(ENCODER)] = tensor
         elif name.startswith("fc3."):
             own[f"projection.{name}"] = tensor.flip(0)
         else:
             own[f"backend.{name}"] = tensor
-    return encoder, own
-
-
-def is_published(weights: dict[str, Tensor]) -> bool:
-    return any(name.removeprefix("module.").startswith("ssl_model.model.") for name in weights)
+    return own
