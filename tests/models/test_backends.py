@@ -70,16 +70,22 @@ def test_gradients_reach_every_parameter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_dimension_any_number_of_layers_short_and_long_in_bfloat16(name):
+def test_three_frames_and_a_thousand_of_any_dimension_and_number_of_layers(name):
     for feat_dim, num_layers, lengths in [(16, 1, [3, 2]), (83, 2, [1000, 3])]:
         model = build(name, feat_dim, num_layers).eval()
-        x = noise(lengths, feat_dim, num_layers)
         with torch.no_grad():
-            wide = model(x)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                narrow = model(x)
-        assert torch.isfinite(wide).all() and wide.shape == narrow.shape
-        assert torch.allclose(wide, narrow.float(), atol=0.1 * float(wide.abs().max()))
+            embeddings = model(noise(lengths, feat_dim, num_layers))
+        assert embeddings.shape == (2, model.embed_dim) and torch.isfinite(embeddings).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_is_close_to_float32(name):
+    model, x = build(name).eval(), noise([60, 33])
+    with torch.no_grad():
+        wide = model(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            narrow = model(x)
+    assert torch.allclose(wide, narrow.float(), atol=0.05 * float(wide.abs().max()))
 
 
 @pytest.mark.parametrize("name, feat_dim, embed_dim, told", [
