@@ -169,7 +169,7 @@ def _own_downloads(download_dir: str | None):
     """s3prl's downloads go through ours: resumed, whole or absent, and none when offline."""
     from s3prl.util import download
 
-    before = download._download, download.get_dir()
+    before = download._download, download._download_dir
     download.set_dir(cache_dir(download_dir))
     download._download = lambda filepath, url, refresh=False, **_: fetch(url, Path(filepath))
     try:

@@ -1,5 +1,6 @@
 """Checkpoints as other packages write them, with tiny random models of their own classes."""
 
+import dataclasses
 import enum
 import json
 import sys
@@ -125,7 +126,11 @@ def fairseq_modules(monkeypatch):
         def __init__(self, cfg):
             self.cfg, self.itself = cfg, self
 
-    for module, kind in (("data", Dictionary), ("dataclass", Mode), ("tasks", HubertTask)):
+    model_config = dataclasses.make_dataclass(
+        "ModelConfig", [(name, type(value), dataclasses.field(default=value)) for name, value in SIZES.items()]
+        + [("extractor_mode", Mode, Mode.default), ("_name", str, "")])
+    for module, kind in (("data", Dictionary), ("dataclass", Mode), ("tasks", HubertTask),
+                         ("dataclass", model_config)):
         kind.__module__, kind.__qualname__ = f"fairseq.{module}", kind.__name__
         setattr(getattr(package, module), kind.__name__, kind)
         monkeypatch.setitem(sys.modules, f"fairseq.{module}", getattr(package, module))
@@ -148,11 +153,13 @@ def save_fairseq(path, monkeypatch, kind: str, family: str, large: bool, **how):
                   "dropout": np.float64(settings["dropout"])}
         content |= {"args": Namespace(**values), "cfg": None}
     else:
-        config = OmegaConf.create({"_name": None, "common": {"seed": 1, "path": "${task.data}"},
-                                   "task": {"_name": "pretraining", "data": "x", **task},
-                                   "model": {"_name": family, **settings}})
-        config.model.extractor_mode = str(mode.value)
-        content |= {"args": None, "cfg": config}
+        typed = OmegaConf.structured(fairseq.dataclass.ModelConfig)  # fairseq's are structured configs too
+        OmegaConf.set_struct(typed, False)
+        typed = OmegaConf.merge(typed, {**settings, "_name": family, "extractor_mode": mode.name})
+        assert isinstance(typed.extractor_mode, fairseq.dataclass.Mode)
+        content |= {"args": None, "cfg": OmegaConf.create(
+            {"_name": None, "common": {"seed": 1, "path": "${task.data}"},
+             "task": {"_name": "pretraining", "data": "x", **task}, "model": typed})}
     torch.save(content, path, **how)
     monkeypatch.undo()
     for name in ("fairseq", "fairseq.data", "fairseq.tasks", "fairseq.dataclass", "omegaconf"):

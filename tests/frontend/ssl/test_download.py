@@ -148,6 +148,8 @@ def test_a_url_and_a_file_that_s3prl_already_has(server, tmp_path, monkeypatch):
     (hub / s3prl_name(MODELS["hubert_base"].urls[0])).write_bytes(server.content["/tiny.pt"])
     assert find_checkpoint("hubert", None, hub).architecture.dim == 48
     assert find_checkpoint("hubert_base", str(hub)).architecture.dim == 48  # WeDefense names its cache as the path
+    with pytest.raises(InputError, match="cache/absent.hf.pth: no such file .leave path_or_url out, and 'wavlm_base'"):
+        find_source("wavlm_base", "cache/absent.hf.pth")
 
 
 def test_s3prl_s_own_names_for_downloads(tmp_path):

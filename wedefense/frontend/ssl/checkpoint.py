@@ -12,9 +12,9 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.convert import drop_lost_bias, infer_architecture, locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.fairseq import fairseq_architecture, is_fairseq, read_fairseq
-from wedefense.frontend.ssl.hf import FAMILIES, WEIGHT_FILES, hf_architecture, read_json, read_weight_file, read_weights
+from wedefense.frontend.ssl.hf import WEIGHT_FILES, hf_architecture, read_json, read_weight_file, read_weights
 from wedefense.frontend.ssl.names import find_model
-from wedefense.frontend.ssl.pruned import is_pruned, read_architecture
+from wedefense.frontend.ssl.pruned import architecture_from_dict, is_pruned, read_architecture
 from wedefense.frontend.ssl.seeded import seeded_weights
 from wedefense.frontend.ssl.source import find_source
 from wedefense.utils.errors import InputError
@@ -91,8 +91,19 @@ def _read_content(content, source: str, name: str | None) -> Checkpoint:
     kind = {"torchaudio": "torchaudio", "fairseq": "fairseq tensors", "huggingface": "Hugging Face tensors"}[naming]
     if ".upstream." in f".{prefix}":
         kind = "WeDefense experiment"
+    recorded = _recorded_architecture(Path(source)) if kind == "WeDefense experiment" else None
+    if recorded is not None:
+        return _finished(state, recorded, "experiment", source)
     architecture, remark = _bare_architecture(state, naming, prefix, source, name)
     return _finished(state, architecture, kind, source, remark)
+
+
+def _recorded_architecture(path: Path) -> Architecture | None:
+    """What an experiment of ours notes beside its models: `exp_dir/frontend.json`."""
+    for folder in path.parents[:2]:
+        if (folder / "frontend.json").is_file():
+            return architecture_from_dict(read_json(folder / "frontend.json"), str(folder / "frontend.json"))
+    return None
 
 
 def _bare_architecture(state, naming: str, prefix: str, source: str, name: str | None) -> tuple[Architecture, str]:
@@ -137,8 +148,8 @@ def find_tensors(content, source: str) -> Mapping[str, Tensor]:
 def _located(tensors: Mapping[str, Tensor], source: str):
     found = locate(tensors)
     if found is None:
-        raise InputError(f"{source}: no encoder of the wav2vec 2.0 family among its tensors ({some(map(str, tensors))}); "
-                         f"expected {_KNOWN}")
+        raise InputError(f"{source}: no encoder of the wav2vec 2.0 family among its tensors "
+                         f"({some(map(str, tensors))}); expected {_KNOWN}")
     return found
 
 

@@ -160,7 +160,8 @@ def infer_architecture(state: Mapping[str, Tensor], source: str) -> Architecture
         conv_bias="feature_extractor.conv_layers.0.conv.bias" in state,
         conv_output_scale="feature_extractor.dummy_weight" in state,
         norm_first=layer_norm and not depth,
-        pos_conv_kernel=kernel.shape[2] * max(depth, 1), pos_conv_groups=dim // kernel.shape[1], pos_conv_depth=max(depth, 1),
+        pos_conv_kernel=kernel.shape[2] * max(depth, 1), pos_conv_groups=dim // kernel.shape[1],
+        pos_conv_depth=max(depth, 1),
         rel_buckets=embedding.shape[0] if embedding is not None else 0,
         normalize_waveform=layer_norm,
     )

@@ -20,6 +20,8 @@ def find_source(name: str, path_or_url: str | None = None, download_dir: str | o
         folder = Path(path_or_url).expanduser()
         if model is not None and folder.is_dir() and not holds_model(folder):
             return _from_table(model, folder)  # WeDefense names the folder of its downloads here
+        if model is not None and not folder.exists() and folder.suffix in _SUFFIXES and not is_url(path_or_url):
+            raise InputError(f"{path_or_url}: no such file (leave path_or_url out, and '{name}' is fetched)")
         return from_reference(path_or_url, download_dir)
     if model is not None:
         return _from_table(model, download_dir)
