@@ -87,6 +87,17 @@ def test_habits(path):
         assert len(text.splitlines()) <= 62, "a main is thin"
 
 
+@pytest.mark.parametrize("path", SOURCES + sorted([*ROOT.glob("tools/**/*.py"), *ROOT.glob("egs/**/*.py")]),
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_runs_what_a_file_says(path):
+    text = path.read_text(encoding="utf-8")
+    for danger in ("shell=True", "os.system(", "weights_only=False", "trust_remote_code=True", "yaml.unsafe_load"):
+        assert danger not in text, danger
+    calls = [node.func.id for node in ast.walk(ast.parse(text))
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert not {"eval", "exec"} & set(calls)
+
+
 @pytest.mark.parametrize("script", sorted([*ROOT.glob("tools/**/*.sh"), *ROOT.glob("egs/**/*.sh"), ROOT / ".ci/run"]),
                          ids=lambda path: str(path.relative_to(ROOT)))
 def test_shell_scripts_stop_at_the_first_error_and_hold_no_machine_path(script):

@@ -3,6 +3,7 @@
 #   1 prepare data   2 lists or shards   3 train   4 average and embed   5 logits   6 LLR
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
 set -euo pipefail
+set -E  # the trap below holds in functions too
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$tools")
@@ -77,6 +78,7 @@ failed() {
   local code=$?
   trap - ERR
   if [ "$code" -eq 0 ]; then code=1; fi
+  if [ "$BASH_SUBSHELL" -gt 0 ]; then exit "$code"; fi
   echo "== ${stage_title:-start}: FAILED with exit code $code" >&2
   if [ -n "${stage_number:-}" ]; then
     echo "   the cause stands above; once it is mended, go on with --stage $stage_number" >&2
