@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wedefense.frontend.options import UpstreamOptions, WhisperOptions
-from wedefense.frontend.whisper import WhisperFrontend, mel_filters, read_whisper
+from wedefense.frontend.whisper import WhisperFrontend, log_mel, mel_filters, read_whisper
 from wedefense.utils.errors import InputError
 
 LENGTHS = torch.tensor([30000, 16159, 161, 400])
@@ -61,11 +61,11 @@ def test_mel_filters(bands):
     assert torch.allclose(mel_filters(bands), expected, atol=1e-7)
 
 
-def test_the_log_mel_is_that_of_transformers_on_the_utterance(folder):
+def test_the_log_mel_is_that_of_transformers_on_the_utterance():
     from transformers import WhisperFeatureExtractor
 
     extractor, wav = WhisperFeatureExtractor(), speech_like()
-    ours, frames = read_whisper(folder).log_mel(wav, LENGTHS)
+    ours, frames = log_mel(wav, LENGTHS, 80)
     assert frames.tolist() == [188, 101, 2, 3]
     for i, length in enumerate(LENGTHS):
         theirs = extractor(wav[i, :length].numpy(), sampling_rate=16000, return_tensors="pt",
@@ -106,7 +106,7 @@ def test_longer_than_thirty_seconds_runs_window_by_window(folder):
     lengths = torch.tensor([500_000, 40_000])
     with torch.no_grad():
         features = encoder(wav, lengths)
-        mel, _ = encoder.log_mel(wav[:1], lengths[:1])
+        mel, _ = log_mel(wav[:1], lengths[:1], 80)
         parts = [encoder.encode(part, torch.tensor([part.shape[2]])).layers[-1] for part in mel.split(3000, 2)]
         short = encoder(wav[1:, :40_000], lengths[1:])
     assert features.lengths.tolist() == [1563, 125]
@@ -126,6 +126,17 @@ def test_frozen_trained_and_rebuilt(folder):
     rebuilt = WhisperFrontend(WhisperOptions(frozen=True), architecture=frozen.architecture)
     rebuilt.load_state_dict(frozen.state_dict())
     assert torch.equal(rebuilt(wav, LENGTHS).layers[-1], features.layers[-1])
+
+
+def test_bfloat16_stays_near_float32(folder):
+    module, wav = frontend(folder, frozen=True), speech_like()
+    exact = module(wav, LENGTHS).layers
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = module(wav, LENGTHS).layers
+    module.to(torch.bfloat16)
+    for layers in (mixed, module(wav, LENGTHS).layers):
+        for a, b in zip(exact, layers, strict=True):
+            assert (a - b.float()).norm() < 0.03 * a.norm()
 
 
 def test_gates_close_heads_and_hidden_units(folder):

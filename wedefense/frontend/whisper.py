@@ -1,5 +1,6 @@
 """The encoder of Whisper as a front-end: features for an utterance's true length, not for 30 seconds."""
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -38,33 +39,32 @@ def mel_filters(bands: int, sample_rate: int = 16000) -> Tensor:
     return (triangles.clamp(min=0) * 2 / (right - left)).float()
 
 
-class LogMel(nn.Module):
-    """Whisper's log-mel spectrogram of each utterance.
+@functools.lru_cache(maxsize=8)
+def _constants(bands: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # kept for calls outside of it too
+        return mel_filters(bands).to(device), torch.hann_window(N_FFT, device=device)
 
-    On the frames of the utterance it equals what Whisper's own extractor computes from the utterance followed by
-    silence up to 30 seconds, the range limit below the loudest frame included. Longer audio is not cut: its
-    limit is below the loudest frame of the whole.
+
+def log_mel(wav: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Tensor]:
+    """Whisper's log-mel spectrogram: wav (batch, samples) -> (batch, bands, frames), and the frames of each.
+
+    On the frames of an utterance it equals what Whisper's own extractor computes from the utterance followed by
+    silence up to 30 seconds, the range limit below the loudest frame included; past its end it is zero. Longer
+    audio is not cut: its limit is below the loudest frame of the whole. Always computed in float32.
     """
-
-    def __init__(self, bands: int):
-        super().__init__()
-        self.register_buffer("filters", mel_filters(bands), persistent=False)
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
-
-    def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """wav (batch, samples) -> (batch, bands, frames), zero past an utterance's end; lengths (batch,)."""
-        with torch.autocast(wav.device.type, enabled=False):
-            wav = wav[:, :int(lengths.max())].float()
-            wav = wav * frame_mask(lengths, wav.shape[1])
-            wav = F.pad(wav, (0, N_FFT))  # silence: the last windows reach into it
-            wav = F.pad(wav, (N_FFT // 2, 0), mode="reflect")
-            spectrum = torch.stft(wav, N_FFT, HOP, window=self.window, center=False, return_complex=True)
-            power = spectrum.real.square() + spectrum.imag.square()  # (batch, frequencies, frames)
-            log = (self.filters.t() @ power).clamp(min=1e-10).log10()
-            log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)
-            frames = -(-lengths // HOP)
-            log = (log[:, :, :int(frames.max())] + 4) / 4
-            return log * frame_mask(frames, log.shape[2])[:, None], frames
+    filters, window = _constants(bands, wav.device)
+    with torch.autocast(wav.device.type, enabled=False):
+        wav = wav[:, :int(lengths.max())].float()
+        wav = wav * frame_mask(lengths, wav.shape[1])
+        wav = F.pad(wav, (0, N_FFT))  # silence: the last windows reach into it
+        wav = F.pad(wav, (N_FFT // 2, 0), mode="reflect")
+        spectrum = torch.stft(wav, N_FFT, HOP, window=window, center=False, return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()  # (batch, frequencies, frames)
+        log = (filters.t() @ power).clamp(min=1e-10).log10()
+        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)
+        frames = -(-lengths // HOP)
+        log = (log[:, :, :int(frames.max())] + 4) / 4
+        return log * frame_mask(frames, log.shape[2])[:, None], frames
 
 
 class WhisperEncoder(nn.Module):
@@ -80,7 +80,6 @@ class WhisperEncoder(nn.Module):
         super().__init__()
         self.architecture, dim = architecture, architecture.dim
         self.gradient_checkpointing = gradient_checkpointing
-        self.log_mel = LogMel(architecture.mel_bins)
         self.conv1 = nn.Conv1d(architecture.mel_bins, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.register_buffer("positions", torch.zeros(WINDOW // 2, dim))
@@ -95,7 +94,7 @@ class WhisperEncoder(nn.Module):
         """wav (batch, samples), lengths (batch,) -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
         if int(lengths.min()) < 1:
             raise InputError("an utterance of the batch has no samples; drop it")
-        mel, lengths = self.log_mel(wav, lengths)
+        mel, lengths = log_mel(wav, lengths, self.architecture.mel_bins)
         windows = [self._window(mel[:, :, start:start + WINDOW], (lengths - start).clamp(0, WINDOW))
                    for start in range(0, mel.shape[2], WINDOW)]
         layers = [torch.cat(parts, dim=1) for parts in zip(*windows, strict=True)] if len(windows) > 1 else windows[0]
