@@ -1,12 +1,9 @@
 """Stage 7: metrics of the scored sets of an experiment, pooled and by attack, and its report."""
 
 import argparse
-import json
 from pathlib import Path
 
 from wedefense.metrics.evaluation import BootstrapOptions
-from wedefense.utils.files import atomic_write
-from wedefense.utils.log import get_logger
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -24,22 +21,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     from wedefense.scoring.report import write_report
-    from wedefense.scoring.results import evaluate_sets, load_set, summary
+    from wedefense.scoring.results import evaluate_sets, load_set, save_results
 
     names = list(dict.fromkeys(" ".join(options.sets).split()))
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
     bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
     results, calibration = evaluate_sets(sets, options.dev_set, bootstrap)
-    text = summary(results)
-    print(text)
-    for name, result in results["sets"].items():
-        for doubt in result["doubts"]:
-            get_logger().warning("%s: %s", name, doubt)
     folder = Path(options.exp_dir)
-    for path, content in ((folder / "detection_result.txt", text + "\n"),
-                          (folder / "results.json", json.dumps(results, indent=1))):
-        with atomic_write(path, "w") as stream:
-            stream.write(content)
+    print(save_results(folder, results))
     if calibration:
         calibration.save(folder / "calibration.json")
     else:

@@ -22,11 +22,13 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
                  calibration: Calibration | None = None) -> Path:
     """Write report.html and figures/*.png; what the folder lacks is left out, and said so.
 
-    The curves are drawn from the scores in `sets`.
+    The curves of detection are drawn from the scores in `sets`.
     """
     folder = Path(exp_dir)
     config = experiment.read_config(folder)
-    content = [_introduction(config), _results(results), _det(folder, results, sets)]
+    content = [_introduction(config), _results(results)]
+    if sets:
+        content.append(_det(folder, results, sets))
     content += [_set(folder, results, scored, calibration) for scored in sets]
     content += [_tables(results), _training(folder), _layers(folder), _config(config), _environment(config)]
     path = folder / "report.html"
@@ -84,8 +86,6 @@ def _note(results: Mapping) -> str:
 
 
 def _det(folder: Path, results: Mapping, sets: Sequence[ScoredSet]) -> str:
-    if not sets:
-        return page.section("Detection error trade-off", _absent("the scores were not at hand"))
     drawn = plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results))
     return page.section("Detection error trade-off", _figures(folder, [
         Figure("det", "DET curve: misses against false alarms, each point a threshold", figures.png(drawn))]))

@@ -1,5 +1,6 @@
 """Stage 7 on an experiment folder: every scored set evaluated, pooled and taken apart by its tables."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
 from wedefense.metrics.table import COLUMNS, number, text_table
 from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
 
@@ -54,14 +56,16 @@ def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
     return set(read_table(path)) if path.is_file() else set()
 
 
-def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str, bootstrap: BootstrapOptions | None = None,
+def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
                   classes: tuple[str, str] = ("bona fide", "spoof"), costs: DetectionCosts = DetectionCosts(),
-                  ) -> tuple[dict, Calibration | None]:
-    """What results.json holds, and the calibration fitted on the dev set and applied to the others.
+                  remark: str = "not calibrated") -> tuple[dict, Calibration | None]:
+    """What results.json holds, and the calibration fitted on the dev set (if there is one) and applied to the others.
 
     A bootstrap by something else than trials draws all trials with the same value of that column together.
     """
-    calibration, remark = _calibrate(sets, dev_set)
+    calibration = None
+    if dev_set is not None:
+        calibration, remark = _calibrate(sets, dev_set)
     results = {}
     for scored in sets:
         results[scored.name] = _evaluate(scored, bootstrap, costs)
@@ -97,6 +101,18 @@ def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | N
     except InputError as error:
         return None, f"nothing calibrated: {error}"
     return replace(model, sketch=sketch(dev.trials.names)), f"calibrated on '{dev_set}': {model.formula()}"
+
+
+def save_results(exp_dir: str | os.PathLike, results: dict) -> str:
+    """Write results.json, and as detection_result.txt the summary that is returned."""
+    text = summary(results)
+    for name, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
+        with atomic_write(Path(exp_dir) / name, "w") as stream:
+            stream.write(content)
+    for name, result in results["sets"].items():
+        for doubt in result["doubts"]:
+            get_logger().warning("%s: %s", name, doubt)
+    return text
 
 
 def overview(results: dict) -> list[tuple[str, dict]]:

@@ -1,0 +1,58 @@
+"""Score speaker verification trials with the embeddings of an experiment, and evaluate the scores."""
+
+import argparse
+from pathlib import Path
+
+from wedefense.metrics.evaluation import BootstrapOptions
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="wedefense score_trials", description=__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment folder; scores go to scores/<trials>.txt")
+    parser.add_argument("--set", required=True, nargs="+", help="embedding sets that hold the utterances of the trials")
+    parser.add_argument("--trials", required=True, nargs="+", help="files `1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
+    parser.add_argument("--cohort", help="embedding set of the training speakers")
+    parser.add_argument("--cohort_spk", help="utt2spk of the cohort")
+    parser.add_argument("--norm", choices=["none", "snorm", "asnorm"], default="none")
+    parser.add_argument("--top_n", type=int, default=300, help="cohort speakers for asnorm")
+    parser.add_argument("--keep_mean", action="store_true", help="do not subtract the cohort's mean")
+    parser.add_argument("--qmf", metavar="TRIALS",
+                        help="fit quality measures on these trials, of speakers in neither the lists nor the cohort")
+    parser.add_argument("--durations", nargs="+", default=[], metavar="UTT2DUR", help="a quality measure")
+    parser.add_argument("--second_set", nargs="+", default=[], help="other embeddings of the same utterances, such as of "
+                        "a part of each: consistency as a quality measure")
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    from wedefense.scoring import speaker
+    from wedefense.scoring.report import write_report
+    from wedefense.scoring.results import evaluate_sets, save_results
+    from wedefense.utils.errors import InputError
+    from wedefense.utils.tables import read_table
+
+    if (options.cohort is None) != (options.cohort_spk is None):
+        raise InputError("--cohort and --cohort_spk go together")
+    how = speaker.SpeakerOptions(options.norm, options.top_n, not options.keep_mean)
+    cohort = speaker.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
+    durations = {key: value for path in options.durations for key, value in read_table(path).items()} or None
+    others = speaker.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
+    folder = Path(options.exp_dir)
+    sets, model = speaker.score_lists(options.trials, options.qmf, folder / "scores", lambda names: speaker.prepare(
+        names, *speaker.read_embeddings(folder, options.set), how, cohort, durations, others))
+    bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
+    remark = f"quality measures fitted on {options.qmf}" if model else f"cosine scores, norm {options.norm}, not calibrated"
+    results, _ = evaluate_sets(sets, None, bootstrap, speaker.CLASSES, speaker.COSTS, remark)
+    print(save_results(folder, results))
+    if model:
+        model.save(folder / "scores" / "qmf.json")
+    write_report(folder, results)
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)
