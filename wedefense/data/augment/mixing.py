@@ -81,7 +81,7 @@ class Reverb:
                 if sound.channels == 1:
                     response = read_frames(sound)
                 else:
-                    response = sound.read(dtype="float32")[:, 0]
+                    response = sound.read(sound.frames, dtype="float32")[:, 0]
                 return resample(response, Fraction(self._rate, sound.samplerate))
         except (BadAudio, OSError) as error:
             raise self._recordings.error(index, str(error)) from None

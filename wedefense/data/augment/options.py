@@ -1,12 +1,12 @@
 """Options of augmentation, one dataclass for each step, and the table of their names."""
 
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from wedefense.config.registry import Registry, Row
+from wedefense.config.tree import Leaf
+from wedefense.config.typed import build
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 from wedefense.utils.options import at_least, fraction, positive
 
@@ -196,44 +196,18 @@ def parse_steps(steps, key: str = "augment") -> tuple[Step, ...]:
 
 
 def _parse_step(values, key: str, number: int) -> Step:
+    place = f"step {number}"
+    if not isinstance(values, Mapping) or not isinstance(values.get("type"), str):
+        raise OptionError(key, f"{place}: must be a mapping like {{type: rawboost, prob: 0.5}} "
+                               f"(types: {', '.join(STEPS.names())}), got {values!r}")
+    name = values["type"]
+    if name not in STEPS.names():
+        raise OptionError(key, f"{place}: unknown type '{name}'{did_you_mean(name, STEPS.names())}")
     try:
-        if not isinstance(values, Mapping):
-            raise InputError(f"must be a mapping like {{type: rawboost, prob: 0.5}}, got {values!r}")
-        values = dict(values)
-        if "type" not in values:
-            raise InputError(f"has no type (known: {', '.join(STEPS.names())})")
-        name = values.pop("type")
-        cls = STEPS.options(name)
-        hints = typing.get_type_hints(cls)
-        for option in values:
-            if option not in hints:
-                raise InputError(f"{name} has no option '{option}'{did_you_mean(option, hints)}")
-        return Step(name, cls(**{option: _fit(value, hints[option], option) for option, value in values.items()}))
+        return Step(name, build(STEPS.options(name), {option: Leaf(value, place) for option, value in values.items()
+                                                      if option != "type"}, source=place))
     except InputError as error:
-        raise OptionError(key, f"step {number}: {error}") from None
-
-
-def _fit(value, hint, option: str):
-    """The value as its type wants it: lists as tuples, whole numbers as floats where these are asked for."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
-        return None if value is None else _fit(value, args[0], option)
-    if origin is tuple:
-        if isinstance(value, str):
-            value = value.replace(",", " ").split()
-        count = "" if args[-1] is Ellipsis else f" of {len(args)}"
-        if not isinstance(value, (list, tuple)) or count and len(value) != len(args):
-            raise OptionError(option, f"must be a list{count}, got {value!r}")
-        return tuple(_fit(item, args[0], option) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    wanted = origin or hint
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise OptionError(option, f"must be {_WORDS[wanted]}, got {value!r}")
-    return value
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", dict: "a step with a type"}
+        raise OptionError(key, str(error)) from None
 
 
 class Setting(NamedTuple):

@@ -1,0 +1,101 @@
+"""Cost of augmentation, everything in one run: RawBoost against numpy and scipy written straight from its
+formulas (one thread each, in turn), and the training loader's throughput with each step on two workers.
+
+    python tools/bench/augment.py [--rounds 15] [--utterances 300] [--steps rawboost noise ...]
+
+Ends with 1 where an algorithm of RawBoost takes more than half of the plain program's time.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+from loader import CROP, RATE, SEED, WORKERS, make_corpus, write_list  # noqa: E402
+from published_rawboost import rawboost as plain_rawboost  # noqa: E402
+
+from wedefense.data.augment.codecs import available  # noqa: E402
+from wedefense.data.augment.options import RawBoostOptions, Setting  # noqa: E402
+from wedefense.data.augment.pipeline import Pipeline  # noqa: E402
+from wedefense.data.augment.rawboost import RawBoost  # noqa: E402
+from wedefense.data.loader import train_loader  # noqa: E402
+from wedefense.data.options import DataLoaderOptions, DatasetOptions  # noqa: E402
+
+TARGET = 0.5
+STEPS = {"nothing": {}, "speed": {"speed_perturb": True},
+         **{f"rawboost {algo}": {"rawboost": True, "rawboost_args": {"algo": algo}} for algo in (3, 4, 5)},
+         **{name: {"augment": ({"type": name},)} for name in ("noise", "reverb", "telephone", "low_pass")},
+         **{f"codec {name}": {"codec_aug": True, "codec_aug_args": {"codecs": (name,)}}
+            for name, lack in available().items() if lack is None}}
+
+
+def timed(function) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def compare_rawboost(rounds: int) -> bool:
+    """Prints a row for each algorithm; true where all reach the target."""
+    wav = (np.random.default_rng(0).standard_normal(CROP) * 0.1).astype(np.float32)
+    print(f"RawBoost on {CROP / RATE:g} s, median of {rounds} rounds, ms\nalgorithm   plain    ours   ratio")
+    reached = True
+    for algo in range(1, 9):
+        options = RawBoostOptions(algo=algo)
+        step, rng = RawBoost(options, Setting(RATE)), np.random.default_rng(0)
+        pairs = [(timed(lambda: plain_rawboost(wav, options, RATE, rng)), timed(lambda: step(wav, rng)))
+                 for _ in range(rounds + 1)][1:]
+        plain, ours = (1000 * statistics.median(times) for times in zip(*pairs))
+        ratio = statistics.median(o / p for p, o in pairs)
+        reached &= ratio <= TARGET
+        print(f"{algo:9} {plain:7.2f} {ours:7.2f} {ratio:7.2f}")
+    return reached
+
+
+def make_recordings(folder: Path) -> dict[str, str]:
+    """`noise_data` and `reverb_data` as large as those of MUSAN and simulated rooms are on average."""
+    rng = np.random.default_rng(1)
+    for name, samples in (("musan/noise", 20 * RATE), ("rirs/room", RATE)):
+        (folder / name).parent.mkdir()
+        for i in range(20):
+            decay = np.exp(-np.arange(samples) / 1600) if name == "rirs/room" else 1
+            soundfile.write(folder / f"{name}-{i}.wav", 0.1 * rng.standard_normal(samples) * decay, RATE)
+    return {"noise_data": str(folder / "musan"), "reverb_data": str(folder / "rirs")}
+
+
+def loader_throughput(names: list[str], utterances: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        records = make_corpus(Path(folder), utterances, "flac")
+        listed = write_list(Path(folder), records, "raw")
+        data = make_recordings(Path(folder))
+        print(f"\ntraining loader, {WORKERS} workers, crops of {CROP / RATE:g} s of flac\n"
+              f"{'step':16} utt/s  audio h/s  ms of a worker")
+        for name in names:
+            options = DatasetOptions(frontend="ssl", num_frms=150, **STEPS[name])
+            loader = train_loader(listed, "raw", options, DataLoaderOptions(batch_size=16, num_workers=WORKERS),
+                                  seed=SEED, pipeline=Pipeline.from_options(options, RATE, **data))
+            seconds = [timed(lambda: sum(len(batch) for batch in loader)) for _ in range(2)][1]  # workers are warm
+            rate = loader.steps_per_epoch * 16 / seconds
+            print(f"{name:16} {rate:5.0f} {rate * CROP / RATE / 3600:10.3f} {1000 * WORKERS / rate:15.2f}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--utterances", type=int, default=320)
+    parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=list(STEPS), metavar="STEP")
+    arguments = parser.parse_args()
+    reached = compare_rawboost(arguments.rounds)
+    loader_throughput(arguments.steps, arguments.utterances)
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
