@@ -1,16 +1,19 @@
 """What is about to be trained, in words."""
 
+from wedefense.models.cost import multiply_adds, parameters, training_bytes
 from wedefense.utils.tables import some
 
 
 def describe(config, detector, mode, labels, world) -> str:
-    """Parameters of each part, classes and their shares, devices, batch: what a person checks first."""
+    """Parameters of each part, cost, classes and their shares, devices, batch: what a person checks first."""
     rows = [f"experiment {config.exp_dir}: {mode.name} training, {world.size} rank{'s' if world.size > 1 else ''} "
             f"on {world.device.type}, {'bfloat16 autocast' if config.enable_amp else 'float32'}"]
-    for name, part in (("front-end", detector.frontend), ("back-end", detector.backend), ("head", detector.projection)):
-        total = sum(p.numel() for p in part.parameters())
-        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
-        rows.append(f"  {name:<9} {type(part).__name__:<16} {total / 1e6:8.3f} M parameters, {trained / 1e6:8.3f} M trained")
+    for name, part in (("front-end", detector.frontend), ("back-end", detector.backend),
+                       ("head", detector.projection), ("total", detector)):
+        rows.append(f"  {name:<9} {type(part).__name__:<16} {parameters(part) / 1e6:9.3f} M parameters, "
+                    f"{parameters(part, trained_only=True) / 1e6:9.3f} M trained")
+    rows.append(f"  cost      {multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s of audio; weights, gradients and "
+                f"{config.optimizer} states {training_bytes(detector, config.optimizer) / 2**30:.2f} GiB, activations on top")
     shares = [f"{name} {count} ({100 * count / sum(labels.counts):.1f} %)"
               for name, count in zip(labels.names, labels.counts)]
     rows.append(f"  classes   {some(shares, 4)}")

@@ -1,0 +1,20 @@
+import torch
+
+from tests.corpus import write_config
+from wedefense.config.loader import load_config
+from wedefense.models.cost import multiply_adds, parameters, training_bytes
+from wedefense.models.detector import build_detector
+
+
+def test_cost_of_a_network_that_can_be_counted_by_hand(tmp_path):
+    config = load_config(write_config(tmp_path))
+    detector = build_detector(config, 2)
+    # mean pooling: a linear layer 20 -> 16 on the pooled frame; the head 16 -> 2
+    assert parameters(detector.backend) + parameters(detector.projection) == parameters(detector)
+    linear = sum(p.numel() for n, p in detector.named_parameters() if n.endswith("weight") and p.dim() == 2)
+    mel = 257 * 20 * (1 + (32000 - 400) // 160)  # filter banks of 2 s
+    assert multiply_adds(detector) == linear + mel
+    assert detector.training
+    assert training_bytes(detector, "SGD") == 4 * 3 * parameters(detector)
+    detector.frontend.requires_grad_(False)
+    torch.testing.assert_close(training_bytes(detector, "AdamW"), 4 * 4 * parameters(detector))
