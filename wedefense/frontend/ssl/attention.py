@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Packing
-from wedefense.frontend.ssl.products import linear
+from wedefense.frontend.ssl.products import Derived, Linear, Product
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -29,13 +29,19 @@ class PositionBias(nn.Embedding):
         super().__init__(buckets, heads)
         nn.init.xavier_normal_(self.weight)
         self.max_distance = max_distance
+        self.table = Derived()
 
     def forward(self, frames: int) -> Tensor:
         """-> (heads, frames, frames): what to add to the score of [query, key]."""
+        if torch.is_grad_enabled():
+            return self._of(frames)
+        return self.table.get((self.weight,), frames, lambda: self._of(frames))
+
+    def _of(self, frames: int) -> Tensor:
         buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
         table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
         # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
-        return table.unfold(0, frames, 1).flip(0).permute(1, 0, 2)
+        return table.t().contiguous().unfold(1, frames, 1).flip(1)
 
 
 class Attention(nn.Module):
@@ -54,7 +60,8 @@ class Attention(nn.Module):
         self.relative = architecture.rel_buckets > 0
         if self.heads:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
-            self.out_proj = nn.Linear(inner, dim)
+            self.out_proj = Linear(inner, dim)
+            self.product = Product()
             if self.relative:
                 self.gru_rel_pos_linear = nn.Linear(self.head_dim, 8)
                 self.gru_rel_pos_const = nn.Parameter(torch.ones(1, self.total_heads, 1, 1))
@@ -66,9 +73,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
         """x (rows, dim), mask (batch, 1, 1, frames), position_bias (all heads, frames, frames) -> (rows, dim)."""
-        weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
-        bias = torch.cat((self.q_proj.bias, self.k_proj.bias, self.v_proj.bias))
-        qkv = packing.pad(linear(x, weight, bias)).unflatten(-1, (3, self.heads, self.head_dim))
+        qkv = packing.pad(self._projected(x)).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
         if position_bias is not None:
             mask = self._bias(x, packing, mask, position_bias).to(q.dtype)
@@ -77,8 +82,14 @@ class Attention(nn.Module):
         y = packing.pack(y.transpose(1, 2))  # (rows, heads, head_dim)
         if self.gate is not None:
             y = y * self.gate()[:, None]
-        y = linear(y.flatten(1), self.out_proj.weight, self.out_proj.bias)  # (rows, dim)
+        y = self.out_proj(y.flatten(1))  # (rows, dim)
         return y if self.sublayer_gate is None else y * self.sublayer_gate()
+
+    def _projected(self, x: Tensor) -> Tensor:
+        """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""
+        parts = self.q_proj, self.k_proj, self.v_proj
+        weights, biases = tuple(part.weight for part in parts), tuple(part.bias for part in parts)
+        return self.product(x, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))
 
     def _bias(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor) -> Tensor:
         """(batch, heads, frames, frames): the position bias, scaled per query and head by what the query holds."""

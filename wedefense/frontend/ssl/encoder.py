@@ -10,7 +10,7 @@ from wedefense.frontend.ssl.attention import Attention
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.positional import positional_conv
-from wedefense.frontend.ssl.products import linear, linear_gelu
+from wedefense.frontend.ssl.products import Linear, clear_derived
 from wedefense.utils.errors import InputError
 from wedefense.utils.features import LayerFeatures, frame_mask
 
@@ -21,13 +21,12 @@ class FeatureProjection(nn.Module):
     def __init__(self, channels: int, dim: int, dropout: float):
         super().__init__()
         self.layer_norm = nn.LayerNorm(channels)
-        self.projection = nn.Linear(channels, dim)
+        self.projection = Linear(channels, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """`gate`: that of the channels, which decides over which of them the norm runs."""
-        x = open_layer_norm(x, self.layer_norm, gate)
-        return self.dropout(linear(x, self.projection.weight, self.projection.bias))
+        return self.dropout(self.projection(open_layer_norm(x, self.layer_norm, gate)))
 
 
 class FeedForward(nn.Module):
@@ -35,17 +34,17 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int, dropout: float):
         super().__init__()
-        self.intermediate_dense = nn.Linear(dim, hidden)
-        self.output_dense = nn.Linear(hidden, dim)
+        self.intermediate_dense = Linear(dim, hidden)
+        self.output_dense = Linear(hidden, dim)
         self.dropout = nn.Dropout(dropout)
         self.gate = None
         self.sublayer_gate = None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.dropout(linear_gelu(x, self.intermediate_dense.weight, self.intermediate_dense.bias))
+        x = self.dropout(self.intermediate_dense(x, gelu=True))
         if self.gate is not None:
             x = x * self.gate()
-        x = linear(x, self.output_dense.weight, self.output_dense.bias)
+        x = self.output_dense(x)
         return x if self.sublayer_gate is None else x * self.sublayer_gate()
 
 
@@ -165,6 +164,12 @@ class Encoder(nn.Module):
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, value: bool) -> None:
         self.encoder.transformer.gradient_checkpointing = value
+        self.feature_extractor.gradient_checkpointing = value
+
+    def train(self, mode: bool = True) -> "Encoder":
+        if mode:
+            clear_derived(self)
+        return super().train(mode)
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
         """wav (batch, samples), lengths (batch,) in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""

@@ -3,7 +3,8 @@
 All utterances run as one signal: each is cut into slots of one frame shift (320 samples), and the slots of all
 utterances follow one another. Every convolution's stride divides the slot, so an utterance's valid frames see
 its own samples alone, and the windows that cross into the next utterance are the ones past its last valid frame.
-Padding to the longest utterance is never computed.
+Padding to the longest utterance is never computed. Rows are times, columns channels, and a convolution is a
+product with rows that hold a window each.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.products import strided_conv, working_dtype
+from wedefense.frontend.ssl.products import Product, working_dtype
 from wedefense.utils.features import frame_mask
+
+CHUNK = 64  # slots that run at a time on a CPU, so that what one layer writes the next finds in the cache
 
 
 def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...]) -> Tensor:
@@ -22,6 +26,36 @@ def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...])
     for _, kernel, stride in conv_layers:
         lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
     return lengths.clamp(min=0)
+
+
+class Scratch:
+    """Memory that the chunks of one forward pass use one after the other; fresh memory costs as much as a layer."""
+
+    def __init__(self):
+        self.memory: dict[str, Tensor] = {}
+
+    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
+        """(rows, columns), of whatever content; what had the name before is given up."""
+        memory = self.memory.get(name)
+        if memory is None or memory.numel() < rows * columns or memory.dtype != like.dtype:
+            self.memory[name] = memory = like.new_empty(rows * columns)
+        return memory[:rows * columns].view(rows, columns)
+
+
+def windows(x: Tensor, kernel: int, stride: int, scratch: Scratch | None = None) -> Tensor:
+    """(time, channels) -> (windows, kernel * channels), a window's samples one after the other.
+
+    Strides cut time into blocks; a window is a block and the beginning of those that follow.
+    """
+    channels, count = x.shape[1], (len(x) - kernel) // stride + 1
+    blocks = -(-kernel // stride)
+    x = F.pad(x, (0, 0, 0, max((count + blocks - 1) * stride - len(x), 0)))
+    x = x[:(count + blocks - 1) * stride].reshape(-1, stride * channels)
+    parts = [x[i:i + count, :min(stride, kernel - i * stride) * channels] for i in range(blocks)]
+    if blocks == 1:
+        return parts[0]
+    out = None if scratch is None else scratch.take("windows", count, kernel * channels, x)
+    return torch.cat(parts, 1, out=out)
 
 
 def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tensor:
@@ -44,39 +78,28 @@ def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tenso
 class Slots:
     """The utterances of a batch cut into slots of one frame shift, one after the other."""
 
-    signal: Tensor        # (slots, stride)
-    owner: Tensor | None  # (slots,): the utterance of a slot; None: every utterance has the same number
-    batch: int
-    rows: Tensor          # (valid frames,): which of the slots' frames are valid
+    signal: Tensor  # (slots, stride)
+    owner: Tensor   # (slots,): the utterance of a slot
+    place: Tensor   # (slots,): which of its utterance's slots it is
+    rows: Tensor    # (valid frames,): the slots that begin a valid frame
 
     @classmethod
     def cut(cls, wav: Tensor, lengths: Tensor, frames: Tensor, stride: int) -> "Slots":
-        batch, samples = wav.shape
-        slots = -(-samples // stride)
-        signal = F.pad(wav, (0, slots * stride - samples)).view(batch, slots, stride)
-        valid = frame_mask(frames, slots)  # (batch, slots)
-        used = frame_mask(-(-lengths // stride), slots)
-        if bool(used.all()):
-            return cls(signal.flatten(0, 1), None, batch, valid.flatten().nonzero().squeeze(1))
-        owner = torch.arange(batch, device=wav.device)[:, None].expand(batch, slots)[used]
-        return cls(signal[used], owner, batch, valid[used].nonzero().squeeze(1))
-
-    def per_slot(self, values: Tensor) -> Tensor:
-        """(batch, ...) -> (slots or batch, ...): an utterance's value for each of its slots."""
-        return values if self.owner is None else values[self.owner]
-
-    def sum(self, values: Tensor) -> Tensor:
-        """(slots, ...) -> (batch, ...): the sum over each utterance's slots."""
-        if self.owner is None:
-            return values.unflatten(0, (self.batch, -1)).sum(1)
-        return values.new_zeros(self.batch, *values.shape[1:]).index_add(0, self.owner, values)
+        batch, slots = len(wav), -(-wav.shape[1] // stride)
+        signal = F.pad(wav, (0, slots * stride - wav.shape[1])).view(batch * slots, stride)
+        used = frame_mask(-(-lengths // stride), slots).flatten().nonzero().squeeze(1)
+        place = used % slots
+        owner = torch.div(used, slots, rounding_mode="floor")
+        rows = (place < frames[owner]).nonzero().squeeze(1)
+        return cls(signal if len(used) == len(signal) else signal[used], owner, place, rows)
 
 
 class ConvLayer(nn.Module):
     """A convolution, its norm if it has one, GELU, and a gate per output channel.
 
     `gate` (a callable that gives a multiplier per channel) applies after the activation; layer norms here and in
-    the feature projection take their statistics over the open channels only, see `open_layer_norm`.
+    the feature projection take their statistics over the open channels only, see `open_layer_norm`. Norms over
+    time see each channel by itself, so closing others does not touch them.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: nn.Module | None):
@@ -85,78 +108,85 @@ class ConvLayer(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight)
         if norm is not None:
             self.layer_norm = norm
-        self.stride = stride
+        self.norms_channels = isinstance(norm, nn.LayerNorm)
+        self.norms_time = isinstance(norm, nn.GroupNorm)
         self.gate = None
+        self.product = Product()
+
+    def open_gate(self) -> Tensor | None:
+        return None if self.gate is None else self.gate()
+
+    def forward(self, x: Tensor, gate: Tensor | None, scratch: Scratch | None) -> Tensor:
+        """(time, in) -> (windows, channels)."""
+        conv = self.conv
+        x = windows(x, conv.kernel_size[0], conv.stride[0], scratch)
+        x = self.product(x, (conv.weight, conv.bias), self._matrix, gelu=not self.norms_channels)
+        return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
+
+    def _matrix(self) -> tuple[Tensor, Tensor | None]:
+        return self.conv.weight.transpose(1, 2).flatten(1), self.conv.bias  # (channels, kernel * in)
 
     def finish(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        if isinstance(getattr(self, "layer_norm", None), nn.LayerNorm):
+        """Norm over channels if there is one, activation, gate."""
+        if self.norms_channels:
             x = open_layer_norm(x, self.layer_norm, gate)
-        x = F.gelu(x)
+        x = F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
         return x if gate is None else x * gate
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(time, in) -> (frames, channels) and the gate that applied."""
-        gate = None if self.gate is None else self.gate()
-        return self.finish(strided_conv(x, self.conv.weight, self.conv.bias, self.stride), gate), gate
 
-    def first(self, slots: Slots, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same for the first layer, which sees samples: (slots * windows per slot, channels).
+class FirstLayer(ConvLayer):
+    """The layer that sees samples.
 
-        Samples stay in float32 in lower precisions too: speech falls by 60 dB towards high frequencies, which
-        bfloat16 samples would drown.
-        """
-        gate = None if self.gate is None else self.gate()
-        kernel, stride = self.conv.kernel_size[0], self.stride
-        signal = slots.signal.flatten()
-        windows = F.pad(signal, (0, max(kernel - stride, 0))).unfold(0, kernel, stride)
-        with torch.autocast(signal.device.type, enabled=False):
-            if isinstance(getattr(self, "layer_norm", None), nn.GroupNorm):
-                windows = windows.unflatten(0, (len(slots.signal), -1))  # (slots, windows, kernel)
-                x = self._group_normed(windows, slots, lengths)
-            else:
-                bias = None if self.conv.bias is None else self.conv.bias.to(signal.dtype)
-                x = F.linear(windows, self.conv.weight[:, 0].to(signal.dtype), bias)
-        return self.finish(x.to(working_dtype(self.conv.weight)), gate), gate
+    Samples stay in float32 in lower precisions too: speech falls by 60 dB towards high frequencies, which
+    bfloat16 samples would drown.
 
-    def _group_normed(self, windows: Tensor, slots: Slots, lengths: Tensor) -> Tensor:
-        """The first convolution and its norm over time, as one product with weights scaled per utterance.
+    With a norm over time, convolution and norm are one product whose weights are scaled per utterance: a channel
+    is linear in its window, so its mean and variance over an utterance follow from the mean and covariance of the
+    utterance's valid windows, and no pass over the channels is needed. A bias before a norm over time cancels.
+    """
 
-        A channel is linear in its window, so its mean and variance over an utterance follow from the mean and
-        covariance of the utterance's valid windows: no pass over the channels is needed. A bias before a norm
-        over time cancels.
-        """
-        norm, weight = self.layer_norm, self.conv.weight[:, 0]
-        count = torch.div(lengths - weight.shape[1], self.stride, rounding_mode="floor") + 1  # valid windows
-        mean, covariance = window_statistics(windows, slots, count)
-        wide = weight.double()
-        channel_mean = mean @ wide.t()  # (batch, channels)
+    def weights(self, slots: Slots, lengths: Tensor) -> Tensor:
+        """(batch or 1, kernel + 1, channels): weights per utterance; the last row is what is added."""
+        weight = self.conv.weight[:, 0].to(slots.signal.dtype)  # (channels, kernel)
+        if not self.norms_time:
+            bias = weight.new_zeros(len(weight)) if self.conv.bias is None else self.conv.bias.to(weight.dtype)
+            return torch.cat((weight.t(), bias[None]))[None]
+        mean, covariance = self._window_statistics(slots, lengths)
+        wide, norm = weight.double(), self.layer_norm
         variance = torch.einsum("ck,bkl,cl->bc", wide, covariance, wide)
-        scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)
-        shift = norm.bias.double() - channel_mean * scale
-        scaled = (scale[:, :, None] * wide).to(windows.dtype).transpose(1, 2)  # (batch, kernel, channels)
-        shift = shift.to(windows.dtype)[:, None]
-        if slots.owner is None:
-            windows = windows.reshape(slots.batch, -1, weight.shape[1])  # (batch, time, kernel)
-        out = torch.baddbmm(slots.per_slot(shift), windows, slots.per_slot(scaled))
-        return out.flatten(0, 1)  # (time, channels)
+        scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)  # (batch, channels)
+        shift = norm.bias.double() - (mean @ wide.t()) * scale
+        return torch.cat((scale[:, None] * wide.t(), shift[:, None]), 1).to(weight.dtype)
 
+    def _window_statistics(self, slots: Slots, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (batch, kernel) and covariance (batch, kernel, kernel) of each utterance's valid windows, float64."""
+        kernel = self.conv.kernel_size[0]
+        x = self.windows(slots.signal)[:, :, :kernel].double()  # (slots, windows, kernel)
+        count = torch.div(lengths - kernel, self.conv.stride[0], rounding_mode="floor") + 1  # valid windows
+        x = x * frame_mask(count[slots.owner] - slots.place * x.shape[1], x.shape[1])[:, :, None]
+        first, second = (torch.zeros(len(lengths), *part.shape[1:], dtype=x.dtype, device=x.device)
+                         .index_add(0, slots.owner, part) for part in (x.sum(1), x.transpose(1, 2) @ x))
+        mean, square = first / count[:, None], second / count[:, None, None]
+        return mean, square - mean[:, :, None] * mean[:, None, :]
 
-def window_statistics(windows: Tensor, slots: Slots, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (batch, kernel) and covariance (batch, kernel, kernel) of each utterance's valid windows, in float64."""
-    per_slot = windows.shape[1]
-    if slots.owner is None:
-        start = torch.arange(len(windows) // slots.batch, device=windows.device).repeat(slots.batch)
-    else:
-        first = torch.searchsorted(slots.owner, torch.arange(slots.batch, device=windows.device))
-        start = torch.arange(len(windows), device=windows.device) - first[slots.owner]
-    owner = slots.owner if slots.owner is not None else \
-        torch.arange(slots.batch, device=windows.device).repeat_interleave(len(windows) // slots.batch)
-    valid = frame_mask((count[owner] - start * per_slot), per_slot)  # (slots, windows)
-    kept = windows.double() * valid[:, :, None]
-    count = count.double()
-    mean = slots.sum(kept.sum(1)) / count[:, None]
-    square = slots.sum(kept.transpose(1, 2) @ kept) / count[:, None, None]
-    return mean, square - mean[:, :, None] * mean[:, None, :]
+    def windows(self, signal: Tensor) -> Tensor:
+        """(slots, stride) -> (slots, windows per slot, kernel + 1): windows and a one for what is added."""
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        x = F.pad(signal.flatten(), (0, max(kernel - stride, 0))).unfold(0, kernel, stride)
+        x = x[:signal.numel() // stride].unflatten(0, (len(signal), -1))
+        return F.pad(x, (0, 1), value=1.0)
+
+    def forward(self, signal: Tensor, owner: Tensor, weights: Tensor, gate: Tensor | None,
+                scratch: Scratch | None) -> Tensor:
+        """(slots, stride) -> (windows of all slots, channels)."""
+        x = self.windows(signal)
+        weights = weights.expand(len(x), -1, -1) if len(weights) == 1 else weights[owner]
+        out = None
+        if scratch is not None:
+            out = scratch.take("first", x.shape[0] * x.shape[1], weights.shape[2], x).view(*x.shape[:2], -1)
+        with torch.autocast(signal.device.type, enabled=False):
+            x = torch.bmm(x, weights, out=out).flatten(0, 1)
+        return self.finish(x.to(working_dtype(self.conv.weight)), gate)
 
 
 class Extractor(nn.Module):
@@ -172,19 +202,42 @@ class Extractor(nn.Module):
                 norm = nn.LayerNorm(channels)
             elif number == 0:
                 norm = nn.GroupNorm(channels, channels)
-            self.conv_layers.append(ConvLayer(inputs, channels, kernel, stride, architecture.conv_bias, norm))
+            kind = ConvLayer if number else FirstLayer
+            self.conv_layers.append(kind(inputs, channels, kernel, stride, architecture.conv_bias, norm))
             inputs = channels
         if architecture.conv_output_scale:
             self.dummy_weight = nn.Parameter(torch.ones(inputs))
-        self.stride = architecture.stride
+        self.stride, self.receptive_field = architecture.stride, architecture.receptive_field
+        self.gradient_checkpointing = False
 
     def forward(self, wav: Tensor, lengths: Tensor, frames: Tensor) -> tuple[Tensor, Tensor | None]:
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
         slots = Slots.cut(wav, lengths, frames, self.stride)
-        x, gate = self.conv_layers[0].first(slots, lengths)
-        for layer in self.conv_layers[1:]:
-            x, gate = layer(x)
-        x = x.index_select(0, slots.rows)
+        gates = [layer.open_gate() for layer in self.conv_layers]
+        weights = self.conv_layers[0].weights(slots, lengths)
+        overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
+        size = CHUNK if wav.device.type == "cpu" else len(slots.signal)
+        scratch = None
+        if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or len(gates) == 1):
+            scratch = Scratch()  # a lone layer would hand it out
+        chunks = []
+        for start in range(0, len(slots.signal), size):
+            part = slice(start, start + size + overlap)
+            chunks.append(self._run(slots.signal[part], slots.owner[part], weights, gates, scratch)[:size])
+        x = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).index_select(0, slots.rows)
         if hasattr(self, "dummy_weight"):
             x = x * self.dummy_weight
-        return x, gate
+        return x, gates[-1]
+
+    def _run(self, *inputs) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._frames, *inputs, use_reentrant=False)
+        return self._frames(*inputs)
+
+    def _frames(self, signal: Tensor, owner: Tensor, weights: Tensor, gates: list[Tensor | None],
+                scratch: Scratch | None) -> Tensor:
+        """(slots, stride) -> (slots, channels), fewer where the last slots do not hold a window."""
+        x = self.conv_layers[0](signal, owner, weights, gates[0], scratch)
+        for layer, gate in zip(self.conv_layers[1:], gates[1:], strict=True):
+            x = layer(x, gate, scratch)
+        return x

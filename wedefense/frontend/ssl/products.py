@@ -1,8 +1,19 @@
-"""The matrix products that nearly all of the encoder's time goes into, chosen in one place."""
+"""The matrix products that nearly all of the encoder's time goes into, and which library computes them.
+
+Outside autograd a product keeps its weights in the form that is fastest to multiply with (joined, cast, and on a
+CPU packed for oneDNN where a measurement finds oneDNN faster than `F.linear`) for as long as the parameters they
+come from stay the same. On a CPU this costs the memory of the weights once more.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+ROWS_PACKED_FOR = 512  # a hint: weights packed for so many rows serve any number
 
 
 def working_dtype(weight: Tensor) -> torch.dtype:
@@ -11,18 +22,109 @@ def working_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight.T + bias` over the last dimension."""
-    return F.linear(x, weight, bias)
+class Derived:
+    """A value computed from parameters, computed anew when one of them has changed.
+
+    It is no part of the module's state: copies and pickles of a module start without it.
+    """
+
+    def __init__(self):
+        self.key, self.value = None, None
+
+    def get(self, sources: tuple[Tensor | None, ...], variant, make: Callable):
+        sources = tuple(source for source in sources if source is not None)
+        if any(source.is_inference() for source in sources):  # carries no version to tell a change by
+            return make()
+        key = (variant, *((source.data_ptr(), source._version, source.dtype) for source in sources))
+        if key != self.key:
+            self.value, self.key = make(), key
+        return self.value
+
+    def clear(self) -> None:
+        self.key, self.value = None, None
+
+    def __deepcopy__(self, memo) -> "Derived":
+        return Derived()
+
+    def __reduce__(self):
+        return Derived, ()
 
 
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`gelu(x @ weight.T + bias)`."""
-    return F.gelu(linear(x, weight, bias))
+def clear_derived(module: nn.Module) -> None:
+    """Forget every value derived from the module's parameters."""
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Product):
+                value.packed.clear()
+            elif isinstance(value, Derived):
+                value.clear()
 
 
-def strided_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """Convolve over time: x (time, in), weight (out, in, kernel) -> (frames, out)."""
-    image = x.t()[None, :, None, :]  # (1, in, 1, time): channels-last in memory
-    frames = F.conv2d(image, weight[:, :, None, :], bias, stride=(1, stride))
-    return frames[0, :, 0].t()  # (frames, out)
+class Product:
+    """`x @ weight.T + bias` over the last dimension, with a weight that is made from parameters."""
+
+    def __init__(self):
+        self.packed = Derived()
+
+    def __call__(self, x: Tensor, sources: tuple[Tensor | None, ...],
+                 make: Callable[[], tuple[Tensor, Tensor | None]], gelu: bool = False) -> Tensor:
+        """`make()` gives weight and bias from the parameters `sources`; `gelu` applies to the result."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            y = F.linear(x, *make())
+            return F.gelu(y) if gelu else y
+        dtype = working_dtype(sources[0])
+        onednn = x.device.type == "cpu" and onednn_is_faster(dtype)
+        weight, bias = self.packed.get(sources, (dtype, onednn), lambda: _packed(*make(), dtype, onednn))
+        if onednn:
+            return _onednn_linear(x.to(dtype), weight, bias, gelu)
+        y = F.linear(x.to(dtype), weight, bias)
+        return F.gelu(y) if gelu else y
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` by the fastest product at hand."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.product = Product()
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        return self.product(x, (self.weight, self.bias), lambda: (self.weight, self.bias), gelu)
+
+
+def _packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, onednn: bool) -> tuple[Tensor, Tensor | None]:
+    weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
+    if onednn:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_PACKED_FOR)
+    return weight, bias
+
+
+def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+
+
+@lru_cache
+def onednn_is_faster(dtype: torch.dtype) -> bool:
+    """Whether packed oneDNN beats `F.linear` here, measured once per precision.
+
+    oneDNN is kept unless it is clearly slower, so that noise does not make runs of one machine differ in bits.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        x, weight = torch.ones(256, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
+        packed, _ = _packed(weight, None, dtype, onednn=True)
+        ours = _least_time(lambda: _onednn_linear(x, packed, None, gelu=False))
+        plain = _least_time(lambda: F.linear(x, weight))
+    return ours < 1.2 * plain
+
+
+def _least_time(run: Callable[[], Tensor], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
