@@ -100,7 +100,7 @@ def test_only_utterances_that_stage_4_left_out_may_be_missing(experiment):
 def test_report_and_no_torch(experiment):
     root, _ = experiment
     code = ("import sys\nfrom wedefense.bin.results import main\n"
-            f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval'])\n"
+            f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval', '--bootstrap', '0'])\n"
             "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert "Calibrated on &#x27;dev&#x27;" in (root / "exp/report.html").read_text()

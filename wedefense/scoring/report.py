@@ -87,6 +87,7 @@ def _note(results: Mapping) -> str:
 
 def _det(folder: Path, results: Mapping, sets: Sequence[ScoredSet]) -> str:
     drawn = plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results))
+    drawn.axes[0].tick_params(axis="x", labelrotation=45, labelsize=8)  # probit ticks crowd on a small figure
     return page.section("Detection error trade-off", _figures(folder, [
         Figure("det", "DET curve: misses against false alarms, each point a threshold", figures.png(drawn))]))
 
