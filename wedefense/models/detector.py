@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.frontend.options import FRONTENDS
+from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.models.options import BACKENDS, HEADS
 from wedefense.utils.features import LayerFeatures
 
@@ -112,9 +113,14 @@ def public_weights(detector: Detector) -> dict[str, Tensor]:
 
 
 def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `public_weights`; a `module.` prefix of data-parallel training is dropped."""
+    """The inverse of `public_weights`.
+
+    A `module.` prefix of data-parallel training is dropped, and an encoder under the names of another
+    toolkit (WeDefense over s3prl) gets ours.
+    """
     own = {}
     for name, tensor in weights.items():
         name = name.removeprefix("module.")
         own[name if name.startswith(("frontend.", "projection.")) else f"backend.{name}"] = tensor
+    rename_upstream(None, own, "frontend.")
     return own
