@@ -80,12 +80,15 @@ def test_three_frames_and_a_thousand_of_any_dimension_and_number_of_layers(name)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_is_close_to_float32(name):
+    """Under autocast an encoder hands out some layers in bfloat16 and, after norms, others in float32."""
     model, x = build(name).eval(), noise([60, 33])
     with torch.no_grad():
         wide = model(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             narrow = model(x)
-    assert torch.allclose(wide, narrow.float(), atol=0.05 * float(wide.abs().max()))
+            mixed = model(LayerFeatures([x.layers[0].bfloat16(), *x.layers[1:]], x.lengths))
+    for other in (narrow, mixed):
+        assert torch.allclose(wide, other.float(), atol=0.05 * float(wide.abs().max()))
 
 
 @pytest.mark.parametrize("name, feat_dim, embed_dim, told", [

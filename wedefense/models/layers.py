@@ -1,5 +1,7 @@
 """What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -25,13 +27,13 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, *layers):
         ctx.save_for_backward(weights, *layers)
-        x = layers[0]
-        wide = torch.promote_types(x.dtype, torch.float32)
-        mixes = [torch.zeros(x.shape, dtype=wide, device=x.device) for _ in weights]
+        narrow = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
+        wide = torch.promote_types(narrow, torch.float32)
+        mixes = [torch.zeros_like(layers[0], dtype=wide) for _ in weights]
         for n, layer in enumerate(layers):
             for mix, row in zip(mixes, weights):
                 mix.addcmul_(layer.to(wide), row[n].to(wide))
-        return tuple(mix.to(x.dtype) for mix in mixes)
+        return tuple(mix.to(narrow) for mix in mixes)
 
     @staticmethod
     def backward(ctx, *grads):
