@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wedefense.frontend.options import SSLOptions
-from wedefense.frontend.ssl.architecture import Architecture, full_blocks
+from wedefense.frontend.options import SSLOptions, UpstreamOptions
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.models.detector import Detector
 from wedefense.models.heads import SLSHead
@@ -15,11 +14,8 @@ from wedefense.models.sls import SLS, from_published, is_published
 
 pytest.importorskip("s3prl")
 
-SAMPLES, FRAMES, EMBED = 64_600, 201, 16
-ARCHITECTURE = Architecture(
-    family="wav2vec2", blocks=full_blocks(4, 2, 16), dim=20, total_heads=2, extractor_norm="layer_norm",
-    conv_layers=((8, 10, 5), (8, 3, 2), (8, 3, 2), (8, 3, 2), (8, 3, 2), (8, 2, 2), (8, 2, 2)), conv_bias=True,
-    norm_first=True, pos_conv_kernel=8, pos_conv_groups=2, final_norm=False)
+SAMPLES, FRAMES, DIM, EMBED = 64_600, 201, 128, 16
+CONVS = "[(8, 10, 5)] + [(8, 3, 2)] * 4 + [(8, 2, 2)] * 2"
 
 
 class Published(nn.Module):
@@ -29,16 +25,14 @@ class Published(nn.Module):
         super().__init__()
         from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
 
-        a = ARCHITECTURE
         self.ssl_model = nn.Module()
         self.ssl_model.model = Wav2Vec2Model(Wav2Vec2Config(
-            extractor_mode="layer_norm", conv_bias=True, conv_feature_layers=str(list(a.conv_layers)),
-            encoder_embed_dim=a.dim, encoder_layers=a.num_blocks, encoder_ffn_embed_dim=16, encoder_attention_heads=2,
-            layer_norm_first=True, conv_pos=a.pos_conv_kernel, conv_pos_groups=a.pos_conv_groups,
-            quantize_targets=True, latent_vars=2, latent_groups=2, final_dim=a.dim))
+            extractor_mode="layer_norm", conv_bias=True, conv_feature_layers=CONVS, encoder_embed_dim=DIM,
+            encoder_layers=4, encoder_ffn_embed_dim=16, encoder_attention_heads=2, layer_norm_first=True, conv_pos=8,
+            conv_pos_groups=2, quantize_targets=True, latent_vars=2, latent_groups=2, final_dim=DIM))
         self.first_bn = nn.BatchNorm2d(1)
-        self.fc0 = nn.Linear(a.dim, 1)
-        self.fc1 = nn.Linear((FRAMES // 3) * (a.dim // 3), EMBED)
+        self.fc0 = nn.Linear(DIM, 1)
+        self.fc1 = nn.Linear((FRAMES // 3) * (DIM // 3), EMBED)
         self.fc3 = nn.Linear(EMBED, 2)
 
     def forward(self, wav):
@@ -65,7 +59,7 @@ def test_a_published_checkpoint_gives_its_published_scores(published, prefix, tm
     torch.save({prefix + name: tensor for name, tensor in published.state_dict().items()}, tmp_path / "epoch_2.pth")
     weights = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
     assert is_published(weights)
-    frontend = SSLFrontend(SSLOptions(), architecture=ARCHITECTURE)
+    frontend = SSLFrontend(SSLOptions(upstream_args=UpstreamOptions(path_or_url=str(tmp_path / "epoch_2.pth"))))
     options = SLSOptions(frame_length=FRAMES, embed_dim=EMBED, use_input_layer=False)
     detector = Detector(frontend, SLS(options, frontend.feat_dim, frontend.num_layers),
                         SLSHead(SLSHeadOptions(), EMBED, 2))

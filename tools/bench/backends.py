@@ -2,8 +2,8 @@
 
     python tools/bench/backends.py [--layers 13 --batch 128 --frames 150 --dim 768 --repeats 5 --device cpu]
 
-Each figure comes from a process of its own: the best of the repeats. Peak memory is what forward and backward need beyond the layers
-and, with a trainable front-end, the gradients accumulated in them.
+Each figure comes from a process of its own: the best of the repeats. Peak memory is what forward and backward
+need beyond the layers and, with a trainable front-end, the gradients accumulated in them.
 """
 
 import argparse

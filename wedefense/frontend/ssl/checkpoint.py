@@ -95,6 +95,8 @@ def _read_content(content, source: str, name: str | None) -> Checkpoint:
     if recorded is not None:
         return _finished(state, recorded, "experiment", source)
     architecture, remark = _bare_architecture(state, naming, prefix, source, name)
+    if prefix.removesuffix("ssl_model.model.") + "fc0.weight" in tensors:  # SLS takes the blocks' outputs as they are
+        architecture = replace(architecture, final_norm=False)
     return _finished(state, architecture, kind, source, remark)
 
 
