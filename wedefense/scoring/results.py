@@ -126,7 +126,7 @@ def overview(results: dict) -> list[tuple[str, dict]]:
 
 
 def summary(results: dict) -> str:
-    """The sets in one aligned table, then the others than dev by attack."""
+    """The sets in one aligned table, then by attack, which matters most on others than the dev set."""
     rows = []
     for label, result in overview(results):
         rows.append([label, *counts(result), *rates(result)])
@@ -134,7 +134,7 @@ def summary(results: dict) -> str:
             rows.append([f"  {interval_name(result)}", "", "", *intervals(result)])
     for name, result in results["sets"].items():
         parts = result.get("breakdown", {}).get("attack")
-        if parts and name != results["dev_set"]:
+        if parts and (name != results["dev_set"] or len(results["sets"]) == 1):
             rows += [[], [f"{name} by attack", *[""] * (2 + len(RATES))]]
             rows += [[f"  {label}", *cells] for label, cells in breakdown_rows(parts)]
     return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"]])
