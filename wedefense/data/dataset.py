@@ -11,6 +11,7 @@ from wedefense.data.batch import Batch
 from wedefense.data.ring import Ring
 from wedefense.data.sampler import Item
 from wedefense.data.sources import Source
+from wedefense.utils.errors import InputError
 from wedefense.utils.random import generator
 
 _BAD_IN_A_ROW = 10     # substitutes tried before the list as a whole is given up
@@ -71,7 +72,7 @@ class TrainDataset(torch.utils.data.Dataset):
                 indices.append(index)
             lengths = torch.full((len(items),), self._crop.length)
             return _batch(self, indices, wav, lengths, skipped)
-        except _NothingUsable as error:
+        except (_NothingUsable, InputError) as error:  # a lost noise file, for one
             return Failure(str(error))
 
     def _usable(self, item: Item, skipped: list, row: np.ndarray | None = None) -> tuple[int, np.ndarray]:
