@@ -13,7 +13,8 @@ from wedefense.utils.features import LayerFeatures
 def features(dim=6, layers=3, lengths=(9, 5), dtype=torch.float32):
     torch.manual_seed(1)
     lengths = torch.tensor(lengths)
-    return LayerFeatures([torch.randn(len(lengths), int(lengths.max()), dim, dtype=dtype) for _ in range(layers)], lengths)
+    frames = int(lengths.max())
+    return LayerFeatures([torch.randn(len(lengths), frames, dim, dtype=dtype) for _ in range(layers)], lengths)
 
 
 def randomised(model):

@@ -246,7 +246,8 @@ def _class_weights(weight, names: list[str]) -> Tensor | None:
     if isinstance(weight, dict):
         for name in weight:
             if name not in names:
-                raise InputError(f"loss_args.weight: no class '{name}' in the training labels{did_you_mean(name, names)}")
+                raise InputError(f"loss_args.weight: no class '{name}' in the training labels"
+                                 f"{did_you_mean(name, names)}")
         missing = [name for name in names if name not in weight]
         if missing:
             raise InputError(f"loss_args.weight: give class '{missing[0]}' a weight too")

@@ -1,4 +1,4 @@
-"""Light CNN with bidirectional LSTMs (Wang and Yamagishi, Interspeech 2021), and LLGF over SSL features (Odyssey 2022)."""
+"""Light CNN with bidirectional LSTMs (Wang et al., Interspeech 2021), and LLGF over SSL layers (Odyssey 2022)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
