@@ -1,0 +1,1 @@
+"""Learn which units of a pretrained encoder to keep while it is fine-tuned, and cut the others out."""

@@ -1,6 +1,7 @@
 """Self-attention over frames, with WavLM's gated relative position bias."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,13 @@ def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
     far = (exact + far).long().clamp(max=half - 1)
     near = distance.abs()
     return torch.where(near < exact, near, far) + half * (distance > 0)
+
+
+def gate_sublayer(y: Tensor, units: Tensor | None, sublayer_gate: Callable[[], Tensor] | None) -> Tensor:
+    """A sublayer's output times its gate; without an open unit it adds nothing, its bias included, as when cut."""
+    if units is not None:
+        y = y * (units > 0).any()
+    return y if sublayer_gate is None else y * sublayer_gate()
 
 
 class PositionBias(nn.Embedding):
@@ -80,10 +88,10 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         y = packing.pack(y.transpose(1, 2))  # (rows, heads, head_dim)
-        if self.gate is not None:
-            y = y * self.gate()[:, None]
-        y = self.out_proj(y.flatten(1))  # (rows, dim)
-        return y if self.sublayer_gate is None else y * self.sublayer_gate()
+        heads = None if self.gate is None else self.gate()
+        if heads is not None:
+            y = y * heads[:, None]
+        return gate_sublayer(self.out_proj(y.flatten(1)), heads, self.sublayer_gate)  # (rows, dim)
 
     def _projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""

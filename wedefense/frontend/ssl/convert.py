@@ -74,9 +74,9 @@ def to_our_names(tensors: Mapping[str, Tensor], naming: Naming, prefix: str, sou
         if not key.startswith(prefix) or not isinstance(value, Tensor):
             continue
         name = key[len(prefix):]
-        if "hard_concrete" in name:
+        if "hard_concrete" in name or name.endswith("gate.log_alpha"):
             raise InputError(f"{source}: pruning is under way in it ('{key}' is a gate); cut the closed units out "
-                             "first and give the pruned model")
+                             "first (wedefense prune) and give the pruned model")
         inside = name.startswith(("encoder.", "feature_extractor."))
         if naming == "huggingface":
             name = re.sub(r"^feature_projection\.", "encoder.feature_projection.",

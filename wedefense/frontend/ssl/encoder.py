@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
-from wedefense.frontend.ssl.attention import Attention
+from wedefense.frontend.ssl.attention import Attention, gate_sublayer
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.positional import positional_conv
@@ -42,10 +42,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.dropout(self.intermediate_dense(x, gelu=True))
-        if self.gate is not None:
-            x = x * self.gate()
-        x = self.output_dense(x)
-        return x if self.sublayer_gate is None else x * self.sublayer_gate()
+        units = None if self.gate is None else self.gate()
+        if units is not None:
+            x = x * units
+        return gate_sublayer(self.output_dense(x), units, self.sublayer_gate)
 
 
 class Block(nn.Module):

@@ -62,16 +62,16 @@ def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tenso
     """Layer norm with statistics over the channels whose gate is open.
 
     Cutting closed channels away leaves a layer norm over the others; with their values still in the statistics
-    the cut model would differ from the gated one. Closed channels come out as whatever, to be gated to zero.
+    the cut model would differ from the gated one. Closed channels come out as 0.
     """
     if gate is None:
         return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     is_open = (gate > 0).to(x.dtype)
-    count = is_open.sum()
+    count = is_open.sum().clamp(min=1)
     mean = (x * is_open).sum(-1, keepdim=True) / count
     centred = (x - mean) * is_open
     variance = centred.square().sum(-1, keepdim=True) / count
-    return centred * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+    return (centred * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias) * is_open
 
 
 @dataclass
