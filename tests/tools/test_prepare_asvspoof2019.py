@@ -59,9 +59,9 @@ def test_tables(tool, corpus, tmp_path, capsys):
             key: 0.5 * (i + 1) for i, key in enumerate(keys)}
         assert all(Path(path).is_file() and Path(path).stem == key
                    for key, path in read_table(folder / "wav.scp").items())
-    output = capsys.readouterr()
-    assert "bonafide 1 (0.00 h), spoof 3" in output.out
-    assert "4 utterances in the protocol, the official set has 25380" in output.err
+    output = capsys.readouterr().err
+    assert "bonafide 1 (0.00 h), spoof 3" in output
+    assert "4 utterances in the protocol, the official set has 25380" in output
 
 
 def test_the_la_folder_itself_may_be_given_and_a_second_run_touches_nothing(tool, corpus, tmp_path):

@@ -29,10 +29,12 @@ class Entry:
     tables: Mapping[str, str] = field(default_factory=dict)
 
 
-def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None) -> Iterator[dict]:
+def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None,
+             header: str | None = None) -> Iterator[dict]:
     """The lines of a protocol as dicts by column name; the column `label` comes back as `labels` renames it.
 
-    Every line must have exactly these blank separated `columns` and a label that `labels` knows.
+    Every line must have exactly these `columns`, separated by blanks or by `separator`, and a label that
+    `labels` knows. A protocol with a `header` must begin with this line.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "trl.txt")
@@ -42,8 +44,11 @@ def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str
     """
     names = columns.split()
     wrong, rows = [], []
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
+    lines = read_lines(path)
+    if header and (not lines or lines[0].strip() != header):
+        raise InputError(f"{path}: the first line must be '{header}', as in the official release")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or (header and number == 1):
             continue
         fields = [text.strip() for text in line.strip().split(separator)]
         row = dict(zip(names, fields))
@@ -62,8 +67,11 @@ def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str
 
 
 def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str, official: Mapping[str, int],
-        argv: list[str] | None = None) -> int:
-    """The command line of a corpus: `--corpus DIR --out data` writes `data/<set>/wav.scp, utt2lab, ...`."""
+        argv: list[str] | None = None, write_more: Callable[[Path, Path, Mapping], None] | None = None) -> int:
+    """The command line of a corpus: `--corpus DIR --out data` writes `data/<set>/wav.scp, utt2lab, ...`.
+
+    `write_more(corpus, out, sets)` writes what a corpus has besides, such as trials.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--corpus", required=True, type=Path, help="the folder of the corpus, as it was released")
     parser.add_argument("--out", required=True, type=Path, help="where the data folders go")
@@ -74,15 +82,17 @@ def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
     setup_logging()
     if not arguments.corpus.is_dir():
         raise InputError(f"{arguments.corpus}: no such folder; give the corpus folder with --corpus")
-    for name, entries in read(arguments.corpus).items():
+    sets = read(arguments.corpus)
+    for name, entries in sets.items():
         started = time.monotonic()
         folder = arguments.out / name
         manifest = write_data_dir(folder, entries, arguments.num_workers, arguments.allow_problems)
         if name in official and len(entries) != official[name]:
             log.warning("%s: %d utterances in the protocol, the official set has %d; a subset is fine if it is meant",
                         folder, len(entries), official[name])
-        print(manifest.report())
-        print(f"wrote {folder} in {time.monotonic() - started:.1f} s")
+        log.info("%s\nwrote %s in %.1f s", manifest.report(), folder, time.monotonic() - started)
+    if write_more:
+        write_more(arguments.corpus, arguments.out, sets)
     return 0
 
 
