@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Higher floors first; a file imports only from its own floor or lower ones.
 FLOORS = [
-    ("cli", "api", "bin"),
+    ("cli", "api", "bin", "detect"),
     ("config.schema", "config.loader"),
     ("train", "scoring"),
     ("data", "frontend", "models", "pruning", "metrics"),

@@ -23,6 +23,8 @@ COMMANDS = {
     "compare": "two score files: which is better, and is it significant",
     "calibrate": "turn scores into calibrated log-likelihood ratios",
     "fuse": "combine the scores of several systems",
+    "score": "score recordings with a trained or published detector",
+    "models": "the published detectors that load by name",
     "info": "what a checkpoint is",
     "augment": "hear and see what training hears",
 }

@@ -10,10 +10,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
     arguments = parser.parse_args(argv)
 
-    from wedefense.api import load_detector
+    from wedefense.api import load_experiment
     from wedefense.scoring.stages import logits_set
 
-    print(logits_set(load_detector(arguments.exp_dir, arguments.model), arguments.exp_dir, arguments.set))
+    print(logits_set(load_experiment(arguments.exp_dir, arguments.model).detector, arguments.exp_dir, arguments.set))
     return 0
 
 

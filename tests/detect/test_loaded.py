@@ -1,0 +1,171 @@
+"""A trained detector in Python: what goes in, what comes out."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tests.detect.experiments import SSL, make_experiment, wave
+from wedefense import load_detector
+from wedefense.detect.recordings import Hearing
+from wedefense.detect.score import decide, meaning, posterior
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.llr import Labels, llr
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    return make_experiment(tmp_path_factory.mktemp("mhfa"), **SSL)
+
+
+@pytest.fixture(scope="module")
+def model(exp):
+    return load_detector(exp)
+
+
+def saved(path, wav, rate=16000):
+    soundfile.write(path, wav, rate, subtype="FLOAT")
+    return path
+
+
+def by_hand(model, wav):
+    with torch.no_grad():
+        wav = torch.as_tensor(wav, dtype=torch.float32)[None]
+        return float(llr(model.detector(wav, torch.tensor([wav.shape[1]])).numpy(), model.labels)[0])
+
+
+def test_a_score_and_what_it_means(model, tmp_path):
+    wav = wave(1.3)
+    score = model.score(saved(tmp_path / "a.wav", wav))
+    assert score.llr == score.raw == pytest.approx(by_hand(model, wav), abs=1e-4)
+    odds = np.exp(score.llr) * 0.95 / 0.05
+    assert score.posterior == pytest.approx(1 / (1 + odds))
+    assert score.threshold == pytest.approx(-np.log(0.95 / 0.5)) and not score.calibrated
+    assert score.decision == ("bonafide" if score.llr >= score.threshold else "spoof")
+    assert model.score(tmp_path / "a.wav", prior=0.5).posterior > score.posterior
+
+
+def test_words_by_hand():
+    costs = DetectionCosts()
+    assert meaning(np.log(20), costs).startswith("sounds 20 times likelier bona fide than spoofed; with 5 % spoofs")
+    assert meaning(-np.log(3), costs).startswith("sounds 3 times likelier spoofed than bona fide")
+    assert decide(-0.64, costs) == "bonafide" and decide(-0.65, costs) == "spoof"
+    assert meaning(5000, costs).startswith("sounds over 1,000,000 times") and posterior(-5000, 0.05) == 1
+    assert posterior(5000, 0.05) == 0
+
+
+def test_paths_bytes_streams_arrays_and_tensors_are_the_same(model, tmp_path):
+    wav = wave(0.8, 44100, channels=2).astype(np.float32)
+    path = saved(tmp_path / "a.wav", wav, 44100)
+    expected = model.score(path).llr
+    content = path.read_bytes()
+    for audio, rate in ((str(path), None), (content, None), (io.BytesIO(content), None), (wav, 44100), (wav.T, 44100),
+                        (torch.from_numpy(wav.T.copy()), 44100), (wav.mean(axis=1), 44100)):
+        assert model.score(audio, sample_rate=rate).llr == pytest.approx(expected, abs=1e-4)
+    integers = (wav * 32768).round().astype(np.int16)
+    assert model.score(integers, sample_rate=44100).llr == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+def test_other_rates_are_near_the_models_own(model, rate):
+    def low(rate):
+        time = np.arange(2 * rate) / rate
+        return sum(np.sin(2 * np.pi * f * time + f) for f in (150, 700, 1900)) / 10
+
+    assert model.score(low(rate), rate).llr == pytest.approx(model.score(low(16000), 16000).llr, abs=0.02)
+
+
+def test_lists_scores_do_not_depend_on_company(model):
+    inputs = [wave(seconds, seed=number) for number, seconds in enumerate((0.01, 3.0, 0.3, 1.1, 0.7))]
+    together = model.score(inputs, sample_rate=16000)
+    for wav, score in zip(inputs, together):
+        assert score.llr == pytest.approx(model.score(wav, sample_rate=16000).llr, abs=1e-4)
+    assert together[0].llr == pytest.approx(by_hand(model, np.resize(inputs[0], 400)), abs=1e-4)  # repeated
+    assert together[0].seconds == pytest.approx(0.01) and together[2].name == "input 3"
+    assert model.embed(inputs, 16000).shape == (5, 16) and model.embed(inputs[0], 16000).shape == (16,)
+
+
+def test_windows_by_hand():
+    hearing = Hearing(rate=10, shortest=5, whole=4.0, window=2.0)
+    assert hearing.pieces(40) == [(0, 40)]
+    assert hearing.pieces(45) == [(0, 20), (10, 20), (20, 20), (25, 20)]
+    assert hearing.pieces(41, window=3.0) == [(0, 30), (11, 30)]
+    fixed = Hearing(rate=10, fixed=8)
+    assert fixed.pieces(50) == [(0, 8)] and fixed.pieces(5) == [(0, 5)] and len(fixed.fit(np.ones(5))) == 8
+    assert fixed.pieces(13, window=60) == [(0, 8), (4, 8), (5, 8)]
+
+
+def test_long_recordings_are_heard_in_windows_whose_scores_are_kept(model, tmp_path):
+    wav = wave(70.0)
+    score = model.score(saved(tmp_path / "long.flac".replace("flac", "wav"), wav))
+    assert [(round(w.start), round(w.end)) for w in score.windows] == [(0, 30), (15, 45), (30, 60), (40, 70)]
+    assert score.windows[1].llr == pytest.approx(by_hand(model, wav[15 * 16000:45 * 16000]), abs=1e-3)
+    assert score.llr == pytest.approx(np.mean([w.llr for w in score.windows]))
+    assert score.lowest.llr == min(w.llr for w in score.windows) and score.heard == score.seconds == 70
+
+
+def test_calibration_beside_the_experiment_is_used(tmp_path):
+    exp = make_experiment(tmp_path)
+    before = load_detector(exp).score(wave(1), 16000)
+    Calibration((2.0,), -1.0).save(exp / "calibration.json")
+    after = load_detector(exp).score(wave(1), 16000)
+    assert after.calibrated and after.raw == before.llr and after.llr == pytest.approx(2 * before.llr - 1)
+
+
+def test_frame_scores_say_what_the_back_end_says(model, exp, tmp_path):
+    wav = wave(1.0)
+    found = model.frame_scores(wav, 16000)
+    assert len(found.llr) == len(found.times) == 49 and found.times[1] == pytest.approx(0.02)
+    assert np.isfinite(found.llr).all() and found.llr.std() > 0
+    long = model.frame_scores(wave(65.0), 16000)
+    assert np.all(np.diff(long.times) > 0) and long.times[-1] > 64.5
+    other = load_detector(make_experiment(tmp_path))
+    with pytest.raises(InputError, match="MeanPooling has no scores of frames"):
+        other.frame_scores(wav, 16000)
+
+
+def test_speaker_models_have_similarities_and_no_scores(tmp_path):
+    speakers = load_detector(make_experiment(tmp_path, labels=Labels(("anna", "ben", "eve"), (1, 1, 1))))
+    one, other = wave(1.0, seed=1), wave(1.5, seed=2)
+    assert speakers.similarity(one, one, 16000) == pytest.approx(1)
+    a, b = speakers.embed([one, other], 16000)
+    expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert speakers.similarity(one, other, 16000) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="not bona fide"):
+        speakers.score(one, 16000)
+
+
+@pytest.mark.parametrize("audio, rate, told", [
+    ("missing.wav", None, "no such file"), (b"RIFF nothing", None, "not readable"), (np.ones(100), None, "sample_rate="),
+    (np.ones((2, 2, 9)), 16000, "3 dimensions"), (np.array([0.0, np.nan]), 16000, "NaN"), (np.ones(0), 16000, "no samples")])
+def test_what_cannot_be_heard_is_told(model, audio, rate, told):
+    with pytest.raises(InputError, match=told):
+        model.score(audio, sample_rate=rate)
+
+
+def test_what_cannot_be_loaded_is_told(tmp_path, exp, monkeypatch):
+    monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
+    monkeypatch.setenv("WEDEFENSE_CACHE", str(tmp_path))
+    for path, told in ((tmp_path / "none", "no such file or folder"), ("xlsr_sls_v3", "did you mean 'xlsr_sls_v"),
+                       (tmp_path, "not a trained experiment"), ("someone/model", "WEDEFENSE_OFFLINE"),
+                       ("xlsr_sls_authors", "give the path of the file"), ("xlsr-sls-v1", "v1/epoch_2.pth")):
+        with pytest.raises(InputError, match=told):
+            load_detector(path)
+
+
+def test_a_checkpoint_in_its_experiment_and_one_on_its_own_with_a_config(exp, model, tmp_path):
+    wav = wave(1.0)
+    expected = model.score(wav, 16000)
+    assert load_detector(exp / "models" / "avg_model.pt").score(wav, 16000).llr == expected.llr
+    alone = tmp_path / "weights.pt"
+    alone.write_bytes((exp / "models" / "avg_model.pt").read_bytes())
+    with pytest.raises(InputError, match="with a config"):
+        load_detector(alone)
+    loaded = load_detector(alone, config=exp / "config.yaml")
+    assert "no label2id" in loaded.remark
+    difference = np.log(30 / 70)  # the priors that only label2id tells
+    assert loaded.score(wav, 16000).llr == pytest.approx(expected.llr + difference, abs=1e-4)

@@ -1,0 +1,83 @@
+"""`wedefense score`, as it is called."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from tests.detect.experiments import make_experiment, wave
+from wedefense import load_detector
+from wedefense.bin.score import main
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    return make_experiment(tmp_path_factory.mktemp("exp"))
+
+
+@pytest.fixture
+def audio(tmp_path):
+    folder = tmp_path / "audio" / "inner"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "a.wav", wave(1.0, 8000, 2), 8000)
+    soundfile.write(folder.parent / "b.flac", wave(0.4, seed=1), 16000)
+    (folder / "notes.txt").write_text("no audio")
+    return folder.parent
+
+
+def test_a_folder_as_csv_has_the_scores_of_python(exp, audio, capsys):
+    assert main(["--model", str(exp), str(audio), "--format", "csv", "--device", "cpu"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [Path(row["name"]).name for row in rows] == ["b.flac", "inner/a.wav".split("/")[1]]
+    model = load_detector(exp)
+    for row in rows:
+        assert float(row["llr"]) == pytest.approx(model.score(row["name"]).llr, abs=1e-4)
+
+
+def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, capsys):
+    (audio / "bad.wav").write_bytes(b"RIFF and nothing else")
+    good = soundfile.read(audio / "b.flac", dtype="int16")[0]
+    soundfile.write(tmp_path / "whole.wav", good, 16000)
+    (audio / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:-2000])
+    table = tmp_path / "wav.scp"
+    table.write_text(f"one {audio / 'b.flac'}\ntwo {audio / 'bad.wav'}\nthree {audio / 'none.wav'}\n")
+    assert main(["--model", str(exp), str(table), "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert [score["name"] for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three"]
+    assert "not scored: two: not readable" in captured.err and "no such file" in captured.err
+
+
+def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
+    assert main(["--model", str(exp), str(audio / "b.flac"), "--prior", "0.3", "--out", str(tmp_path / "t.txt")]) == 0
+    text = (tmp_path / "t.txt").read_text()
+    assert "times likelier" in text and "prior of a spoof 0.3" in text and "not calibrated" in text
+    assert "'spoof' below 1.455" in text  # -ln(0.7 / 3)
+
+
+def test_audio_by_a_pipe(exp, audio):
+    done = subprocess.run([sys.executable, "-m", "wedefense.cli", "score", "--model", exp, "-", "--format", "csv"],
+                          input=(audio / "b.flac").read_bytes(), capture_output=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    row, = csv.DictReader(done.stdout.decode().splitlines())
+    assert float(row["llr"]) == pytest.approx(load_detector(exp).score(audio / "b.flac").llr, abs=1e-4)
+
+
+@pytest.mark.parametrize("content, told", [("a cat x |\n", "commands of a table are not run"), ("a\n", "has no value")])
+def test_tables_are_checked(exp, tmp_path, content, told):
+    (tmp_path / "wav.scp").write_text(content)
+    with pytest.raises(InputError, match=told):
+        main(["--model", str(exp), str(tmp_path / "wav.scp")])
+
+
+def test_what_is_named_twice_or_empty_is_refused(exp, audio, tmp_path):
+    with pytest.raises(InputError, match="comes twice"):
+        main(["--model", str(exp), str(audio), str(audio / "b.flac")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no audio file"):
+        main(["--model", str(exp), str(tmp_path / "empty")])

@@ -1,0 +1,59 @@
+"""Score recordings: log-likelihood ratio, probability of a spoof, decision, and what they mean."""
+
+import argparse
+import sys
+
+from wedefense.metrics.detection import DetectionCosts
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    costs = DetectionCosts()
+    parser = argparse.ArgumentParser(prog="wedefense score", description=__doc__)
+    parser.add_argument("--model", required=True, help="experiment folder, checkpoint, hub id or name (wedefense models)")
+    parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
+    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, wav.scp tables, or - for a pipe")
+    parser.add_argument("--prior", type=float, default=costs.p_spoof, help="probability of a spoof before listening")
+    parser.add_argument("--cost_miss", type=float, default=costs.c_miss, help="of a rejected bona fide recording")
+    parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof")
+    parser.add_argument("--window", type=float, metavar="SECONDS",
+                        help="hear in windows of this length (default: whole up to 60 s, windows of 30 s beyond)")
+    parser.add_argument("--format", default="table", choices=["table", "json", "csv"])
+    parser.add_argument("--out", help="write there instead of printing")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
+    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    costs = DetectionCosts(options.prior, options.cost_miss, options.cost_fa)
+
+    from wedefense.api import load_detector
+    from wedefense.detect.inputs import collect
+    from wedefense.detect.output import rendered
+    from wedefense.frontend.ssl.download import set_offline
+    from wedefense.utils.distributed import start
+    from wedefense.utils.files import atomic_write
+
+    if options.offline:
+        set_offline()
+    sources = collect(options.audio)
+    model = load_detector(options.model, config=options.config, download_dir=options.download_dir)
+    model.to(start(device=options.device).device)
+    scores, failures = model.score_files(sources, costs=costs, window=options.window)
+    text = rendered(scores, failures, model, costs, options.format)
+    if options.out:
+        with atomic_write(options.out, "w") as stream:
+            stream.write(f"{text}\n")
+    else:
+        print(text)
+    for name, reason in failures.items():
+        print(f"not scored: {name}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,1 @@
+"""Using a trained detector: loading, scoring recordings, exporting."""

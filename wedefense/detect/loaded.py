@@ -1,0 +1,237 @@
+"""A trained detector as a Python user holds it."""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wedefense.data.audio import BadAudio
+from wedefense.data.sampler import length_batches
+from wedefense.detect.recordings import Hearing, Recording, open_recording
+from wedefense.detect.score import Score, Window, decide, meaning, posterior
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.models.detector import Detector
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.llr import Labels, llr
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import progress
+
+_READERS = 4
+_BATCH, _BATCH_SECONDS = 16, 120.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model made of a recording, a row for each of its windows."""
+
+    recording: Recording
+    pieces: list[tuple[int, int]]  # (start, samples)
+    embeddings: np.ndarray         # (windows, embed_dim)
+    logits: np.ndarray             # (windows, classes)
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    times: np.ndarray  # (frames,) seconds at which each begins
+    llr: np.ndarray    # (frames,): what the head says of each frame's part in the embedding; not calibrated
+
+
+@dataclass
+class LoadedDetector:
+    """A detector with all that its scores need.
+
+    >>> model = load_detector("exp/mhfa")                 # doctest: +SKIP
+    >>> model.score("clip.mp3").meaning                   # doctest: +SKIP
+    >>> model.score(samples, sample_rate=44100).llr       # doctest: +SKIP
+    >>> model.score(["a.wav", "b.flac"], prior=0.5)       # doctest: +SKIP
+
+    Audio is a path, the bytes of a file, a binary stream, or an array or tensor (samples,) or (channels, samples)
+    with its `sample_rate`; a list of them gives a list. Any rate, number of channels and length will do.
+    """
+
+    detector: Detector
+    labels: Labels
+    weights: Path
+    config: object = None                 # of the experiment; None for published checkpoints of other toolkits
+    hearing: Hearing = field(default_factory=Hearing)
+    calibration: Calibration | None = None
+    published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
+    remark: str = ""                      # what had to be assumed
+
+    def __post_init__(self):
+        self.detector.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.detector.parameters()).device
+
+    def to(self, device: str | torch.device) -> "LoadedDetector":
+        self.detector.to(device)
+        return self
+
+    def score(self, audio, sample_rate: int | None = None, *, prior: float = DetectionCosts.p_spoof,
+              window: float | None = None) -> Score | list[Score]:
+        """`prior`: of a spoof. `window`: seconds, see `Hearing.pieces`."""
+        costs = DetectionCosts(p_spoof=prior)
+        return self._each(audio, sample_rate, window, lambda heard: self.judge(heard, costs))
+
+    def embed(self, audio, sample_rate: int | None = None, *, window: float | None = None) -> np.ndarray:
+        """(embed_dim,), the mean over the windows of a long recording; a list gives (recordings, embed_dim)."""
+        found = self._each(audio, sample_rate, window, lambda heard: heard.embeddings.mean(axis=0))
+        return np.stack(found) if isinstance(found, list) else found
+
+    def similarity(self, one, other, sample_rate: int | None = None) -> float:
+        """The cosine of two recordings' embeddings: how alike the speakers are, to a speaker model."""
+        a, b = self.embed([one, other], sample_rate).astype(np.float64)
+        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+    @torch.no_grad()
+    def frame_scores(self, audio, sample_rate: int | None = None) -> FrameScores:
+        """A score for each frame of one recording, where the back-end has them (MHFA and CA-MHFA)."""
+        backend = self.detector.backend
+        if not hasattr(backend, "frame_scores"):
+            raise InputError(f"the back-end {type(backend).__name__} has no scores of frames; MHFA and CA-MHFA have")
+        recording = self._opened([_name(audio, 0)], [audio], sample_rate)[0]
+        self._require_bonafide()
+        size, frames, times = round(self.hearing.window * self.hearing.rate), [], []
+        cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
+        for start, end in itertools.pairwise(cuts):
+            wav = torch.from_numpy(self.hearing.fit(recording.read(start, end - start)))[None].to(self.device)
+            features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
+            logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
+            frames.append(llr(logits, self.labels))
+            times.append(start / self.hearing.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
+        return FrameScores(np.concatenate(times), np.concatenate(frames))
+
+    def score_files(self, sources: Mapping[str, object], *, costs: DetectionCosts = DetectionCosts(),
+                    window: float | None = None, quiet: bool = False) -> tuple[list[Score], dict[str, str]]:
+        """Scores of all that can be read, in the order given, and why the others cannot."""
+        self._require_bonafide()
+        with ThreadPoolExecutor(_READERS) as pool:
+            opened = list(pool.map(lambda item: _or_reason(self._open, *item), sources.items()))
+        failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
+        recordings = [item for item in opened if not isinstance(item, str)]
+        scores = {}
+        for item in self.hear(recordings, window, quiet):
+            if isinstance(item, Heard):
+                scores[item.recording.key] = self.judge(item, costs)
+            else:
+                failures[item[0].key] = item[1]
+        return [scores[key] for key in sources if key in scores], {k: failures[k] for k in sources if k in failures}
+
+    @torch.no_grad()
+    def hear(self, recordings: Sequence[Recording], window: float | None = None,
+             quiet: bool = True) -> Iterator[Heard | tuple[Recording, str]]:
+        """What the model makes of each recording, or why it cannot be read, as they are finished.
+
+        Windows of like length share a batch, which does not change what comes out.
+        """
+        pieces = [(number, *piece) for number, recording in enumerate(recordings)
+                  for piece in self.hearing.pieces(recording.samples, window)]
+        rows = {number: [] for number in range(len(recordings))}
+        left = np.bincount([number for number, *_ in pieces], minlength=len(recordings))
+        seconds = np.array([length for *_, length in pieces], dtype=float) / self.hearing.rate
+        batches = length_batches(np.maximum(seconds, self._least_seconds()), _BATCH, _BATCH_SECONDS)
+        with ThreadPoolExecutor(_READERS) as pool, progress(
+                total=len(recordings), desc="scoring", unit="file", disable=quiet or len(recordings) < 2) as bar:
+            read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in batches[0]] if batches else []
+            for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
+                wavs = [future.result() for future in read]
+                read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in following]
+                outputs = self._forward([wav for wav in wavs if not isinstance(wav, str)])
+                for index, wav in zip(batch, wavs):
+                    number, start, length = pieces[index]
+                    rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs)))
+                    left[number] -= 1
+                    if not left[number]:
+                        bar.update()
+                        yield _assembled(recordings[number], rows.pop(number))
+
+    def judge(self, heard: Heard, costs: DetectionCosts) -> Score:
+        self._require_bonafide()
+        each = llr(heard.logits, self.labels)                       # (windows,)
+        raw = float(each.mean())
+        if self.published_score:
+            raw = float(heard.logits[:, self.labels.bonafide].mean())
+        if self.calibration is not None:
+            each = self.calibration.apply(each)
+        rate, value = self.hearing.rate, float(each.mean())
+        windows = tuple(Window(start / rate, (start + length) / rate, float(one))
+                        for (start, length), one in zip(heard.pieces, each))
+        return Score(heard.recording.key, value, posterior(value, costs.p_spoof), decide(value, costs),
+                     meaning(value, costs), costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw,
+                     heard.recording.samples / rate, max(window.end for window in windows), windows)
+
+    def _each(self, audio, sample_rate, window, make):
+        several = isinstance(audio, (list, tuple))
+        inputs = list(audio) if several else [audio]
+        recordings = self._opened([_name(item, number) for number, item in enumerate(inputs)], inputs, sample_rate)
+        found = {}
+        for item in self.hear(recordings, window):
+            if not isinstance(item, Heard):
+                raise InputError(f"{item[0].key}: {item[1]}")
+            found[id(item.recording)] = make(item)
+        results = [found[id(recording)] for recording in recordings]
+        return results if several else results[0]
+
+    def _opened(self, names: list[str], inputs: list, sample_rate: int | None) -> list[Recording]:
+        opened = []
+        for name, audio in zip(names, inputs):
+            recording = _or_reason(self._open, name, audio, sample_rate)
+            if isinstance(recording, str):
+                raise InputError(f"{name}: {recording}")
+            opened.append(recording)
+        return opened
+
+    def _open(self, key: str, audio, sample_rate: int | None = None) -> Recording:
+        return open_recording(key, audio, self.hearing.rate, sample_rate)
+
+    def _read(self, recordings: Sequence[Recording], piece: tuple[int, int, int]) -> np.ndarray:
+        number, start, length = piece
+        return self.hearing.fit(recordings[number].read(start, length))
+
+    def _least_seconds(self) -> float:
+        return (self.hearing.fixed or self.hearing.shortest) / self.hearing.rate
+
+    def _forward(self, wavs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(embedding, logits) of each."""
+        if not wavs:
+            return iter(())
+        lengths = torch.tensor([len(wav) for wav in wavs])
+        batch = torch.zeros(len(wavs), int(lengths.max()))
+        for row, wav in zip(batch, wavs):
+            row[:len(wav)] = torch.from_numpy(wav)
+        embeddings = self.detector.embed(batch.to(self.device), lengths.to(self.device))
+        logits = self.detector.projection(embeddings)
+        return zip(embeddings.float().cpu().numpy(), logits.float().cpu().numpy())
+
+    def _require_bonafide(self) -> None:
+        if not self.labels.has_bonafide:
+            raise InputError(f"{self.weights}: its classes ({', '.join(self.labels.names[:3])} ...) are not bona fide "
+                             "and spoof, so there is nothing to score; use embed() and similarity()")
+
+
+def _assembled(recording: Recording, rows: list) -> Heard | tuple[Recording, str]:
+    reasons = [row for row in rows if isinstance(row, str)]
+    if reasons:
+        return recording, reasons[0]
+    rows.sort(key=lambda row: row[0])
+    pieces, embeddings, logits = zip(*rows)
+    return Heard(recording, list(pieces), np.stack(embeddings), np.stack(logits))
+
+
+def _or_reason(make, *arguments):
+    """What `make` gives, or why the audio is bad."""
+    try:
+        return make(*arguments)
+    except BadAudio as error:
+        return str(error)
+
+
+def _name(audio, number: int) -> str:
+    return os.fspath(audio) if isinstance(audio, (str, os.PathLike)) else f"input {number + 1}"

@@ -1,0 +1,166 @@
+"""From an experiment folder, a checkpoint, a published name or a hub id to a detector."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
+from wedefense.detect import published
+from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.recordings import Hearing
+from wedefense.frontend.ssl.checkpoint import read_checkpoint
+from wedefense.frontend.ssl.download import NotFound, cache_dir, fetch, hub_url
+from wedefense.frontend.ssl.hf import read_weight_file
+from wedefense.models.detector import Detector, build_detector, own_weights
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.llr import Labels
+from wedefense.train import checkpoint
+from wedefense.utils.errors import InputError, did_you_mean
+
+AVERAGE = Path("models") / "avg_model.pt"
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin)))?")
+
+
+@dataclass
+class Experiment:
+    """A trained experiment folder, loaded."""
+
+    config: Config
+    labels: Labels
+    weights: Path
+    detector: Detector
+
+
+def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None) -> Experiment:
+    """Rebuild the detector of an experiment folder from its config, labels and averaged weights."""
+    folder = Path(exp_dir)
+    for name, stage in (("config.yaml", 3), ("label2id", 3)):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file; {folder} is not a trained experiment (run stage {stage})")
+    path = Path(weights) if weights else folder / AVERAGE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
+    return _build(load_config(folder / "config.yaml"), Labels.load(folder / "label2id"), path, _architecture(path))
+
+
+def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
+                  config: str | os.PathLike | None = None,
+                  download_dir: str | os.PathLike | None = None) -> LoadedDetector:
+    """A detector ready to score, from whatever holds one; what it is is told by its content.
+
+    `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
+    `pruned_model`, a published checkpoint, a name that `wedefense models` lists, or a hub id (owner/model, or
+    owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
+    """
+    found = _located(path, download_dir)
+    if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
+        return _calibrated(_pruned(found), found.parent)
+    folder = found if found.is_dir() else _experiment_of(found)
+    if folder is not None and config is None:
+        experiment = load_experiment(folder, weights or (found if found.is_file() else None))
+        return _calibrated(_ready(experiment), folder)
+    if found.is_dir():
+        raise InputError(f"{found}: give the checkpoint file together with a config")
+    content = read_weight_file(found)
+    if published.is_sls(content):
+        return published.load_sls(content, found)
+    if config is None:
+        raise InputError(f"{found}: a checkpoint without its experiment (no config.yaml and label2id beside it) and of "
+                         "no published kind; say how it was built with a config")
+    return _bare(content, found, load_config(config))
+
+
+def _located(path: str | os.PathLike, download_dir) -> Path:
+    """The file or folder, fetched if it is a published name or a hub id."""
+    local = Path(path).expanduser()
+    if local.exists():
+        return local
+    name = os.fspath(path)
+    if (model := published.find(name)) is not None:
+        return published.fetch_model(model, download_dir)
+    match = _HUB_ID.fullmatch(name)
+    if match is None:
+        raise InputError(f"{path}: no such file or folder, and no published model"
+                         f"{did_you_mean(name, published.MODELS)}; an experiment folder, a checkpoint or a hub id "
+                         "(owner/model) is taken")
+    hub_id, file = match.groups()
+    folder = cache_dir(download_dir) / hub_id.replace("/", "--")
+    try:
+        return fetch(hub_url(hub_id, file), folder / file) if file else _fetch_experiment(hub_id, folder)
+    except InputError as error:
+        raise InputError(f"'{path}': no such file or folder, and not to be had as a hub id: {error}") from None
+
+
+def _fetch_experiment(hub_id: str, folder: Path) -> Path:
+    """A hub's model: an experiment folder as it was uploaded, or a pruned model's two files."""
+    try:
+        fetch(hub_url(hub_id, "config.yaml"), folder / "config.yaml")
+    except NotFound:
+        for name in published.PRUNED_FILES:
+            fetch(hub_url(hub_id, name), folder / name)
+        return folder
+    for name in ("label2id", str(AVERAGE)):
+        fetch(hub_url(hub_id, name), folder / name)
+    for name in ("frontend.json", "calibration.json"):
+        try:
+            fetch(hub_url(hub_id, name), folder / name)
+        except NotFound:
+            pass
+    return folder
+
+
+def _experiment_of(file: Path) -> Path | None:
+    """The experiment folder that a checkpoint lies in."""
+    for folder in file.absolute().parents[:2]:
+        if (folder / "config.yaml").is_file() and (folder / "label2id").is_file():
+            return folder
+    return None
+
+
+def _architecture(weights: Path):
+    """Of the front-end: noted by the experiment the weights lie in."""
+    for folder in weights.absolute().parents[:2]:
+        if (found := checkpoint.load_architecture(folder)) is not None:
+            return found
+    return None
+
+
+def _build(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:
+    detector = build_detector(config, len(labels.names), architecture)
+    checkpoint.load_weights(detector, own_weights(weights or checkpoint.load(path)), path)
+    return Experiment(config, labels, path, detector.eval())
+
+
+def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
+    rate = experiment.config.dataset_args.resample_rate
+    shortest = max(Hearing.shortest, getattr(experiment.detector.frontend, "min_samples", 0))
+    return LoadedDetector(experiment.detector, experiment.labels, experiment.weights, experiment.config,
+                          Hearing(rate, shortest), remark=remark)
+
+
+def _calibrated(model: LoadedDetector, folder: Path) -> LoadedDetector:
+    path = folder / "calibration.json"
+    return replace(model, calibration=Calibration.load(path)) if path.is_file() else model
+
+
+def _pruned(folder: Path) -> LoadedDetector:
+    """The two files of a pruned model, with the config of the experiment around it if there is one."""
+    parent = folder.absolute().parent
+    if not ((parent / "config.yaml").is_file() and (parent / "label2id").is_file()):
+        return published.load_pruned(folder)
+    encoder, whole = (folder / name for name in published.PRUNED_FILES)
+    config = load_config(parent / "config.yaml")
+    return _ready(_build(config, Labels.load(parent / "label2id"), whole, read_checkpoint(encoder).architecture))
+
+
+def _bare(content, path: Path, config: Config) -> LoadedDetector:
+    """A checkpoint and a config: the number of classes is the head's, an SSL front-end is as the weights are."""
+    weights = published.tensors_of(content, path)
+    classes = published.class_count(weights, path, getattr(config.projection_args, "K", 1))
+    labels, remark = published.assumed_labels(classes)
+    architecture = None
+    if config.dataset_args.frontend in ("ssl", "huggingface"):
+        architecture = read_checkpoint(path, config.dataset_args.frontend_args.upstream_args.name).architecture
+    return _ready(_build(config, labels, path, architecture, weights), remark)

@@ -1,0 +1,163 @@
+"""Published detectors by name, and how each of their formats becomes a detector here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.recordings import Hearing
+from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.ssl.checkpoint import find_tensors, read_checkpoint
+from wedefense.frontend.ssl.download import cache_dir, fetch, hub_url
+from wedefense.frontend.ssl.frontend import SSLFrontend, rename_upstream
+from wedefense.frontend.ssl.hf import read_weight_file
+from wedefense.models.detector import Cmvn, Detector, own_weights
+from wedefense.models.heads import SLSHead
+from wedefense.models.mhfa import MHFA
+from wedefense.models.options import HEADS, MHFAOptions, SLSHeadOptions, SLSOptions
+from wedefense.models.sls import ENCODER, SLS, from_published
+from wedefense.scoring.llr import Labels
+from wedefense.train import checkpoint
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import some
+
+PRUNED_FILES = ("pytorch_model.bin", "whole_pytorch_model.bin")
+SLS_SAMPLES = 64_600
+# How often the classes count in training: utterances of the training set times their weight in the loss.
+SLS_LABELS = Labels(("bonafide", "spoof"), (2_322, 2_280))          # ASVspoof 2019 LA: 2,580 x 0.9 and 22,800 x 0.1
+PRUNED_LABELS = Labels(("bonafide", "spoof"), (18_797, 163_560))    # ASVspoof 5
+_SLS_PAPER = "Zhang et al., Audio Deepfake Detection with XLS-R and SLS Classifier, ACM Multimedia 2024"
+
+
+@dataclass(frozen=True)
+class Published:
+    name: str
+    hub_id: str | None
+    files: tuple[str, ...]
+    paper: str
+    result: tuple[str, str]  # table and row of wedefense.scoring.published_tables
+    where: str = ""          # of a model that no hub has
+
+
+_SLS_HUB = "sukhdeveyash/XLS-R-SLS-Deepfake-Detection"
+MODELS = {model.name: model for model in (
+    Published("hybrid_pruning_wavlm_base", "JYP2024/Wedefense_ASV2025_WavLM_Base_Pruning", PRUNED_FILES,
+              "Peng et al., Hybrid Pruning, arXiv:2508.16232", ("asvspoof5_leaderboard", "HP single system")),
+    Published("xlsr_sls_v1", _SLS_HUB, ("v1/epoch_2.pth",), _SLS_PAPER, ("xlsr_sls", "v1")),
+    Published("xlsr_sls_v2", _SLS_HUB, ("v2/epoch_16.pth",), _SLS_PAPER, ("xlsr_sls", "v2")),
+    Published("xlsr_sls_authors", None, (), _SLS_PAPER, ("xlsr_sls", "paper"),
+              where="its authors hand it out by Google Drive and Baidu Pan, from the page of their code"),
+)}
+
+
+def find(name: str) -> Published | None:
+    """The row of a name; of a hub id the first that it has."""
+    key = name.lower().replace("-", "_")
+    return MODELS.get(key) or next((model for model in MODELS.values() if model.hub_id == name), None)
+
+
+def fetch_model(model: Published, download_dir: str | os.PathLike | None = None) -> Path:
+    """Its file, or the folder of its files, in the cache."""
+    if model.hub_id is None:
+        raise InputError(f"'{model.name}' cannot be fetched: {model.where}; give the path of the file itself")
+    folder = cache_dir(download_dir) / model.hub_id.replace("/", "--")
+    paths = [fetch(hub_url(model.hub_id, file), folder / file) for file in model.files]
+    return paths[0] if len(paths) == 1 else folder
+
+
+def is_pruned_folder(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in PRUNED_FILES)
+
+
+def is_sls(content) -> bool:
+    """Whether a file is meant as the SLS authors': their encoder's prefix, and a layer of theirs beside it."""
+    if not isinstance(content, Mapping):
+        return False
+    names = {str(name).removeprefix("module.") for name in content}
+    return any(name.startswith(ENCODER) for name in names) and any(
+        name.startswith(("fc0.", "fc1.", "fc3.", "first_bn.")) for name in names)
+
+
+def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
+    """XLS-R and SLS as its authors' code saves them: 64,600 raw samples in, the log-posterior of bona fide out."""
+    names = {name.removeprefix("module.") for name in content}
+    for name in ("fc0.weight", "fc1.weight", "fc3.weight"):
+        if name not in names:
+            others = [other for other in names if not other.startswith(ENCODER)]
+            raise InputError(f"{path}: tensor '{name}' of an SLS checkpoint is missing (beside the encoder the file has "
+                             f"{some(sorted(others), 10)})")
+    weights = from_published(content)
+    frontend = SSLFrontend(SSLOptions(), architecture=read_checkpoint(path).architecture)
+    embed_dim, flat = weights["backend.fc1.weight"].shape
+    kernel = SLSOptions.kernel_size
+    options = SLSOptions(frame_length=kernel * (flat // (frontend.feat_dim // kernel)), embed_dim=embed_dim,
+                         use_input_layer=False)
+    head = SLSHead(SLSHeadOptions(), embed_dim, len(weights["projection.fc3.weight"]))
+    detector = Detector(frontend, SLS(options, frontend.feat_dim, frontend.num_layers), head)
+    rename_upstream(None, weights, "frontend.")
+    checkpoint.load_weights(detector, weights, path)
+    return LoadedDetector(detector, SLS_LABELS, path, hearing=Hearing(fixed=SLS_SAMPLES), published_score=True,
+                          remark="published SLS model: hears the first 64,600 samples (4.04 s); its LLR takes the "
+                                 "weighted class counts of ASVspoof 2019 LA for priors")
+
+
+def load_pruned(folder: Path) -> LoadedDetector:
+    """A pruned SSL model with MHFA, as WeDefense publishes it: everything is read from the tensors."""
+    encoder, path = (folder / name for name in PRUNED_FILES)
+    weights = own_weights(tensors_of(read_weight_file(path), path))
+    architecture = read_checkpoint(encoder).architecture
+    frontend = SSLFrontend(SSLOptions(), architecture=architecture)
+    heads, compression = _shape(weights, "backend.att_head.weight", path)
+    embed_dim, _ = _shape(weights, "backend.pooling_fc.weight", path)
+    options = MHFAOptions(head_nb=heads, compression_dim=compression, embed_dim=embed_dim)
+    backend = MHFA(options, frontend.feat_dim, frontend.num_layers)
+    projection = _head(weights, embed_dim, path)
+    detector = Detector(frontend, backend, projection, Cmvn(True, False, over_time=False))
+    checkpoint.load_weights(detector, weights, path)
+    return LoadedDetector(detector, PRUNED_LABELS, path, remark=
+                          "published pruned model: mean of each frame subtracted as WeDefense does by default; its LLR "
+                          "takes the class counts of ASVspoof 5's training set for priors")
+
+
+def _head(weights: Mapping[str, Tensor], embed_dim: int, path: Path):
+    known = {"softmax": "projection.trans.2.weight", "linear": "projection.linear.weight",
+             "arc_margin": "projection.weight"}
+    for kind, name in known.items():
+        if name in weights:
+            return HEADS.load(kind)(HEADS.options(kind)(), embed_dim, len(weights[name]))
+    found = [name for name in weights if name.startswith("projection.")]
+    raise InputError(f"{path}: no head among its tensors: one of {', '.join(known.values())} is missing (found: "
+                     f"{some(found, 10) or 'none that begins with projection.'})")
+
+
+def _shape(weights: Mapping[str, Tensor], name: str, path: Path) -> tuple[int, int]:
+    tensor = weights.get(name)
+    if tensor is None or tensor.ndim != 2:
+        found = [other.removeprefix("backend.") for other in weights if other.startswith("backend.")]
+        raise InputError(f"{path}: tensor '{name.removeprefix('backend.')}' of an MHFA back-end is missing (the file's "
+                         f"back-end has {some(found, 10) or 'none'})")
+    return tuple(tensor.shape)
+
+
+def tensors_of(content, path: Path) -> dict[str, Tensor]:
+    return dict(find_tensors(content, str(path)))
+
+
+def class_count(weights: Mapping[str, Tensor], path: Path, centres: int = 1) -> int:
+    """Of the head; `centres`: how many it has for each class."""
+    names = [name for name, tensor in weights.items() if "projection." in name and tensor.ndim == 2 and min(tensor.shape)
+             > 1 and name.endswith("weight")]
+    if not names:
+        raise InputError(f"{path}: no head (projection.*) among its tensors")
+    return len(weights[names[-1]]) // centres
+
+
+def assumed_labels(classes: int) -> tuple[Labels, str]:
+    """Of a checkpoint that does not tell them, and what to say about it."""
+    if classes == 2:
+        return Labels(("bonafide", "spoof"), (1, 1)), ("classes taken to be bonafide and spoof, equally frequent in "
+                                                       "training: no label2id lies beside the checkpoint")
+    return Labels(tuple(f"class {number}" for number in range(classes)), (1,) * classes), ""

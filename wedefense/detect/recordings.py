@@ -1,0 +1,107 @@
+"""What a user hands over to be scored (files, streams, arrays) as mono audio at the model's rate, a span at a time."""
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
+from wedefense.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording; `read(start, length)` gives float32 samples at the model's rate, or raises `BadAudio`."""
+
+    key: str
+    samples: int
+    read: Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How much of a recording a model hears at a time.
+
+    Recordings up to `whole` seconds are heard at once; longer ones in windows of `window` seconds that overlap by
+    half, the last one ending where the recording ends. A model with a `fixed` input hears the first `fixed` samples.
+    """
+
+    rate: int = 16000
+    shortest: int = 400       # samples; anything shorter is repeated up to it
+    fixed: int | None = None  # samples; shorter recordings are repeated up to it
+    whole: float = 60.0
+    window: float = 30.0
+
+    def pieces(self, samples: int, window: float | None = None) -> list[tuple[int, int]]:
+        """(start, length) of each window in samples. `window` seconds, if given, replace both limits."""
+        if self.fixed is not None:
+            limit = size = self.fixed
+            if window is None:
+                return [(0, min(samples, self.fixed))]
+            size = limit = min(self.fixed, round(window * self.rate))
+        else:
+            size = round((window or self.window) * self.rate)
+            limit = size if window else round(self.whole * self.rate)
+        if samples <= limit:
+            return [(0, samples)]
+        starts = range(0, samples - size, max(size // 2, 1))
+        return [(start, size) for start in starts] + [(samples - size, size)]
+
+    def fit(self, wav: np.ndarray) -> np.ndarray:
+        """Short audio repeated up to what the model needs."""
+        return fill(wav, self.fixed or self.shortest)
+
+
+def open_recording(key: str, audio, rate: int, sample_rate: int | None = None) -> Recording:
+    """`audio`: a path, the bytes of a file, a binary stream, or samples with their `sample_rate`."""
+    if isinstance(audio, (str, os.PathLike)):
+        return _from_file(key, lambda: audio, rate)
+    if isinstance(audio, (bytes, bytearray, memoryview)):
+        return _from_file(key, lambda: io.BytesIO(audio), rate)
+    if hasattr(audio, "read"):
+        content = audio.read()
+        return _from_file(key, lambda: io.BytesIO(content), rate)
+    return _from_samples(key, audio, rate, sample_rate)
+
+
+def _from_file(key: str, source: Callable, rate: int) -> Recording:
+    with open_audio(source()) as sound:
+        ratio = rate_ratio(sound.samplerate, rate)
+        samples = resampled_length(sound.frames, ratio)
+
+    def read(start: int, length: int) -> np.ndarray:
+        with open_audio(source()) as sound:
+            return read_span(sound, ratio, start, length)
+
+    return Recording(key, samples, read)
+
+
+def _from_samples(key: str, audio, rate: int, sample_rate: int | None) -> Recording:
+    if sample_rate is None:
+        raise InputError(f"{key}: samples without a rate; pass sample_rate=16000 or whatever it is")
+    wav = resample(mono(audio), rate_ratio(int(sample_rate), rate))
+    return Recording(key, len(wav), lambda start, length: wav[start:start + length])
+
+
+def mono(audio) -> np.ndarray:
+    """(samples,) float32 of an array or tensor; of two dimensions the shorter one is the channels, which are averaged.
+
+    Integers are divided by their full scale.
+    """
+    if hasattr(audio, "detach"):
+        audio = audio.detach().cpu().float().numpy() if audio.is_floating_point() else audio.detach().cpu().numpy()
+    wav = np.asarray(audio)
+    if wav.dtype.kind not in "fi" or wav.ndim not in (1, 2):
+        raise InputError(f"audio is an array of {wav.dtype} with {wav.ndim} dimensions; expected floats in [-1, 1] or "
+                         "signed integers, (samples,) or (channels, samples)")
+    if wav.dtype.kind == "i":
+        wav = wav / -float(np.iinfo(wav.dtype).min)
+    if wav.ndim == 2:
+        wav = wav.mean(axis=int(np.argmin(wav.shape)))
+    if wav.size == 0:
+        raise BadAudio("no samples in it")
+    if not np.isfinite(wav).all():
+        raise BadAudio("NaN or infinite samples")
+    return np.ascontiguousarray(wav, dtype=np.float32)
