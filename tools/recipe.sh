@@ -2,6 +2,11 @@
 #
 #   1 prepare data   2 lists or shards   3 train   4 average and embed   5 logits   6 LLR
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
+#   9 beside a row of the published table
+#
+# `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
+# classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
+# exp_dir/fold<n>, and their mean stands in exp_dir.
 set -euo pipefail
 set -E  # the trap below holds in functions too
 
@@ -10,14 +15,18 @@ root=$(dirname "$tools")
 called_from=${called_from:-$PWD}
 
 # What a recipe may set before, and what its user may set by --name value.
-options="stage stop_stage config ft_config exp_dir data corpus data_type gpus num_avg checkpoint \
-num_workers device nnodes node_rank rdzv_endpoint skip_bad"
+options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
+num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm quality"
 stage=${stage:-1} stop_stage=${stop_stage:-7}
 ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
 num_workers=${num_workers:-2} device=${device:-auto} skip_bad=${skip_bad:-false}
 nnodes=${nnodes:-1} node_rank=${node_rank:-0} rdzv_endpoint=${rdzv_endpoint:-}
-train_set=${train_set:-train} dev_set=${dev_set:-dev} eval_sets=${eval_sets:-eval}
+train_set=${train_set:-train} dev_set=${dev_set-dev} eval_sets=${eval_sets:-eval}
+task=${task:-detection} folds=${folds:-} ft_name=${ft_name:-FT} upstream=${upstream:-} table=${table:-} row=${row:-}
+noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
+table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
+trials=${trials:-} norm=${norm:-none} quality=${quality:-}  # speaker: see speaker_stage
 overrides=()
 recipe_name=$0
 recipe_arguments=("$@")
@@ -56,8 +65,12 @@ launch() {
 # Config settings of this call, for every command that reads the config.
 set_settings() {
   settings=(--exp_dir "$1" --data_type "$data_type"
-    --train_data "$data/$train_set/$data_type.list" --train_label "$data/$train_set/utt2lab"
-    --val_data "$data/$dev_set/$data_type.list" --val_label "$data/$dev_set/utt2lab")
+    --train_data "$data/$train_set/$data_type.list" --train_label "$data/$train_set/utt2lab")
+  if [ -n "$dev_set" ]; then
+    settings+=(--val_data "$data/$dev_set/$data_type.list" --val_label "$data/$dev_set/utt2lab")
+  fi
+  if [ -n "$noise_set" ]; then settings+=(--noise_data "$data/$noise_set/wav.scp"); fi
+  if [ -n "$reverb_set" ]; then settings+=(--reverb_data "$data/$reverb_set/wav.scp"); fi
   if [ -n "$gpus" ]; then settings+=(--gpus "$gpus"); fi
   if [ -n "$num_avg" ]; then settings+=(--num_avg "$num_avg"); fi
   settings+=(${overrides[@]+"${overrides[@]}"})
@@ -99,16 +112,50 @@ train_stage() {  # config, exp_dir, extra settings ...
 }
 
 embed_stage() {  # config, exp_dir
-  local dir=$2 set
+  local dir=$2 set cohort=
   wedefense average --config "$1" "${settings[@]}"
-  for set in $dev_set $eval_sets; do
+  if [ "$norm" != none ]; then cohort=$train_set; fi
+  for set in $dev_set $eval_sets $cohort; do
     launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --set "$set" --skip_bad "$skip_bad" \
       --data "$data/$set/$data_type.list" --data_type "$data_type"
   done
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
 
-score_stages() {  # exp_dir
+score_stages() {  # exp_dir, asked or all
+  if [ "$task" = detection ]; then detection_stages "$@"; fi
+  if [ "$task" = speaker ] && { run_stage 7 || [ "$2" = all ]; }; then speaker_stage "$1"; fi
+  if [ "$task" = classes ]; then class_stages "$@"; fi
+}
+
+# Scores `$data/trials/<name>.txt` of all $trials. `--norm asnorm` takes the training speakers as cohort; `--quality
+# NAME` fits quality measures on those trials.
+speaker_stage() {  # exp_dir
+  local name set files=() durations=() more=()
+  begin 7 "trials: scores, metrics and report"
+  for name in $trials; do files+=("$data/trials/$name.txt"); done
+  for set in $eval_sets; do durations+=("$data/$set/utt2dur"); done
+  if [ "$norm" != none ]; then more+=(--norm "$norm" --cohort "$train_set" --cohort_spk "$data/$train_set/utt2spk"); fi
+  if [ -n "$quality" ]; then more+=(--qmf "$data/trials/$quality.txt" --durations "${durations[@]}"); fi
+  wedefense score_trials --exp_dir "$1" --set $eval_sets --trials "${files[@]}" ${more[@]+"${more[@]}"}
+  finish "$1/scores, $1/results.json, $1/report.html"
+}
+
+class_stages() {  # exp_dir, asked or all
+  local set
+  if run_stage 5 || [ "$2" = all ]; then
+    begin 5 "logits"
+    for set in $dev_set $eval_sets; do wedefense logits --exp_dir "$1" --set "$set"; done
+    finish "$1/posteriors/*/logits.scp"
+  fi
+  if run_stage 7 || [ "$2" = all ]; then
+    begin 7 "accuracy"
+    wedefense classify --exp_dir "$1" --data "$data" --sets $dev_set $eval_sets
+    finish "$1/results.json"
+  fi
+}
+
+detection_stages() {  # exp_dir, asked or all
   local dir=$1 set
   if run_stage 5 || [ "$2" = all ]; then
     begin 5 "logits"
@@ -128,7 +175,8 @@ score_stages() {  # exp_dir
 }
 
 trap failed ERR
-exp_dir=${exp_dir:-exp/$(basename "$config" .yaml)}
+if [ -n "$upstream" ]; then overrides=(--dataset_args.ssl_args.upstream_args.name "$upstream" ${overrides[@]+"${overrides[@]}"}); fi
+exp_dir=${exp_dir:-exp/$(basename "$config" .yaml)${upstream:+_$upstream}}
 set_settings "$exp_dir"
 wedefense config --config "$config" "${settings[@]}" >/dev/null
 if [ -n "$ft_config" ]; then wedefense config --config "$ft_config" "${settings[@]}" >/dev/null; fi
@@ -138,30 +186,60 @@ if run_stage 1; then
   bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
   finish "$data"
 fi
-if run_stage 2; then
-  begin 2 "$data_type lists"
-  for set in $train_set $dev_set $eval_sets; do
-    wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers"
+train_and_score() {
+  if run_stage 2; then
+    begin 2 "$data_type lists"
+    for set in $train_set $dev_set $eval_sets; do
+      wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers"
+    done
+    finish "$data/*/$data_type.list"
+  fi
+  if run_stage 3; then
+    begin 3 "train"
+    train_stage "$config" "$exp_dir"
+  fi
+  if run_stage 4; then
+    begin 4 "average and embed"
+    embed_stage "$config" "$exp_dir"
+  fi
+  score_stages "$exp_dir" asked
+  if run_stage 8; then
+    if [ -z "$ft_config" ]; then echo "stage 8 needs --ft_config" >&2; exit 2; fi
+    init=$exp_dir/models/avg_model.pt
+    exp_dir=$exp_dir-$ft_name
+    set_settings "$exp_dir"
+    begin 8 "fine-tune $init"
+    train_stage "$ft_config" "$exp_dir" --model_init "$init"
+    begin 8 "average and embed"
+    embed_stage "$ft_config" "$exp_dir"
+    score_stages "$exp_dir" all
+  fi
+}
+
+if [ -z "$folds" ]; then
+  train_and_score
+else
+  whole_data=$data whole_exp_dir=$exp_dir fold_dirs=()
+  for fold in $folds; do
+    echo "== fold $fold"
+    data=$whole_data/fold$fold exp_dir=$whole_exp_dir/fold$fold
+    set_settings "$exp_dir"
+    train_and_score
+    fold_dirs+=("$exp_dir")
   done
-  finish "$data/*/$data_type.list"
+  exp_dir=$whole_exp_dir${exp_dir#"$whole_exp_dir/fold$fold"}
+  if run_stage 7 || run_stage 8; then
+    begin 7 "mean of folds $folds"
+    wedefense classify --average "${fold_dirs[@]}" --exp_dir "$exp_dir"
+    finish "$exp_dir/results.json"
+  fi
 fi
-if run_stage 3; then
-  begin 3 "train"
-  train_stage "$config" "$exp_dir"
-fi
-if run_stage 4; then
-  begin 4 "average and embed"
-  embed_stage "$config" "$exp_dir"
-fi
-score_stages "$exp_dir" asked
-if run_stage 8; then
-  if [ -z "$ft_config" ]; then echo "stage 8 needs --ft_config" >&2; exit 2; fi
-  init=$exp_dir/models/avg_model.pt
-  exp_dir=$exp_dir-FT
-  set_settings "$exp_dir"
-  begin 8 "fine-tune $init"
-  train_stage "$ft_config" "$exp_dir" --model_init "$init"
-  begin 8 "average and embed"
-  embed_stage "$ft_config" "$exp_dir"
-  score_stages "$exp_dir" all
+if run_stage 9; then
+  if [ -z "$table" ] || [ -z "$row" ]; then
+    echo "stage 9 needs --row, and a table (wedefense table lists them)" >&2
+    exit 2
+  fi
+  begin 9 "$exp_dir beside row '$row' of table '$table'"
+  wedefense table --table "$table" --row "$row" --exp_dir "$exp_dir" ${table_sets:+--set $table_sets}
+  finish
 fi

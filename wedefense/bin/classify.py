@@ -1,0 +1,28 @@
+"""Stage 7 of emotion recognition: accuracy of the scored sets of an experiment, or the mean over folds."""
+
+import argparse
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wedefense classify", description=__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment folder; results.json goes there")
+    parser.add_argument("--data", help="data folder; labels in <data>/<set>/utt2lab")
+    parser.add_argument("--sets", nargs="+", default=[], help="the sets to report: dev eval")
+    parser.add_argument("--average", nargs="+", default=[], metavar="EXP_DIR", help="folds whose results are averaged")
+    options = parser.parse_args(argv)
+    if bool(options.average) == bool(options.sets) or (options.sets and not options.data):
+        parser.error("give either --data and --sets, or --average")
+    from wedefense.scoring import classes
+
+    if options.average:
+        print(classes.average(options.average, options.exp_dir))
+    else:
+        print(classes.save(options.exp_dir, {name: classes.evaluate(options.exp_dir, options.data, name)
+                                             for name in options.sets}))
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,73 @@
+"""Closed-set classification (emotions) on an experiment folder, and the mean of several folds."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from wedefense import __version__
+from wedefense.metrics.classification import ClassificationResult, classification_metrics, confusion_table
+from wedefense.metrics.table import text_table
+from wedefense.scoring.arks import read_scp
+from wedefense.scoring.llr import Labels
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import read_table, some
+
+METRICS = ("accuracy", "unweighted_accuracy", "macro_f1")
+
+
+def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ClassificationResult:
+    """The largest logit of each utterance of a set against its label."""
+    folder = Path(exp_dir)
+    classes = list(Labels.load(folder / "label2id").names)
+    keys, logits = read_scp(folder / "posteriors" / name / "logits.scp")
+    truth = read_table(Path(data) / name / "utt2lab")
+    if keys_without := [key for key in keys if key not in truth]:
+        raise InputError(f"{Path(data) / name / 'utt2lab'}: no label for {some(keys_without)}")
+    if left := sorted(truth.keys() - set(keys)):
+        raise InputError(f"{folder / 'posteriors' / name}: no logits of {len(left)} utterances: {some(left)}")
+    return classification_metrics([truth[key] for key in keys], [classes[i] for i in logits.argmax(axis=1)], classes)
+
+
+def save(exp_dir: str | os.PathLike, found: dict[str, ClassificationResult]) -> str:
+    """Write results.json and detection_result.txt; the text is returned."""
+    sets = {name: {metric: getattr(result, metric) for metric in METRICS}
+            | {"recalls": result.recalls, "confusion": result.confusion.tolist(), "classes": result.classes}
+            for name, result in found.items()}
+    confusions = [f"{name}\n{confusion_table(result)}" for name, result in found.items()]
+    return _write(exp_dir, {"wedefense": __version__, "sets": sets}, confusions)
+
+
+def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> str:
+    """The mean of every set over the folds, each fold counting once, as results.json of `exp_dir`."""
+    results = [_read(Path(fold) / "results.json")["sets"] for fold in folds]
+    names = list(results[0])
+    if any(list(result) != names for result in results):
+        raise InputError(f"the folds have different sets: {[list(result) for result in results]}")
+    sets = {}
+    for name in names:
+        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in METRICS}
+        sets[name]["folds"] = [result[name]["accuracy"] for result in results]
+    return _write(exp_dir, {"wedefense": __version__, "folds": [str(fold) for fold in folds], "sets": sets}, [])
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run stage 7 of this fold first") from None
+
+
+def _write(exp_dir, results: dict, more: list[str]) -> str:
+    rows = []
+    for name, result in results["sets"].items():
+        rows.append([name, *(f"{100 * result[metric]:.2f}" for metric in METRICS)])
+        for number, accuracy in enumerate(result.get("folds", []), 1):
+            rows.append([f"  fold {number}", f"{100 * accuracy:.2f}", "", ""])
+    text = "\n\n".join([text_table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows), *more])
+    Path(exp_dir).mkdir(parents=True, exist_ok=True)
+    for file, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
+        with atomic_write(Path(exp_dir) / file, "w") as stream:
+            stream.write(content)
+    return text
