@@ -1,5 +1,6 @@
 """Utterances per second of the training loader with two workers, against plain soundfile reading of the same
 crops by two processes. Both are measured in turn, several times, in one run; files come from the page cache.
+The second ratio compares the processor time of all their processes (Linux), which other programs disturb less.
 
     python tools/bench/loader.py [--audio flac|wav] [--data_type raw|shard] [--utterances 400] [--rounds 5]
 """
@@ -7,6 +8,7 @@ crops by two processes. Both are measured in turn, several times, in one run; fi
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -46,17 +48,28 @@ def write_list(folder: Path, records: list[dict], data_type: str) -> Path:
 
 
 def read_plainly(records: list[dict], epochs: int, repeats: int, barrier, seconds) -> None:
-    """The same crops as the loader's; their starts are drawn before the clock runs."""
+    """The same crops as the loader's; their starts are drawn before any clock runs."""
+    crops = [[(r["wav"], int(generator(SEED, epoch, r["key"], repeat).integers(round(r["dur"] * RATE) - CROP + 1)))
+              for repeat in range(repeats) for r in records] for epoch in range(epochs)]
+    barrier.wait()
     for epoch in range(epochs):
-        crops = [(r["wav"], int(generator(SEED, epoch, r["key"], repeat).integers(round(r["dur"] * RATE) - CROP + 1)))
-                 for repeat in range(repeats) for r in records]
         barrier.wait()
-        started = time.perf_counter()
-        for path, start in crops:
+        started, cpu = time.perf_counter(), time.process_time()
+        for path, start in crops[epoch]:
             with soundfile.SoundFile(path) as sound:
                 sound.seek(start)
                 assert len(sound.read(CROP, dtype="float32")) == CROP
-        seconds.put(time.perf_counter() - started)
+        seconds.put((time.perf_counter() - started, time.process_time() - cpu))
+
+
+def cpu_seconds() -> float:
+    """Processor time so far of this process and of its living children."""
+    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    ticks = 0
+    for pid in [os.getpid(), *pids]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -72,14 +85,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         records = make_corpus(Path(folder), arguments.utterances, arguments.audio)
         listed = write_list(Path(folder), records, arguments.data_type)
-        plain, ours = compare(records, listed, arguments)
-    ratio = statistics.median(o / p for o, p in zip(ours, plain))
-    print(f"{arguments.audio}, {arguments.data_type}: plain soundfile {statistics.median(plain):.0f} utt/s, "
-          f"loader {statistics.median(ours):.0f} utt/s, ratio {ratio:.2f} (median of {arguments.rounds}; target 0.85)")
+        rounds = compare(records, listed, arguments)
+    plain, ours, by_time, by_cpu = (statistics.median(column) for column in zip(
+        *((p[0], o[0], o[0] / p[0], p[1] / o[1]) for p, o in rounds)))
+    print(f"{arguments.audio}, {arguments.data_type}: plain soundfile {plain:.0f} utt/s, loader {ours:.0f} utt/s, "
+          f"ratio {by_time:.2f}, by processor time {by_cpu:.2f} (medians of {arguments.rounds} rounds; target 0.85)")
 
 
-def compare(records, listed, arguments) -> tuple[list[float], list[float]]:
-    """Utterances per second of both, one value a round, after a warm-up round."""
+def compare(records, listed, arguments) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """For each round after a warm-up, (utterances per second, processor seconds) of plain reading and of the loader."""
     count = len(records) * arguments.repeats
     options = DatasetOptions(frontend="ssl", num_frms=150, sample_num_per_epoch=count)
     loader = train_loader(listed, arguments.data_type, options,
@@ -91,15 +105,17 @@ def compare(records, listed, arguments) -> tuple[list[float], list[float]]:
         for i in range(WORKERS)]
     for reader in readers:
         reader.start()
-    plain, ours = [], []
+    barrier.wait()
+    rounds = []
     for epoch in range(arguments.rounds + 1):
         loader.set_epoch(epoch)
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), cpu_seconds()
         read = sum(len(batch) for batch in loader)
-        ours.append(read / (time.perf_counter() - started))
+        ours = read / (time.perf_counter() - started), cpu_seconds() - cpu
         barrier.wait()
-        plain.append(count / max(seconds.get() for _ in readers))
-    return plain[1:], ours[1:]
+        times = [seconds.get() for _ in readers]
+        rounds.append(((count / max(t for t, _ in times), sum(c for _, c in times)), ours))
+    return rounds[1:]
 
 
 if __name__ == "__main__":

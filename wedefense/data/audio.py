@@ -19,11 +19,20 @@ class BadAudio(Exception):
     """This recording cannot be used; the message says why, without its name."""
 
 
+class _Reader(soundfile.SoundFile):
+    """Spares the seeks that soundfile does around each read, a sixth of the time to read a crop of a FLAC file."""
+
+    untouched = True
+
+    def seekable(self) -> bool:
+        return False
+
+
 @contextlib.contextmanager
-def open_audio(source, name: str | None = None):
+def open_audio(source):
     """A `soundfile.SoundFile` of a path or a binary stream; a `BadAudio` when it cannot be opened or read."""
     try:
-        with soundfile.SoundFile(source) as sound:
+        with _Reader(source) as sound:
             if sound.frames == 0:
                 raise BadAudio("no samples in it")
             if sound.frames >= _UNKNOWN_LENGTH:
@@ -31,7 +40,7 @@ def open_audio(source, name: str | None = None):
             yield sound
     except BadAudio:
         raise
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, MemoryError) as error:
         if isinstance(source, (str, os.PathLike)) and not os.path.exists(source):
             raise BadAudio(f"no such file: {source}") from None
         raise BadAudio(f"not readable: {_cause(error)}") from None
@@ -48,15 +57,17 @@ def read_frames(sound, start: int = 0, frames: int | None = None, out: np.ndarra
     `out` may take the result, where it has the right length; it is not always used.
     """
     frames = sound.frames - start if frames is None else frames
-    if sound.tell() != start:
+    if start or not sound.untouched:
         sound.seek(start)
-    if sound.subtype == "PCM_16" and sound.channels == 1:  # the same numbers, in half of libsndfile's time
-        wav = sound.read(frames, dtype="int16")
-        fits = out is not None and len(out) == len(wav)
-        wav = np.multiply(wav, _PCM16_SCALE, out=out if fits else None)
+    sound.untouched = False
+    if sound.channels > 1 or (out is not None and len(out) != frames):
+        out = None
+    if sound.channels == 1 and sound.subtype == "PCM_16" and sound.format != "FLAC":
+        wav = sound.read(frames, dtype="int16")  # and scaled here: the same numbers, in half of libsndfile's time
+        wav = np.multiply(wav, _PCM16_SCALE, out=out if len(wav) == frames else None)
     else:
-        wav = sound.read(frames, dtype="float32", always_2d=True)
-        wav = wav[:, 0] if sound.channels == 1 else wav.mean(axis=1)
+        wav = sound.read(frames, dtype="float32", out=out)
+        wav = wav if wav.ndim == 1 else wav.mean(axis=1)
     if len(wav) < frames:
         raise BadAudio(f"cut short: it ends {frames - len(wav)} samples before its header says")
     if not sound.subtype.startswith("PCM_") and not np.isfinite(wav).all():

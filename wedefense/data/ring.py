@@ -55,7 +55,7 @@ class Ring:
         """In the worker, once the tensor that `empty` gave is part of `batch`."""
         if self._last is None or not isinstance(batch, Batch):
             return batch
-        return Parcel(replace(batch, wav=torch.empty(0)), self._last, tuple(batch.wav.shape))
+        return Parcel(replace(batch, wav=None), self._last, tuple(batch.wav.shape))
 
     def unpack(self, parcel, pin_memory: bool = False):
         """In the main process: a batch with memory of its own, page-locked on demand."""
