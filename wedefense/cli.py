@@ -17,6 +17,7 @@ COMMANDS = {
     "logits": "stage 5: logits of a set",
     "llr": "stage 6: log-likelihood ratios of a set",
     "results": "stage 7: metrics and report of an experiment",
+    "classify": "accuracy of a classifier, such as of emotions; the mean over folds",
     "score_trials": "speaker verification trials: scores, metrics and report",
     "table": "stage 9: an experiment beside a published row",
     "evaluate": "metrics of a score file against its keys",
