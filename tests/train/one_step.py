@@ -11,7 +11,7 @@ from wedefense.utils import distributed
 config = load_config(sys.argv[1], sys.argv[3:])
 world = distributed.start(config.gpus, "cpu")
 trainer = build_trainer(config, world)
-trainer.parallel.train()
+trainer.parallel.module.train()
 trainer.loader.set_epoch(0)
 batch = next(iter(trainer.loader))
 trainer._train_batch(batch)

@@ -55,3 +55,23 @@ def test_all_ranks_stop_early_together_and_score_each_utterance_once(tmp_path):
     assert done.returncode == 0, done.stderr
     scp = (tmp_path / "exp/embeddings/dev/embedding.scp").read_text().splitlines()
     assert [line.split()[0] for line in scp] == [f"dev_{i:04d}" for i in range(7)]
+
+
+def test_sharded_parameters_train_to_the_weights_of_replicated_ones(tmp_path):
+    train, dev = make_list(tmp_path), make_list(tmp_path, "dev", utterances=6)
+    weights = {}
+    for sharding in ("none", "full"):
+        config = write_config(
+            tmp_path, gpus=[0, 1], num_epochs=2, sharding=sharding, exp_dir=str(tmp_path / sharding), accum_grad=2,
+            dataset_args__frontend="ssl", dataset_args__num_frms=20, dataset_args__ssl_args={
+                "upstream_args": {"name": "wavlm_tiny"}, "hidden_dropout": 0.0, "attention_dropout": 0.0,
+                "projection_dropout": 0.0}, grad_clip=1.0, optimizer="SGD", optimizer_args={"momentum": 0.9}, scheduler_args__initial_lr=0.01)
+        for epochs in ("1", "2"):  # the second call resumes
+            done = run(2, "-m", "wedefense.bin.train", "--config", config, "--train_data", train, "--val_data", dev,
+                       "--num_epochs", epochs, "--scheduler_args.final_lr", "0.01")
+            assert done.returncode == 0, done.stderr
+        weights[sharding] = torch.load(tmp_path / sharding / "models/model_2.pt", weights_only=True)
+        assert "resumed from" in (tmp_path / sharding / "train.log").read_text()
+    assert weights["none"].keys() == weights["full"].keys()
+    for name, expected in weights["none"].items():
+        torch.testing.assert_close(weights["full"][name], expected, atol=1e-5, rtol=1e-4, msg=name)

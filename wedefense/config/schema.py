@@ -3,11 +3,12 @@
 Sections belong to the parts that use them (`wedefense.<part>.options`); this page composes them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.models.options import BACKENDS, HEADS, LOSSES
+from wedefense.pruning.options import PRUNABLE, DropRates, PruningOptions, Schedule
 from wedefense.train.options import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.utils.errors import OptionError, did_you_mean
 from wedefense.utils.options import at_least, positive
@@ -35,6 +36,7 @@ class Config:
     num_avg: int = 1               # checkpoints to average, the last ones by epoch
     enable_amp: bool = False       # bfloat16 autocast
     compile: bool = False          # torch.compile the detector
+    sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
     seed: int = 42
 
     num_epochs: int = 10
@@ -77,7 +79,23 @@ class Config:
     reverb_data: str | None = None
     noise_data: str | None = None
 
+    # pruning: see wedefense.pruning.options
+    use_pruning_loss: bool = False         # learn which units of the SSL front-end to remove
+    target_sparsity: float = 0.0           # the fraction of its parameters to remove
+    target_params: float | None = None     # instead: parameters that it may keep
+    target_macs: float | None = None       # instead: multiply-adds that 2 s of audio may cost in it
+    initial_reg_lr: float = 5e-2           # learning rate of gates and multipliers, constant
+    sparsity_warmup_epochs: float = 5      # the target rises over so many epochs
+    sparsity_schedule: Schedule = "cosine"
+    min_sparsity: float = 0.0              # ... from here
+    initial_drop_rates: DropRates = DropRates()
+
+    @property
+    def pruning(self) -> PruningOptions:
+        return PruningOptions(**{f.name: getattr(self, f.name) for f in fields(PruningOptions)})
+
     def __post_init__(self):
+        self._check_pruning()
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
         at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed")
@@ -93,3 +111,14 @@ class Config:
                                                            f"{did_you_mean(key, known)}")
         if "lr" in self.optimizer_args:
             raise OptionError("optimizer_args.lr", "the learning rate is scheduler_args.initial_lr")
+
+    def _check_pruning(self):
+        options, data = self.pruning, self.dataset_args  # making the options checks them
+        if not options.use_pruning_loss:
+            return
+        if data.frontend not in PRUNABLE:
+            raise OptionError("use_pruning_loss", f"a front-end '{data.frontend}' cannot be pruned, only "
+                                                  f"{', '.join(PRUNABLE)}")
+        if data.frontend_args.frozen:
+            raise OptionError("use_pruning_loss", f"pruning trains the front-end; set dataset_args.{data.frontend}"
+                                                  "_args.frozen: False")

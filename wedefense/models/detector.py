@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from wedefense.frontend.options import FRONTENDS
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.models.options import BACKENDS, HEADS
+from wedefense.pruning.gates import attach
 from wedefense.utils.features import LayerFeatures
 
 
@@ -93,6 +94,8 @@ def build_detector(config, num_classes: int, architecture=None) -> Detector:
     data = config.dataset_args
     known = {} if architecture is None else {"architecture": architecture}
     frontend = FRONTENDS.load(data.frontend)(data.frontend_args, data.resample_rate, **known)
+    if config.use_pruning_loss:
+        attach(frontend.upstream, data.frontend_args.upstream_args.units(), config.initial_drop_rates)
     backend = BACKENDS.load(config.model)(config.model_args, frontend.feat_dim, frontend.num_layers)
     head_name = config.projection_args.project_type
     projection = HEADS.load(head_name)(config.projection_args, backend.embed_dim, num_classes)
@@ -108,8 +111,12 @@ def build_detector(config, num_classes: int, architecture=None) -> Detector:
 
 
 def public_weights(detector: Detector) -> dict[str, Tensor]:
-    """Weights under the names of public checkpoints: the back-end's stand at the top."""
-    return {name.removeprefix("backend."): tensor.detach() for name, tensor in detector.state_dict().items()}
+    return public_names(detector.state_dict())
+
+
+def public_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a detector under the names of public checkpoints: the back-end's stand at the top."""
+    return {name.removeprefix("backend."): tensor.detach() for name, tensor in state.items()}
 
 
 def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

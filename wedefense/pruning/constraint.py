@@ -41,6 +41,13 @@ def decided(gate: HardConcrete) -> Tensor:
     return gate.is_open().double()
 
 
+def no_more_than_needed(gate: HardConcrete) -> Tensor:
+    """Openness with everything closed that may be."""
+    openness = torch.zeros_like(gate.log_alpha, dtype=torch.float64)
+    openness[:gate.minimum] = 1
+    return openness
+
+
 def widths(encoder: nn.Module, openness: Openness | None) -> Widths:
     """Expected widths with independent gates; without `openness` all gates are open."""
     channels = [_expected(layer.gate, openness, layer.conv.out_channels) for layer in convolutions(encoder)]

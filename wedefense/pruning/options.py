@@ -6,6 +6,7 @@ from typing import Literal
 from wedefense.utils.errors import OptionError
 from wedefense.utils.options import at_least, positive
 
+PRUNABLE = ("ssl", "huggingface", "whisper")  # front-ends whose encoders have places for gates
 Schedule = Literal["linear", "cosine", "exponential", "sigmoid"]
 
 

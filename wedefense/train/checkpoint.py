@@ -43,7 +43,8 @@ def load(path: str | os.PathLike) -> object:
         raise InputError(f"{path}: not a checkpoint that can be read safely ({reason})") from None
 
 
-def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os.PathLike) -> None:
+def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os.PathLike,
+                 load=nn.Module.load_state_dict) -> None:
     """Strict loading whose error names the first tensor that differs, and why."""
     own = module.state_dict()
     for name, tensor in own.items():
@@ -58,7 +59,7 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os
         if name not in own:
             raise InputError(f"{source}: tensor '{name}' is not part of the config's model; "
                              "the checkpoint is of another architecture")
-    module.load_state_dict(weights)
+    load(module, weights)
 
 
 def _renamed(name: str, weights: dict, own: dict) -> str:
@@ -116,6 +117,8 @@ def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
 def epochs_to_average(config) -> list[int]:
     """The last `num_avg` saved epochs, or the best ones by the monitored metric of validation."""
     epochs = saved_epochs(config.exp_dir)
+    if config.use_pruning_loss:  # before the target stands still, each epoch has another sparsity
+        epochs = [epoch for epoch in epochs if epoch > config.sparsity_warmup_epochs] or epochs[-1:]
     if config.average == "best":
         history = Path(config.exp_dir) / "history.json"
         rows = json.loads(history.read_text(encoding="utf-8"))["rows"] if history.is_file() else []

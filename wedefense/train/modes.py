@@ -1,5 +1,6 @@
 """What a kind of training adds to the one loop: parameter groups, extra loss terms, its own saved state."""
 
+import numpy as np
 from torch import Tensor, nn
 
 from wedefense.models.detector import Detector
@@ -39,6 +40,10 @@ class Mode(nn.Module):
         """What to log beside the loss."""
         return {}
 
+    def images(self) -> dict[str, np.ndarray]:
+        """What to show of each epoch: (height, width), 0 black, 1 white."""
+        return {}
+
 
 class Frozen(Mode):
     """The front-end stays as it is; the same loop, one group."""
@@ -48,5 +53,9 @@ class Frozen(Mode):
 
 def choose_mode(config, detector: Detector) -> Mode:
     """The mode a config asks for."""
+    if config.use_pruning_loss:
+        from wedefense.train.prune import Prune
+
+        return Prune(config.pruning, detector.frontend.upstream)
     learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
     return Frozen() if learnt and not any(learnt) else Mode()

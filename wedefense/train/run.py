@@ -8,6 +8,7 @@ from wedefense.data.catalogue import label_ids
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.models.detector import build_detector, own_weights
 from wedefense.models.heads import build_criterion
+from wedefense.pruning.options import PRUNABLE
 from wedefense.scoring.llr import Labels
 from wedefense.train import checkpoint
 from wedefense.train.modes import choose_mode
@@ -50,10 +51,7 @@ def build_trainer(config, world: World) -> Trainer:
     ids = label_ids(loader.label_counts)
     labels = Labels(tuple(ids), tuple(loader.label_counts[name] for name in ids))
     torch.manual_seed(config.seed)  # the same weights on every rank
-    detector = build_detector(config, len(labels.names))
-    if config.model_init:
-        checkpoint.load_weights(detector, own_weights(checkpoint.load(config.model_init)), config.model_init)
-        log.info("weights start from %s", config.model_init)
+    detector = _start(config, len(labels.names))
     mode = choose_mode(config, detector)
     validator = None
     if config.val_data:
@@ -69,6 +67,23 @@ def build_trainer(config, world: World) -> Trainer:
     log.info("%s", describe(config, detector, mode, labels, world))
     criterion = build_criterion(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
+
+
+def _start(config, num_classes: int):
+    """The detector with its first weights: the pretrained ones, or those of `model_init`.
+
+    A pruned experiment goes on with the shape that was cut; gates that the weights lack stay as they begin.
+    """
+    if not config.model_init:
+        return build_detector(config, num_classes)
+    path, architecture = Path(config.model_init), None
+    if config.dataset_args.frontend in PRUNABLE:
+        architecture = checkpoint.load_architecture(path.absolute().parents[1])
+    detector = build_detector(config, num_classes, architecture)
+    gates = {name: value for name, value in detector.state_dict().items() if name.endswith("gate.log_alpha")}
+    checkpoint.load_weights(detector, gates | own_weights(checkpoint.load(path)), path)
+    log.info("weights start from %s", path)
+    return detector
 
 
 def _pipeline(config):

@@ -1,6 +1,5 @@
 """The one training loop."""
 
-import contextlib
 import json
 import math
 import time
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.data.batch import SkipCounter
-from wedefense.models.detector import Detector, own_weights, public_weights
+from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train import checkpoint
 from wedefense.train.modes import Mode
 from wedefense.train.options import SCHEDULERS
+from wedefense.train.parallel import over_ranks
 from wedefense.train.schedules import margin_at
 from wedefense.train.validate import Validator, improved
 from wedefense.utils.distributed import World, barrier, gather
@@ -50,8 +50,9 @@ class Trainer:
         self.module = TrainStep(detector, criterion, mode).to(world.device)
         self.batches = loader.steps_per_epoch
         self.steps_per_epoch = math.ceil(self.batches / config.accum_grad)
+        self.parallel = over_ranks(self.module, world, config.sharding, config.compile)
         groups = mode.groups(detector, config.scheduler_args)
-        self.trained = [p for group in groups for p in group["params"]]
+        self.trained = [p for group in groups if "fixed_lr" not in group for p in group["params"]]  # what is clipped
         self.optimizer = getattr(torch.optim, config.optimizer)(groups, lr=0.0, **config.optimizer_args)
         scale = world.size * config.dataloader_args.batch_size * config.accum_grad / 64
         self.schedule = SCHEDULERS.load(config.scheduler)(
@@ -63,17 +64,7 @@ class Trainer:
         self.sums = torch.zeros(3)                   # of this epoch: task loss, accuracy, batches
         self.stopped = False
         self.models = Path(config.exp_dir) / "models"
-        self.parallel = self._parallel()
         self.amp = _amp_context(config.enable_amp, world.device)
-
-    def _parallel(self) -> nn.Module:
-        module = torch.compile(self.module) if self.config.compile else self.module
-        if self.world.size == 1:
-            return module
-        device_ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            module, device_ids=device_ids,
-            find_unused_parameters=getattr(self.detector.frontend, "may_skip_parameters", False))
 
     def fit(self) -> None:
         torch.manual_seed(self.config.seed + self.world.rank)
@@ -91,12 +82,14 @@ class Trainer:
             if writer:
                 for name, value in row.items():
                     writer.add_scalar(f"epoch/{name}", value, self.epoch)
+                for name, image in self.mode.images().items():
+                    writer.add_image(name, image, self.epoch, dataformats="HW")
             log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
         if writer:
             writer.close()
 
     def _train_epoch(self, writer) -> tuple[float, float]:
-        self.parallel.train()
+        self.parallel.module.train()
         self.loader.set_epoch(self.epoch, self.batch)
         sums = self.sums.to(self.world.device)
         pending, samples = None, 0
@@ -135,10 +128,9 @@ class Trainer:
         if self.batch == first:
             self._before_step()
         batch = batch.to(self.world.device)
-        wait = self.parallel.no_sync() if self.world.size > 1 and not last_of_group else contextlib.nullcontext()
-        with wait:
+        with self.parallel.gradients(wanted=last_of_group):
             with self.amp():
-                loss, parts = self.parallel(batch.wav, batch.lengths, batch.labels)
+                loss, parts = self.parallel.module(batch.wav, batch.lengths, batch.labels)
             (loss / group_size).backward()
         if last_of_group:
             if self.config.grad_clip > 0:
@@ -170,6 +162,7 @@ class Trainer:
         due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
         if self.validator is None or not due:
             return {}
+        self.parallel.before_evaluation(self.detector)
         with self.amp():
             return {f"val_{name}": value for name, value in self.validator(self.detector, self.module.criterion).items()}
 
@@ -181,8 +174,7 @@ class Trainer:
             return
         if self.best is None or improved(monitor, row[name], self.best["value"]):
             self.best, self.stale = {"epoch": self.epoch, "metric": name, "value": row[name]}, 0
-            if self.world.is_main:
-                checkpoint.save(self.models / "best_model.pt", public_weights(self.detector))
+            self._save_weights(self.models / "best_model.pt")
         else:
             self.stale += 1
         patience = self.config.early_stop_patience
@@ -198,12 +190,17 @@ class Trainer:
     def _save_epoch(self, row: dict) -> None:
         self.history.append(row)
         due = self.epoch % self.config.save_epoch_interval == 0
-        if self.world.is_main and (due or self.stopped or self.epoch == self.config.num_epochs):
-            checkpoint.save(checkpoint.model_path(self.config.exp_dir, self.epoch), public_weights(self.detector))
+        if due or self.stopped or self.epoch == self.config.num_epochs:
+            self._save_weights(checkpoint.model_path(self.config.exp_dir, self.epoch))
         self._save_last()
         if self.world.is_main:
             with atomic_write(Path(self.config.exp_dir) / "history.json", "w") as stream:
                 json.dump({"rows": self.history, "best": self.best}, stream, indent=1)
+
+    def _save_weights(self, path: Path) -> None:
+        weights = public_names(self.parallel.state(self.detector))
+        if self.world.is_main:
+            checkpoint.save(path, weights)
 
     def _save_last(self) -> None:
         device = self.world.device
@@ -211,12 +208,13 @@ class Trainer:
         if device.type == "cuda":
             random_states["cuda"] = torch.cuda.get_rng_state(device)
         random_states, gathered_sums = gather(random_states), gather(self.sums.tolist())
+        state = {"weights": public_names(self.parallel.state(self.detector)), "mode": self.parallel.state(self.mode),
+                 "optimizer": self.parallel.optimizer_state(self.optimizer)}
         if self.world.is_main:
-            checkpoint.save(self.models / checkpoint.LAST, {
+            checkpoint.save(self.models / checkpoint.LAST, state | {
                 "epoch": self.epoch, "batch": self.batch, "step": self.step, "stopped": self.stopped,
                 "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
-                "weights": public_weights(self.detector), "optimizer": self.optimizer.state_dict(),
-                "mode": self.mode.state_dict(), "random": random_states})
+                "random": random_states})
         barrier()
 
     def _resume(self) -> None:
@@ -227,10 +225,10 @@ class Trainer:
         if not isinstance(state, dict) or "optimizer" not in state:
             raise InputError(f"{path}: holds weights only, nothing to resume from; to start from these weights "
                              f"use --model_init {path}")
-        checkpoint.load_weights(self.detector, own_weights(state["weights"]), path)
+        checkpoint.load_weights(self.detector, own_weights(state["weights"]), path, self.parallel.load)
         try:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.mode.load_state_dict(state["mode"])
+            self.parallel.load_optimizer(self.optimizer, state["optimizer"])
+            self.parallel.load(self.mode, state["mode"])
         except (ValueError, RuntimeError, KeyError) as error:
             raise InputError(f"{path}: was made by another kind of training ({error}); "
                              "use --model_init to start from its weights, or another --exp_dir") from None

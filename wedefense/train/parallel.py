@@ -1,0 +1,112 @@
+"""How one training step runs over the ranks: alone, with replicated parameters, or with sharded ones."""
+
+import contextlib
+
+from torch import Tensor, nn
+
+from wedefense.frontend.ssl.products import clear_derived
+from wedefense.utils.distributed import World
+from wedefense.utils.errors import InputError
+
+
+class Alone:
+    """One rank. Also the interface: `module` is what to call; the rest reads and writes whole states."""
+
+    def __init__(self, step: nn.Module, world: World):
+        self.module = step
+
+    def gradients(self, wanted: bool):
+        """A context for a backward pass; gradients are summed over the ranks only where `wanted`."""
+        return contextlib.nullcontext()
+
+    def before_evaluation(self, module: nn.Module) -> None:
+        """Called before `module` is used outside the training step."""
+
+    def state(self, module: nn.Module) -> dict[str, Tensor]:
+        """The whole state of a part; every rank must ask for it."""
+        return module.state_dict()
+
+    def load(self, module: nn.Module, state: dict[str, Tensor]) -> None:
+        module.load_state_dict(state)
+
+    def optimizer_state(self, optimizer) -> dict:
+        return optimizer.state_dict()
+
+    def load_optimizer(self, optimizer, state: dict) -> None:
+        optimizer.load_state_dict(state)
+
+
+class Replicated(Alone):
+    """Every rank holds every parameter (DistributedDataParallel)."""
+
+    def __init__(self, step: nn.Module, world: World):
+        device_ids = [world.device.index] if world.device.type == "cuda" else None
+        skips = getattr(step.detector.frontend, "may_skip_parameters", False)
+        self.module = nn.parallel.DistributedDataParallel(step, device_ids=device_ids, find_unused_parameters=skips)
+
+    def gradients(self, wanted: bool):
+        return contextlib.nullcontext() if wanted else self.module.no_sync()
+
+
+class Sharded(Alone):
+    """Every rank holds a share of each parameter (FSDP), for models that do not fit on one device."""
+
+    def __init__(self, step: nn.Module, world: World):
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        blocks = [module for name, module in step.detector.frontend.named_modules() if _is_later_block(name)]
+        for part in (*blocks, step.detector.projection, step.detector, step):
+            if any(True for _ in part.parameters()):
+                fully_shard(part, mesh=mesh)
+        register_fsdp_forward_method(step.detector, "embed")
+        self.module, self.step = step, step
+
+    def gradients(self, wanted: bool):
+        self.module.set_requires_gradient_sync(wanted)
+        return contextlib.nullcontext()
+
+    def before_evaluation(self, module: nn.Module) -> None:
+        clear_derived(module)  # gathered parameters come and go at the same addresses
+
+    def state(self, module: nn.Module) -> dict[str, Tensor]:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        state = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        return {name: getattr(value, "full_tensor", lambda value=value: value)() for name, value in state.items()}
+
+    def load(self, module: nn.Module, state: dict[str, Tensor]) -> None:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        if state:  # most modes have none
+            set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))
+
+    def optimizer_state(self, optimizer) -> dict:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        return get_optimizer_state_dict(self.step, optimizer,
+                                        options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+    def load_optimizer(self, optimizer, state: dict) -> None:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+        if state["state"]:  # plain SGD keeps none
+            set_optimizer_state_dict(self.step, optimizer, state, options=StateDictOptions(full_state_dict=True))
+
+
+def _is_later_block(name: str) -> bool:
+    """A transformer block other than the first, whose bias embedding is read from outside it."""
+    parent, _, last = name.rpartition(".")
+    return parent.endswith("layers") and last.isdigit() and last != "0" and "conv_layers" not in parent
+
+
+def over_ranks(step: nn.Module, world: World, sharding: str, compiled: bool) -> Alone:
+    if sharding == "full" and world.size == 1:
+        raise InputError("sharding: full shares parameters among several ranks; name several gpus")
+    kind = Alone if world.size == 1 else Sharded if sharding == "full" else Replicated
+    parallel = kind(step, world)
+    if compiled:
+        parallel.module.compile()
+    return parallel
+

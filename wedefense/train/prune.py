@@ -1,0 +1,86 @@
+"""Pruning while fine-tuning: which units stay is learnt together with the weights."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wedefense.pruning.constraint import Lagrangian, Size, decided, learnt, no_more_than_needed, words
+from wedefense.pruning.gates import gated_sites, open_shares
+from wedefense.pruning.options import PruningOptions
+from wedefense.pruning.schedule import target_at
+from wedefense.train.modes import Mode
+from wedefense.utils.errors import OptionError
+from wedefense.utils.log import get_logger
+
+log = get_logger()
+
+
+class Prune(Mode):
+    """Full fine-tuning plus a Lagrangian that holds the encoder's sparsity, the fraction removed, at its target.
+
+    The gates' parameters learn by descent, the multipliers by ascent, both at the constant `initial_reg_lr`,
+    without weight decay and out of the gradient clipping.
+    """
+
+    name = "pruning"
+
+    def __init__(self, options: PruningOptions, encoder: nn.Module):
+        super().__init__()
+        self.options = options
+        self.parts = [encoder]  # in a list: its weights are the detector's, not the mode's
+        self.size = Size(encoder, "multiply-adds" if options.target_macs else "parameters")
+        self.final = final_target(options, self.size)
+        self.lagrangian = Lagrangian()
+        self.target = target_at(0.0, options.sparsity_schedule, options.sparsity_warmup_epochs,
+                                min(options.min_sparsity, self.final), self.final)
+        log.info("pruning: %s of the encoder's %.3f M %s, reached over %g epochs (%s)", words(self.final),
+                 self.size.original / 1e6, self.size.measure, options.sparsity_warmup_epochs, options.sparsity_schedule)
+
+    def groups(self, detector, scheduler_options) -> list[dict]:
+        gates = [site.gate.log_alpha for site in gated_sites(self.parts[0])]
+        theirs = {id(parameter) for parameter in gates}
+        groups = super().groups(detector, scheduler_options)
+        for group in groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
+        own = {"fixed_lr": self.options.initial_reg_lr, "weight_decay": 0.0}
+        return [group for group in groups if group["params"]] + [
+            {"name": "gates", "params": gates, **own},
+            {"name": "multipliers", "params": list(self.lagrangian.parameters()), "maximize": True, **own}]
+
+    def before_step(self, step: int, steps_per_epoch: int) -> None:
+        options = self.options
+        self.target = target_at(step / steps_per_epoch, options.sparsity_schedule, options.sparsity_warmup_epochs,
+                                min(options.min_sparsity, self.final), self.final)
+
+    def terms(self) -> dict[str, Tensor]:
+        return {"penalty": self.lagrangian(self.size.sparsity(learnt), self.target)}
+
+    @torch.no_grad()
+    def scalars(self) -> dict[str, float]:
+        """`sparsity` is the expected one, that training steers; `cut_sparsity` what a cut now would remove."""
+        sparsity, cut = self.size.sparsity(learnt), self.size.sparsity(decided).item()
+        return {"target_sparsity": self.target, "sparsity": sparsity.item(), "cut_sparsity": cut, "kept": 1 - cut,
+                "penalty": self.lagrangian(sparsity, self.target).item(),
+                "l1": self.lagrangian.l1.item(), "l2": self.lagrangian.l2.item()}
+
+    def images(self) -> dict[str, np.ndarray]:
+        """Open units: a row for each kind of unit, a column for each layer."""
+        shares = open_shares(self.parts[0])
+        image = np.zeros((len(shares), max(map(len, shares.values()))))
+        for row, values in enumerate(shares.values()):
+            image[row, :len(values)] = values
+        return {f"open_units_{'_'.join(shares)}": image.repeat(24, axis=0).repeat(24, axis=1)}
+
+
+def final_target(options: PruningOptions, size: Size) -> float:
+    """The sparsity to end with; a budget becomes the fraction to remove."""
+    name, budget = next(((name, getattr(options, name)) for name in ("target_params", "target_macs")
+                         if getattr(options, name)), ("target_sparsity", None))
+    target = options.target_sparsity if budget is None else 1 - budget / size.original
+    most = size.sparsity(no_more_than_needed).item()
+    if target > most:
+        raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than {100 * most:.1f} % "
+                                "can be removed; name more units")
+    if target < 0:
+        raise OptionError(name, f"the encoder has only {size.original:.4g} {size.measure}; nothing has to be removed")
+    return target
