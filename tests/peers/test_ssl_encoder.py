@@ -3,9 +3,7 @@
 Batches of unequal lengths, which the peers get wrong, are compared with the peer run on each utterance alone.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +11,7 @@ import torch
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "bench"))
-from peers import of_s3prl, of_torchaudio, of_transformers  # noqa: E402
+from tools.bench.ssl_peers import of_s3prl, of_torchaudio, of_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape, full_blocks
-from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
+from wedefense.frontend.ssl.encoder import Encoder, groups_of, pad_to_s3prl
+from wedefense.frontend.ssl.extractor import conv_lengths
 from wedefense.utils.errors import InputError
 from wedefense.utils.features import LayerFeatures
 
@@ -51,6 +52,20 @@ def test_an_utterance_alone_and_in_a_padded_batch_are_equal(family):
         assert len(together.layers) == 1 + len(encoder.architecture.blocks)
         assert together.lengths.tolist() == [21, 15, 1, 19]
         for i, samples in enumerate(LENGTHS.tolist()):
+            alone = encoder(wav[i:i + 1, :samples])
+            frames = int(alone.lengths[0])
+            assert difference([x[i, :frames] for x in together.layers], [x[0] for x in alone.layers]) < 1e-4
+            assert all(not x[i, frames:].any() for x in together.layers)
+
+
+def test_groups_of_a_large_batch_come_back_in_order():
+    encoder, lengths = encoder_of(FAMILIES["wavlm"]), torch.tensor([400, 90000, 3000, 123456, 60000])
+    wav = batch_of(lengths)
+    wav[0, 400:] = float("nan")  # what lies past an utterance's end is nobody's business
+    assert len(groups_of(conv_lengths(lengths, CONV).tolist())) == 2
+    with torch.no_grad():
+        together = encoder(wav, lengths)
+        for i, samples in enumerate(lengths.tolist()):
             alone = encoder(wav[i:i + 1, :samples])
             frames = int(alone.lengths[0])
             assert difference([x[i, :frames] for x in together.layers], [x[0] for x in alone.layers]) < 1e-4

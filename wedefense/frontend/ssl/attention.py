@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Packing
-from wedefense.frontend.ssl.products import Derived, Linear, Product
+from wedefense.frontend.ssl.products import Derived, Linear, Product, wide_dtype
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -49,7 +49,18 @@ class PositionBias(nn.Embedding):
         buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
         table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
         # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
-        return table.t().contiguous().unfold(1, frames, 1).flip(1)
+        return table.t().to(wide_dtype(table.dtype)).contiguous().unfold(1, frames, 1).flip(1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Attention with a mask that adds to the scores.
+
+    On a CPU the kernel takes a mask finer than bfloat16, at no cost and with a third of the error.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        if mask is not None and (q.device.type != "cpu" or torch.is_grad_enabled()):
+            mask = mask.to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
 class Attention(nn.Module):
@@ -84,9 +95,8 @@ class Attention(nn.Module):
         qkv = packing.pad(self._projected(x)).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
         if position_bias is not None:
-            mask = self._bias(x, packing, mask, position_bias).to(q.dtype)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+            mask = self._bias(x, packing, mask, position_bias)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         y = packing.pack(y.transpose(1, 2))  # (rows, heads, head_dim)
         heads = None if self.gate is None else self.gate()
         if heads is not None:
@@ -110,4 +120,5 @@ class Attention(nn.Module):
         bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
         a, b = torch.sigmoid(F.linear(x, weight, bias)).unbind(-1)  # (rows, heads)
         gate = packing.pad(a * (b * const - 1) + 2).transpose(1, 2)[..., None]  # (batch, heads, frames, 1)
+        gate = gate.to(position_bias.dtype)
         return gate * position_bias if mask is None else torch.addcmul(mask, gate, position_bias)

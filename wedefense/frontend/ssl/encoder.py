@@ -10,7 +10,7 @@ from wedefense.frontend.ssl.attention import Attention, gate_sublayer
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.positional import positional_conv
-from wedefense.frontend.ssl.products import Linear, clear_derived
+from wedefense.frontend.ssl.products import Linear, clear_derived, wide_dtype
 from wedefense.utils.errors import InputError
 from wedefense.utils.features import LayerFeatures, frame_mask
 
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        mask = packing.key_mask(x.dtype)
+        mask = packing.key_mask(wide_dtype(x.dtype))
         position_bias = self.layers[0].attention.rel_attn_embed(packing.frames) if self.relative else None
         outputs = [x]
         for block in self.layers:
@@ -132,6 +132,24 @@ class FrameEncoder(nn.Module):
         channels = architecture.conv_layers[-1][0]
         self.feature_projection = FeatureProjection(channels, architecture.dim, architecture.projection_dropout)
         self.transformer = Transformer(architecture)
+
+
+def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
+    """Utterances of like lengths that together have at most so many frames (or one that has more by itself).
+
+    On a CPU a larger batch gains nothing: its attention scores leave the cache, and short utterances are padded.
+
+    >>> groups_of([300, 900, 310, 290], rows=700)
+    [[1], [2, 0], [3]]
+    """
+    groups, filled = [], rows
+    for i in sorted(range(len(counts)), key=lambda i: -counts[i]):
+        if filled + counts[i] > rows:
+            groups.append([])
+            filled = 0
+        groups[-1].append(i)
+        filled += counts[i]
+    return groups
 
 
 class Encoder(nn.Module):
@@ -177,12 +195,35 @@ class Encoder(nn.Module):
             lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
         lengths = lengths.to(wav.device)
         frames = conv_lengths(lengths, self.architecture.conv_layers)
-        packing = Packing.of(frames, self._checked(frames, lengths))
+        counts = self._checked(frames, lengths)
+        wav = self._prepared(wav, lengths)
+        groups = [list(range(len(counts)))]
+        if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            groups = groups_of(counts)
+        if len(groups) == 1:
+            return LayerFeatures(self._encode(wav, lengths, frames, counts), frames)
+        return LayerFeatures(self._in_groups(wav, lengths, frames, counts, groups), frames)
+
+    def _encode(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int]) -> list[Tensor]:
+        """-> layers (batch, frames, dim)."""
+        packing = Packing.of(frames, counts)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_extractor):
-            x, gate = self.feature_extractor(self._prepared(wav, lengths), lengths, frames)
+            x, gate = self.feature_extractor(wav, lengths, frames)
         x = self.encoder.feature_projection(x, gate)
-        layers = self.encoder.transformer(x, packing)
-        return LayerFeatures([packing.pad(layer) for layer in layers], frames)
+        return [packing.pad(layer) for layer in self.encoder.transformer(x, packing)]
+
+    def _in_groups(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int],
+                   groups: list[list[int]]) -> list[Tensor]:
+        """The same, some utterances at a time."""
+        layers = []
+        for group in groups:
+            part = wav[group, :int(lengths[group].max())]
+            outputs = self._encode(part, lengths[group], frames[group], [counts[i] for i in group])
+            if not layers:
+                layers = [x.new_zeros(len(counts), max(counts), x.shape[2]) for x in outputs]
+            for layer, output in zip(layers, outputs, strict=True):
+                layer[group, :output.shape[1]] = output
+        return layers
 
     def _checked(self, frames: Tensor, lengths: Tensor) -> list[int]:
         counts = frames.tolist()
@@ -199,7 +240,7 @@ class Encoder(nn.Module):
         if wav.dtype != torch.float64:
             wav = wav.float()
         valid = frame_mask(lengths, wav.shape[1])
-        wav = wav * valid
+        wav = wav.masked_fill(~valid, 0)
         if self.architecture.normalize_waveform:
             count = lengths[:, None]
             wav = (wav - wav.sum(1, keepdim=True) / count) * valid

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.products import Product, working_dtype
+from wedefense.frontend.ssl.products import Scratch, StridedConv, working_dtype
 from wedefense.utils.features import frame_mask
 
-CHUNK = 64  # slots that run at a time on a CPU, so that what one layer writes the next finds in the cache
+CHUNK = 2**21  # values of the first layer that run at a time on a CPU: what a layer writes the next finds in the cache
 
 
 def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...]) -> Tensor:
@@ -26,36 +26,6 @@ def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...])
     for _, kernel, stride in conv_layers:
         lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
     return lengths.clamp(min=0)
-
-
-class Scratch:
-    """Memory that the chunks of one forward pass use one after the other; fresh memory costs as much as a layer."""
-
-    def __init__(self):
-        self.memory: dict[str, Tensor] = {}
-
-    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
-        """(rows, columns), of whatever content; what had the name before is given up."""
-        memory = self.memory.get(name)
-        if memory is None or memory.numel() < rows * columns or memory.dtype != like.dtype:
-            self.memory[name] = memory = like.new_empty(rows * columns)
-        return memory[:rows * columns].view(rows, columns)
-
-
-def windows(x: Tensor, kernel: int, stride: int, scratch: Scratch | None = None) -> Tensor:
-    """(time, channels) -> (windows, kernel * channels), a window's samples one after the other.
-
-    Strides cut time into blocks; a window is a block and the beginning of those that follow.
-    """
-    channels, count = x.shape[1], (len(x) - kernel) // stride + 1
-    blocks = -(-kernel // stride)
-    x = F.pad(x, (0, 0, 0, max((count + blocks - 1) * stride - len(x), 0)))
-    x = x[:(count + blocks - 1) * stride].reshape(-1, stride * channels)
-    parts = [x[i:i + count, :min(stride, kernel - i * stride) * channels] for i in range(blocks)]
-    if blocks == 1:
-        return parts[0]
-    out = None if scratch is None else scratch.take("windows", count, kernel * channels, x)
-    return torch.cat(parts, 1, out=out)
 
 
 def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tensor:
@@ -104,27 +74,20 @@ class ConvLayer(nn.Module):
 
     def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: nn.Module | None):
         super().__init__()
-        self.conv = nn.Conv1d(inputs, channels, kernel, stride, bias=bias)
-        nn.init.kaiming_normal_(self.conv.weight)
+        self.conv = StridedConv(inputs, channels, kernel, stride, bias)
         if norm is not None:
             self.layer_norm = norm
         self.norms_channels = isinstance(norm, nn.LayerNorm)
         self.norms_time = isinstance(norm, nn.GroupNorm)
         self.gate = None
-        self.product = Product()
 
     def open_gate(self) -> Tensor | None:
         return None if self.gate is None else self.gate()
 
     def forward(self, x: Tensor, gate: Tensor | None, scratch: Scratch | None) -> Tensor:
         """(time, in) -> (windows, channels)."""
-        conv = self.conv
-        x = windows(x, conv.kernel_size[0], conv.stride[0], scratch)
-        x = self.product(x, (conv.weight, conv.bias), self._matrix, gelu=not self.norms_channels)
+        x = self.conv(x, gelu=not self.norms_channels, scratch=scratch)
         return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
-
-    def _matrix(self) -> tuple[Tensor, Tensor | None]:
-        return self.conv.weight.transpose(1, 2).flatten(1), self.conv.bias  # (channels, kernel * in)
 
     def finish(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Norm over channels if there is one, activation, gate."""
@@ -216,7 +179,10 @@ class Extractor(nn.Module):
         gates = [layer.open_gate() for layer in self.conv_layers]
         weights = self.conv_layers[0].weights(slots, lengths)
         overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
-        size = CHUNK if wav.device.type == "cpu" else len(slots.signal)
+        first = self.conv_layers[0].conv
+        size = len(slots.signal)
+        if wav.device.type == "cpu":
+            size = max(CHUNK * first.stride[0] // (self.stride * first.out_channels), 1)
         scratch = None
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or len(gates) == 1):
             scratch = Scratch()  # a lone layer would hand it out

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.products import Derived, working_dtype
+from wedefense.frontend.ssl.products import Derived, wide_dtype
 
 FFT_SIZE = 256
 FFT_KERNEL = 32  # the least width at which the detour through frequencies pays
@@ -33,7 +33,7 @@ class PositionalConv(nn.Module):
         """x (batch, frames, dim) with zeros on padding, mask (batch, frames, 1) or None -> what to add to x."""
         if self.conv.kernel_size[0] < FFT_KERNEL:
             return F.gelu(same_conv(self.conv, x))
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        wide = wide_dtype(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
             y = fft_conv(x.to(wide), self._spectrum(wide), self.conv.kernel_size[0]) + self.conv.bias.to(wide)
         return F.gelu(y.to(x.dtype))

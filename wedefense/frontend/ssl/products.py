@@ -22,6 +22,11 @@ def working_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What to compute in where the lower precisions are too coarse."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 class Derived:
     """A value computed from parameters, computed anew when one of them has changed.
 
@@ -92,6 +97,84 @@ class Linear(nn.Linear):
         return self.product(x, (self.weight, self.bias), lambda: (self.weight, self.bias), gelu)
 
 
+class Scratch:
+    """Memory that the parts of one forward pass use one after the other; fresh memory costs as much as a layer."""
+
+    def __init__(self):
+        self.memory: dict[str, Tensor] = {}
+
+    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
+        """(rows, columns), of whatever content; what had the name before is given up."""
+        memory = self.memory.get(name)
+        if memory is None or memory.numel() < rows * columns or memory.dtype != like.dtype:
+            self.memory[name] = memory = like.new_empty(rows * columns)
+        return memory[:rows * columns].view(rows, columns)
+
+
+def windows(x: Tensor, kernel: int, stride: int, scratch: Scratch | None = None) -> Tensor:
+    """(time, channels) -> (windows, kernel * channels), a window's samples one after the other.
+
+    Strides cut time into blocks; a window is a block and the beginning of those that follow.
+    """
+    channels, count = x.shape[1], (len(x) - kernel) // stride + 1
+    blocks = -(-kernel // stride)
+    x = F.pad(x, (0, 0, 0, max((count + blocks - 1) * stride - len(x), 0)))
+    x = x[:(count + blocks - 1) * stride].reshape(-1, stride * channels)
+    parts = [x[i:i + count, :min(stride, kernel - i * stride) * channels] for i in range(blocks)]
+    if blocks == 1:
+        return parts[0]
+    out = None if scratch is None else scratch.take("windows", count, kernel * channels, x)
+    return torch.cat(parts, 1, out=out)
+
+
+class StridedConv(nn.Conv1d):
+    """`nn.Conv1d` over rows, (time, in) -> (windows, out): a product with windows, or a convolution if faster."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool):
+        super().__init__(inputs, outputs, kernel, stride, bias=bias)
+        nn.init.kaiming_normal_(self.weight)
+        self.derived = Derived()
+
+    def forward(self, x: Tensor, gelu: bool = False, scratch: Scratch | None = None) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            y = F.linear(windows(x, self.kernel_size[0], self.stride[0]), self._matrix(), self.bias)
+            return F.gelu(y) if gelu else y
+        dtype = working_dtype(self.weight)
+        onednn = x.device.type == "cpu" and onednn_is_faster(dtype)
+        convolution = onednn and convolution_is_faster(dtype)
+        weight, bias = self.derived.get((self.weight, self.bias), (dtype, onednn, convolution),
+                                        lambda: self.prepared(dtype, onednn, convolution))
+        return self.run(x.to(dtype), weight, bias, gelu, scratch, onednn, convolution)
+
+    def _matrix(self) -> Tensor:
+        return self.weight.transpose(1, 2).flatten(1)  # (out, kernel * in)
+
+    def prepared(self, dtype: torch.dtype, onednn: bool, convolution: bool) -> tuple[Tensor, Tensor | None]:
+        if not convolution:
+            return _packed(self._matrix(), self.bias, dtype, onednn)
+        weight = self.weight.detach().to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+        size = [1, self.in_channels, 1, 4 * ROWS_PACKED_FOR]
+        weight = torch.ops.mkldnn._reorder_convolution_weight(weight, [0, 0], [1, *self.stride], [1, 1], 1, size)
+        return weight, None if self.bias is None else self.bias.detach().to(dtype)
+
+    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, scratch: Scratch | None, onednn: bool,
+            convolution: bool) -> Tensor:
+        if convolution:
+            image = x[None, None].permute(0, 3, 1, 2)  # (1, in, 1, time), channels last in memory
+            y = torch.ops.mkldnn._convolution_pointwise(image, weight, bias, [0, 0], [1, *self.stride], [1, 1], 1,
+                                                        *_activation(gelu))
+            return y[0, :, 0].t()  # (windows, out)
+        x = windows(x, self.kernel_size[0], self.stride[0], scratch)
+        if onednn:
+            return _onednn_linear(x, weight, bias, gelu)
+        y = F.linear(x, weight, bias)
+        return F.gelu(y) if gelu else y
+
+
+def _activation(gelu: bool) -> tuple[str, list, str]:
+    return ("gelu", [], "none") if gelu else ("none", [], "")
+
+
 def _packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, onednn: bool) -> tuple[Tensor, Tensor | None]:
     weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
     if onednn:
@@ -100,7 +183,7 @@ def _packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, onednn: boo
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *_activation(gelu))
 
 
 @lru_cache
@@ -119,6 +202,20 @@ def onednn_is_faster(dtype: torch.dtype) -> bool:
         ours = _least_time(lambda: _onednn_linear(x, packed, None, gelu=False))
         plain = _least_time(lambda: F.linear(x, weight))
     return ours < 1.2 * plain
+
+
+@lru_cache
+def convolution_is_faster(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's convolution over channels-last rows beats its product with copied windows, measured once."""
+    if not onednn_is_faster(dtype):
+        return False
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        conv, x = StridedConv(512, 512, 3, 2, bias=False).to(dtype), torch.ones(2048, 512, dtype=dtype)
+        times = []
+        for convolution in (True, False):
+            weight, bias = conv.prepared(dtype, onednn=True, convolution=convolution)
+            times.append(_least_time(lambda: conv.run(x, weight, bias, True, None, onednn=True, convolution=convolution)))
+    return times[0] < 0.95 * times[1]
 
 
 def _least_time(run: Callable[[], Tensor], repeats: int = 5) -> float:
