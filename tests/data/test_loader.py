@@ -36,6 +36,9 @@ class Shouting:
     def speed(self, rng):
         return float(rng.choice([0.9, 1.0, 1.1]))
 
+    def speed_label(self, label, factor, num_classes):
+        return label + num_classes * (1 if factor == 0.9 else 2)
+
     def __call__(self, wav, rng):
         wav = wav * np.float32(0.5)
         wav[0] = rng.random()
@@ -100,6 +103,18 @@ def test_a_repeated_utterance_is_cropped_anew(corpus):
     (batch,) = train_loader(corpus.raw_list(), "raw", options, loading(4))
     assert batch.keys == ["long"] * 4
     assert len({row.numpy().tobytes() for row in batch.wav}) == 4
+
+
+def test_speed_changes_the_tone_and_may_change_the_label(corpus):
+    for i in range(12):
+        corpus.add(f"u{i}", np.sin(2 * np.pi * 1000 / 16000 * np.arange(12_000)) * 0.5, "bonafide" if i % 2 else "spoof")
+    (batch,) = train_loader(corpus.raw_list(), "raw", CROPS, loading(12), pipeline=Shouting())
+    for key, wav, label in zip(batch.keys, batch.wav.numpy(), batch.labels.tolist()):
+        peak = np.abs(np.fft.rfft(wav[1:])).argmax() * 16000 / (len(wav) - 1)
+        index, own = divmod(label, 2)
+        assert own == (0 if int(key[1:]) % 2 else 1)
+        assert peak == pytest.approx([1000, 900, 1100][index], abs=5)
+    assert len({label // 2 for label in batch.labels.tolist()}) == 3
 
 
 def test_too_few_utterances_for_a_batch(voices):
@@ -262,8 +277,25 @@ def test_evaluation_without_labels_and_durations(corpus):
     assert batch.keys == ["u2", "u1", "u0"] and batch.labels.tolist() == [-1, -1, -1]
 
 
-def test_workers_hand_over_audio_without_one_file_per_tensor(voices):
-    """Many batches held at once must not run out of file descriptors."""
+def test_batches_that_are_kept_stay_as_they_were(voices):
+    """Workers fill the same buffers again and again; many more batches than buffers, none held only for a moment."""
+    options = dataclasses.replace(CROPS, sample_num_per_epoch=120)
+    make = lambda workers: train_loader(voices.raw_list(), "raw", options, loading(2, workers, prefetch_factor=1))
+    alone, shared = list(make(0)), list(make(2))
+    assert len(alone) == 60
+    for one, other in zip(alone, shared):
+        assert one.keys == other.keys and torch.equal(one.wav, other.wav)
+
+
+def test_a_batch_longer_than_the_buffers(corpus):
+    for i, samples in enumerate((40_000, 3000, 2000)):
+        corpus.add(f"u{i}", noise(samples, i))
+    first, second = eval_loader(corpus.raw_list(), "raw", CROPS, loading(4, 2), max_seconds=0.5)
+    assert first.keys == ["u0"] and np.allclose(first.wav[0], noise(40_000, 0), atol=1 / 32768)
+    assert second.keys == ["u1", "u2"]
+
+
+def test_no_files_are_left_open(voices):
     before = len(os.listdir("/proc/self/fd"))
     batches = list(train_loader(voices.raw_list(), "raw", CROPS, loading(2, 1)))
-    assert len(os.listdir("/proc/self/fd")) - before <= len(batches) + 20
+    assert len(batches) == 11 and len(os.listdir("/proc/self/fd")) - before <= 8  # pipes to the worker

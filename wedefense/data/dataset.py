@@ -49,10 +49,12 @@ class TrainDataset(torch.utils.data.Dataset):
     ring = Ring(0, 0, 0)  # the loader's own, once there is one
 
     def __init__(self, source: Source, labels: np.ndarray, crop: Crop, seed: int, pipeline=None,
-                 substitutes: np.ndarray | None = None):
-        """`labels`: (utterances,) ids; `substitutes`: who may stand in for an unusable one, by default all."""
+                 substitutes: np.ndarray | None = None, num_classes: int = 0):
+        """`labels`: (utterances,) ids, of `num_classes` (which a pipeline that makes new speakers by speed asks for);
+        `substitutes`: who may stand in for an unusable utterance, by default all.
+        """
         self.source, self.labels, self._crop = source, labels, crop
-        self._seed, self._pipeline = seed, pipeline
+        self._seed, self._pipeline, self._num_classes = seed, pipeline, num_classes
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
 
     def __len__(self) -> int:
@@ -62,21 +64,22 @@ class TrainDataset(torch.utils.data.Dataset):
         skipped: list[tuple[str, str]] = []
         try:
             if self._crop.length is None:
-                indices, wavs = zip(*(self._usable(item, skipped) for item in items))
-                return _padded(self, indices, wavs, skipped)
-            wav, indices = self.ring.empty(len(items), self._crop.length), []
+                indices, labels, wavs = zip(*(self._usable(item, skipped) for item in items))
+                return _padded(self, indices, labels, wavs, skipped)
+            wav, indices, labels = self.ring.empty(len(items), self._crop.length), [], []
             for row, item in zip(wav.numpy(), items):
-                index, samples = self._usable(item, skipped, row)
+                index, label, samples = self._usable(item, skipped, row)
                 if samples is not row:
                     row[:] = samples
                 indices.append(index)
+                labels.append(label)
             lengths = torch.full((len(items),), self._crop.length)
-            return _batch(self, indices, wav, lengths, skipped)
-        except (_NothingUsable, InputError) as error:  # a lost noise file, for one
+            return _batch(self, indices, labels, wav, lengths, skipped)
+        except _NothingUsable as error:
             return Failure(str(error))
 
-    def _usable(self, item: Item, skipped: list, row: np.ndarray | None = None) -> tuple[int, np.ndarray]:
-        """The utterance's index and samples, or those of the first usable of its substitutes.
+    def _usable(self, item: Item, skipped: list, row: np.ndarray | None = None) -> tuple[int, int, np.ndarray]:
+        """The utterance's index, label and samples, or those of the first usable of its substitutes.
 
         The samples may be written to `row`, which is then what comes back.
         """
@@ -86,7 +89,8 @@ class TrainDataset(torch.utils.data.Dataset):
         draw, bad, short = None, 0, 0
         while True:
             try:
-                return index, self._samples(index, rng, row)
+                speed = self._pipeline.speed(rng) if self._pipeline else 1.0
+                return index, self._label(index, speed), self._samples(index, speed, rng, row)
             except BadAudio as error:
                 skipped.append((key, str(error)))
                 bad += 1
@@ -104,10 +108,13 @@ class TrainDataset(torch.utils.data.Dataset):
             key = self.source.entries.keys[index]
             rng = generator(self._seed, epoch, f"{key} for {first_key}", occurrence)
 
-    def _samples(self, index: int, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
-        """(samples,) float32: a crop at a random speed and place, repeated where it is short, augmented."""
-        crop, pipeline = self._crop, self._pipeline
-        speed = pipeline.speed(rng) if pipeline else 1.0
+    def _label(self, index: int, speed: float) -> int:
+        label = int(self.labels[index])
+        return label if speed == 1.0 else self._pipeline.speed_label(label, speed, self._num_classes)
+
+    def _samples(self, index: int, speed: float, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
+        """(samples,) float32: a crop at a random place, repeated where it is short, augmented."""
+        crop = self._crop
         with self.source.open(index) as sound:
             if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
                 raise _TooShort
@@ -122,7 +129,7 @@ class TrainDataset(torch.utils.data.Dataset):
             wav = read_span(sound, ratio, start, length, row)
         if crop.length is not None:
             wav = fill(wav, crop.length)
-        return pipeline(wav, rng) if pipeline else wav
+        return self._pipeline(wav, rng) if self._pipeline else wav
 
 
 class EvalDataset(torch.utils.data.Dataset):
@@ -152,19 +159,18 @@ class EvalDataset(torch.utils.data.Dataset):
                 continue
             read.append(index)
             wavs.append(fill(wav, self._min_samples))
-        return _padded(self, read, wavs, skipped)
+        return _padded(self, read, self.labels[read], wavs, skipped)
 
 
-def _padded(dataset, indices, wavs, skipped) -> Batch:
+def _padded(dataset, indices, labels, wavs, skipped) -> Batch:
     lengths = torch.tensor([len(wav) for wav in wavs], dtype=torch.int64)
     batch = dataset.ring.empty(len(wavs), int(lengths.max()) if len(wavs) else 0)
     for row, wav in zip(batch.numpy(), wavs):
         row[:len(wav)] = wav
         row[len(wav):] = 0
-    return _batch(dataset, indices, batch, lengths, skipped)
+    return _batch(dataset, indices, labels, batch, lengths, skipped)
 
 
-def _batch(dataset, indices, wav, lengths, skipped) -> Batch:
-    indices = list(indices)
+def _batch(dataset, indices, labels, wav, lengths, skipped) -> Batch:
     keys = [dataset.source.entries.keys[i] for i in indices]
-    return Batch(keys, wav, lengths, torch.from_numpy(dataset.labels[indices]), skipped)
+    return Batch(keys, wav, lengths, torch.tensor(labels, dtype=torch.int64), skipped)

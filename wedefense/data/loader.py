@@ -80,8 +80,8 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     """Random crops (or whole utterances), `floor(floor(N / world_size) / batch_size)` batches an epoch.
 
     `labels`: label -> id, by default the list's own labels in sorted order. `label_table`: a table
-    `KEY LABEL` that replaces the labels of the list. `pipeline`: augmentation, with `speed(rng)` and
-    `(wav, rng)`.
+    `KEY LABEL` that replaces the labels of the list. `pipeline`: augmentation, a
+    `wedefense.data.augment.pipeline.Pipeline`.
     """
     source = _open(list_path, data_type, label_table)
     counts = source.entries.label_counts()
@@ -96,7 +96,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
         world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
         groups=None if source.groups is None else source.groups[kept],
         window=dataset_options.shuffle_args.shuffle_size)
-    dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept)
+    dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
     return TrainLoader(dataset, sampler, loader_options, usual_length * loader_options.batch_size, labels, counts)
 
