@@ -114,6 +114,9 @@ train_stage() {  # config, exp_dir, extra settings ...
 embed_stage() {  # config, exp_dir
   local dir=$2 set cohort=
   wedefense average --config "$1" "${settings[@]}"
+  if [ "$(wedefense config --config "$1" --print use_pruning_loss "${settings[@]}")" = true ]; then
+    wedefense prune --exp_dir "$dir"
+  fi
   if [ "$norm" != none ]; then cohort=$train_set; fi
   for set in $dev_set $eval_sets $cohort; do
     launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --set "$set" --skip_bad "$skip_bad" \
@@ -206,6 +209,7 @@ train_and_score() {
   if run_stage 8; then
     if [ -z "$ft_config" ]; then echo "stage 8 needs --ft_config" >&2; exit 2; fi
     init=$exp_dir/models/avg_model.pt
+    if [ -e "$exp_dir/pruned_model" ]; then init=$exp_dir/pruned_model/models/avg_model.pt; fi
     exp_dir=$exp_dir-$ft_name
     set_settings "$exp_dir"
     begin 8 "fine-tune $init"

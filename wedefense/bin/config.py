@@ -11,11 +11,13 @@ from wedefense.config.typed import plain
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense config", description=__doc__)
     parser.add_argument("--config", required=True, help="YAML file")
-    parser.add_argument("--print", dest="what", default="all", choices=["all", "num_gpus"])
+    parser.add_argument("--print", dest="what", default="all", choices=["all", "num_gpus", "use_pruning_loss"])
     arguments, overrides = parser.parse_known_args(argv)
     config = load_config(arguments.config, overrides)
     if arguments.what == "num_gpus":
         print(len(config.gpus))
+    elif arguments.what == "use_pruning_loss":
+        print(str(config.use_pruning_loss).lower())
     else:
         print(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True), end="")
     return 0

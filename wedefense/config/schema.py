@@ -116,6 +116,8 @@ class Config:
         options, data = self.pruning, self.dataset_args  # making the options checks them
         if not options.use_pruning_loss:
             return
+        if self.sharding != "none":
+            raise OptionError("sharding", "pruning needs every parameter on every rank; set sharding: none")
         if data.frontend not in PRUNABLE:
             raise OptionError("use_pruning_loss", f"a front-end '{data.frontend}' cannot be pruned, only "
                                                   f"{', '.join(PRUNABLE)}")

@@ -20,6 +20,7 @@ from wedefense.train import checkpoint
 from wedefense.utils.errors import InputError, did_you_mean
 
 AVERAGE = Path("models") / "avg_model.pt"
+CUT = "pruned_model"
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin)))?")
 
 
@@ -34,8 +35,13 @@ class Experiment:
 
 
 def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None) -> Experiment:
-    """Rebuild the detector of an experiment folder from its config, labels and averaged weights."""
+    """Rebuild the detector of an experiment folder from its config, labels and averaged weights.
+
+    A pruned training is loaded as it was cut, unless other `weights` are named.
+    """
     folder = Path(exp_dir)
+    if weights is None and (folder / CUT / "config.yaml").is_file():
+        folder = folder / CUT
     for name, stage in (("config.yaml", 3), ("label2id", 3)):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; {folder} is not a trained experiment (run stage {stage})")
