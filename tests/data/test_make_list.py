@@ -99,14 +99,16 @@ def test_every_problem_is_counted_and_named(folder, tmp_path):
     (audio / "u0.flac").unlink()
     (audio / "u1.flac").write_bytes(b"noise")
     soundfile.write(audio / "empty.wav", np.zeros(0), 16000)
-    append(folder / "wav.scp", f"empty {audio}/empty.wav\nlonely {audio}/u3.flac\nu3 {audio}/u3.flac\nu4 {audio}/u3.flac")
+    for line in (f"empty {audio}/empty.wav", f"lonely {audio}/u3.flac", f"u3 {audio}/u3.flac", f"u4 {audio}/u3.flac"):
+        append(folder / "wav.scp", line)
     append(folder / "utt2lab", "empty spoof\nghost spoof")
     write_table(folder / "utt2spk", {key: "s" for key in ("u0", "u1", "u3", "u4", "u5", "empty", "lonely")})
     with pytest.raises(InputError) as caught:
         make(folder)
     message = str(caught.value)
     for words in ("1 x missing file: u0 (", "2 x unusable audio: ", "u1 (", "empty (", "no samples",
-                  "1 x audio without label: lonely", "1 x label without audio: ghost", "1 x duplicate key: u3 (wav.scp:9)",
+                  "1 x audio without label: lonely", "1 x label without audio: ghost",
+                  "1 x duplicate key: u3 (wav.scp:9)",
                   "1 x conflicting duplicates: u4 (wav.scp:10)", "1 x not in utt2spk: u2", "--allow_problems"):
         assert words in message, words
     assert not (folder / "raw.list").exists()

@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--audio", choices=["flac", "wav"], default="flac")
     parser.add_argument("--data_type", choices=["raw", "shard"], default="raw")
     parser.add_argument("--utterances", type=int, default=400)
-    parser.add_argument("--repeats", type=int, default=0, help="crops of each utterance in a round (default: about 2 s)")
+    parser.add_argument("--repeats", type=int, default=0, help="crops of each utterance in a round (0: about 2 s)")
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

@@ -11,7 +11,6 @@ from wedefense.data.batch import Batch
 from wedefense.data.ring import Ring
 from wedefense.data.sampler import Item
 from wedefense.data.sources import Source
-from wedefense.utils.errors import InputError
 from wedefense.utils.random import generator
 
 _BAD_IN_A_ROW = 10     # substitutes tried before the list as a whole is given up

@@ -162,10 +162,15 @@ class _Batches:
             generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
 
     def __iter__(self) -> Iterator[Batch]:
+        failure = None
         for parcel in self._loader:
             if isinstance(parcel, Failure):
-                raise InputError(parcel.message)
+                failure = parcel
+                break
             yield self._ring.unpack(parcel, self._pin_memory)
+        if failure:
+            self._loader._iterator = None  # ends the workers now; left to the garbage collector it can take 10 s
+            raise InputError(failure.message)
 
 
 def _start_worker(_: int) -> None:
