@@ -1,0 +1,151 @@
+"""The counted size against the real one, and multipliers that learn by ascent with any optimiser."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.pruning.helpers import FAMILIES, batch, gated, randomly, set_gates
+from wedefense.pruning.constraint import Lagrangian, Size, decided, learnt, words
+from wedefense.pruning.gates import gated_sites
+from wedefense.pruning.options import PruningOptions
+from wedefense.pruning.settle import settle
+from wedefense.pruning.surgery import cut
+from wedefense.train.options import OPTIMIZER_ARGS
+from wedefense.train.prune import Prune
+from wedefense.utils.errors import InputError
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_multiply_adds_of_the_gated_are_those_of_the_cut(family):
+    encoder = gated(family)
+    set_gates(encoder, randomly(2, 0.6))
+    counted, small = Size(encoder, "multiply-adds").of(decided), cut(encoder)
+    assert counted == Size(small, "multiply-adds").original < Size(encoder, "multiply-adds").original
+
+
+def test_multiply_adds_are_those_that_products_do():
+    """Against torch's counter on the layers' products; torch sees neither attention's kernel nor transforms."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    encoder = gated("wav2vec2")
+    set_gates(encoder, lambda site: torch.ones(site.count, dtype=torch.bool))
+    small = cut(encoder).train()
+    with FlopCounterMode(display=False) as counter:
+        small(torch.randn(1, 32000))
+    assert counter.get_total_flops() / 2 == pytest.approx(Size(small, "multiply-adds").original, rel=0.15)
+
+
+def test_the_expected_size_is_the_mean_over_independent_gates():
+    encoder = gated("wavlm")
+    with torch.no_grad():
+        for site in gated_sites(encoder):
+            site.gate.log_alpha.copy_(torch.randn(site.count) - 1.6)
+    size = Size(encoder)
+    torch.manual_seed(0)
+    sizes = [size.of(lambda gate: (gate.sample() > 0).double()).item() for _ in range(1500)]
+    assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.01)
+
+
+def test_every_gate_feels_the_size():
+    encoder = gated("wavlm_large")
+    size = Size(encoder).of(learnt)
+    size.backward()
+    for site in gated_sites(encoder):
+        assert (site.gate.log_alpha.grad > 0).all(), site
+
+
+def mode_of(**options):
+    encoder = gated("wavlm")
+    detector = torch.nn.Module()
+    detector.frontend = torch.nn.Module()
+    detector.frontend.upstream = encoder
+    mode = Prune(PruningOptions(use_pruning_loss=True, **options), encoder)
+    groups = mode.groups(detector, SimpleNamespace(frontend_modules=("frontend",), frontend_lr_ratio=0.1))
+    return encoder, mode, groups
+
+
+def test_groups_hold_every_parameter_once():
+    encoder, mode, groups = mode_of(target_sparsity=0.5)
+    by_name = {group["name"]: group for group in groups}
+    assert by_name["gates"]["fixed_lr"] == by_name["multipliers"]["fixed_lr"] == 5e-2
+    assert by_name["gates"]["weight_decay"] == by_name["multipliers"]["weight_decay"] == 0
+    everything = [p for group in groups for p in group["params"]]
+    assert len({id(p) for p in everything}) == len(everything) == len([*encoder.parameters()]) + 2
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZER_ARGS)
+def test_multipliers_climb_and_gates_descend(optimizer):
+    """Far over a target of 0: l1 must rise; l2 always does; and the gates must open."""
+    encoder, mode, groups = mode_of(target_sparsity=0.0, sparsity_warmup_epochs=0, initial_reg_lr=0.01)
+    with torch.no_grad():
+        for site in gated_sites(encoder):
+            site.gate.log_alpha.fill_(-1.0)
+    chosen = getattr(torch.optim, optimizer)([{**group, "lr": 0.01} for group in groups if "fixed_lr" in group])
+    before = mode.size.sparsity(learnt).item()
+    for step in range(12):
+        chosen.zero_grad()
+        mode.before_step(step, 10)
+        mode.terms()["penalty"].backward()
+        chosen.step()
+    assert mode.lagrangian.l1 > 0 and mode.lagrangian.l2 > 0
+    assert mode.size.sparsity(learnt).item() < before
+
+
+def test_l1_may_become_negative():
+    lagrangian = Lagrangian()
+    gap = torch.tensor(-0.2)
+    lagrangian(torch.tensor(0.1), 0.3).backward()
+    assert lagrangian.l1.grad == pytest.approx(gap.item()) and lagrangian.l2.grad == pytest.approx(0.04)
+
+
+def test_budgets_become_fractions():
+    encoder, mode, _ = mode_of(target_sparsity=0.0, target_params=0.6 * Size(gated("wavlm")).original)
+    assert mode.final == pytest.approx(0.4)
+    _, mode, _ = mode_of(target_macs=0.7 * Size(encoder, "multiply-adds").original)
+    assert mode.final == pytest.approx(0.3) and mode.size.measure == "multiply-adds"
+
+
+def test_a_target_out_of_reach_is_refused():
+    with pytest.raises(InputError, match="no more than .* can be removed"):
+        Prune(PruningOptions(use_pruning_loss=True, target_sparsity=0.5), gated("wavlm", ("head",)))
+    with pytest.raises(InputError, match="nothing has to be removed"):
+        Prune(PruningOptions(use_pruning_loss=True, target_params=1e9), gated("wavlm"))
+
+
+@pytest.mark.parametrize("target", [0.1, 0.3, 0.5, 0.7])
+def test_settling_meets_the_target_and_moves_no_whole_layer(target):
+    encoder = gated("wavlm")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for site in gated_sites(encoder):
+            site.gate.log_alpha.copy_(torch.randn(site.count) + (3 if site.unit in ("attlayer", "ffnlayer") else -1))
+    whole = [site.gate.log_alpha.clone() for site in gated_sites(encoder) if site.count == 1]
+    settled = settle(encoder, Size(encoder), target)
+    assert settled.final == pytest.approx(target, abs=0.01)
+    assert 1 - sum(p.numel() for p in cut(encoder).parameters()) / Size(encoder).original == pytest.approx(settled.final)
+    assert whole == [site.gate.log_alpha for site in gated_sites(encoder) if site.count == 1]
+    again = settle(encoder, Size(encoder), settled.final)
+    assert again.shift == 0 and again.rounded == settled.final
+
+
+def test_sparsity_in_words():
+    assert words(0.1) == "remove 10 %, keep 90 %" and words(0.333) == "remove 33.3 %, keep 66.7 %"
+
+
+def test_gates_survive_gradient_checkpointing():
+    """The recomputed forward must see the same samples."""
+    gradients = []
+    for checkpointing in (False, True):
+        encoder = gated("wavlm").train()
+        for part in encoder.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+            elif hasattr(part, "dropout") and isinstance(part.dropout, float):
+                part.dropout = 0.0
+        encoder.gradient_checkpointing = checkpointing
+        torch.manual_seed(0)
+        encoder(batch(), torch.tensor([7000, 5001, 3000])).layers[-1].square().mean().backward()
+        gradients.append([site.gate.log_alpha.grad for site in gated_sites(encoder)])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
