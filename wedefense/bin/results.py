@@ -20,6 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    from wedefense.detect.card import write_card
     from wedefense.scoring.report import write_report
     from wedefense.scoring.results import evaluate_sets, load_set, save_results
 
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     else:
         (folder / "calibration.json").unlink(missing_ok=True)
     write_report(folder, results, sets, calibration)
-    print(f"wrote {folder / 'detection_result.txt'}, results.json, report.html")
+    write_card(folder)
+    print(f"wrote {folder / 'detection_result.txt'}, results.json, report.html, MODEL.md")
     return 0
 
 

@@ -97,7 +97,7 @@ class LoadedDetector:
         if not hasattr(backend, "frame_scores"):
             raise InputError(f"the back-end {type(backend).__name__} has no scores of frames; MHFA and CA-MHFA have")
         recording = self._opened([_name(audio, 0)], [audio], sample_rate)[0]
-        self._require_bonafide()
+        self.require_bonafide()
         size, frames, times = round(self.hearing.window * self.hearing.rate), [], []
         cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
         for start, end in itertools.pairwise(cuts):
@@ -111,7 +111,7 @@ class LoadedDetector:
     def score_files(self, sources: Mapping[str, object], *, costs: DetectionCosts = DetectionCosts(),
                     window: float | None = None, quiet: bool = False) -> tuple[list[Score], dict[str, str]]:
         """Scores of all that can be read, in the order given, and why the others cannot."""
-        self._require_bonafide()
+        self.require_bonafide()
         with ThreadPoolExecutor(_READERS) as pool:
             opened = list(pool.map(lambda item: _or_reason(self._open, *item), sources.items()))
         failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
@@ -153,19 +153,27 @@ class LoadedDetector:
                         yield _assembled(recordings[number], rows.pop(number))
 
     def judge(self, heard: Heard, costs: DetectionCosts) -> Score:
-        self._require_bonafide()
-        each = llr(heard.logits, self.labels)                       # (windows,)
-        raw = float(each.mean())
+        self.require_bonafide()
+        raw = float(llr(heard.logits, self.labels).mean())
         if self.published_score:
             raw = float(heard.logits[:, self.labels.bonafide].mean())
-        if self.calibration is not None:
-            each = self.calibration.apply(each)
+        each = self.llrs(heard.logits)                              # (windows,)
         rate, value = self.hearing.rate, float(each.mean())
         windows = tuple(Window(start / rate, (start + length) / rate, float(one))
                         for (start, length), one in zip(heard.pieces, each))
         return Score(heard.recording.key, value, posterior(value, costs.p_spoof), decide(value, costs),
                      meaning(value, costs), costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw,
                      heard.recording.samples / rate, max(window.end for window in windows), windows)
+
+    def llrs(self, logits: np.ndarray) -> np.ndarray:
+        """(windows, classes) logits -> (windows,), calibrated if the model is."""
+        values = llr(logits, self.labels)
+        return values if self.calibration is None else self.calibration.apply(values)
+
+    @torch.no_grad()
+    def listen(self, wav: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(embedding, logits) of mono samples at the model's rate, of at least the length it needs."""
+        return next(self._forward([wav]))
 
     def _each(self, audio, sample_rate, window, make):
         several = isinstance(audio, (list, tuple))
@@ -210,7 +218,7 @@ class LoadedDetector:
         logits = self.detector.projection(embeddings)
         return zip(embeddings.float().cpu().numpy(), logits.float().cpu().numpy())
 
-    def _require_bonafide(self) -> None:
+    def require_bonafide(self) -> None:
         if not self.labels.has_bonafide:
             raise InputError(f"{self.weights}: its classes ({', '.join(self.labels.names[:3])} ...) are not bona fide "
                              "and spoof, so there is nothing to score; use embed() and similarity()")

@@ -63,7 +63,7 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
     found = _located(path, download_dir)
     if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
         return _calibrated(_pruned(found), found.parent)
-    folder = found if found.is_dir() else _experiment_of(found)
+    folder = found if found.is_dir() else experiment_of(found)
     if folder is not None and config is None:
         experiment = load_experiment(folder, weights or (found if found.is_file() else None))
         return _calibrated(_ready(experiment), folder)
@@ -117,7 +117,7 @@ def _fetch_experiment(hub_id: str, folder: Path) -> Path:
     return folder
 
 
-def _experiment_of(file: Path) -> Path | None:
+def experiment_of(file: Path) -> Path | None:
     """The experiment folder that a checkpoint lies in."""
     for folder in file.absolute().parents[:2]:
         if (folder / "config.yaml").is_file() and (folder / "label2id").is_file():

@@ -183,7 +183,7 @@ class AASIST(Backend):
         first, second, pool_s, pool_t = (getattr(self, name + str(branch) + end) for name, end in
                                          (("HtrgGAT_layer_ST", "1"), ("HtrgGAT_layer_ST", "2"),
                                           ("pool_hS", ""), ("pool_hT", "")))
-        master = getattr(self, f"master{branch}").expand(len(temporal), -1, -1)
+        master = getattr(self, f"master{branch}").expand(temporal.shape[0], -1, -1)
         temporal, spectral, master = first(temporal, spectral, master, torch.cat([mask_t, mask_s], dim=1))
         spectral, mask_s = pool_s(spectral, mask_s)
         temporal, mask_t = pool_t(temporal, mask_t)

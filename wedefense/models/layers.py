@@ -1,6 +1,7 @@
 """What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,7 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, *layers):
         ctx.save_for_backward(weights, *layers)
-        narrow = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
-        wide = torch.promote_types(narrow, torch.float32)
-        mixes = [torch.zeros_like(layers[0], dtype=wide) for _ in weights]
-        for n, layer in enumerate(layers):
-            for mix, row in zip(mixes, weights):
-                mix.addcmul_(layer.to(wide), row[n].to(wide))
-        return tuple(mix.to(narrow) for mix in mixes)
+        return _mixed(weights, layers)
 
     @staticmethod
     def backward(ctx, *grads):
@@ -45,6 +40,16 @@ class _Mix(torch.autograd.Function):
         grad_layers = [_combine(weights[:, n], grads) if needed else None
                        for n, needed in enumerate(ctx.needs_input_grad[1:])]
         return grad_weights, *grad_layers
+
+
+def _mixed(weights: Tensor, layers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    narrow = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
+    wide = torch.promote_types(narrow, torch.float32)
+    mixes = [torch.zeros_like(layers[0], dtype=wide) for _ in weights]
+    for n, layer in enumerate(layers):
+        for mix, row in zip(mixes, weights):
+            mix.addcmul_(layer.to(wide), row[n].to(wide))
+    return tuple(mix.to(narrow) for mix in mixes)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
@@ -63,6 +68,8 @@ def _combine(column: Tensor, grads: tuple[Tensor, ...]) -> Tensor:
 
 def mix_layers(layers: list[Tensor], *weights: Tensor) -> tuple[Tensor, ...]:
     """Weighted sums of layers, (batch, frames, dim) for each (layers,) row of weights; nothing is stacked."""
+    if not torch.is_grad_enabled():  # exporters cannot look into an autograd function
+        return _mixed(torch.stack(weights), layers)
     return _Mix.apply(torch.stack(weights), *layers)
 
 

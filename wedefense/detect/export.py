@@ -1,0 +1,280 @@
+"""Trained detectors as TorchScript or ONNX, checked against their source before they are written."""
+
+import contextlib
+import copy
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wedefense.data.loader import eval_loader
+from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.plain import plain_copy, plain_frontend
+from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
+from wedefense.metrics.detection import eer
+from wedefense.models.detector import Detector
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+
+FORMATS = ("torchscript", "onnx")
+TOLERANCE = 1e-4
+INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
+_CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
+_TIMED_SECONDS = 4.0
+
+
+class Exportable(nn.Module):
+    """wav (batch, samples), lengths (batch,) -> llr (batch,), embedding (batch, embed_dim), logits (batch, classes).
+
+    Any length from one sample on: what the model needs is repeated inside. The LLR has the priors of training taken
+    out and the calibration applied; without bona fide among the classes there is none, and it is 0.
+    """
+
+    def __init__(self, model: LoadedDetector):
+        super().__init__()
+        source, self.hearing = model.detector, model.hearing
+        self.detector = Detector(plain_frontend(source.frontend), plain_copy(source.backend),
+                                 plain_copy(source.projection), source.cmvn, sample_rate=source.sample_rate).eval()
+        frames = getattr(source.backend, "min_frames", 1)
+        shift = round(source.frontend.frame_shift * model.hearing.rate / 1000)
+        self.room = max(model.hearing.shortest, S3PRL_MINIMUM) + frames * shift
+        self.scored = model.labels.has_bonafide
+        bonafide = torch.from_numpy(model.labels.bonafide)
+        self.register_buffer("bonafide", bonafide.nonzero()[:, 0])
+        self.register_buffer("others", (~bonafide).nonzero()[:, 0])
+        self.register_buffer("log_priors", torch.from_numpy(model.labels.log_priors).float())
+        calibration = model.calibration
+        self.scale, self.bias = (calibration.scales[0], calibration.bias) if calibration else (1.0, 0.0)
+        self.requires_grad_(False)
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        wav, lengths = self._repeated(wav, lengths)
+        embedding = self.detector.embed(wav, lengths)
+        logits = self.detector.projection(embedding).float()
+        return self._llr(logits), embedding.float(), logits
+
+    def _repeated(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        least = self.hearing.fixed or self.hearing.shortest
+        again = torch.arange(least, device=wav.device)[None] % lengths[:, None]  # (batch, least)
+        if self.hearing.fixed:
+            return wav.gather(1, again), torch.full_like(lengths, self.hearing.fixed)
+        start = wav.gather(1, again)
+        wav = torch.nn.functional.pad(wav, (0, self.room))
+        return torch.cat([start, wav[:, least:]], dim=1), lengths.clamp(min=least)
+
+    def _llr(self, logits: Tensor) -> Tensor:
+        if not self.scored:
+            return torch.zeros_like(logits[:, 0])
+        evidence = logits - self.log_priors
+        raw = (evidence.index_select(1, self.bonafide).logsumexp(1) - evidence.index_select(1, self.others).logsumexp(1))
+        return self.scale * raw + self.bias
+
+
+Runner = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One file that was written, and what was measured on it."""
+
+    path: Path
+    megabytes: float
+    difference: float        # the largest from the source's LLRs, embeddings and logits, on the checked batches
+    seconds: float           # for 4 s of audio, alone
+    eer: float | None        # on the labelled list, if one was given
+
+    def told(self) -> str:
+        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {1000 * self.seconds:.0f} ms for 4 s of audio, largest "
+                f"difference from the source {self.difference:.2g}")
+        return text if self.eer is None else f"{text}, EER {100 * self.eer:.3f} %"
+
+
+def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool = False,
+           data: str | os.PathLike | None = None) -> list[Exported]:
+    """The source as it is measured, then `out/model.ts` or `out/model.onnx` and the int8 variant if asked for.
+
+    An export that does not give the source's outputs to 1e-4 at every length tried is refused, and not written.
+    `data`: a raw.list on which the EER of each is measured.
+    """
+    if model.device.type != "cpu":
+        raise InputError("export on the CPU: its files run on any device")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    make = {"torchscript": _torchscript, "onnx": _onnx}[style]
+    exportable = Exportable(model)
+    batches = [_batch(seconds, model, number) for number, seconds in enumerate(_CHECKED_SECONDS)]
+    truth = [_reference(model, wavs) for wavs, *_ in batches]
+    alone = _batch((_TIMED_SECONDS,), model, 9)
+
+    def source(wav, lengths):
+        return _reference(model, [row[:length] for row, length in zip(wav, lengths)])
+
+    size = sum(tensor.nbytes for tensor in model.detector.state_dict().values()) / 1e6
+    written = [_measured(model.weights, size, 0.0, source, alone, model, data)]
+    for quantised in (False, True) if int8 else (False,):
+        target = out / f"model{'.int8' if quantised else ''}{'.ts' if style == 'torchscript' else '.onnx'}"
+        part = target.with_name(f".{target.stem}.part{target.suffix}")
+        try:
+            runner = make(exportable, part, quantised)
+            differences = [_difference(runner(wav, lengths), expected) for (_, wav, lengths), expected
+                           in zip(batches, truth)]
+            if not quantised and max(differences) > TOLERANCE:
+                worst = int(np.argmax(differences))
+                raise InputError(f"{model.weights}: not exported, its {style} form differs from it by "
+                                 f"{max(differences):.2g} (at {', '.join(map(str, _CHECKED_SECONDS[worst]))} s; at most "
+                                 f"{TOLERANCE:g} is let pass)")
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(_measured(target, target.stat().st_size / 1e6, max(differences), runner, alone, model, data))
+    with atomic_write(out / "export.json", "w") as stream:
+        json.dump(describe(model, written[1:]), stream, indent=1)
+    return written
+
+
+def _measured(path: Path, megabytes: float, difference: float, runner: Runner, alone, model: LoadedDetector,
+              data: str | os.PathLike | None) -> Exported:
+    seconds = _least_time(lambda: runner(*alone[1:]))
+    return Exported(path, megabytes, difference, seconds, _eer(runner, model, data) if data else None)
+
+
+def _eer(runner: Runner, model: LoadedDetector, data: str | os.PathLike) -> float:
+    model.require_bonafide()
+    options = DatasetOptions(resample_rate=model.hearing.rate)
+    llrs, labels = [], []
+    for batch in eval_loader(data, "raw", options, DataLoaderOptions(num_workers=0), model.labels.ids()):
+        llrs.append(runner(batch.wav.numpy(), batch.lengths.numpy())[0])
+        labels.append(batch.labels.numpy())
+    scores, labels = np.concatenate(llrs), np.concatenate(labels)
+    is_bonafide = model.labels.is_bonafide(labels)
+    return eer(scores[(labels >= 0) & is_bonafide], scores[(labels >= 0) & ~is_bonafide])
+
+
+def describe(model: LoadedDetector, written: list[Exported]) -> dict:
+    """What a program needs to run the files."""
+    calibration = model.calibration
+    return {
+        "sample_rate": model.hearing.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
+        "wav": "(batch, samples) float32 in [-1, 1], shorter ones padded with anything",
+        "lengths": "(batch,) int64, valid samples of each",
+        "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
+        "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
+        "hears_samples": model.hearing.fixed, "windows_beyond_seconds": model.hearing.whole,
+        "files": [{"name": file.path.name, "megabytes": round(file.megabytes, 3), "largest_difference": file.difference,
+                   "seconds_for_4s": file.seconds, "eer": file.eer} for file in written]}
+
+
+def _torchscript(module: Exportable, path: Path, int8: bool) -> Runner:
+    if int8:
+        module = _quantised(module)
+    with torch.no_grad(), _quiet():  # tracing warns of every shape; the check at other lengths tells which matter
+        traced = torch.jit.trace(module, _example(module), check_trace=False)
+        traced.save(str(path))
+        loaded = torch.jit.load(str(path))
+
+    def run(wav, lengths):
+        with torch.no_grad():
+            return [output.numpy() for output in loaded(torch.from_numpy(wav), torch.from_numpy(lengths))]
+
+    return run
+
+
+def _quantised(module: nn.Module) -> nn.Module:
+    """Front-end and back-end; the head, a few numbers that decide, stays as it is."""
+    from torch.ao.quantization import quantize_dynamic
+
+    module = copy.deepcopy(module)
+    with _quiet():
+        for part in (module.detector.frontend, module.detector.backend):
+            quantize_dynamic(part, {nn.Linear}, dtype=torch.qint8, inplace=True)
+    return module
+
+
+def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"ONNX needs the package {error.name}: pip install 'wedefense[export]'") from None
+    batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", min=1)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module, _example(module), dynamo=True, verbose=False, input_names=list(INPUTS), output_names=list(OUTPUTS),
+            dynamic_shapes={"wav": {0: batch, 1: samples}, "lengths": {0: batch}})
+    program.save(str(path), external_data=False)
+    if int8:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        content = onnx.load(str(path))
+        content.graph.ClearField("value_info")  # shapes of weights that the quantiser turns around
+        with _quiet():
+            quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    return lambda wav, lengths: session.run(list(OUTPUTS), {"wav": wav, "lengths": lengths})
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Exporters warn at length of what concerns their own authors."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _example(module: Exportable) -> tuple[Tensor, Tensor]:
+    rate = module.hearing.rate
+    wav = 0.1 * torch.randn(2, 2 * rate, generator=torch.Generator().manual_seed(0))
+    return wav, torch.tensor([2 * rate, rate + 1234])
+
+
+def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
+    """(recordings, wav (batch, samples), lengths (batch,)) of noise, padded with more noise, which no output may see."""
+    rng = np.random.default_rng(seed)
+    wavs = [0.1 * rng.standard_normal(round(length * model.hearing.rate)).astype(np.float32) for length in seconds]
+    lengths = np.array([len(wav) for wav in wavs])
+    padded = rng.standard_normal((len(wavs), lengths.max() + 57)).astype(np.float32)
+    for row, wav in zip(padded, wavs):
+        row[:len(wav)] = wav
+    return wavs, padded, lengths
+
+
+def _reference(model: LoadedDetector, wavs: list[np.ndarray]) -> list[np.ndarray]:
+    """LLRs, embeddings and logits of the source, as it scores."""
+    heard = [model.listen(model.hearing.fit(wav)[:model.hearing.fixed]) for wav in wavs]
+    embeddings, logits = (np.stack(part) for part in zip(*heard))
+    return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits]
+
+
+def _difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """The largest, absolute up to 1 and relative beyond; infinite where something is not a number."""
+    worst = 0.0
+    for ours, theirs in zip(outputs, expected, strict=True):
+        difference = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs).max())
+        worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
+    return worst
+
+
+def _least_time(run: Callable, repeats: int = 3) -> float:
+    times = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
