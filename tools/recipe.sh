@@ -16,7 +16,7 @@ called_from=${called_from:-$PWD}
 
 # What a recipe may set before, and what its user may set by --name value.
 options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
-num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm quality"
+num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm top_n quality folds"
 stage=${stage:-1} stop_stage=${stop_stage:-7}
 ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
@@ -26,7 +26,7 @@ train_set=${train_set:-train} dev_set=${dev_set-dev} eval_sets=${eval_sets:-eval
 task=${task:-detection} folds=${folds:-} ft_name=${ft_name:-FT} upstream=${upstream:-} table=${table:-} row=${row:-}
 noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
 table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
-trials=${trials:-} norm=${norm:-none} quality=${quality:-}  # speaker: see speaker_stage
+trials=${trials:-} norm=${norm:-none} top_n=${top_n:-300} quality=${quality:-}  # speaker: see speaker_stage
 overrides=()
 recipe_name=$0
 recipe_arguments=("$@")
@@ -138,7 +138,7 @@ speaker_stage() {  # exp_dir
   begin 7 "trials: scores, metrics and report"
   for name in $trials; do files+=("$data/trials/$name.txt"); done
   for set in $eval_sets; do durations+=("$data/$set/utt2dur"); done
-  if [ "$norm" != none ]; then more+=(--norm "$norm" --cohort "$train_set" --cohort_spk "$data/$train_set/utt2spk"); fi
+  if [ "$norm" != none ]; then more+=(--norm "$norm" --top_n "$top_n" --cohort "$train_set" --cohort_spk "$data/$train_set/utt2spk"); fi
   if [ -n "$quality" ]; then more+=(--qmf "$data/trials/$quality.txt" --durations "${durations[@]}"); fi
   wedefense score_trials --exp_dir "$1" --set $eval_sets --trials "${files[@]}" ${more[@]+"${more[@]}"}
   finish "$1/scores, $1/results.json, $1/report.html"

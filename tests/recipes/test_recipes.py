@@ -32,10 +32,10 @@ RUNS = [  # recipe, corpora, run.sh and its options, the set and metric that mus
     ("detection/asvspoof2019/ssl_sls", ["asvspoof2019", "asvspoof2021", "in_the_wild"],
      ["run.sh", "--config", "conf/SLS_v2.yaml", *SLS], "asvspoof2021_df", "eer"),
     ("sv/voxceleb/ssl_ca_mhfa", ["voxceleb", "musan", "rirs_noises"],
-     ["run.sh", *HEADS, "--norm", "asnorm", "--quality", "quality", "--eval_sets", "vox1 vox2_test"], "vox1_o", "eer"),
+     ["run.sh", *HEADS, "--norm", "asnorm", "--top_n", "2", "--quality", "quality", "--eval_sets", "vox1 vox2_test"], "vox1_o", "eer"),
     ("sv/voxceleb/ssl_ca_mhfa", ["voxceleb", "musan", "rirs_noises"],
      ["run_superb.sh", *HEADS, "--config", "conf/superb_mhfa.yaml"], "vox1_o", "eer"),
-    ("er/iemocap/ssl_ca_mhfa", ["iemocap"], ["run.sh", *HEADS], "eval", "accuracy"),
+    ("er/iemocap/ssl_ca_mhfa", ["iemocap"], ["run.sh", *HEADS, "--folds", "1 2"], "eval", "accuracy"),
 ]
 
 
@@ -132,5 +132,41 @@ def test_a_recipe_runs_from_end_to_end(tree, name, corpora, command, test_set, m
     results = json.loads((recipe / "exp/tiny/results.json").read_text())
     assert 0 <= results["sets"][test_set][metric] <= 1 and "== stage 7" in output
     if (recipe / "run_ft.sh").exists():
-        run(recipe, "./run_ft.sh", "--exp_dir", "exp/tiny", *TINY, *HEADS)
+        run(recipe, "./run_ft.sh", "--exp_dir", "exp/tiny", *TINY, *command[1:])
         assert json.loads((recipe / "exp/tiny-FT/results.json").read_text())["sets"][test_set]
+
+
+def table_rows():
+    lines = (EGS / "rows.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split("|") for line in lines if line and not line.startswith("#")]
+
+
+def test_every_row_of_the_map_names_a_published_row_and_files_that_exist():
+    from wedefense.scoring import published
+
+    for table, row, recipe, experiment, command in table_rows():
+        published.load(table).row(row)
+        script, *arguments = command.split()
+        for name in [script, *(word for word in arguments if word.startswith("conf/"))]:
+            assert (EGS / recipe / name).is_file(), (row, name)
+        assert experiment.startswith(arguments[arguments.index("--exp_dir") + 1]), row
+
+
+def test_the_map_holds_every_row_that_can_be_run():
+    from wedefense.scoring import published
+
+    left_out = {"Rank 3 T27 fusion", "Rank 4 T23 fusion", "Rank 9 T23 best single", "HP", "paper", "NEMO-large + MFA",
+                "Conformer + MHFA", "WavLM-large + ECAPA-TDNN (WeSpeaker)"}
+    mapped = {(table, row) for table, row, *_ in table_rows()}
+    assert {row for name in published.names() for row in published.load(name).lines if (name, row) not in mapped} == left_out
+
+
+@pytest.mark.slow
+def test_a_table_is_reproduced_and_resumed(tree):
+    LAYOUTS["asvspoof2019"](tree / "corpus")
+    command = ["bash", "tools/reproduce.sh", "superb_deepfake", "--only", "WavLM-base+ + MHFA", *HEADS,
+               *TINY[2:], "--dataset_args.ssl_args.upstream_args.name", "wavlm_tiny"]
+    first = run(tree, *command, "--corpus", str(tree / "corpus"))
+    assert "== detection/asvspoof2019/ssl_ca_mhfa exp/MHFA_wavlm_base_plus" in first
+    assert "| eval EER % | 0.20 |" in (tree / "egs/superb_deepfake.md").read_text()
+    assert "==" not in run(tree, *command)  # done already

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Every row of a published table, resumable: what is done is not done again.
+#   tools/reproduce.sh superb_deepfake --corpus DIR --devices "0 1 2 3"
+# The steps of each row stand in egs/rows.txt; the filled table goes to egs/<table>.md. `wedefense table` lists tables.
+# Rows are shared out over the GPUs of --devices, one run on each at a time. Further --key value go to every run.
+set -euo pipefail
+
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$tools")
+if [ $# -eq 0 ] || [[ "$1" = -* ]]; then sed -n '2,6s/^# *//p' "$0"; exit 2; fi
+table=$1
+shift
+options="corpus devices only"
+corpus='' devices=0 only=''  # only: rows whose name contains this
+overrides=()
+. "$tools/parse_options.sh"
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$root/.venv/bin/python" ]; then
+  export PATH="$root/.venv/bin:$PATH"
+fi
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+
+steps=$(awk -F'|' -v table="$table" -v only="$only" '$1 == table && index($2, only)' "$root/egs/rows.txt")
+if [ -z "$steps" ]; then echo "egs/rows.txt has no row of table '$table'${only:+ with '$only'}" >&2; exit 2; fi
+
+# One step: its experiment is whole once results.json lies in it. A lock keeps rows that share it from doing it twice.
+run_step() {  # recipe, experiment, command
+  local recipe=$root/egs/$1 experiment=$2 command=$3 words
+  mkdir -p "$recipe/$(dirname "$experiment")"
+  (
+    flock 9
+    if [ -s "$recipe/$experiment/results.json" ]; then exit 0; fi
+    echo "== $1 $experiment (GPU $CUDA_VISIBLE_DEVICES)"
+    mapfile -t words < <(xargs -n 1 printf '%s\n' <<<"$command")  # words in quotes are one
+    case ${words[0]} in *_ft.sh) words+=(--stage 8 --stop_stage 8) ;; *) words+=(--stage 3 --stop_stage 7) ;; esac
+    bash "$recipe/${words[0]}" "${words[@]:1}" ${overrides[@]+"${overrides[@]}"} >"$recipe/$experiment.log" 2>&1 ||
+      { echo "== $experiment FAILED, see $recipe/$experiment.log" >&2; exit 1; }
+  ) 9>"$recipe/$experiment.lock"
+}
+
+run_rows() {  # GPU, how many GPUs, place of this one: every so-manieth row
+  local name last='' number=-1 skip=0 code=0
+  export CUDA_VISIBLE_DEVICES=$1
+  while IFS='|' read -r _ name recipe experiment command; do
+    if [ "$name" != "$last" ]; then last=$name number=$((number + 1)) skip=0; fi
+    if [ $((number % $2)) -ne "$3" ] || [ "$skip" -eq 1 ]; then continue; fi
+    run_step "$recipe" "$experiment" "$command" </dev/null || skip=1 code=1
+  done <<<"$steps"
+  return "$code"
+}
+
+if [ -n "$corpus" ]; then
+  corpus=$(cd "$corpus" && pwd)
+  cut -d'|' -f3,5 <<<"$steps" | sed 's/ .*//; s/_ft//' | sort -u | while IFS='|' read -r recipe script; do
+    bash "$root/egs/$recipe/$script" --stage 1 --stop_stage 2 --corpus "$corpus" </dev/null
+  done
+fi
+read -ra list <<<"$devices"
+workers=() failed=0
+for place in "${!list[@]}"; do
+  run_rows "${list[$place]}" "${#list[@]}" "$place" &
+  workers+=($!)
+done
+for worker in "${workers[@]}"; do wait "$worker" || failed=1; done
+
+{
+  awk -F'|' '{ last[$2] = $3 "|" $4; if (!($2 in seen)) { seen[$2] = 1; order[++n] = $2 } }
+    END { for (i = 1; i <= n; i++) print order[i] "|" last[order[i]] }' <<<"$steps" |
+    while IFS='|' read -r name recipe experiment; do
+      if [ ! -s "$root/egs/$recipe/$experiment/results.json" ]; then continue; fi
+      sets=()
+      case $table in superb_emotion) sets=(--set iemocap=eval) ;; esac
+      printf '## %s\n\n' "$name"
+      python -m wedefense.cli table --table "$table" --row "$name" --exp_dir "$root/egs/$recipe/$experiment" \
+        ${sets[@]+"${sets[@]}"} </dev/null
+      printf '\n'
+    done
+} >"$root/egs/$table.md"
+echo "wrote egs/$table.md"
+exit "$failed"
