@@ -4,7 +4,7 @@ set -euo pipefail
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-config=conf/resnet.yaml
+config=conf/mhfa_full.yaml
 train_set=train dev_set=dev eval_sets=eval
 
 . ../../../tools/recipe.sh
