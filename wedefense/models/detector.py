@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from wedefense.frontend.options import FRONTENDS
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.models.options import BACKENDS, HEADS
+from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
 from wedefense.utils.features import LayerFeatures
 
@@ -122,12 +123,15 @@ def public_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `public_weights`.
 
-    A `module.` prefix of data-parallel training is dropped, and an encoder under the names of another
-    toolkit (WeDefense over s3prl) gets ours.
+    A `module.` prefix of data-parallel training is dropped, and weights under the names of another toolkit
+    (WeDefense over s3prl, the authors' SLS) get ours.
     """
-    own = {}
-    for name, tensor in weights.items():
-        name = name.removeprefix("module.")
-        own[name if name.startswith(("frontend.", "projection.")) else f"backend.{name}"] = tensor
+    if is_published(weights):
+        own = from_published(weights)
+    else:
+        own = {}
+        for name, tensor in weights.items():
+            name = name.removeprefix("module.")
+            own[name if name.startswith(("frontend.", "projection.")) else f"backend.{name}"] = tensor
     rename_upstream(None, own, "frontend.")
     return own
