@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.pruning.helpers import FAMILIES, batch, gated, randomly, set_gates
+from tests.pruning.helpers import BASE, FAMILIES, batch, gated, randomly, set_gates
 from wedefense.pruning.constraint import Lagrangian, Size, decided, learnt, words
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.options import PruningOptions
@@ -25,15 +25,20 @@ def test_multiply_adds_of_the_gated_are_those_of_the_cut(family):
 
 
 def test_multiply_adds_are_those_that_products_do():
-    """Against torch's counter on the layers' products; torch sees neither attention's kernel nor transforms."""
+    """Against torch's counter on torchaudio's model of the same shape (which counts a frame's padding too)."""
+    import torchaudio
     from torch.utils.flop_counter import FlopCounterMode
 
-    encoder = gated("wav2vec2")
-    set_gates(encoder, lambda site: torch.ones(site.count, dtype=torch.bool))
-    small = cut(encoder).train()
-    with FlopCounterMode(display=False) as counter:
-        small(torch.randn(1, 32000))
-    assert counter.get_total_flops() / 2 == pytest.approx(Size(small, "multiply-adds").original, rel=0.15)
+    model = torchaudio.models.wav2vec2_model(
+        extractor_mode="group_norm", extractor_conv_layer_config=[list(row) for row in BASE.conv_layers],
+        extractor_conv_bias=False, encoder_embed_dim=24, encoder_projection_dropout=0.0, encoder_pos_conv_kernel=16,
+        encoder_pos_conv_groups=4, encoder_num_layers=3, encoder_num_heads=4, encoder_attention_dropout=0.0,
+        encoder_ff_interm_features=20, encoder_ff_interm_dropout=0.0, encoder_dropout=0.0,
+        encoder_layer_norm_first=False, encoder_layer_drop=0.0, aux_num_out=None).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.randn(1, 32000))
+    counted = Size(gated("wav2vec2"), "multiply-adds").original
+    assert counter.get_total_flops() / 2 == pytest.approx(counted, rel=0.06)
 
 
 def test_the_expected_size_is_the_mean_over_independent_gates():
@@ -43,8 +48,8 @@ def test_the_expected_size_is_the_mean_over_independent_gates():
             site.gate.log_alpha.copy_(torch.randn(site.count) - 1.6)
     size = Size(encoder)
     torch.manual_seed(0)
-    sizes = [size.of(lambda gate: (gate.sample() > 0).double()).item() for _ in range(1500)]
-    assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.01)
+    sizes = [size.of(lambda gate: (gate.sample() > 0).double()).item() for _ in range(400)]
+    assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.02)
 
 
 def test_every_gate_feels_the_size():

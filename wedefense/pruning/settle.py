@@ -13,7 +13,7 @@ from torch import nn
 from wedefense.pruning.constraint import Size, decided, learnt
 from wedefense.pruning.gates import gated_sites
 
-WHOLE = ("attlayer", "ffnlayer")
+FINE = ("interm", "conv", "head")  # from the smallest units to the largest
 REACH = 30.0  # a shift of the gates' parameters by this much opens or closes every unit
 STEPS = 60
 
@@ -23,32 +23,42 @@ class Settled:
     expected: float  # sparsity as the gates' probabilities have it
     rounded: float   # as they round
     final: float     # as decided
-    shift: float     # by how much the finer gates moved
+    shift: float     # by how much the finer gates moved together
 
 
 @torch.no_grad()
 def settle(encoder: nn.Module, size: Size, target: float, tolerance: float = 0.002) -> Settled:
     """Move the finer gates of `encoder` until what evaluation keeps has the target sparsity.
 
-    Within `tolerance` of the target nothing moves. The gates of evaluation and a cut agree before and after.
+    Within `tolerance` of the target nothing moves. What a common move of all leaves over, the smallest units make
+    up. The gates of evaluation and a cut agree before and after.
     """
     expected, rounded = size.sparsity(learnt).item(), size.sparsity(decided).item()
-    fine = [site.gate for site in gated_sites(encoder) if site.unit not in WHOLE]
-    if abs(rounded - target) <= tolerance or not fine:
-        return Settled(expected, rounded, rounded, 0.0)
-    start = [gate.log_alpha.clone() for gate in fine]
+    fine = {unit: [site.gate for site in gated_sites(encoder) if site.unit == unit] for unit in FINE}
+    smallest = next((gates for gates in fine.values() if gates), [])
+    final, shift = rounded, 0.0
+    for gates in (sum(fine.values(), []), smallest):
+        if gates and abs(final - target) > tolerance:
+            final, moved = _shift(gates, size, target)
+            shift = shift or moved
+    return Settled(expected, rounded, final, shift)
+
+
+def _shift(gates: list, size: Size, target: float) -> tuple[float, float]:
+    """Move the gates by the amount that comes nearest to the target; -> the sparsity then, and the amount."""
+    start = [gate.log_alpha.clone() for gate in gates]
 
     def sparsity(shift: float) -> float:
-        for gate, original in zip(fine, start, strict=True):
+        for gate, original in zip(gates, start, strict=True):
             gate.log_alpha.copy_(original + shift)
         return size.sparsity(decided).item()
 
+    best = 0.0, sparsity(0.0)
     low, high = -REACH, REACH  # the sparsity falls with the shift
-    best = 0.0, rounded
     for _ in range(STEPS):
         middle = (low + high) / 2
         found = sparsity(middle)
         if abs(found - target) < abs(best[1] - target):
             best = middle, found
         low, high = (middle, high) if found > target else (low, middle)
-    return Settled(expected, rounded, sparsity(best[0]), best[0])
+    return sparsity(best[0]), best[0]

@@ -39,6 +39,12 @@ def cut(encoder: nn.Module) -> nn.Module:
     return build(encoder, shape, state)
 
 
+def without_gates(encoder: nn.Module) -> nn.Module:
+    """The whole encoder, every unit at 1, in evaluation mode; it shares the weights."""
+    state = {name: value for name, value in encoder.state_dict().items() if not name.endswith("gate.log_alpha")}
+    return build(encoder, encoder.architecture, state)
+
+
 def build(like: nn.Module, shape: Architecture, state: State) -> nn.Module:
     """An encoder of `like`'s class and of another shape, with the given weights."""
     with torch.device("meta"):
