@@ -9,13 +9,13 @@ import soundfile
 RATE = 16000
 
 
-def sound(path: Path, seconds: float = 0.6, buzz: bool = False) -> None:
-    """Noise, with a buzz in what is fake; the same for the same name."""
+def sound(path: Path, seconds: float = 0.6, buzz: float = 0) -> None:
+    """Noise, with a buzz of so many times 800 Hz (True in what is fake); the same for the same name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(list(path.stem.encode()))
     wav = 0.05 * rng.standard_normal(int(RATE * seconds * rng.uniform(0.8, 1.2)))
     if buzz:
-        wav += 0.05 * np.sign(np.sin(2 * np.pi * 800 * np.arange(len(wav)) / RATE))
+        wav += 0.05 * np.sign(np.sin(2 * np.pi * 800 * buzz * np.arange(len(wav)) / RATE))
     soundfile.write(path, wav, RATE)
 
 
@@ -94,12 +94,12 @@ def spoofceleb(root: Path, per_set: int = 8) -> None:
 
 
 def voxceleb(root: Path) -> None:
-    """Two test and two dev speakers of VoxCeleb1, three of VoxCeleb2 dev and two of its test set."""
+    """Two test and two dev speakers of VoxCeleb1, four of VoxCeleb2 dev and two of its test set."""
     for part, speakers in (("vox1_test_wav/wav", ("id10270", "id10271")), ("vox1_dev_wav/wav", ("id10001", "id10002")),
-                           ("vox2_dev/aac", ("id00012", "id00015", "id00016")), ("vox2_test/aac", ("id00017", "id00061"))):
+                           ("vox2_dev/aac", ("id00012", "id00015", "id00016", "id00018")), ("vox2_test/aac", ("id00017", "id00061"))):
         for speaker in speakers:
             for number in range(1, 5):
-                sound(root / part / speaker / f"5r0dWxy17C{number % 2}" / f"{number:05d}.wav", buzz=speaker.endswith("2"))
+                sound(root / part / speaker / f"5r0dWxy17C{number % 2}" / f"{number:05d}.wav", buzz=int(speaker[-1]) / 3)
     trial = "{0} id10270/5r0dWxy17C1/00001.wav {1}"
     lines(root / "veri_test2.txt", trial.format(1, "id10270/5r0dWxy17C0/00002.wav"),
           trial.format(0, "id10271/5r0dWxy17C0/00002.wav"), trial.format(0, "id10271/5r0dWxy17C1/00003.wav"))

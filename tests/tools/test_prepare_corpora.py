@@ -97,7 +97,7 @@ def test_spoofceleb_takes_labels_from_attacks(prepared):
 def test_voxceleb_sets_and_trials(prepared):
     root, data = prepared
     assert len(rows(data, "vox1/utt2lab")) == 16 and len(rows(data, "vox1_dev/utt2lab")) == 8
-    assert set(rows(data, "vox2_dev/utt2spk").values()) == {"id00012", "id00015", "id00016"}
+    assert set(rows(data, "vox2_dev/utt2spk").values()) == {"id00012", "id00015", "id00016", "id00018"}
     assert (data / "trials/vox1_o.txt").read_text().splitlines()[0] == "1 id10270/5r0dWxy17C1/00001 id10270/5r0dWxy17C0/00002"
     quality = [line.split() for line in (data / "trials/quality.txt").read_text().splitlines()]
     keys = rows(data, "vox2_test/utt2spk")
