@@ -1,7 +1,8 @@
 """WeDefense: detecting fake speech with self-supervised models.
 
 >>> import wedefense
->>> detector = wedefense.load_detector("exp/mhfa")               # doctest: +SKIP
+>>> model = wedefense.load_detector("exp/mhfa")                  # doctest: +SKIP
+>>> model.score("recording.wav").meaning                         # doctest: +SKIP
 >>> frontend = wedefense.load_frontend("wavlm_base_plus")        # doctest: +SKIP
 """
 

@@ -30,6 +30,7 @@ TOLERANCE = 1e-4
 INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
 _TIMED_SECONDS = 4.0
+_SPARE_FRAMES = 16  # of padding, so that no layer that shortens time runs out of frames: exporters know no such exception
 
 
 class Exportable(nn.Module):
@@ -44,7 +45,7 @@ class Exportable(nn.Module):
         source, self.hearing = model.detector, model.hearing
         self.detector = Detector(plain_frontend(source.frontend), plain_copy(source.backend),
                                  plain_copy(source.projection), source.cmvn, sample_rate=source.sample_rate).eval()
-        frames = getattr(source.backend, "min_frames", 1)
+        frames = max(_SPARE_FRAMES, getattr(source.backend, "min_frames", 1))
         shift = round(source.frontend.frame_shift * model.hearing.rate / 1000)
         self.room = max(model.hearing.shortest, S3PRL_MINIMUM) + frames * shift
         self.scored = model.labels.has_bonafide
@@ -124,7 +125,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
         target = out / f"model{'.int8' if quantised else ''}{'.ts' if style == 'torchscript' else '.onnx'}"
         part = target.with_name(f".{target.stem}.part{target.suffix}")
         try:
-            runner = make(exportable, part, quantised)
+            runner = _told(make, exportable, part, quantised)
             differences = [_difference(runner(wav, lengths), expected) for (_, wav, lengths), expected
                            in zip(batches, truth)]
             if not quantised and max(differences) > TOLERANCE:
@@ -139,6 +140,17 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
     with atomic_write(out / "export.json", "w") as stream:
         json.dump(describe(model, written[1:]), stream, indent=1)
     return written
+
+
+def _told(make: Callable[..., Runner], module: Exportable, *arguments) -> Runner:
+    try:
+        return make(module, *arguments)
+    except InputError:
+        raise
+    except Exception as error:  # exporters and runtimes raise many kinds
+        lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
+        raise InputError(f"{type(module.detector.backend).__name__} behind {type(module.detector.frontend).__name__} cannot "
+                         f"be exported this way: {type(error).__name__}: {' '.join(lines)[:300]}") from error
 
 
 def _measured(path: Path, megabytes: float, difference: float, runner: Runner, alone, model: LoadedDetector,
@@ -218,7 +230,8 @@ def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
         content = onnx.load(str(path))
         content.graph.ClearField("value_info")  # shapes of weights that the quantiser turns around
         with _quiet():
-            quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+            quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, per_channel=True,
+                             op_types_to_quantize=["MatMul", "Gemm"])
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

@@ -1,0 +1,147 @@
+"""Exports equal their source at every length, and say so when they cannot."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.corpus import make_list
+from tests.detect.experiments import SSL, make_experiment, wave
+from wedefense import load_detector
+from wedefense.bin.export import main
+from wedefense.detect import export as module
+from wedefense.detect.export import export
+from wedefense.detect.plain import plain_frontend
+from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.ssl.architecture import BlockShape
+from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.frontend.ssl.names import MODELS
+from wedefense.models.options import BACKENDS
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.llr import Labels
+from wedefense.utils.errors import InputError
+
+SMALL = {"compression_dim": 16, "m_channels": 4, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4,
+         "embed_dim": 16}
+SIZES = {"ResNet34", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
+SECONDS = (0.3, 2.7, 0.01, 5.2)
+
+
+def experiment(folder, frontend, backend, **more):
+    options = BACKENDS.options(backend).__dataclass_fields__
+    small = {key: value for key, value in SMALL.items() if key in options and backend != "SSL_BACKEND_LLGF"}
+    known = {"dataset_args__frontend": frontend} if frontend in ("fbank", "lfcc") else {
+        "dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": frontend}}}
+    return make_experiment(folder, model=backend, model_args=small, **known, **more)
+
+
+def runner(path):
+    if path.suffix == ".ts":
+        loaded = torch.jit.load(str(path))
+        return lambda *inputs: [output.numpy() for output in loaded(*map(torch.from_numpy, inputs))]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path))
+    return lambda wav, lengths: session.run(None, {"wav": wav, "lengths": lengths})
+
+
+def check(exp, out, style):
+    """Scores of Python and of the file, alone and in a batch; stereo of other rates has been made mono before."""
+    model = load_detector(exp)
+    path = export(model, out, style)[1].path
+    run = runner(path)
+    wavs = [wave(seconds, seed=number).astype(np.float32) for number, seconds in enumerate(SECONDS)]
+    lengths = np.array([len(wav) for wav in wavs])
+    padded = np.full((len(wavs), lengths.max()), 9.0, dtype=np.float32)
+    for row, wav in zip(padded, wavs):
+        row[:len(wav)] = wav
+    llr, embedding, _ = run(padded, lengths)
+    scores = model.score(wavs, 16000)
+    np.testing.assert_allclose(llr, [score.llr for score in scores], atol=1e-4)
+    np.testing.assert_allclose(embedding, model.embed(wavs, 16000), atol=1e-4 * max(1, np.abs(embedding).max()))
+    for wav, score in zip(wavs, scores):
+        assert run(wav[None], np.array([len(wav)]))[0][0] == pytest.approx(score.llr, abs=1e-4)
+
+
+@pytest.mark.parametrize("frontend, backend", [
+    ("wavlm_tiny", "SSL_BACKEND_MHFA"), ("wavlm_large_tiny", "SSL_BACKEND_SLS"), ("lfcc", "LCNN_LSTM")])
+def test_torchscript(frontend, backend, tmp_path):
+    check(experiment(tmp_path, frontend, backend), tmp_path / "out", "torchscript")
+
+
+def test_onnx(tmp_path):
+    pytest.importorskip("onnxscript")
+    check(experiment(tmp_path, "fbank", "SSL_BACKEND_MHFA"), tmp_path / "out", "onnx")
+
+
+def test_pruned_encoders_export_too():
+    tiny = MODELS["wavlm_tiny"].architecture
+    blocks = (BlockShape((1, 3), 128), BlockShape((), 40), BlockShape((0, 2, 3), 0))
+    convs = tuple((channels - 3, kernel, stride) for channels, kernel, stride in tiny.conv_layers)
+    torch.manual_seed(0)
+    architecture = replace(tiny, blocks=blocks, conv_layers=convs, conv_output_scale=True)
+    frontend = SSLFrontend(SSLOptions(), architecture=architecture).eval()
+    wav, lengths = torch.randn(2, 16000), torch.tensor([16000, 7000])
+    with torch.no_grad():
+        ours, plain = frontend(wav, lengths), plain_frontend(frontend)(wav, lengths)
+    assert torch.equal(ours.lengths, plain.lengths)
+    for one, other in zip(ours.layers, plain.layers):
+        torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", module.FORMATS)
+@pytest.mark.parametrize("frontend, backend", [
+    *(("fbank", backend) for backend in BACKENDS.names() if backend not in SIZES),
+    *((frontend, "SSL_BACKEND_MHFA") for frontend in ("lfcc", "wav2vec2_tiny", "hubert_tiny", "data2vec_tiny",
+                                                       "wavlm_tiny", "wavlm_large_tiny", "unispeech_sat_tiny"))])
+def test_every_back_end_and_front_end(frontend, backend, style, tmp_path):
+    check(experiment(tmp_path, frontend, backend), tmp_path / "out", style)
+
+
+def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys):
+    exp = make_experiment(tmp_path, projection_args__project_type="arc_margin", **SSL)
+    Calibration((1.5,), 0.5).save(exp / "calibration.json")
+    listed = make_list(tmp_path / "data", "dev", utterances=8)
+    assert main([str(exp), "--out", str(tmp_path / "out"), "--int8", "--data", str(listed)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("EER") == 3 and "model.int8.ts" in printed
+    told = json.loads((tmp_path / "out" / "export.json").read_text())
+    whole, small = told["files"]
+    assert whole["largest_difference"] < 1e-4 < small["largest_difference"] < 0.5
+    assert told["calibration"].startswith("llr = 1.5 x score + 0.5") and told["labels"] == ["bonafide", "spoof"]
+    assert (tmp_path / "out" / "model.int8.ts").stat().st_size < 0.8 * (tmp_path / "out" / "model.ts").stat().st_size
+    wav = wave(1.0).astype(np.float32)
+    llr = runner(tmp_path / "out" / "model.ts")(wav[None], np.array([len(wav)]))[0]
+    assert llr[0] == pytest.approx(load_detector(exp).score(wav, 16000).llr, abs=1e-4)  # calibrated
+    card = (tmp_path / "out" / "MODEL.md").read_text()
+    assert "model.int8.ts" in card and "bonafide 30, spoof 70" in card and "Limits" in card and "Not evaluated" in card
+
+
+def test_a_model_without_bona_fide_has_embeddings(tmp_path):
+    exp = make_experiment(tmp_path, labels=Labels(("anna", "ben", "eve"), (1, 1, 1)))
+    path = export(load_detector(exp), tmp_path / "out", "torchscript")[1].path
+    wav = wave(1.0).astype(np.float32)
+    llr, embedding, _ = runner(path)(wav[None], np.array([len(wav)]))
+    assert llr[0] == 0
+    np.testing.assert_allclose(embedding[0], load_detector(exp).embed(wav, 16000), atol=1e-4)
+
+
+def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch):
+    model = load_detector(make_experiment(tmp_path))
+    with torch.no_grad():
+        exportable = module.Exportable(model)
+        next(exportable.detector.projection.parameters()).add_(0.01)
+    monkeypatch.setattr(module, "Exportable", lambda _: exportable)
+    with pytest.raises(InputError, match="not exported, its torchscript form differs"):
+        export(model, tmp_path / "out", "torchscript")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_front_end_that_exporters_do_not_know_is_refused(tmp_path):
+    model = load_detector(make_experiment(tmp_path))
+    model.detector.frontend = type("S3prlFrontend", (torch.nn.Module,), {})()
+    with pytest.raises(InputError, match="S3prlFrontend cannot be exported"):
+        module.Exportable(model)
