@@ -145,10 +145,9 @@ speaker_stage() {  # exp_dir
 }
 
 class_stages() {  # exp_dir, asked or all
-  local set
   if run_stage 5 || [ "$2" = all ]; then
     begin 5 "logits"
-    for set in $dev_set $eval_sets; do wedefense logits --exp_dir "$1" --set "$set"; done
+    wedefense logits --exp_dir "$1" --set $dev_set $eval_sets
     finish "$1/posteriors/*/logits.scp"
   fi
   if run_stage 7 || [ "$2" = all ]; then
@@ -159,15 +158,15 @@ class_stages() {  # exp_dir, asked or all
 }
 
 detection_stages() {  # exp_dir, asked or all
-  local dir=$1 set
+  local dir=$1
   if run_stage 5 || [ "$2" = all ]; then
     begin 5 "logits"
-    for set in $dev_set $eval_sets; do wedefense logits --exp_dir "$dir" --set "$set"; done
+    wedefense logits --exp_dir "$dir" --set $dev_set $eval_sets
     finish "$dir/posteriors/*/logits.scp"
   fi
   if run_stage 6 || [ "$2" = all ]; then
     begin 6 "log-likelihood ratios"
-    for set in $dev_set $eval_sets; do wedefense llr --exp_dir "$dir" --set "$set"; done
+    wedefense llr --exp_dir "$dir" --set $dev_set $eval_sets
     finish "$dir/posteriors/*/llr.txt"
   fi
   if run_stage 7 || [ "$2" = all ]; then

@@ -168,5 +168,5 @@ def test_a_table_is_reproduced_and_resumed(tree):
                *TINY[2:], "--dataset_args.ssl_args.upstream_args.name", "wavlm_tiny"]
     first = run(tree, *command, "--corpus", str(tree / "corpus"))
     assert "== detection/asvspoof2019/ssl_ca_mhfa exp/MHFA_wavlm_base_plus" in first
-    assert "| eval EER % | 0.20 |" in (tree / "egs/superb_deepfake.md").read_text()
+    assert re.search(r"\| eval EER % \| +0\.20 \| +\d", (tree / "egs/superb_deepfake.md").read_text())
     assert "==" not in run(tree, *command)  # done already

@@ -7,13 +7,15 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense llr", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    parser.add_argument("--set", required=True, help="name of the set whose logits stage 5 wrote")
+    parser.add_argument("--set", required=True, nargs="+", help="names of sets whose logits stage 5 wrote")
     arguments = parser.parse_args(argv)
 
     from wedefense.scoring.llr import Labels
     from wedefense.scoring.stages import llr_set
 
-    print(llr_set(arguments.exp_dir, arguments.set, Labels.load(Path(arguments.exp_dir) / "label2id")))
+    labels = Labels.load(Path(arguments.exp_dir) / "label2id")
+    for name in arguments.set:
+        print(llr_set(arguments.exp_dir, name, labels))
     return 0
 
 

@@ -6,14 +6,16 @@ import argparse
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense logits", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    parser.add_argument("--set", required=True, help="name of the set that stage 4 embedded")
+    parser.add_argument("--set", required=True, nargs="+", help="names of sets that stage 4 embedded")
     parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
     arguments = parser.parse_args(argv)
 
     from wedefense.api import load_experiment
     from wedefense.scoring.stages import logits_set
 
-    print(logits_set(load_experiment(arguments.exp_dir, arguments.model).detector, arguments.exp_dir, arguments.set))
+    detector = load_experiment(arguments.exp_dir, arguments.model).detector
+    for name in arguments.set:
+        print(logits_set(detector, arguments.exp_dir, name))
     return 0
 
 
