@@ -25,8 +25,9 @@ def test_multiply_adds_of_the_gated_are_those_of_the_cut(family):
 
 
 def test_multiply_adds_are_those_that_products_do():
-    """Against torch's counter on torchaudio's model of the same shape (which counts a frame's padding too)."""
+    """Against torch's counter on torchaudio's model of the same shape."""
     import torchaudio
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     model = torchaudio.models.wav2vec2_model(
@@ -35,10 +36,10 @@ def test_multiply_adds_are_those_that_products_do():
         encoder_pos_conv_groups=4, encoder_num_layers=3, encoder_num_heads=4, encoder_attention_dropout=0.0,
         encoder_ff_interm_features=20, encoder_ff_interm_dropout=0.0, encoder_dropout=0.0,
         encoder_layer_norm_first=False, encoder_layer_drop=0.0, aux_num_out=None).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(torch.randn(1, 32000))
     counted = Size(gated("wav2vec2"), "multiply-adds").original
-    assert counter.get_total_flops() / 2 == pytest.approx(counted, rel=0.06)
+    assert counter.get_total_flops() / 2 == pytest.approx(counted, rel=0.02)
 
 
 def test_the_expected_size_is_the_mean_over_independent_gates():
@@ -119,19 +120,22 @@ def test_a_target_out_of_reach_is_refused():
 
 
 @pytest.mark.parametrize("target", [0.1, 0.3, 0.5, 0.7])
-def test_settling_meets_the_target_and_moves_no_whole_layer(target):
+@pytest.mark.parametrize("layers_open", [3, -9])
+def test_settling_meets_the_target(target, layers_open):
+    """With whole sublayers that are open, and with all of them closed, which leaves too little."""
     encoder = gated("wavlm")
     torch.manual_seed(1)
     with torch.no_grad():
         for site in gated_sites(encoder):
-            site.gate.log_alpha.copy_(torch.randn(site.count) + (3 if site.unit in ("attlayer", "ffnlayer") else -1))
-    whole = [site.gate.log_alpha.clone() for site in gated_sites(encoder) if site.count == 1]
-    settled = settle(encoder, Size(encoder), target)
+            whole = site.unit in ("attlayer", "ffnlayer")
+            site.gate.log_alpha.copy_(torch.randn(site.count) + (layers_open if whole else -1))
+    size = Size(encoder)
+    settled = settle(encoder, size, target)
     assert settled.final == pytest.approx(target, abs=0.01)
-    assert 1 - sum(p.numel() for p in cut(encoder).parameters()) / Size(encoder).original == pytest.approx(settled.final)
-    assert whole == [site.gate.log_alpha for site in gated_sites(encoder) if site.count == 1]
-    again = settle(encoder, Size(encoder), settled.final)
-    assert again.shift == 0 and again.rounded == settled.final
+    assert 1 - sum(p.numel() for p in cut(encoder).parameters()) / size.original == pytest.approx(settled.final)
+    assert settled.layers > 0 or layers_open > 0 or target > 0.5
+    again = settle(encoder, size, settled.final)
+    assert again.shift == again.layers == 0 and again.rounded == settled.final
 
 
 def test_sparsity_in_words():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 BETA = 2 / 3                # temperature
 LOW, HIGH = -0.1, 1.1       # a sample is stretched to this range, then clamped to [0, 1]
 EPS = 1e-6
-_OPEN_SHIFT = BETA * math.log(-LOW / HIGH)
+EVEN = BETA * math.log(-LOW / HIGH)  # the log_alpha of a gate that is open half the time
 _EVAL_SLOPE = 0.8 / BETA
 
 
@@ -39,7 +39,7 @@ class HardConcrete(nn.Module):
 
     def open_probability(self) -> Tensor:
         """(count,): the probability that a sample is above 0."""
-        return torch.sigmoid(self.log_alpha - _OPEN_SHIFT)
+        return torch.sigmoid(self.log_alpha - EVEN)
 
     def is_open(self) -> Tensor:
         """(count,) bool: the gates that evaluation keeps."""
