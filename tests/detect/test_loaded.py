@@ -114,6 +114,9 @@ def test_calibration_beside_the_experiment_is_used(tmp_path):
     Calibration((2.0,), -1.0).save(exp / "calibration.json")
     after = load_detector(exp).score(wave(1), 16000)
     assert after.calibrated and after.raw == before.llr and after.llr == pytest.approx(2 * before.llr - 1)
+    other = exp / "models" / "model_3.pt"
+    other.write_bytes((exp / "models" / "avg_model.pt").read_bytes())
+    assert not load_detector(other).score(wave(1), 16000).calibrated  # it was fitted on the average's scores
 
 
 def test_frame_scores_say_what_the_back_end_says(model, exp, tmp_path):

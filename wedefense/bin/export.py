@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.api import load_detector
     from wedefense.detect.card import write_card
     from wedefense.detect.export import export
-    from wedefense.detect.loading import experiment_of
+    from wedefense.detect.loading import results_of
     from wedefense.frontend.ssl.download import set_offline
 
     if options.offline:
@@ -30,8 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     written = export(model, options.out, options.format, options.int8, options.data)
     for file in written:
         print(file.told())
-    folder = experiment_of(model.weights) or options.out
-    print(write_card(options.out, folder, [file.told() for file in written[1:]], model.remark))
+    print(write_card(options.out, results_of(model) or options.out, [file.told() for file in written[1:]], model.remark))
     return 0
 
 

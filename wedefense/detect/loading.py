@@ -62,11 +62,12 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
     """
     found = _located(path, download_dir)
     if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
-        return _calibrated(_pruned(found), found.parent)
+        return _calibrated(_pruned(found), found)
     folder = found if found.is_dir() else experiment_of(found)
     if folder is not None and config is None:
-        experiment = load_experiment(folder, weights or (found if found.is_file() else None))
-        return _calibrated(_ready(experiment), folder)
+        model = _ready(load_experiment(folder, weights or (found if found.is_file() else None)))
+        average = model.weights.name == AVERAGE.name  # what stage 7 calibrated
+        return _calibrated(model, folder) if average else model
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
     content = read_weight_file(found)
@@ -117,6 +118,12 @@ def _fetch_experiment(hub_id: str, folder: Path) -> Path:
     return folder
 
 
+def results_of(model: LoadedDetector) -> Path | None:
+    """The experiment folder that has the results of a model, if it was made here."""
+    folder = experiment_of(model.weights)
+    return None if folder is None else _whole(folder)
+
+
 def experiment_of(file: Path) -> Path | None:
     """The experiment folder that a checkpoint lies in."""
     for folder in file.absolute().parents[:2]:
@@ -147,8 +154,14 @@ def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
 
 
 def _calibrated(model: LoadedDetector, folder: Path) -> LoadedDetector:
-    path = folder / "calibration.json"
+    path = _whole(folder) / "calibration.json"
     return replace(model, calibration=Calibration.load(path)) if path.is_file() else model
+
+
+def _whole(folder: Path) -> Path:
+    """The experiment that a folder is or, being its cut model, belongs to."""
+    folder = folder.absolute()
+    return folder.parent if folder.name == CUT and (folder.parent / "config.yaml").is_file() else folder
 
 
 def _pruned(folder: Path) -> LoadedDetector:
