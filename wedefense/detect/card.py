@@ -106,7 +106,7 @@ def _data(exp_dir: Path, config: dict | None) -> str:
         lines.append(f"Trained on {sum(labels.counts):,} utterances: {counts}{rest}.")
     else:
         lines.append("What it was trained on is not recorded here.")
-    lists = [f"{key} `{config[key]}`" for key in ("train_data", "val_data") if config and config.get(key)]
+    lists = [f"{key} `{'/'.join(Path(config[key]).parts[-2:])}`" for key in ("train_data", "val_data") if config and config.get(key)]
     return "\n".join(lines + [f"Lists: {', '.join(lists)}." if lists else "", ""])
 
 
