@@ -112,16 +112,16 @@ train_stage() {  # config, exp_dir, extra settings ...
 }
 
 embed_stage() {  # config, exp_dir
-  local dir=$2 set cohort=
+  local dir=$2 set sets=() lists=()
   wedefense average --config "$1" "${settings[@]}"
   if [ "$(wedefense config --config "$1" --print use_pruning_loss "${settings[@]}")" = true ]; then
     wedefense prune --exp_dir "$dir"
   fi
-  if [ "$norm" != none ]; then cohort=$train_set; fi
-  for set in $dev_set $eval_sets $cohort; do
-    launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --set "$set" --skip_bad "$skip_bad" \
-      --data "$data/$set/$data_type.list" --data_type "$data_type"
-  done
+  sets=($dev_set $eval_sets)
+  if [ "$norm" != none ]; then sets+=("$train_set"); fi
+  for set in "${sets[@]}"; do lists+=("$data/$set/$data_type.list"); done
+  launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
+    --data "${lists[@]}" --data_type "$data_type"
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
 

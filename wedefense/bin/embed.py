@@ -6,14 +6,16 @@ import argparse
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense embed", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    parser.add_argument("--set", required=True, help="name of the set; results go to embeddings/<set>")
-    parser.add_argument("--data", required=True, help="raw.list or shard.list")
+    parser.add_argument("--set", required=True, nargs="+", help="names of sets; results go to embeddings/<set>")
+    parser.add_argument("--data", required=True, nargs="+", help="raw.list or shard.list of each set")
     parser.add_argument("--data_type", default="raw", choices=["raw", "shard"])
     parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--skip_bad", default="false", choices=["true", "false"],
                         help="go on past unreadable audio and list what was left out")
     arguments = parser.parse_args(argv)
+    if len(arguments.set) != len(arguments.data):
+        parser.error("--data wants one list for each of --set")
 
     from wedefense.api import load_experiment
     from wedefense.scoring.stages import embed_set
@@ -24,8 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     world = distributed.start(experiment.config.gpus, arguments.device)
     setup_logging(rank=world.rank)
     try:
-        embed_set(experiment.detector, experiment.config, experiment.labels, experiment.weights, arguments.exp_dir,
-                  arguments.set, arguments.data, arguments.data_type, world, arguments.skip_bad == "true")
+        for name, data in zip(arguments.set, arguments.data):
+            embed_set(experiment.detector, experiment.config, experiment.labels, experiment.weights, arguments.exp_dir,
+                      name, data, arguments.data_type, world, arguments.skip_bad == "true")
     finally:
         distributed.stop()
     return 0
