@@ -61,9 +61,11 @@ def hand_sliced(norm_first: bool):
             out = state[name + "attention.attention.out_proj.weight"]
             for head in closed:
                 model.encoder.transformer.layers[i].attention.attention.out_proj.weight[:, 6 * head:6 * head + 6] = 0
-            weight, bias = (state.pop(f"{name}attention.attention.in_proj_{kind}").chunk(3) for kind in ("weight", "bias"))
+            weight, bias = (state.pop(f"{name}attention.attention.in_proj_{kind}").chunk(3)
+                            for kind in ("weight", "bias"))
             for part, w, b in zip("qkv", weight, bias):
-                state[f"{name}attention.{part}_proj.weight"], state[f"{name}attention.{part}_proj.bias"] = w[rows], b[rows]
+                state[f"{name}attention.{part}_proj.weight"] = w[rows]
+                state[f"{name}attention.{part}_proj.bias"] = b[rows]
             del state[name + "attention.attention.out_proj.weight"]
             state[name + "attention.out_proj.weight"] = out[:, rows]
             state[name + "attention.out_proj.bias"] = state.pop(name + "attention.attention.out_proj.bias")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 MINI = ROOT / "egs/detection/mini"
 SMALL = ["--num_epochs", "2", "--num_avg", "1", "--sparsity_warmup_epochs", "1", "--initial_reg_lr", "0.2",
          "--dataset_args.num_frms", "10", "--dataloader_args.batch_size", "8", "--dataloader_args.num_workers", "0",
-         "--model_args.head_nb", "2", "--model_args.compression_dim", "8", "--model_args.embed_dim", "8", "--device", "cpu", "--num_workers", "1"]
+         "--model_args.head_nb", "2", "--model_args.compression_dim", "8", "--model_args.embed_dim", "8",
+         "--device", "cpu", "--num_workers", "1"]
 
 
 def run(script: Path, *arguments) -> str:

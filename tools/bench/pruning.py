@@ -75,7 +75,8 @@ def main() -> None:
     macs = [Size(encoder, "multiply-adds").original for encoder in encoders]
     print(f"{arguments.model}, {arguments.batch} x {arguments.seconds:g} s, {arguments.device}, "
           f"{torch.get_num_threads()} threads, float32")
-    print(f"{'removed':>8} {'M params':>9} {'G multiply-adds':>16} {'ms':>8} {'faster':>7} {'time falls / work falls':>24}")
+    print(f"{'removed':>8} {'M params':>9} {'G multiply-adds':>16} {'ms':>8} {'faster':>7} "
+          f"{'time falls / work falls':>24}")
     for size, work, seconds in zip(sizes, macs, times):
         fall = "" if work == macs[0] else f"{(1 - seconds / times[0]) / (1 - work / macs[0]):.2f}"
         print(f"{1 - size / sizes[0]:>8.1%} {size / 1e6:>9.2f} {work / 1e9:>16.2f} {1e3 * seconds:>8.0f} "

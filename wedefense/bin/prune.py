@@ -25,13 +25,13 @@ def main(argv: list[str] | None = None) -> int:
     save_config(config_of_cut(experiment.config, folder / FOLDER), folder / FOLDER / "config.yaml")
 
     print(f"asked     {words(told['target_sparsity'])} of the {told['measure']}")
-    print(f"got       {words(told['sparsity'])} (expected by the gates {100 * told['expected_sparsity']:.1f} %, as they "
-          f"round {100 * told['rounded_sparsity']:.1f} %)")
+    print(f"got       {words(told['sparsity'])} (expected by the gates {100 * told['expected_sparsity']:.1f} %, as "
+          f"they round {100 * told['rounded_sparsity']:.1f} %)")
     for name, unit in (("parameters", "M"), ("multiply-adds", "M for 2 s")):
         before, after = told[name]["before"], told[name]["after"]
         print(f"{name:<14}{before / 1e6:10.3f} -> {after / 1e6:10.3f} {unit} ({100 * after / before:.1f} %)")
     before, after = told["seconds"]["before"], told["seconds"]["after"]
-    print(f"forward       {1e3 * before:10.1f} -> {1e3 * after:10.1f} ms for 2 s of audio ({before / after:.2f} x as fast)")
+    print(f"forward       {1e3 * before:10.1f} -> {1e3 * after:10.1f} ms for 2 s ({before / after:.2f} x as fast)")
     print(f"verified  the cut encoder differs from the gated one by at most {told['difference']:.2g}")
     print(f"{folder / FOLDER}: config.yaml, models/avg_model.pt, pruning.json; {folder}/figures/pruning.png")
     return 0

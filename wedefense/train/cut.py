@@ -32,7 +32,8 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector) -> dict:
     settled = settle(gated, size, target)
     small = cut(gated)
     told = {"measure": size.measure, "target_sparsity": target, "expected_sparsity": settled.expected,
-            "rounded_sparsity": settled.rounded, "sparsity": settled.final, "shift": settled.shift, "layers": settled.layers,
+            "rounded_sparsity": settled.rounded, "sparsity": settled.final, "shift": settled.shift,
+            "layers": settled.layers,
             "difference": _verified(gated, small)}
     for measure in ("parameters", "multiply-adds"):
         told[measure] = {"before": int(Size(gated, measure).original), "after": int(Size(small, measure).original)}

@@ -79,8 +79,8 @@ def final_target(options: PruningOptions, size: Size) -> float:
     target = options.target_sparsity if budget is None else 1 - budget / size.original
     most = size.sparsity(no_more_than_needed).item()
     if target > most:
-        raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than {100 * most:.1f} % "
-                                "can be removed; name more units")
+        raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than "
+                                f"{100 * most:.1f} % can be removed; name more units")
     if target < 0:
         raise OptionError(name, f"the encoder has only {size.original:.4g} {size.measure}; nothing has to be removed")
     return target
