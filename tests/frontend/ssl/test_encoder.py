@@ -1,5 +1,7 @@
 """The native encoder: exact on unequal lengths in every family and mode, with gradients and gates as promised."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -56,6 +58,25 @@ def test_an_utterance_alone_and_in_a_padded_batch_are_equal(family):
             frames = int(alone.lengths[0])
             assert difference([x[i, :frames] for x in together.layers], [x[0] for x in alone.layers]) < 1e-4
             assert all(not x[i, frames:].any() for x in together.layers)
+
+
+def test_what_is_kept_of_parameters_follows_them():
+    encoder, wav = encoder_of(FAMILIES["wavlm"]), batch_of(LENGTHS)
+    changes = {
+        "in place": lambda: [p.mul_(1.1) for p in encoder.parameters()],
+        "loaded": lambda: encoder.load_state_dict(encoder_of(FAMILIES["wavlm"], seed=1).state_dict()),
+        "assigned": lambda: encoder.load_state_dict(encoder_of(FAMILIES["wavlm"], seed=2).state_dict(), assign=True),
+        "rounded": lambda: encoder.bfloat16().float(),
+        "behind the back": lambda: [p.data.mul_(1.1) for p in encoder.eval().parameters()] and encoder.eval(),
+    }
+    with torch.no_grad():
+        for name, change in changes.items():
+            before = encoder(wav, LENGTHS).layers
+            change()
+            after, fresh = encoder(wav, LENGTHS).layers, copy.deepcopy(encoder)(wav, LENGTHS).layers
+            assert difference(after, fresh) == 0, name
+            assert difference(before, after) > 1e-4, name
+    assert pickle.loads(pickle.dumps(encoder.feature_extractor)).conv_layers[1].conv.derived.value is None
 
 
 def test_groups_of_a_large_batch_come_back_in_order():

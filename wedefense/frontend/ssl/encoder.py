@@ -185,9 +185,12 @@ class Encoder(nn.Module):
         self.feature_extractor.gradient_checkpointing = value
 
     def train(self, mode: bool = True) -> "Encoder":
-        if mode:
-            clear_derived(self)
+        clear_derived(self)
         return super().train(mode)
+
+    def _apply(self, *args, **kwargs) -> "Encoder":
+        clear_derived(self)
+        return super()._apply(*args, **kwargs)
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
         """wav (batch, samples), lengths (batch,) in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""

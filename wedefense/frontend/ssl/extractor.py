@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.products import Scratch, StridedConv, working_dtype
+from wedefense.frontend.ssl.products import ConvWeights, Scratch, StridedConv, working_dtype
 from wedefense.utils.features import frame_mask
 
-CHUNK = 2**21  # values of the first layer that run at a time on a CPU: what a layer writes the next finds in the cache
+# how many values of the first layer run at a time: on a CPU, what a layer writes the next finds in the cache;
+# elsewhere it bounds the memory
+CHUNK_ON_CPU, CHUNK = 2**21, 2**27
 
 
 def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...]) -> Tensor:
@@ -84,9 +86,9 @@ class ConvLayer(nn.Module):
     def open_gate(self) -> Tensor | None:
         return None if self.gate is None else self.gate()
 
-    def forward(self, x: Tensor, gate: Tensor | None, scratch: Scratch | None) -> Tensor:
+    def forward(self, x: Tensor, weights: ConvWeights, gate: Tensor | None, scratch: Scratch | None) -> Tensor:
         """(time, in) -> (windows, channels)."""
-        x = self.conv(x, gelu=not self.norms_channels, scratch=scratch)
+        x = self.conv(x, weights, gelu=not self.norms_channels, scratch=scratch)
         return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
 
     def finish(self, x: Tensor, gate: Tensor | None) -> Tensor:
@@ -177,12 +179,11 @@ class Extractor(nn.Module):
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
         slots = Slots.cut(wav, lengths, frames, self.stride)
         gates = [layer.open_gate() for layer in self.conv_layers]
-        weights = self.conv_layers[0].weights(slots, lengths)
+        weights = [self.conv_layers[0].weights(slots, lengths), *(layer.conv.prepare() for layer in self.conv_layers[1:])]
         overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         first = self.conv_layers[0].conv
-        size = len(slots.signal)
-        if wav.device.type == "cpu":
-            size = max(CHUNK * first.stride[0] // (self.stride * first.out_channels), 1)
+        values = CHUNK_ON_CPU if wav.device.type == "cpu" else CHUNK
+        size = max(values * first.stride[0] // (self.stride * first.out_channels), 1)
         scratch = None
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or len(gates) == 1):
             scratch = Scratch()  # a lone layer would hand it out
@@ -200,10 +201,10 @@ class Extractor(nn.Module):
             return checkpoint(self._frames, *inputs, use_reentrant=False)
         return self._frames(*inputs)
 
-    def _frames(self, signal: Tensor, owner: Tensor, weights: Tensor, gates: list[Tensor | None],
+    def _frames(self, signal: Tensor, owner: Tensor, weights: list[Tensor | ConvWeights], gates: list[Tensor | None],
                 scratch: Scratch | None) -> Tensor:
         """(slots, stride) -> (slots, channels), fewer where the last slots do not hold a window."""
-        x = self.conv_layers[0](signal, owner, weights, gates[0], scratch)
-        for layer, gate in zip(self.conv_layers[1:], gates[1:], strict=True):
-            x = layer(x, gate, scratch)
+        x = self.conv_layers[0](signal, owner, weights[0], gates[0], scratch)
+        for layer, own, gate in zip(self.conv_layers[1:], weights[1:], gates[1:], strict=True):
+            x = layer(x, own, gate, scratch)
         return x

@@ -7,7 +7,9 @@ come from stay the same. On a CPU this costs the memory of the weights once more
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +30,10 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 class Derived:
-    """A value computed from parameters, computed anew when one of them has changed.
+    """A value computed from parameters, computed anew when one of them has been written to or replaced.
 
-    It is no part of the module's state: copies and pickles of a module start without it.
+    Writing through a parameter's `.data` goes unseen until `train()` or `eval()` is called. The value is no part of
+    the module's state: copies and pickles of a module start without it.
     """
 
     def __init__(self):
@@ -40,9 +43,9 @@ class Derived:
         sources = tuple(source for source in sources if source is not None)
         if any(source.is_inference() for source in sources):  # carries no version to tell a change by
             return make()
-        key = (variant, *((source.data_ptr(), source._version, source.dtype) for source in sources))
-        if key != self.key:
-            self.value, self.key = make(), key
+        state = (variant, *((source.data_ptr(), source._version) for source in sources))
+        if self.key is None or state != self.key[0] or any(a is not b for a, b in zip(sources, self.key[1])):
+            self.value, self.key = make(), (state, sources)  # holding the sources keeps their addresses from reuse
         return self.value
 
     def clear(self) -> None:
@@ -75,15 +78,48 @@ class Product:
                  make: Callable[[], tuple[Tensor, Tensor | None]], gelu: bool = False) -> Tensor:
         """`make()` gives weight and bias from the parameters `sources`; `gelu` applies to the result."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            y = F.linear(x, *make())
+            y = differentiable_linear(x, *make())
             return F.gelu(y) if gelu else y
         dtype = working_dtype(sources[0])
         onednn = x.device.type == "cpu" and onednn_is_faster(dtype)
-        weight, bias = self.packed.get(sources, (dtype, onednn), lambda: _packed(*make(), dtype, onednn))
+
+        def prepared() -> tuple[Tensor, Tensor | None]:
+            weight, bias = make()
+            weight = weight.to(dtype)
+            return _packed(weight) if onednn else weight, None if bias is None else bias.to(dtype)
+
+        weight, bias = self.packed.get(sources, (dtype, onednn), prepared)
         if onednn:
             return _onednn_linear(x.to(dtype), weight, bias, gelu)
         y = F.linear(x.to(dtype), weight, bias)
         return F.gelu(y) if gelu else y
+
+
+def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear`, on a CPU in float32 by oneDNN where that is faster."""
+    if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 == working_dtype(weight)
+            and not torch.compiler.is_compiling() and onednn_is_faster(torch.float32)):
+        return _OneDNNLinear.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """x (rows, in) @ weight.T + bias; oneDNN reads transposed operands where they lie."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn_linear(x, weight, bias, gelu=False)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()  # that of a sum holds one value many times
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (_onednn_linear(gradient, weight.t(), None, gelu=False) if for_x else None,
+                _onednn_linear(gradient.t(), x.t(), None, gelu=False) if for_weight else None,
+                gradient.sum(0) if for_bias else None)
 
 
 class Linear(nn.Linear):
@@ -127,47 +163,56 @@ def windows(x: Tensor, kernel: int, stride: int, scratch: Scratch | None = None)
     return torch.cat(parts, 1, out=out)
 
 
+@dataclass
+class ConvWeights:
+    """A convolution's weights as its products want them."""
+
+    weight: Tensor
+    bias: Tensor | None
+    form: Literal["autograd", "product", "onednn", "convolution"]
+
+
 class StridedConv(nn.Conv1d):
-    """`nn.Conv1d` over rows, (time, in) -> (windows, out): a product with windows, or a convolution if faster."""
+    """`nn.Conv1d` over rows, (time, in) -> (windows, out): a product with windows, or a convolution if faster.
+
+    `prepare` once per forward pass, then `forward` for each part of it.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool):
         super().__init__(inputs, outputs, kernel, stride, bias=bias)
         nn.init.kaiming_normal_(self.weight)
         self.derived = Derived()
 
-    def forward(self, x: Tensor, gelu: bool = False, scratch: Scratch | None = None) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            y = F.linear(windows(x, self.kernel_size[0], self.stride[0]), self._matrix(), self.bias)
-            return F.gelu(y) if gelu else y
+    def prepare(self) -> ConvWeights:
         dtype = working_dtype(self.weight)
-        onednn = x.device.type == "cpu" and onednn_is_faster(dtype)
-        convolution = onednn and convolution_is_faster(dtype)
-        weight, bias = self.derived.get((self.weight, self.bias), (dtype, onednn, convolution),
-                                        lambda: self.prepared(dtype, onednn, convolution))
-        return self.run(x.to(dtype), weight, bias, gelu, scratch, onednn, convolution)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.prepared(dtype, "autograd")
+        form = "product"
+        if self.weight.device.type == "cpu" and onednn_is_faster(dtype):
+            form = "convolution" if convolution_is_faster(dtype) else "onednn"
+        return self.derived.get((self.weight, self.bias), (dtype, form), lambda: self.prepared(dtype, form))
 
-    def _matrix(self) -> Tensor:
-        return self.weight.transpose(1, 2).flatten(1)  # (out, kernel * in)
+    def prepared(self, dtype: torch.dtype, form: str) -> ConvWeights:
+        bias = None if self.bias is None else self.bias.to(dtype)
+        if form == "convolution":
+            weight = self.weight.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+            size = [1, self.in_channels, 1, 4 * ROWS_PACKED_FOR]
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, [0, 0], [1, *self.stride], [1, 1], 1, size)
+            return ConvWeights(weight, bias, form)
+        matrix = self.weight.transpose(1, 2).flatten(1).to(dtype)  # (out, kernel * in)
+        return ConvWeights(_packed(matrix) if form == "onednn" else matrix, bias, form)
 
-    def prepared(self, dtype: torch.dtype, onednn: bool, convolution: bool) -> tuple[Tensor, Tensor | None]:
-        if not convolution:
-            return _packed(self._matrix(), self.bias, dtype, onednn)
-        weight = self.weight.detach().to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
-        size = [1, self.in_channels, 1, 4 * ROWS_PACKED_FOR]
-        weight = torch.ops.mkldnn._reorder_convolution_weight(weight, [0, 0], [1, *self.stride], [1, 1], 1, size)
-        return weight, None if self.bias is None else self.bias.detach().to(dtype)
-
-    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, scratch: Scratch | None, onednn: bool,
-            convolution: bool) -> Tensor:
-        if convolution:
+    def forward(self, x: Tensor, weights: ConvWeights, gelu: bool = False, scratch: Scratch | None = None) -> Tensor:
+        x = x.to(weights.weight.dtype)
+        if weights.form == "convolution":
             image = x[None, None].permute(0, 3, 1, 2)  # (1, in, 1, time), channels last in memory
-            y = torch.ops.mkldnn._convolution_pointwise(image, weight, bias, [0, 0], [1, *self.stride], [1, 1], 1,
-                                                        *_activation(gelu))
+            y = torch.ops.mkldnn._convolution_pointwise(image, weights.weight, weights.bias, [0, 0],
+                                                        [1, *self.stride], [1, 1], 1, *_activation(gelu))
             return y[0, :, 0].t()  # (windows, out)
         x = windows(x, self.kernel_size[0], self.stride[0], scratch)
-        if onednn:
-            return _onednn_linear(x, weight, bias, gelu)
-        y = F.linear(x, weight, bias)
+        if weights.form == "onednn":
+            return _onednn_linear(x, weights.weight, weights.bias, gelu)
+        y = differentiable_linear(x, weights.weight, weights.bias)
         return F.gelu(y) if gelu else y
 
 
@@ -175,11 +220,8 @@ def _activation(gelu: bool) -> tuple[str, list, str]:
     return ("gelu", [], "none") if gelu else ("none", [], "")
 
 
-def _packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, onednn: bool) -> tuple[Tensor, Tensor | None]:
-    weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
-    if onednn:
-        weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_PACKED_FOR)
-    return weight, bias
+def _packed(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_PACKED_FOR)
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
@@ -198,7 +240,7 @@ def onednn_is_faster(dtype: torch.dtype) -> bool:
         return False
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         x, weight = torch.ones(256, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
-        packed, _ = _packed(weight, None, dtype, onednn=True)
+        packed = _packed(weight)
         ours = _least_time(lambda: _onednn_linear(x, packed, None, gelu=False))
         plain = _least_time(lambda: F.linear(x, weight))
     return ours < 1.2 * plain
@@ -211,10 +253,8 @@ def convolution_is_faster(dtype: torch.dtype) -> bool:
         return False
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         conv, x = StridedConv(512, 512, 3, 2, bias=False).to(dtype), torch.ones(2048, 512, dtype=dtype)
-        times = []
-        for convolution in (True, False):
-            weight, bias = conv.prepared(dtype, onednn=True, convolution=convolution)
-            times.append(_least_time(lambda: conv.run(x, weight, bias, True, None, onednn=True, convolution=convolution)))
+        forms = [conv.prepared(dtype, form) for form in ("convolution", "onednn")]
+        times = [_least_time(lambda: conv(x, weights, gelu=True)) for weights in forms]
     return times[0] < 0.95 * times[1]
 
 
