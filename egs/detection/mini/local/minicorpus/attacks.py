@@ -63,7 +63,7 @@ def images(voice: Voice, speech: Speech, rng: np.random.Generator) -> np.ndarray
 
 
 def starved(voice: Voice, speech: Speech, rng: np.random.Generator) -> np.ndarray:
-    """A coder out of bits: few levels, one of four phases at random over 300 Hz; what is weak in a frame nearly goes."""
+    """A coder out of bits: few levels, any of four phases over 300 Hz; what is weak in a frame nearly vanishes."""
     grid = {"nperseg": 768, "noverlap": 384}
     frequency, _, spectrum = stft(speech.wav, RATE, **grid)
     level = 20 * np.log10(np.abs(spectrum) + 1e-6)
