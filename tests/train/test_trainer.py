@@ -106,3 +106,17 @@ def test_weights_alone_are_not_resumed_from(experiment, tmp_path):
     experiment(num_epochs=1).fit()
     with pytest.raises(InputError, match="use --model_init"):
         experiment(checkpoint=str(tmp_path / "exp/models/model_1.pt")).fit()
+
+
+def test_a_speaker_at_another_speed_is_a_new_class_and_a_spoof_is_not(experiment, tmp_path):
+    trainer = experiment(dataset_args__speed_perturb=True, train_label=str(tmp_path / "train/utt2lab"))
+    assert trainer.detector.projection.num_classes == 2
+    speakers = [line.split()[0] for line in (tmp_path / "train/utt2lab").read_text().splitlines()]
+    (tmp_path / "utt2spk").write_text("".join(f"{key} spk{i % 4}\n" for i, key in enumerate(speakers)))
+    speaker = {"dataset_args__speed_perturb": True, "train_label": str(tmp_path / "utt2spk"), "val_data": None,
+               "num_epochs": 2}
+    trainer = experiment(**speaker)
+    assert trainer.detector.projection.num_classes == 12
+    trainer.fit()
+    assert "spk3@speed2" in (tmp_path / "exp/label2id").read_text()
+    assert experiment(do_lm=True, **speaker).detector.projection.num_classes == 4

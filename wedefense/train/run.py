@@ -19,6 +19,7 @@ from wedefense.utils import distributed
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.tables import read_table
 
 log = get_logger()
 
@@ -45,11 +46,11 @@ def build_trainer(config, world: World) -> Trainer:
     if not config.train_data:
         raise InputError("train_data: no training list given; use --train_data data/train/raw.list")
     data = (config.dataset_args, config.dataloader_args)
+    pipeline = _pipeline(config)
     loader = train_loader(
         config.train_data, config.data_type, *data, seed=config.seed, rank=world.rank, world_size=world.size,
-        pipeline=_pipeline(config), label_table=config.train_label)
-    ids = label_ids(loader.label_counts)
-    labels = Labels(tuple(ids), tuple(loader.label_counts[name] for name in ids))
+        pipeline=pipeline, label_table=config.train_label)
+    labels = _labels(loader.label_counts, pipeline)
     torch.manual_seed(config.seed)  # the same weights on every rank
     detector = _start(config, len(labels.names))
     mode = choose_mode(config, detector)
@@ -87,8 +88,24 @@ def _start(config, num_classes: int):
 
 
 def _pipeline(config):
-    """Training-time augmentation, or None when nothing is switched on."""
+    """Training-time augmentation, or None when nothing is switched on.
+
+    A speaker heard at another speed is a new speaker (but not in large-margin fine-tuning); a spoof stays a spoof.
+    """
     from wedefense.data.augment.pipeline import Pipeline
 
     data = config.dataset_args
-    return Pipeline.from_options(data, data.resample_rate, config.reverb_data, config.noise_data)
+    speakers = False
+    if data.speed_perturb and config.train_label and not config.do_lm:
+        names = tuple(set(read_table(config.train_label).values()))
+        speakers = not Labels(names, (1,) * len(names)).has_bonafide
+    return Pipeline.from_options(data, data.resample_rate, config.reverb_data, config.noise_data,
+                                 keep_label_on_speed=not speakers)
+
+
+def _labels(counts, pipeline) -> Labels:
+    """The classes in the order of their ids, those of other speeds after those of the list."""
+    names = tuple(label_ids(counts))
+    rounds = pipeline.num_classes(len(names)) // len(names) if pipeline else 1
+    names_of_all = tuple(name if speed == 0 else f"{name}@speed{speed}" for speed in range(rounds) for name in names)
+    return Labels(names_of_all, tuple(counts[name] for name in names) * rounds)
