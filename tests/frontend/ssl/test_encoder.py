@@ -222,3 +222,13 @@ def cut_weights(encoder, heads, units):
             value = 0.5 * value
         state[name] = value
     return state
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_features():
+    encoder, wav = encoder_of(FAMILIES["wavlm"]), batch_of(LENGTHS)
+    with torch.no_grad():
+        plain = encoder(wav, LENGTHS).layers
+        for block in encoder.encoder.transformer.layers:
+            block.compile()
+        assert difference(plain, encoder(wav, LENGTHS).layers) < 1e-4
