@@ -6,4 +6,5 @@ set -euo pipefail
 install_project "[test]"
 cd "$root"
 echo "-- running the tests"
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}  # threads that spin while they wait slow down tests of several ranks
 exec "$venv/bin/python" -m pytest "$@"

@@ -146,7 +146,7 @@ def test_gates_close_heads_and_hidden_units(folder):
     block.attention.gate = lambda: torch.zeros(4)
     block.feed_forward.gate = lambda: torch.zeros(48)
     features = encoder.encode(mel, torch.tensor([40])).layers
-    closed = features[0] + block.attention.out_proj.bias + block.feed_forward.output_dense.bias
+    closed = features[0]  # a sublayer without units is gone, its bias too
     assert torch.allclose(features[1], closed, atol=1e-5) and not torch.allclose(features[1], before, atol=1e-3)
 
 
