@@ -76,7 +76,7 @@ def test_what_is_kept_of_parameters_follows_them():
             after, fresh = encoder(wav, LENGTHS).layers, copy.deepcopy(encoder)(wav, LENGTHS).layers
             assert difference(after, fresh) == 0, name
             assert difference(before, after) > 1e-4, name
-    assert pickle.loads(pickle.dumps(encoder.feature_extractor)).conv_layers[1].conv.derived.value is None
+    assert pickle.loads(pickle.dumps(encoder.feature_extractor)).conv_layers[1].conv.kept.value is None
 
 
 def test_groups_of_a_large_batch_come_back_in_order():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Packing
-from wedefense.frontend.ssl.products import Derived, Linear, Product, wide_dtype
+from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dtype
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -80,7 +80,7 @@ class Attention(nn.Module):
         if self.heads:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
             self.out_proj = Linear(inner, dim)
-            self.product = Product()
+            self.joined = Derived()
             if self.relative:
                 self.gru_rel_pos_linear = nn.Linear(self.head_dim, 8)
                 self.gru_rel_pos_const = nn.Parameter(torch.ones(1, self.total_heads, 1, 1))
@@ -107,7 +107,7 @@ class Attention(nn.Module):
         """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""
         parts = self.q_proj, self.k_proj, self.v_proj
         weights, biases = tuple(part.weight for part in parts), tuple(part.bias for part in parts)
-        return self.product(x, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))
+        return weights_of(self.joined, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))(x)
 
     def _bias(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor) -> Tensor:
         """(batch, heads, frames, frames): the position bias, scaled per query and head by what the query holds."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.products import ConvWeights, Scratch, StridedConv, working_dtype
+from wedefense.frontend.ssl.products import StridedConv, Weights, working_dtype
 from wedefense.utils.features import frame_mask
 
 # how many values of the first layer run at a time: on a CPU, what a layer writes the next finds in the cache;
@@ -86,9 +86,9 @@ class ConvLayer(nn.Module):
     def open_gate(self) -> Tensor | None:
         return None if self.gate is None else self.gate()
 
-    def forward(self, x: Tensor, weights: ConvWeights, gate: Tensor | None, scratch: Scratch | None) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights, gate: Tensor | None) -> Tensor:
         """(time, in) -> (windows, channels)."""
-        x = self.conv(x, weights, gelu=not self.norms_channels, scratch=scratch)
+        x = self.conv(x, weights, gelu=not self.norms_channels)
         return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
 
     def finish(self, x: Tensor, gate: Tensor | None) -> Tensor:
@@ -141,16 +141,12 @@ class FirstLayer(ConvLayer):
         x = x[:signal.numel() // stride].unflatten(0, (len(signal), -1))
         return F.pad(x, (0, 1), value=1.0)
 
-    def forward(self, signal: Tensor, owner: Tensor, weights: Tensor, gate: Tensor | None,
-                scratch: Scratch | None) -> Tensor:
+    def forward(self, signal: Tensor, owner: Tensor, weights: Tensor, gate: Tensor | None) -> Tensor:
         """(slots, stride) -> (windows of all slots, channels)."""
         x = self.windows(signal)
         weights = weights.expand(len(x), -1, -1) if len(weights) == 1 else weights[owner]
-        out = None
-        if scratch is not None:
-            out = scratch.take("first", x.shape[0] * x.shape[1], weights.shape[2], x).view(*x.shape[:2], -1)
         with torch.autocast(signal.device.type, enabled=False):
-            x = torch.bmm(x, weights, out=out).flatten(0, 1)
+            x = torch.bmm(x, weights).flatten(0, 1)
         return self.finish(x.to(working_dtype(self.conv.weight)), gate)
 
 
@@ -179,18 +175,15 @@ class Extractor(nn.Module):
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
         slots = Slots.cut(wav, lengths, frames, self.stride)
         gates = [layer.open_gate() for layer in self.conv_layers]
-        weights = [self.conv_layers[0].weights(slots, lengths), *(layer.conv.prepare() for layer in self.conv_layers[1:])]
+        weights = [self.conv_layers[0].weights(slots, lengths), *(layer.conv.weights() for layer in self.conv_layers[1:])]
         overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         first = self.conv_layers[0].conv
         values = CHUNK_ON_CPU if wav.device.type == "cpu" else CHUNK
         size = max(values * first.stride[0] // (self.stride * first.out_channels), 1)
-        scratch = None
-        if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or len(gates) == 1):
-            scratch = Scratch()  # a lone layer would hand it out
         chunks = []
         for start in range(0, len(slots.signal), size):
             part = slice(start, start + size + overlap)
-            chunks.append(self._run(slots.signal[part], slots.owner[part], weights, gates, scratch)[:size])
+            chunks.append(self._run(slots.signal[part], slots.owner[part], weights, gates)[:size])
         x = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).index_select(0, slots.rows)
         if hasattr(self, "dummy_weight"):
             x = x * self.dummy_weight
@@ -201,10 +194,10 @@ class Extractor(nn.Module):
             return checkpoint(self._frames, *inputs, use_reentrant=False)
         return self._frames(*inputs)
 
-    def _frames(self, signal: Tensor, owner: Tensor, weights: list[Tensor | ConvWeights], gates: list[Tensor | None],
-                scratch: Scratch | None) -> Tensor:
+    def _frames(self, signal: Tensor, owner: Tensor, weights: list[Tensor | Weights],
+                gates: list[Tensor | None]) -> Tensor:
         """(slots, stride) -> (slots, channels), fewer where the last slots do not hold a window."""
-        x = self.conv_layers[0](signal, owner, weights[0], gates[0], scratch)
+        x = self.conv_layers[0](signal, owner, weights[0], gates[0])
         for layer, own, gate in zip(self.conv_layers[1:], weights[1:], gates[1:], strict=True):
-            x = layer(x, own, gate, scratch)
+            x = layer(x, own, gate)
         return x

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -62,40 +61,94 @@ def clear_derived(module: nn.Module) -> None:
     """Forget every value derived from the module's parameters."""
     for part in module.modules():
         for value in vars(part).values():
-            if isinstance(value, Product):
-                value.packed.clear()
-            elif isinstance(value, Derived):
+            if isinstance(value, Derived):
                 value.clear()
 
 
-class Product:
-    """`x @ weight.T + bias` over the last dimension, with a weight that is made from parameters."""
+@dataclass
+class Weights:
+    """What rows are multiplied with: `weights(x)` is `x @ weight.T + bias`."""
 
-    def __init__(self):
-        self.packed = Derived()
+    weight: Tensor
+    bias: Tensor | None
+    packed: bool = False  # for oneDNN
 
-    def __call__(self, x: Tensor, sources: tuple[Tensor | None, ...],
-                 make: Callable[[], tuple[Tensor, Tensor | None]], gelu: bool = False) -> Tensor:
-        """`make()` gives weight and bias from the parameters `sources`; `gelu` applies to the result."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            y = differentiable_linear(x, *make())
-            return F.gelu(y) if gelu else y
-        dtype = working_dtype(sources[0])
-        onednn = x.device.type == "cpu" and onednn_is_faster(dtype)
-
-        def prepared() -> tuple[Tensor, Tensor | None]:
-            weight, bias = make()
-            weight = weight.to(dtype)
-            return _packed(weight) if onednn else weight, None if bias is None else bias.to(dtype)
-
-        weight, bias = self.packed.get(sources, (dtype, onednn), prepared)
-        if onednn:
-            return _onednn_linear(x.to(dtype), weight, bias, gelu)
-        y = F.linear(x.to(dtype), weight, bias)
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """x (rows, in) -> (rows, out), through GELU if asked."""
+        if self.packed:
+            return _onednn_linear(x.to(self.weight.dtype), self.weight, self.bias, gelu)
+        y = _plain_linear(x, self.weight, self.bias)
         return F.gelu(y) if gelu else y
 
 
-def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def weights_of(kept: Derived, sources: tuple[Tensor | None, ...],
+               make: Callable[[], tuple[Tensor, Tensor | None]]) -> Weights:
+    """The fastest form of what `make()` makes from the parameters `sources`; `kept` keeps it outside autograd."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return Weights(*make())
+    dtype = working_dtype(sources[0])
+    onednn = sources[0].device.type == "cpu" and onednn_is_faster(dtype)
+
+    def prepared() -> Weights:
+        weight, bias = make()
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+        return Weights(_packed(weight), bias, packed=True) if onednn else Weights(weight, bias)
+
+    return kept.get(sources, (dtype, onednn), prepared)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` by the fastest product at hand."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.kept = Derived()
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        return weights_of(self.kept, (self.weight, self.bias), lambda: (self.weight, self.bias))(x, gelu)
+
+
+class StridedConv(nn.Conv1d):
+    """`nn.Conv1d` over rows, as a product with windows of rows.
+
+    Call `weights` once per forward pass and `forward` for each part of the input.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool):
+        super().__init__(inputs, outputs, kernel, stride, bias=bias)
+        nn.init.kaiming_normal_(self.weight)
+        self.kept = Derived()
+
+    def weights(self) -> Weights:
+        def make() -> tuple[Tensor, Tensor | None]:
+            return self.weight.transpose(1, 2).flatten(1), self.bias  # (out, kernel * in)
+
+        weights = weights_of(self.kept, (self.weight, self.bias), make)
+        if torch.is_grad_enabled():  # cast once, and not for each part
+            weights.weight = weights.weight.to(working_dtype(self.weight))
+        return weights
+
+    def forward(self, x: Tensor, weights: Weights, gelu: bool = False) -> Tensor:
+        """(time, in) -> (windows, out)."""
+        return weights(windows(x.to(weights.weight.dtype), self.kernel_size[0], self.stride[0]), gelu)
+
+
+def windows(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """(time, channels) -> (windows, kernel * channels), a window's rows one after the other.
+
+    Windows that overlap share their memory (oneDNN reads them where they lie) unless autograd has to go back through
+    them.
+    """
+    x, channels, count = x.contiguous(), x.shape[1], (len(x) - kernel) // stride + 1
+    if not torch.is_grad_enabled():
+        return x.as_strided((count, kernel * channels), (stride * channels, 1))
+    # strides cut time into blocks; a window is a block and the beginning of those that follow
+    parts = [x[start:].as_strided((count, min(stride, kernel - start) * channels), (stride * channels, 1))
+             for start in range(0, kernel, stride)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear`, on a CPU in float32 by oneDNN where that is faster."""
     if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 == working_dtype(weight)
             and not torch.compiler.is_compiling() and onednn_is_faster(torch.float32)):
@@ -122,108 +175,13 @@ class _OneDNNLinear(torch.autograd.Function):
                 gradient.sum(0) if for_bias else None)
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` by the fastest product at hand."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(inputs, outputs)
-        self.product = Product()
-
-    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
-        return self.product(x, (self.weight, self.bias), lambda: (self.weight, self.bias), gelu)
-
-
-class Scratch:
-    """Memory that the parts of one forward pass use one after the other; fresh memory costs as much as a layer."""
-
-    def __init__(self):
-        self.memory: dict[str, Tensor] = {}
-
-    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
-        """(rows, columns), of whatever content; what had the name before is given up."""
-        memory = self.memory.get(name)
-        if memory is None or memory.numel() < rows * columns or memory.dtype != like.dtype:
-            self.memory[name] = memory = like.new_empty(rows * columns)
-        return memory[:rows * columns].view(rows, columns)
-
-
-def windows(x: Tensor, kernel: int, stride: int, scratch: Scratch | None = None) -> Tensor:
-    """(time, channels) -> (windows, kernel * channels), a window's rows one after the other.
-
-    Strides cut time into blocks; a window is a block and the beginning of those that follow.
-    """
-    x, channels, count = x.contiguous(), x.shape[1], (len(x) - kernel) // stride + 1
-    parts = [x[start:].as_strided((count, min(stride, kernel - start) * channels), (stride * channels, 1))
-             for start in range(0, kernel, stride)]
-    if len(parts) == 1:
-        return parts[0]
-    out = None if scratch is None else scratch.take("windows", count, kernel * channels, x)
-    return torch.cat(parts, 1, out=out)
-
-
-@dataclass
-class ConvWeights:
-    """A convolution's weights as its products want them."""
-
-    weight: Tensor
-    bias: Tensor | None
-    form: Literal["autograd", "product", "onednn", "convolution"]
-
-
-class StridedConv(nn.Conv1d):
-    """`nn.Conv1d` over rows, (time, in) -> (windows, out): a product with windows, or a convolution if faster.
-
-    `prepare` once per forward pass, then `forward` for each part of it.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool):
-        super().__init__(inputs, outputs, kernel, stride, bias=bias)
-        nn.init.kaiming_normal_(self.weight)
-        self.derived = Derived()
-
-    def prepare(self) -> ConvWeights:
-        dtype = working_dtype(self.weight)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.prepared(dtype, "autograd")
-        form = "product"
-        if self.weight.device.type == "cpu" and onednn_is_faster(dtype):
-            form = "convolution" if dtype == torch.bfloat16 else "onednn"  # each by a tenth, as measured
-        return self.derived.get((self.weight, self.bias), (dtype, form), lambda: self.prepared(dtype, form))
-
-    def prepared(self, dtype: torch.dtype, form: str) -> ConvWeights:
-        bias = None if self.bias is None else self.bias.to(dtype)
-        if form == "convolution":
-            weight = self.weight.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
-            size = [1, self.in_channels, 1, 4 * ROWS_PACKED_FOR]
-            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, [0, 0], [1, *self.stride], [1, 1], 1, size)
-            return ConvWeights(weight, bias, form)
-        matrix = self.weight.transpose(1, 2).flatten(1).to(dtype)  # (out, kernel * in)
-        return ConvWeights(_packed(matrix) if form == "onednn" else matrix, bias, form)
-
-    def forward(self, x: Tensor, weights: ConvWeights, gelu: bool = False, scratch: Scratch | None = None) -> Tensor:
-        x = x.to(weights.weight.dtype)
-        if weights.form == "convolution":
-            image = x[None, None].permute(0, 3, 1, 2)  # (1, in, 1, time), channels last in memory
-            y = torch.ops.mkldnn._convolution_pointwise(image, weights.weight, weights.bias, [0, 0],
-                                                        [1, *self.stride], [1, 1], 1, *_activation(gelu))
-            return y[0, :, 0].t()  # (windows, out)
-        x = windows(x, self.kernel_size[0], self.stride[0], scratch)
-        if weights.form == "onednn":
-            return _onednn_linear(x, weights.weight, weights.bias, gelu)
-        y = differentiable_linear(x, weights.weight, weights.bias)
-        return F.gelu(y) if gelu else y
-
-
-def _activation(gelu: bool) -> tuple[str, list, str]:
-    return ("gelu", [], "none") if gelu else ("none", [], "")
-
-
 def _packed(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_PACKED_FOR)
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *_activation(gelu))
+    activation = ("gelu", [], "none") if gelu else ("none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
 
 
 @lru_cache
