@@ -78,6 +78,27 @@ def test_classes_apart_give_finite_llrs(caplog):
     assert "no overlap between the classes" in caplog.text
 
 
+@pytest.mark.parametrize("seed, distance", [(49, 1), (40, 3), (0, 5)])
+def test_the_fit_stands_where_the_slope_is_zero(seed, distance, caplog):
+    rng = np.random.default_rng(seed)
+    is_bonafide = np.arange(110) < 50
+    scores = np.where(is_bonafide, distance, -distance) + rng.normal(size=110) * rng.choice([1, 2, 3])
+    model = fit(scores, is_bonafide, CalibrationOptions(ridge=0 if distance < 5 else 1e-7))
+    posterior = 1 / (1 + np.exp(-model.apply(scores)))
+    share = np.where(is_bonafide, 0.5 / 50, 0.5 / 60)
+    assert share @ posterior == pytest.approx(0.5, abs=1e-12)
+    assert share @ (posterior * scores - is_bonafide * scores) == pytest.approx(0, abs=1e-9 if distance < 5 else 1e-5)
+    assert "converge" not in caplog.text
+
+
+def test_a_formula_reads_like_one():
+    assert Calibration((0.5,), -2.4, n_bonafide=3, n_spoof=4).formula() == (
+        "llr = 0.5 x score - 2.4 (fitted on 3 bona fide and 4 spoof trials)")
+    speaker = Calibration((2.0, -1.0), 0.25, (-0.125,), ("dur",), classes=("target", "nontarget"))
+    assert speaker.formula() == ("llr = 2 x score 1 - 1 x score 2 - 0.125 x dur + 0.25 "
+                                 "(fitted on 0 target and 0 nontarget trials)")
+
+
 def test_bad_fits_are_refused():
     llrs, is_bonafide = true_llrs(6, 50, 50)
     with pytest.raises(InputError, match="turn the scores around"):

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.options import positive
 
+CLASSES = ("bona fide", "spoof")  # the one that a higher score speaks for, and the other
+
 
 @dataclass(frozen=True)
 class DetectionCosts:

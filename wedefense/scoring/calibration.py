@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from wedefense.metrics.columns import check_unique, numbers, positions, read_columns
-from wedefense.metrics.detection import as_scores
+from wedefense.metrics.detection import CLASSES, as_scores
 from wedefense.metrics.keys import load_trials, read_scores
 from wedefense.scoring.options import CalibrationOptions
 from wedefense.utils.errors import InputError
@@ -24,6 +24,7 @@ from wedefense.utils.tables import some
 
 _SKETCH = 256
 _STEPS = 100
+_RESOLUTION = 1e-13  # of a loss in float64, relative
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Calibration:
     n_bonafide: int = 0
     n_spoof: int = 0
     sketch: tuple[str, ...] = ()
+    classes: tuple[str, str] = CLASSES
 
     def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
         """(trials, systems) or (trials,) scores and (trials, qualities) -> (trials,) LLRs."""
@@ -49,9 +51,11 @@ class Calibration:
 
     def formula(self) -> str:
         names = ["score"] if len(self.scales) == 1 else [f"score {i}" for i in range(1, len(self.scales) + 1)]
-        terms = [f"{scale:.5g} x {name}" for scale, name in zip((*self.scales, *self.weights), (*names, *self.qualities))]
-        return (f"llr = {' + '.join(terms)} + {self.bias:.5g} "
-                f"(fitted on {self.n_bonafide} bona fide and {self.n_spoof} spoof trials)")
+        terms = [(scale, f" x {name}") for scale, name in zip((*self.scales, *self.weights), (*names, *self.qualities))]
+        (first, of), *others = [*terms, (self.bias, "")]
+        tail = "".join(f" {'-' if number < 0 else '+'} {abs(number):.5g}{what}" for number, what in others)
+        return (f"llr = {first:.5g}{of}{tail} "
+                f"(fitted on {self.n_bonafide} {self.classes[0]} and {self.n_spoof} {self.classes[1]} trials)")
 
     def refuse_known(self, names: Iterable[str]) -> None:
         """An error if the model was fitted on some of these utterances."""
@@ -101,10 +105,11 @@ def sketch(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions = CalibrationOptions(),
-        qualities: np.ndarray | None = None, quality_names: Sequence[str] = ()) -> Calibration:
+        qualities: np.ndarray | None = None, quality_names: Sequence[str] = (),
+        classes: tuple[str, str] = CLASSES) -> Calibration:
     """Fit on (trials, systems) or (trials,) scores of a development set, quality measures optional."""
     scores, is_bonafide = _columns(scores), np.asarray(is_bonafide, dtype=bool)
-    for label, mask in (("bona fide", is_bonafide), ("spoof", ~is_bonafide)):
+    for label, mask in zip(classes, (is_bonafide, ~is_bonafide)):
         as_scores(scores[mask], label)
     systems = scores.shape[1]
     features = np.concatenate((scores, _columns(qualities, len(scores))), axis=1)  # (trials, systems + qualities)
@@ -120,7 +125,8 @@ def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions
     model = Calibration(
         scales=tuple(slopes[:systems].tolist()), weights=tuple(slopes[systems:].tolist()),
         bias=float(solution[-1] - slopes @ mean), qualities=tuple(quality_names), prior=options.prior,
-        n_bonafide=int(is_bonafide.sum()), n_spoof=int((~is_bonafide).sum()))
+        n_bonafide=int(is_bonafide.sum()), n_spoof=int((~is_bonafide).sum()),
+        classes=tuple(classes))
     _doubt(model, scores, is_bonafide)
     return model
 
@@ -140,13 +146,12 @@ def _logistic(design: np.ndarray, sign: np.ndarray, share: np.ndarray, offset: f
         gradient = penalty * w - design.T @ (share * sign * wrong)
         curvature = (design.T * (share * wrong * (1 - wrong))) @ design + np.diag(penalty)
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        if gradient @ step < 1e-20:
-            return w
+        gain = gradient @ step  # twice what the step takes off a parabola
+        if gain < _RESOLUTION * now:  # no longer seen in the loss; the last step squares the error once more
+            return w - step
         size = 1.0
-        while (after := loss(w - size * step)) > now and size > 1e-10:
+        while (after := loss(w - size * step)) > now - 1e-4 * size * gain and size > 1e-10:
             size /= 2
-        if after > now:  # as low as rounding lets it
-            return w
         w, now = w - size * step, after
     get_logger().warning("the calibration did not converge in %d steps", _STEPS)
     return w
@@ -154,8 +159,8 @@ def _logistic(design: np.ndarray, sign: np.ndarray, share: np.ndarray, offset: f
 
 def _doubt(model: Calibration, scores: np.ndarray, is_bonafide: np.ndarray) -> None:
     if len(model.scales) == 1 and model.scales[0] <= 0:
-        raise InputError("calibration would turn the scores around: spoofs score higher than bona fide trials; "
-                         "a higher score must mean bona fide")
+        raise InputError("calibration would turn the scores around: {1} trials score higher than {0} trials; "
+                         "a higher score must mean {0}".format(*model.classes))
     if len(model.scales) > 1 and min(model.scales) < 0:
         get_logger().warning("fusion gives system %d a negative weight (%.3g): it may be redundant",
                              int(np.argmin(model.scales)) + 1, min(model.scales))

@@ -123,7 +123,7 @@ def fit_quality(utterances: Utterances, trials: SpeakerTrials) -> Calibration:
     """The quality measure function: scores and qualities to log-likelihood ratios."""
     qualities, names = utterances.qualities(trials)
     prior = CalibrationOptions(prior=1 - COSTS.p_spoof)
-    model = fit(utterances.score(trials), trials.is_target, prior, qualities, names)
+    model = fit(utterances.score(trials), trials.is_target, prior, qualities, names, CLASSES)
     return replace(model, sketch=sketch(trials.titles()))
 
 
