@@ -2,7 +2,7 @@ import torch
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
-from wedefense.models.cost import multiply_adds, parameters, training_bytes
+from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
 
 
@@ -18,3 +18,14 @@ def test_cost_of_a_network_that_can_be_counted_by_hand(tmp_path):
     assert training_bytes(detector, "SGD") == 4 * 3 * parameters(detector)
     detector.frontend.requires_grad_(False)
     torch.testing.assert_close(training_bytes(detector, "AdamW"), 4 * 4 * parameters(detector))
+
+
+def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
+    config = load_config(write_config(tmp_path, dataset_args__frontend="ssl",
+                                      dataset_args__ssl_args={"upstream_args": {"name": "wavlm_tiny"}}))
+    detector = build_detector(config, 2)
+    rest = detector.backend, detector.projection
+    linear = sum(p.numel() for part in rest for n, p in part.named_parameters() if n.endswith("weight") and p.dim() == 2)
+    encoder = encoder_multiply_adds(detector.frontend.upstream, 16000)
+    assert multiply_adds(detector, 1.0) == encoder + linear
+    assert encoder_multiply_adds(detector.frontend.upstream, 32000) > 2 * encoder

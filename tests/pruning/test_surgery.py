@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.pruning.helpers import FAMILIES, UNITS, difference, encoder_of, gated, randomly, set_gates
-from wedefense.pruning.constraint import Size, decided, learnt
 from wedefense.pruning.gates import attach, gated_sites
+from wedefense.pruning.size import Size, decided, learnt
 from wedefense.pruning.surgery import cut
 from wedefense.utils.errors import InputError
 

@@ -17,10 +17,10 @@ from wedefense.config.loader import load_config
 from wedefense.detect.loading import load_experiment
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.pruning.constraint import Size, decided, learnt
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.settle import settle
+from wedefense.pruning.size import Size, decided, learnt
 from wedefense.pruning.surgery import cut
 from wedefense.train.checkpoint import epochs_to_average, load
 from wedefense.train.prune import Prune

@@ -13,9 +13,9 @@ import torch
 
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.names import find_model
-from wedefense.pruning.constraint import Size
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.settle import settle
+from wedefense.pruning.size import Size
 from wedefense.pruning.surgery import cut, without_gates
 
 UNITS = ("conv", "head", "interm")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from wedefense.pruning.constraint import Size, decided, learnt
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.hard_concrete import EVEN, HardConcrete
+from wedefense.pruning.size import Size, decided, learnt
 
 FINE = ("interm", "conv", "head")  # from the smallest units to the largest
 TOLERANCE = 0.002                  # nearer to the target than this nothing moves

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.models.detector import Detector, public_weights
-from wedefense.pruning.constraint import SAMPLE_RATE, SECONDS, Size
 from wedefense.pruning.export import kept_units, public_checkpoint, public_form
 from wedefense.pruning.figures import draw_kept
 from wedefense.pruning.settle import settle
+from wedefense.pruning.size import SAMPLES, Size
 from wedefense.pruning.surgery import cut, without_gates
 from wedefense.train import checkpoint
 from wedefense.train.prune import final_target
@@ -82,7 +82,7 @@ def _verified(gated: nn.Module, small: nn.Module) -> float:
 
 @torch.no_grad()
 def forward_time(encoder: nn.Module, repeats: int = 5) -> float:
-    """The least of some forward passes of `SECONDS` of audio."""
+    """The least of some forward passes of `SAMPLES` of audio."""
     wav, lengths = noise(1)
     times = []
     for _ in range(repeats + 1):
@@ -93,6 +93,5 @@ def forward_time(encoder: nn.Module, repeats: int = 5) -> float:
 
 
 def noise(batch: int) -> tuple[Tensor, Tensor]:
-    samples = int(SECONDS * SAMPLE_RATE)
-    wav = 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(0))
-    return wav, torch.full((batch,), samples)
+    wav = 0.1 * torch.randn(batch, SAMPLES, generator=torch.Generator().manual_seed(0))
+    return wav, torch.full((batch,), SAMPLES)

@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wedefense.pruning.constraint import Lagrangian, Size, decided, learnt, no_more_than_needed, words
+from wedefense.pruning.constraint import Lagrangian, words
 from wedefense.pruning.gates import gated_sites, open_shares
 from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.schedule import target_at
+from wedefense.pruning.size import Size, decided, learnt, no_more_than_needed
 from wedefense.train.modes import Mode
 from wedefense.utils.errors import OptionError
 from wedefense.utils.log import get_logger
