@@ -58,7 +58,7 @@ def test_bayes_plot_meets_the_dcfs(scores):
     actual, lowest = (line.get_xydata() for line in figure.axes[0].lines[:2])
     at = np.argmin(abs(actual[:, 0] + result.act_dcf_threshold))
     assert actual[at, 1] == pytest.approx(result.act_dcf, abs=0.03) and np.all(lowest[:, 1] <= actual[:, 1] + 1e-12)
-    assert "operating point (P_spoof 0.05, C_fa/C_miss 10)" in drawn(figure)
+    assert "operating point (P(spoof) 0.05, C_fa/C_miss 10)" in drawn(figure)
 
 
 def test_reliability_of_true_llrs_is_the_diagonal():
@@ -76,6 +76,23 @@ def test_histogram_by_class_and_attack(scores):
     figure = plots.score_histogram(*scores, attacks)
     assert [t.get_text() for t in figure.axes[1].get_yticklabels()][:2] == ["bona fide", "A00"]
     assert len(plots.score_histogram(*scores).axes) == 1
+
+
+def test_speaker_trials_are_called_so(scores):
+    speakers = ("target", "nontarget")
+    texts = {text for figure in (plots.det_plot({"x": scores}, classes=speakers), plots.score_histogram(*scores, classes=speakers),
+                                 plots.bayes_error_plot(*scores, classes=speakers),
+                                 plots.reliability_plot(*scores, speakers)) for text in drawn(figure)}
+    assert {"false alarm rate: nontarget accepted (%)", "target (400)", "score (higher: more target)",
+            "stated probability of target", "effective prior log odds of target"} <= texts
+    assert not [text for text in texts if "spoof" in text or "bona fide" in text]
+
+
+def test_confusion_in_per_cent_of_the_true_class():
+    figure = plots.confusion_plot(np.array([[3, 1], [0, 0]]), ["ang", "hap"])
+    assert {"predicted", "true (utterances)"} <= set(drawn(figure))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["75", "25", "-", "-"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ang (4)", "hap (0)"]
 
 
 def test_bars_are_sorted_and_limited(scores):

@@ -13,12 +13,14 @@ def main(argv: list[str] | None = None) -> int:
     if bool(options.average) == bool(options.sets) or (options.sets and not options.data):
         parser.error("give either --data and --sets, or --average")
     from wedefense.scoring import classes
+    from wedefense.scoring.report import write_class_report
 
     if options.average:
         print(classes.average(options.average, options.exp_dir))
     else:
-        print(classes.save(options.exp_dir, {name: classes.evaluate(options.exp_dir, options.data, name)
-                                             for name in options.sets}))
+        found = {name: classes.evaluate(options.exp_dir, options.data, name) for name in options.sets}
+        print(classes.save(options.exp_dir, found))
+        print(f"wrote {write_class_report(options.exp_dir, found)}")
     return 0
 
 

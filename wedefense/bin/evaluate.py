@@ -1,16 +1,11 @@
 """Evaluate scores against their keys: EER, minDCF, actDCF, Cllr, by attack, with confidence intervals."""
 
 import argparse
-import json
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection, evaluate_sasv
-from wedefense.metrics.keys import load_trials, read_meta
-from wedefense.metrics.sasv_keys import load_sasv_trials
-from wedefense.metrics.table import result_table
 from wedefense.metrics.tandem import AsvRates, TandemCosts
-from wedefense.utils.files import atomic_write
+from wedefense.scoring import score_files
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -20,37 +15,44 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--meta", nargs="+", default=[], help="tables to break the result down by: utt2attack ...")
     parser.add_argument("--bootstrap", type=int, metavar="N", help="resamples for 95 %% intervals, such as 1000")
     parser.add_argument("--groups", help="draw whole groups in the bootstrap, by a table NAME GROUP (utt2spk)")
-    parser.add_argument("--costs", nargs=3, type=float, default=(0.05, 1, 10), metavar=("P_SPOOF", "C_MISS", "C_FA"))
+    parser.add_argument("--costs", nargs=3, type=float, default=[0.05, 1, 10], metavar=("P_SPOOF", "C_MISS", "C_FA"))
     parser.add_argument("--common", action="store_true", help="evaluate what both files have instead of stopping")
     parser.add_argument("--rocch", action="store_true", help="show the EER on the ROC convex hull too")
-    parser.add_argument("--sasv", action="store_true", help="ASVspoof 5 track 2: five-column scores, four-column keys")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--sasv", action="store_true", help="ASVspoof 5 track 2: five-column scores, four-column keys")
+    kind.add_argument("--segments", type=float, metavar="SECONDS", help="frame scores this far apart, NAME SCORE SCORE ..., "
+                      "against the segment labels of a *_seglab_*.npy")
+    kind.add_argument("--classes", action="store_true", help="emotions or the like: NAME CLASS against NAME CLASS, or "
+                      "scores of each class under a header")
+    parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of --segments, if the keys' name does not say")
     parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NONTARGET", "FA_SPOOF"),
                         help="of the ASV system behind the t-DCF (default: the ASVspoof 5 organisers')")
     parser.add_argument("--json", metavar="OUT", help="write the results (fractions, not per cent) to this file")
+    parser.add_argument("--html", metavar="REPORT", help="write a page with tables and figures to this file")
     options = parser.parse_args(argv)
-    if options.sasv and (options.bootstrap or options.groups):
-        parser.error("--bootstrap and --groups do not go with --sasv")
+    for kind, other in (("sasv", "bootstrap"), ("sasv", "groups"), ("classes", "bootstrap"), ("classes", "groups"),
+                        ("classes", "meta"), ("segments", "groups")):
+        if getattr(options, kind) and getattr(options, other):
+            parser.error(f"--{other} does not go with --{kind}")
     return options
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    files = score_files.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
     costs = DetectionCosts(*options.costs)
-    trials = (load_sasv_trials if options.sasv else load_trials)(options.scores, options.keys, options.common)
-    meta = {title: column for path in options.meta for title, column in read_meta(path, trials.names).items()}
-    if options.sasv:
-        asv = AsvRates(*options.asv_rates) if options.asv_rates else AsvRates()
-        result = evaluate_sasv(trials, meta, TandemCosts.like(costs), asv)
+    if options.classes:
+        found = score_files.classes(files)
+    elif options.sasv:
+        found = score_files.sasv(files, TandemCosts.like(costs), AsvRates(*options.asv_rates or ()))
+    elif options.segments is not None:
+        found = score_files.segment(files, options.segments, options.label_shift, costs, options.bootstrap, options.rocch)
     else:
-        by, groups = next(iter(read_meta(options.groups, trials.names).items())) if options.groups else ("trial", None)
-        bootstrap = None if options.bootstrap is None else BootstrapOptions(options.bootstrap, by=by)
-        result = evaluate_detection(trials, meta, costs, bootstrap, groups)
-    print(result_table(result, options.rocch))
-    for doubt in result.get("doubts", []):
+        found = score_files.detection(files, costs, options.bootstrap, options.rocch)
+    print(found.text)
+    for doubt in found.result.get("doubts", []):
         print(f"warning: {doubt}", file=sys.stderr)
-    if options.json:
-        with atomic_write(options.json, "w") as stream:
-            json.dump(result, stream, indent=1)
+    found.write(options.json, options.html, vars(options))
     return 0
 
 

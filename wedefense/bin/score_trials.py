@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     print(save_results(folder, results))
     if model:
         model.save(folder / "scores" / "qmf.json")
-    write_report(folder, results)
+    write_report(folder, results, sets)
     return 0
 
 

@@ -42,6 +42,12 @@ def classification_metrics(labels: Sequence[Hashable], predicted: Sequence[Hasha
         recalls={name: float(r) for name, r in zip(np.array(names)[present].tolist(), recalls)}, confusion=confusion)
 
 
+def summary_table(result: ClassificationResult) -> str:
+    rows = [["all", str(int(result.confusion.sum())),
+             *(f"{100 * value:.2f}" for value in (result.accuracy, result.unweighted_accuracy, result.macro_f1))]]
+    return text_table(["", "utterances", "accuracy %", "unweighted %", "macro F1 %"], rows)
+
+
 def confusion_table(result: ClassificationResult) -> str:
     """The confusion matrix in per cent of each true class, as aligned text."""
     rows = []

@@ -7,7 +7,7 @@ import numpy as np
 
 from wedefense.metrics import confidence
 from wedefense.metrics.breakdown import break_down
-from wedefense.metrics.detection import DetectionCosts, detection_metrics
+from wedefense.metrics.detection import CLASSES, DetectionCosts, detection_metrics
 from wedefense.metrics.keys import Trials, doubts
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
 from wedefense.metrics.tandem import AsvRates, TandemCosts, a_dcf, min_tdcf, t_eer
@@ -33,13 +33,13 @@ class BootstrapOptions:
 
 def evaluate_detection(trials: Trials, meta: Mapping[str, Sequence[str]] | None = None,
                        costs: DetectionCosts = DetectionCosts(), bootstrap: BootstrapOptions | None = None,
-                       groups: Sequence[str] | None = None) -> dict:
+                       groups: Sequence[str] | None = None, classes: tuple[str, str] = CLASSES) -> dict:
     """Pooled metrics (fractions), `breakdown` per column of `meta`, `confidence` intervals and `doubts`.
 
     With `groups` (the speaker of each trial) the bootstrap draws whole groups.
     """
     pooled = detection_metrics(trials.bonafide, trials.spoof, costs)
-    result = asdict(pooled) | {"costs": asdict(costs), "doubts": doubts(trials, pooled)}
+    result = asdict(pooled) | {"costs": asdict(costs), "doubts": doubts(trials, pooled, classes)}
     if meta:
         result["breakdown"] = {
             title: asdict(break_down(trials.is_bonafide, column, DETECTION_RATES, lambda b, s: asdict(

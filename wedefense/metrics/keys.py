@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
-from wedefense.metrics.detection import DetectionResult
+from wedefense.metrics.detection import CLASSES, DetectionResult
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import some
@@ -38,7 +38,7 @@ class Trials:
         return Trials([self.names[i] for i in rows], self.scores[rows], self.is_bonafide[rows])
 
 
-def _named(columns: Columns, *names: str) -> list[str]:
+def named_column(columns: Columns, *names: str) -> list[str]:
     """The column with one of these header names, or the second of two columns."""
     found = columns.column(*names)
     if found is not None:
@@ -49,7 +49,7 @@ def _named(columns: Columns, *names: str) -> list[str]:
                      f"(it has: {', '.join(columns.header or ())})")
 
 
-def _utterances(columns: Columns) -> list[str]:
+def utterances(columns: Columns) -> list[str]:
     names = columns.column("filename", "utt", "utterance") or columns.cells[0]
     check_unique(columns, names)
     return names
@@ -58,15 +58,15 @@ def _utterances(columns: Columns) -> list[str]:
 def read_scores(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Utterance names and finite scores of a file `NAME SCORE`, header optional."""
     columns = read_columns(path, 2, "NAME SCORE")
-    scores = numbers(columns, _named(columns, "cm-score", "score", "llr"), "the score")
-    return _utterances(columns), scores
+    scores = numbers(columns, named_column(columns, "cm-score", "score", "llr"), "the score")
+    return utterances(columns), scores
 
 
 def read_keys(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Utterance names and whether each is bona fide, of a file `NAME bonafide|spoof` (utt2lab), header optional."""
     columns = read_columns(path, 2, "NAME bonafide|spoof")
-    labels = choices(columns, _named(columns, "cm-label", "label", "lab"), _LABELS, "label").astype(bool)
-    names = _utterances(columns)
+    labels = choices(columns, named_column(columns, "cm-label", "label", "lab"), _LABELS, "label").astype(bool)
+    names = utterances(columns)
     for label, missing in (("bonafide", labels.any()), ("spoof", not labels.all())):
         if not missing:
             raise InputError(f"{path}: none of its {len(names)} utterances is labelled '{label}'; "
@@ -131,7 +131,7 @@ def read_meta(path: str | os.PathLike, names: list[str]) -> dict[str, list[str]]
     With a header line the table may have several columns.
     """
     columns = read_columns(path, 2, _META_LINE)
-    keys = _utterances(columns)
+    keys = utterances(columns)
     at = positions(keys, names)
     if (at < 0).any():
         lost = [name for name, i in zip(names, at) if i < 0]
@@ -145,7 +145,7 @@ def read_meta(path: str | os.PathLike, names: list[str]) -> dict[str, list[str]]
     return {title: [cells[i] for i in rows] for title, cells in titled.items()}
 
 
-def doubts(trials: Trials, result: DetectionResult) -> list[str]:
+def doubts(trials: Trials, result: DetectionResult, classes: tuple[str, str] = CLASSES) -> list[str]:
     """What a careful colleague would say on seeing these numbers."""
     found = []
     if np.all(trials.scores == trials.scores[0]):
@@ -155,8 +155,9 @@ def doubts(trials: Trials, result: DetectionResult) -> list[str]:
         found.append(f"only {distinct} distinct scores: these look like decisions, metrics need soft scores")
     if result.eer > 0.5:
         found.append(f"EER {100 * result.eer:.2f} % is above 50 %: polarity looks swapped "
-                     "(a higher score must mean bona fide)")
+                     f"(a higher score must mean {classes[0]})")
     elif result.act_dcf >= 1.0 > result.min_dcf:
         found.append(f"actDCF {result.act_dcf:.4f} is no better than a fixed decision (1.0) where {result.min_dcf:.4f} "
-                     "is possible: scores look uncalibrated, see `wedefense calibrate`")
+                     "is possible: scores look uncalibrated, fit them on a development set (`wedefense calibrate`; "
+                     "for speakers `score_trials --qmf`)")
     return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wedefense.metrics.detection import (DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
+from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
                                          distinct_counts)
 
 _SIZE = (7.0, 5.0)
@@ -39,30 +39,34 @@ def _legend_below(figure, axes, columns: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
-def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts = DetectionCosts()):
+def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts | None = DetectionCosts(),
+             classes: tuple[str, str] = CLASSES):
     """Miss against false alarm rate on normal-deviate axes, with the EER, minimum and actual DCF points.
 
-    A rate of zero, which has no place on such axes, is drawn at half a trial.
+    A rate of zero, which has no place on such axes, is drawn at half a trial. Without costs only the EER is marked.
     """
     figure, axes = _figure((6.4, 6.6))
     lowest, highest = 0.5, 0.5
     for index, (name, (bonafide, spoof)) in enumerate(systems.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs)
+        curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs or DetectionCosts())
         floors = 0.5 / len(spoof), 0.5 / len(bonafide)
+        dcfs = f", minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}" if costs else ""
         axes.plot(*_thin(_probit(curve.far, curve.frr, floors)), color=colour, linewidth=1.6, drawstyle="steps-post",
-                  label=f"{name}: EER {100 * result.eer:.2f} %, minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}")
+                  label=f"{name}: EER {100 * result.eer:.2f} %{dcfs}")
         points = [(np.mean(spoof > threshold), np.mean(bonafide <= threshold), marker) for threshold, marker in (
-            (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))]
-        points.append((np.mean(spoof >= costs.bayes_threshold), np.mean(bonafide < costs.bayes_threshold), "^"))
+            (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))[:2 if costs else 1]]
+        if costs:
+            points.append((np.mean(spoof >= costs.bayes_threshold), np.mean(bonafide < costs.bayes_threshold), "^"))
         for far, frr, marker in points:
             axes.plot(*_probit(far, frr, floors), marker, color=colour, markersize=7, markeredgecolor="white", zorder=5)
             lowest = min(lowest, max(min(far, frr), min(floors)))
             highest = max(highest, min(max(far, frr), 0.99))
     _probit_axes(axes, max(lowest / 1.6, _TICKS[0]), highest)
-    for marker, text in (("o", "EER"), ("s", "minimum DCF"), ("^", "actual DCF (Bayes threshold)")):
+    marks = (("o", "EER"), ("s", "minimum DCF"), ("^", "actual DCF (Bayes threshold)"))
+    for marker, text in marks if costs else marks[:1]:
         axes.plot([], [], marker, color=_GREY, linestyle="none", label=text)
-    axes.set(xlabel="false alarm rate: spoofs accepted (%)", ylabel="miss rate: bona fide rejected (%)")
+    axes.set(xlabel=f"false alarm rate: {classes[1]} accepted (%)", ylabel=f"miss rate: {classes[0]} rejected (%)")
     _legend_below(figure, axes, 1)
     return figure
 
@@ -93,7 +97,7 @@ def _probit_axes(axes, lowest: float, highest: float) -> None:
 
 
 def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[str] | None = None,
-                    thresholds: Mapping[str, float] | None = None):
+                    thresholds: Mapping[str, float] | None = None, classes: tuple[str, str] = CLASSES):
     """Densities of the scores by class; with the attack of each spoof trial, a box for each attack below."""
     names = [] if attacks is None else sorted(set(attacks))[:_BARS]
     height = 0.24 * (len(names) + 1)
@@ -102,7 +106,7 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
     low, high = np.quantile(np.concatenate((bonafide, spoof)), [0.0005, 0.9995])
     margin = 0.03 * (high - low) or 1.0
     edges = np.linspace(low - margin, high + margin, 81)
-    for scores, colour, name in ((spoof, _SPOOF, "spoof"), (bonafide, _BONAFIDE, "bona fide")):
+    for scores, colour, name in ((spoof, _SPOOF, classes[1]), (bonafide, _BONAFIDE, classes[0])):
         top.hist(np.clip(scores, edges[0], edges[-1]), edges, density=True, color=colour, alpha=0.5,
                  label=f"{name} ({len(scores)})")
     if names:
@@ -113,20 +117,20 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
         panels[1].hlines(places, lows, highs, color="black", linewidth=1)
         panels[1].barh(places, right - left, left=left, height=0.62, color=[_BONAFIDE] + [_SPOOF] * len(names), alpha=0.7)
         panels[1].vlines(middle, places - 0.31, places + 0.31, color="black", linewidth=1.4)
-        panels[1].set_yticks(places, ["bona fide", *names], fontsize=8)
+        panels[1].set_yticks(places, [classes[0], *names], fontsize=8)
         panels[1].set_title("median, quartiles, 5 to 95 %", fontsize=8, loc="left")
         panels[1].invert_yaxis()
     for panel in panels if names else [top]:
         for (name, value), style in zip((thresholds or {}).items(), ("-", "--", ":")):
             panel.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} threshold {value:.3g}")
     top.set(ylabel="density", xlim=(edges[0], edges[-1]))
-    (panels[1] if names else top).set_xlabel("score (higher: more bona fide)")
+    (panels[1] if names else top).set_xlabel(f"score (higher: more {classes[0]})")
     _legend_below(figure, top, 4)
     return figure
 
 
 def bayes_error_plot(bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCosts = DetectionCosts(),
-                     span: float = 6.0):
+                     classes: tuple[str, str] = CLASSES, span: float = 6.0):
     """Actual against minimum normalised error rate over priors: the gap is what calibration loses."""
     figure, axes = _figure()
     log_odds = np.linspace(-span, span, 241)
@@ -135,14 +139,14 @@ def bayes_error_plot(bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCo
     axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
-                 label=f"operating point (P_spoof {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
-    axes.set(xlabel="effective prior log odds of bona fide", ylabel="normalised Bayes error rate",
+                 label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
+    axes.set(xlabel=f"effective prior log odds of {classes[0]}", ylabel="normalised Bayes error rate",
              xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * float(np.max(actual))))))
     _legend_below(figure, axes, 2)
     return figure
 
 
-def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, bins: int = 15):
+def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, classes: tuple[str, str] = CLASSES, bins: int = 15):
     """Stated against found probability of bona fide, at a prior of one half; bins of equal weight.
 
     Bars are 95 % Wilson intervals of the share found.
@@ -164,7 +168,8 @@ def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, bins: int = 15):
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
     axes.errorbar(stated, found, yerr=(np.array(found) - low, high - np.array(found)), color=_BONAFIDE, marker="o",
                   markersize=5, linewidth=1.4, capsize=3, label="scores read as log-likelihood ratios")
-    axes.set(xlabel="stated probability of bona fide", ylabel="share that is bona fide (classes weighted equally)",
+    axes.set(xlabel=f"stated probability of {classes[0]}",
+             ylabel=f"share that is {classes[0]} (classes weighted equally)",
              xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.legend(fontsize=8, loc="upper left", framealpha=0.95)
     return figure
@@ -195,10 +200,31 @@ def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "e
             end, top = max(end, high), max(top, high)
         axes.text(end + 0.012 * top, row, f"{values[name]:.{decimals}f}", va="center", fontsize=8, zorder=4,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-    axes.axvline(factor * pooled, color=_SPOOF, linewidth=1.2, linestyle="--", zorder=3, label=f"pooled {factor * pooled:.{decimals}f}")
+    axes.axvline(factor * pooled, color=_SPOOF, linewidth=1.2, linestyle="--", zorder=3,
+                 label=f"pooled {factor * pooled:.{decimals}f}")
     left = f", the worst {_BARS} of {len(values)}" if len(values) > _BARS else ""
     axes.set(xlabel=heading, ylabel=title + left, xlim=(0, 1.15 * top))
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.legend(fontsize=8, loc="lower right", framealpha=0.95)
+    return figure
+
+
+def confusion_plot(counts: np.ndarray, classes: Sequence[str]):
+    """The confusion matrix in per cent of each true class: the diagonal is what is right."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = 100 * counts / np.maximum(totals, 1)
+    side = max(3.6, 0.62 * len(classes) + 1.6)
+    figure, axes = _figure((side, side))
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ("white", _BONAFIDE)), vmin=0, vmax=100)
+    for row, column in np.ndindex(*counts.shape):
+        axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center", fontsize=9,
+                  color="white" if shares[row, column] > 55 else "black")
+    places = np.arange(len(classes))
+    axes.set_xticks(places, classes, rotation=45 * (max(map(len, classes)) > 4), ha="right" if max(map(len, classes)) > 4 else "center")
+    axes.set_yticks(places, [f"{name} ({total})" for name, total in zip(classes, totals[:, 0])])
+    axes.set(xlabel="predicted", ylabel="true (utterances)")
+    axes.grid(False)
     return figure

@@ -5,6 +5,7 @@ A label is 1 (bona fide) or 0 (spoof) per segment of fixed length, as in the `se
 
 import os
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense.metrics.detection import DetectionCosts, DetectionResult, Point, as_scores, detection_metrics
+from wedefense.metrics.keys import Trials
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import some
+from wedefense.utils.tables import read_lines, some
 
 _TOLERANCE = 0.1  # seconds by which frames and labels of an utterance may end apart
 
@@ -60,9 +62,48 @@ def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return labels
 
 
+def read_frame_scores(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The frames' scores of each utterance from lines `NAME SCORE SCORE ...`; brackets around them are allowed."""
+    scores: dict[str, np.ndarray] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        name, *cells = line.replace("[", " ").replace("]", " ").split() or [""]
+        if not name:
+            continue
+        if not cells:
+            raise InputError(f"{path}:{number}: '{name}' has no frame scores (expected: NAME SCORE SCORE ...)")
+        if name in scores:
+            raise InputError(f"{path}:{number}: duplicate utterance '{name}'")
+        try:
+            values = np.array(cells, dtype=np.float64)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {error}; expected: NAME SCORE SCORE ...") from None
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}:{number}: a frame score of '{name}' is NaN or infinite")
+        scores[name] = values
+    if not scores:
+        raise InputError(f"{path}: the file is empty (expected lines: NAME SCORE SCORE ...)")
+    return scores
+
+
+def label_shift_of(path: str | os.PathLike) -> float:
+    """Seconds per label, from a name like `dev_seglab_0.16.npy`."""
+    found = re.search(r"seglab_(\d*\.?\d+)", os.path.basename(path))
+    if not found or not float(found[1]):
+        raise InputError(f"{path}: its name does not say how long a segment is (like `dev_seglab_0.16.npy`); "
+                         "give the seconds with --label_shift")
+    return float(found[1])
+
+
 def segment_metrics(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike], score_shift: float,
                     label_shift: float, costs: DetectionCosts = DetectionCosts()) -> DetectionResult:
-    """Point-based metrics over all segments, `label_shift` seconds each, of frames `score_shift` seconds apart.
+    """Point-based metrics over all segments, see `segment_trials`."""
+    trials = segment_trials(scores, labels, score_shift, label_shift)
+    return detection_metrics(trials.bonafide, trials.spoof, costs)
+
+
+def segment_trials(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike], score_shift: float,
+                   label_shift: float) -> Trials:
+    """All segments, `label_shift` seconds each, of frames `score_shift` seconds apart, named by their utterance.
 
     Finer scores are pooled by their minimum (a segment is as fake as its fakest frame), coarser ones repeated.
     """
@@ -70,7 +111,7 @@ def segment_metrics(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayL
     if abs(ratio - round(ratio)) > 1e-6:
         raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
                          "the other")
-    pooled, truth = [], []
+    pooled, truth, names = [], [], []
     for name in _common_names(scores, labels):
         values, target = as_scores(scores[name], f"frame ({name})"), np.asarray(labels[name])
         _check_duration(name, values.size * score_shift, target.size * label_shift, max(score_shift, label_shift))
@@ -81,8 +122,8 @@ def segment_metrics(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayL
         size = min(values.size, target.size)
         pooled.append(values[:size])
         truth.append(target[:size] == 1)
-    values, is_bonafide = np.concatenate(pooled), np.concatenate(truth)
-    return detection_metrics(values[is_bonafide], values[~is_bonafide], costs)
+        names += [name] * size
+    return Trials(names, np.concatenate(pooled), np.concatenate(truth))
 
 
 def ranges_from_labels(labels: ArrayLike, shift: float) -> list[Range]:

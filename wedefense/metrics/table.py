@@ -7,7 +7,7 @@ COLUMNS = {
     "eer": ("EER %", 100, 3), "rocch_eer": ("ROCCH-EER %", 100, 3), "min_dcf": ("minDCF", 1, 4),
     "act_dcf": ("actDCF", 1, 4), "cllr": ("Cllr", 1, 4), "min_cllr": ("min Cllr", 1, 4),
     "a_dcf": ("a-DCF", 1, 4), "min_tdcf": ("min t-DCF", 1, 4), "min_tdcf_legacy": ("min t-DCF (2019)", 1, 4),
-    "t_eer": ("t-EER %", 100, 3),
+    "t_eer": ("t-EER %", 100, 3), "range_eer": ("range EER %", 100, 3),
 }
 _COUNTS = {"n_bonafide": "bona fide", "n_target": "target", "n_nontarget": "nontarget", "n_spoof": "spoof"}
 
@@ -42,15 +42,18 @@ def result_table(result: Mapping, rocch: bool = False) -> str:
         rows += [[f"  {name}", *_cells(values, counts, keys)] for name, values in parts["values"].items()]
         if len(parts["values"]) > 1:
             blank = [""] * len(counts)
-            rows.append(["  mean", *blank, *(number(k, parts["macro"][k]) if k in parts["macro"] else "" for k in keys)])
-            worst = parts["values"][parts["worst"]]
-            rows.append([f"  worst: {parts['worst']}", *blank, *(number(key, worst[key]) for key in keys)])
+            rows.append(["  mean", *blank, *_rates(parts["macro"], keys)])
+            rows.append([f"  worst: {parts['worst']}", *blank, *_rates(parts["values"][parts["worst"]], keys)])
     lines = [text_table(["", *(_COUNTS[key] for key in counts), *(COLUMNS[key][0] for key in keys)], rows)]
     return "\n".join([*lines, "", _thresholds(result), *_incomplete(result)])
 
 
 def _cells(result: Mapping, counts: Sequence[str], keys: Sequence[str]) -> list[str]:
-    return [str(result[key]) for key in counts] + [number(key, result[key]) for key in keys]
+    return [str(result[key]) for key in counts] + _rates(result, keys)
+
+
+def _rates(result: Mapping, keys: Sequence[str]) -> list[str]:
+    return [number(key, result[key]) if key in result else "" for key in keys]
 
 
 def _interval_row(confidence: Mapping, counts: int, keys: Sequence[str]) -> list[str]:

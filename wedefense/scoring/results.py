@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
-from wedefense.metrics.detection import DetectionCosts
+from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
 from wedefense.metrics.table import COLUMNS, number, text_table
@@ -57,7 +57,7 @@ def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
-                  classes: tuple[str, str] = ("bona fide", "spoof"), costs: DetectionCosts = DetectionCosts(),
+                  classes: tuple[str, str] = CLASSES, costs: DetectionCosts = DetectionCosts(),
                   remark: str = "not calibrated") -> tuple[dict, Calibration | None]:
     """What results.json holds, and the calibration fitted on the dev set (if there is one) and applied to the others.
 
@@ -68,7 +68,7 @@ def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: Boo
         calibration, remark = _calibrate(sets, dev_set)
     results = {}
     for scored in sets:
-        results[scored.name] = _evaluate(scored, bootstrap, costs)
+        results[scored.name] = _evaluate(scored, bootstrap, costs, classes)
         if calibration and scored.name != dev_set:
             try:
                 calibration.refuse_known(scored.trials.names)
@@ -76,19 +76,20 @@ def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: Boo
                 results[scored.name]["doubts"].append(f"not calibrated: {error}")
                 continue
             trials = replace(scored.trials, scores=calibration.apply(scored.trials.scores))
-            results[scored.name]["calibrated"] = _evaluate(replace(scored, trials=trials), bootstrap, costs)
+            results[scored.name]["calibrated"] = _evaluate(replace(scored, trials=trials), bootstrap, costs, classes)
     return {"wedefense": __version__, "classes": list(classes), "dev_set": dev_set, "calibration": remark,
             "sets": results}, calibration
 
 
-def _evaluate(scored: ScoredSet, bootstrap: BootstrapOptions | None, costs: DetectionCosts) -> dict:
+def _evaluate(scored: ScoredSet, bootstrap: BootstrapOptions | None, costs: DetectionCosts,
+              classes: tuple[str, str]) -> dict:
     groups = None
     if bootstrap and bootstrap.by != BootstrapOptions.by:
         groups = scored.meta.get(bootstrap.by)
         if groups is None:
             raise InputError(f"set '{scored.name}' has no utt2{bootstrap.by} to draw bootstrap groups by "
                              f"(it has: {', '.join('utt2' + title for title in scored.meta) or 'no such table'})")
-    return evaluate_detection(scored.trials, scored.meta, costs, bootstrap, groups)
+    return evaluate_detection(scored.trials, scored.meta, costs, bootstrap, groups, classes)
 
 
 def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | None, str]:
