@@ -87,6 +87,11 @@ def test_equal_to_scikit_learn(decimals):
     assert min_cllr(bonafide, spoof) == pytest.approx(best, abs=1e-9)
 
 
+def test_rocch_by_hand():
+    # The ROC's corners (0, 1/2) and (1/2, 0) hide its step at (1/2, 1/2): the line between them crosses at 1/4.
+    assert rocch_eer([1, 3], [0, 2]) == 0.25 and eer([1, 3], [0, 2]) == 0.5
+
+
 def test_rocch_is_the_hull():
     bonafide, spoof = random_scores(3, 25, 30)
     curve = det_curve(bonafide, spoof)

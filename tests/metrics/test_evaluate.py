@@ -40,6 +40,14 @@ def test_breakdown_by_attack_and_by_speaker(trials):
         trials.scores[own & trials.is_bonafide], trials.scores[own & ~trials.is_bonafide]).cllr
 
 
+def test_mean_and_worst_by_hand():
+    # Bona fide 1, 2, 3, 4. A1 lies under all of them: EER 0; A2 (0, 5): at 1, frr 1/4 and far 1/2, at 2, 1/2 and 1/2.
+    scores = Trials(list("abcdefgh"), np.array([1, 2, 3, 4, -1, -2, 0, 5.0]), np.arange(8) < 4)
+    found = evaluate_detection(scores, {"attack": ["-"] * 4 + ["A1", "A1", "A2", "A2"]})["breakdown"]["attack"]
+    assert found["values"]["A1"]["eer"] == 0 and found["values"]["A2"]["eer"] == 0.5
+    assert found["macro"]["eer"] == 0.25 and found["worst"] == "A2"
+
+
 def test_table_is_aligned(trials):
     text = result_table(evaluate_detection(trials, {"attack": ["-"] * 24 + ["A1"] * 20 + ["A2"] * 16}), rocch=True)
     lines = text.splitlines()

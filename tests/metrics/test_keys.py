@@ -85,6 +85,11 @@ def test_bad_lines_of_scores_are_named(tmp_path, line, message):
         read_scores(tmp_path / "scores.txt")
 
 
+def test_keys_in_the_place_of_scores(tmp_path):
+    with pytest.raises(InputError, match="keys.txt:1: 'bonafide' is a label and no score; were scores and keys exchanged"):
+        read_scores(write(tmp_path / "keys.txt", KEYS))
+
+
 def test_irregular_lines_that_add_up_are_seen(tmp_path):
     (tmp_path / "s").write_text("a 1\nb\nc 3 4\n")
     with pytest.raises(InputError, match="s:2: 1 columns"):

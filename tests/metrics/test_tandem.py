@@ -46,6 +46,21 @@ def test_min_tdcf_by_brute_force(legacy):
     assert min_tdcf(bona, spoof, asv, legacy=legacy).value == pytest.approx(brute / (floor + min(c1, c2)), abs=1e-12)
 
 
+def test_min_tdcf_by_hand():
+    asv = AsvRates(miss=0.1, fa_nontarget=0.2, fa_spoof=0.5)
+    # The ASV system alone costs 0.9405 x 0.1 + 0.095 x 0.2 = 0.11305, a miss of the CM 0.9405 - 0.11305, an accepted
+    # spoof 0.5 x 0.5 = 0.25. The best threshold, 0, misses nothing and accepts one spoof of two: 0.125.
+    assert min_tdcf([1, 2], [0, 1.5], asv, legacy=True) == (pytest.approx(0.125 / 0.25, abs=1e-12), 0)
+    assert min_tdcf([1, 2], [0, 1.5], asv).value == pytest.approx((0.11305 + 0.125) / (0.11305 + 0.25), abs=1e-12)
+
+
+def test_t_eer_by_hand():
+    # The ASV system accepts every spoof; above 0 it accepts 1 nontarget of 4. The CM, above 0, lets 1 spoof of 4 pass.
+    found = t_eer([1] * 4, [0, 0, 0, 1], [1, 2, 3, 4], [0, 0, 0, 2.5], [5] * 4)
+    assert found == (0.25, 0, 0)
+    assert t_eer([1] * 4, [0] * 4, [1, 2, 3, 4], [0] * 4, [5] * 4).value == 0
+
+
 def test_min_tdcf_of_a_perfect_and_a_silent_countermeasure():
     assert min_tdcf([1, 2], [0, -1], legacy=True).value == 0
     asv = AsvRates()

@@ -58,7 +58,10 @@ def utterances(columns: Columns) -> list[str]:
 def read_scores(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Utterance names and finite scores of a file `NAME SCORE`, header optional."""
     columns = read_columns(path, 2, "NAME SCORE")
-    scores = numbers(columns, named_column(columns, "cm-score", "score", "llr"), "the score")
+    cells = named_column(columns, "cm-score", "score", "llr")
+    if cells[0].lower() in _LABELS:
+        raise InputError(f"{columns.where(0)}: '{cells[0]}' is a label and no score; were scores and keys exchanged?")
+    scores = numbers(columns, cells, "the score")
     return utterances(columns), scores
 
 

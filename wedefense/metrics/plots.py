@@ -223,7 +223,8 @@ def confusion_plot(counts: np.ndarray, classes: Sequence[str]):
         axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center", fontsize=9,
                   color="white" if shares[row, column] > 55 else "black")
     places = np.arange(len(classes))
-    axes.set_xticks(places, classes, rotation=45 * (max(map(len, classes)) > 4), ha="right" if max(map(len, classes)) > 4 else "center")
+    long = max(map(len, classes)) > 5
+    axes.set_xticks(places, classes, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(places, [f"{name} ({total})" for name, total in zip(classes, totals[:, 0])])
     axes.set(xlabel="predicted", ylabel="true (utterances)")
     axes.grid(False)
