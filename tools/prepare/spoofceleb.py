@@ -11,7 +11,8 @@ LABELS = {f"a{number:02d}": "bonafide" if number == 0 else "spoof" for number in
 
 
 def read(corpus: Path) -> dict[str, list[Entry]]:
-    return {name: _read_set(corpus, official) for name, official in SETS.items()}
+    root = corpus / "spoofceleb" if (corpus / "spoofceleb").is_dir() else corpus  # as its archive unpacks
+    return {name: _read_set(root, official) for name, official in SETS.items()}
 
 
 def _read_set(corpus: Path, name: str) -> list[Entry]:

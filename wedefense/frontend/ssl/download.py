@@ -44,11 +44,11 @@ class NotFound(InputError):
     """The server has no such file."""
 
 
-def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
+def fetch(url: str, target: Path, checksum: str | None = None, token: str | None = None) -> Path:
     """Download `url` to `target` unless it is there; several processes may ask at once, one of them works.
 
     A broken download is taken up where it stopped. The file gets its name only when it is complete and, where
-    `sha256` is given, has that checksum.
+    `checksum` (MD5 or SHA-256) is given, has it. `token` is shown to the server of `url` alone.
     """
     if target.is_file():
         return target
@@ -59,7 +59,7 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
         if not target.is_file():
             part = target.with_name(f"{target.name}.part")
             try:
-                _download(url, part)
+                _download(url, part, token)
             except urllib.error.HTTPError as error:
                 raise (NotFound if error.code == 404 else InputError)(
                     f"{url}: the server answered {error.code} {error.reason}; get the file and put it at {target}"
@@ -68,14 +68,20 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
                 reason = getattr(error, "reason", None) or error
                 raise InputError(f"{url}: cannot be fetched ({reason}); without a network, get the file elsewhere and "
                                  f"put it at {target}") from None
-            _check(part, url, sha256)
+            try:
+                verify(part, checksum, url)
+            except InputError as error:
+                part.unlink()
+                raise InputError(f"{error}; the download was thrown away") from None
             os.replace(part, target)
     return target
 
 
-def _download(url: str, part: Path) -> None:
+def _download(url: str, part: Path, token: str | None) -> None:
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "wedefense"})
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     if done:
         request.add_header("Range", f"bytes={done}-")
     try:
@@ -83,8 +89,10 @@ def _download(url: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not done:
             raise
-        part.unlink()  # as long as the file or longer: start again
-        return _download(url, part)
+        if error.headers.get("Content-Range") == f"bytes */{done}":
+            return  # whole already
+        part.unlink()  # longer than the file, or nobody knows: start again
+        return _download(url, part, token)
     with response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
         done = done if resumed else 0
@@ -102,17 +110,18 @@ def _download(url: str, part: Path) -> None:
         raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes; start again to resume")
 
 
-def _check(part: Path, url: str, sha256: str | None) -> None:
-    if sha256 is None:
+def verify(path: Path, checksum: str | None, source: str) -> None:
+    """Refuse a file whose MD5 (32 digits) or SHA-256 (64) is another."""
+    if checksum is None:
         return
-    with open(part, "rb") as stream:
-        digest = hashlib.sha256()
+    kind = "md5" if len(checksum) == 32 else "sha256"
+    with open(path, "rb") as stream:
+        digest = hashlib.new(kind, usedforsecurity=False)
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    found = digest.hexdigest()
-    if found != sha256:
-        part.unlink()
-        raise InputError(f"{url}: its SHA-256 is {found}, expected {sha256}; the download was thrown away")
+    if digest.hexdigest() != checksum.lower():
+        name = {"md5": "MD5", "sha256": "SHA-256"}[kind]
+        raise InputError(f"{source}: its {name} is {digest.hexdigest()}, expected {checksum}")
 
 
 @contextlib.contextmanager
