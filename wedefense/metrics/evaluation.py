@@ -15,7 +15,7 @@ from wedefense.utils.errors import OptionError
 from wedefense.utils.options import at_least
 
 DETECTION_RATES = ("eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "rocch_eer")
-SASV_RATES = ("a_dcf", "min_tdcf", "t_eer")
+SASV_RATES = ("a_dcf", "min_tdcf", "min_tdcf_legacy", "t_eer")
 
 
 @dataclass(frozen=True)

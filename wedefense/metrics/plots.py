@@ -105,7 +105,8 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
     top = panels[0] if names else panels
     low, high = np.quantile(np.concatenate((bonafide, spoof)), [0.0005, 0.9995])
     margin = 0.03 * (high - low) or 1.0
-    edges = np.linspace(low - margin, high + margin, 81)
+    bars = int(np.clip(2 * math.sqrt(len(bonafide) + len(spoof)), 16, 80))  # few trials make a comb of narrow ones
+    edges = np.linspace(low - margin, high + margin, bars + 1)
     for scores, colour, name in ((spoof, _SPOOF, classes[1]), (bonafide, _BONAFIDE, classes[0])):
         top.hist(np.clip(scores, edges[0], edges[-1]), edges, density=True, color=colour, alpha=0.5,
                  label=f"{name} ({len(scores)})")

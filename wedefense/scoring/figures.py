@@ -13,6 +13,7 @@ _PANELS = {
     "accuracy": ("Accuracy (%)", 100, {"train_accuracy": "training", "val_accuracy": "validation"}),
     "eer": ("Validation EER (%)", 100, {"val_eer": "EER"}),
     "costs": ("Validation costs", 1, {"val_min_dcf": "minDCF", "val_act_dcf": "actDCF", "val_cllr": "Cllr"}),
+    "sparsity": ("Sparsity (%)", 100, {"target_sparsity": "target", "sparsity": "learnt", "cut_sparsity": "rounded"}),
 }
 
 

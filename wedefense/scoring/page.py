@@ -24,8 +24,10 @@ td small { display: block; color: #54606f; font-size: 0.8em; line-height: 1.25; 
 table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.text td:first-child { white-space: nowrap; vertical-align: top; }
 tr.rule td { border-top: 1px solid #9aa6b4; }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 23rem), 1fr)); gap: 1.2rem; }
-figure { margin: 0; max-width: 34rem; }
+.figures { columns: 3 23rem; column-gap: 1.2rem; }
+.beside { display: flex; flex-wrap: wrap; gap: 1.2rem 3rem; }
+.beside > * { flex: 1 1 21rem; max-width: 100%; min-width: min(100%, 21rem); }
+figure { margin: 0 0 1.2rem; max-width: 34rem; break-inside: avoid; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #54606f; font-size: 0.9rem; }
 summary { cursor: pointer; font-weight: 600; margin: 0.6rem 0; }
@@ -77,6 +79,11 @@ def figures(items: Sequence[Figure]) -> str:
         return f"<figure><img src='data:image/png;base64,{data}' alt='{caption}'><figcaption>{caption}</figcaption></figure>"
 
     return "<div class='figures'>\n" + "\n".join(map(one, items)) + "\n</div>"
+
+
+def beside(*content: str) -> str:
+    """Next to each other where the page is wide enough, else below."""
+    return "<div class='beside'>\n" + "\n".join(f"<div>\n{part}\n</div>" for part in content) + "\n</div>"
 
 
 def preformatted(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wedefense.metrics.classification import ClassificationResult
-from wedefense.scoring import experiment, page, sections
+from wedefense.scoring import experiment, page, pruned, sections
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.page import Row
 from wedefense.scoring.results import ScoredSet
@@ -20,9 +20,7 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
     The curves of detection are drawn from the scores in `sets`.
     """
     folder = Path(exp_dir)
-    content = [sections.results_table(results)]
-    if sets:
-        content.append(sections.det(folder, results, sets))
+    content = [sections.results_and_det(folder, results, sets)]
     content += [sections.one_set(folder, results, scored, calibration) for scored in sets]
     content.append(sections.conditions(results))
     return _finish(folder, content)
@@ -37,8 +35,8 @@ def _finish(folder: Path, content: list[str]) -> Path:
     """Put what is known of the model and its training around the results."""
     config = experiment.read_config(folder)
     seed = config[1].get("seed") if config else None
-    content = [_introduction(config), *content, sections.training(folder), sections.layers(folder),
-               sections.configuration(config), sections.environment(seed)]
+    content = [_introduction(config), *content, pruned.pruning(folder), sections.training(folder),
+               sections.layers(folder), sections.configuration(config), sections.environment(seed)]
     path = folder / "report.html"
     with atomic_write(path, "w") as stream:
         stream.write(page.page(f"{folder.resolve().name}: results", *content))

@@ -49,7 +49,9 @@ class Evaluated:
         if html_path:
             from wedefense.scoring.report import write_page
 
-            write_page(html_path, f"{Path(settings['scores']).name}: evaluation", settings, self.sections())
+            shown = {name: value for name, value in settings.items() if name not in ("json", "html")
+                     and not (name == "costs" and settings["classes"])}
+            write_page(html_path, f"{Path(settings['scores']).name}: evaluation", shown, self.sections())
 
 
 def detection(files: ScoreFiles, costs: DetectionCosts, resamples: int | None = None, rocch: bool = False) -> Evaluated:
@@ -101,8 +103,8 @@ def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resampl
         results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                    "sets": {scored.name: result}}
         note = [sections.range_note(result)] if "range_eer" in result else []
-        return [sections.results_table(results, *note), sections.det(None, results, [scored]),
-                sections.one_set(None, results, scored), sections.conditions(results)]
+        return [sections.results_and_det(None, results, [scored], *note), sections.one_set(None, results, scored),
+                sections.conditions(results)]
 
     return Evaluated(result, result_table(result, rocch), made)
 

@@ -17,7 +17,8 @@ from wedefense.utils.files import atomic_write
 _MOST_BARS = 40
 
 
-def results_table(results: Mapping, *notes: str) -> str:
+def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
+    """The table, and where there are scores their DET curves beside it."""
     rows, doubts = [], []
     for label, result in overview(results):
         numbers = rates(result)
@@ -26,7 +27,11 @@ def results_table(results: Mapping, *notes: str) -> str:
         rows.append(Row([_label(label, results, *counts(result)), *numbers]))
         doubts += [page.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
     table = page.table(["set", *headings()], rows)
-    return page.section("Results", *doubts, table, *(page.paragraph(note, "note") for note in (*notes, _note(results))))
+    text = "\n".join([*doubts, table, *(page.paragraph(note, "note") for note in (*notes, _note(results)))])
+    if not sets:
+        return page.section("Results", text)
+    drawn = plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results), results["classes"])
+    return page.section("Results", page.beside(text, show(folder, [det_figure(drawn)])))
 
 
 def range_note(result: Mapping) -> str:
@@ -50,13 +55,8 @@ def _note(results: Mapping) -> str:
         text += (f"Small figures: {interval_name(result)}, {confidence['resamples']} bootstrap resamples "
                  f"by {confidence['by']} (seed {confidence['seed']}). ")
     else:
-        text += "No intervals: --bootstrap 1000 adds them. "
+        text += "Without confidence intervals, which the option bootstrap adds. "
     return f"{text}{results['calibration'][:1].upper()}{results['calibration'][1:]}."
-
-
-def det(folder: Path | None, results: Mapping, sets: Sequence[ScoredSet]) -> str:
-    drawn = plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results), results["classes"])
-    return page.section("Detection error trade-off", show(folder, [det_figure(drawn)]))
 
 
 def det_figure(drawn) -> Figure:
@@ -120,8 +120,7 @@ def classification(folder: Path | None, found: Mapping[str, ClassificationResult
     made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", figures.png(
         plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
     table = page.table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows)
-    return [page.section("Results", table, page.paragraph(note, "note")),
-            page.section("Confusion", show(folder, made))]
+    return [page.section("Results", page.beside(f"{table}\n{page.paragraph(note, 'note')}", show(folder, made)))]
 
 
 def training(folder: Path) -> str:

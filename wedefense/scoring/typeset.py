@@ -1,7 +1,7 @@
 """Tables as Markdown and LaTeX."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wedefense.scoring.published import NONE, Comparison, PublishedTable, heading
 
@@ -44,6 +44,19 @@ def published_rows(table: PublishedTable) -> tuple[list[str], list[list[str]]]:
     first = table.rows[0]
     header = ["system", *first.about, *(f"{name} {heading(metric)}" for name, metric, _ in first.values)]
     return header, [[row.name, *row.about.values(), *(value for _, _, value in row.values)] for row in table.rows]
+
+
+def filled_rows(table: PublishedTable, ours: Mapping[str, Sequence[Comparison]]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of a published table with a column `ours` beside each of its numbers, empty where there is none."""
+    header, rows = published_rows(table)
+    first = len(header) - len(table.rows[0].values)
+    header = header[:first] + [title for published in header[first:] for title in (published, "ours")]
+    filled = []
+    for row, cells in zip(table.rows, rows):
+        own = {(item.set, item.metric): f"{item.ours:.{item.decimals}f}" for item in ours.get(row.name, ())}
+        filled.append(cells[:first] + [cell for name, metric, value in row.values
+                                       for cell in (value, own.get((name, metric), ""))])
+    return header, filled
 
 
 def comparison_rows(found: Sequence[Comparison], ours: str) -> tuple[list[str], list[list[str]]]:
