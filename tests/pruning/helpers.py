@@ -46,6 +46,14 @@ def gated(family: str, units=(), seed: int = 0):
     return encoder
 
 
+def holding(encoder) -> torch.nn.Module:
+    """What a mode needs of a detector."""
+    detector = torch.nn.Module()
+    detector.frontend = torch.nn.Module()
+    detector.frontend.upstream = encoder
+    return detector
+
+
 def set_gates(encoder, decide) -> None:
     """`decide(site)` -> bool (count,): far open (at a value of its own) or far closed."""
     generator = torch.Generator().manual_seed(1)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.pruning.helpers import FAMILIES, batch, gated, randomly, set_gates
+from tests.pruning.helpers import FAMILIES, batch, gated, holding, randomly, set_gates
 from wedefense.pruning.constraint import Lagrangian, words
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.options import PruningOptions
@@ -44,12 +44,10 @@ def test_every_gate_feels_the_size():
         assert (site.gate.log_alpha.grad > 0).all(), site
 
 
-def mode_of(**options):
-    encoder = gated("wavlm")
-    detector = torch.nn.Module()
-    detector.frontend = torch.nn.Module()
-    detector.frontend.upstream = encoder
-    mode = Prune(PruningOptions(use_pruning_loss=True, **options), encoder)
+def mode_of(units=(), **options):
+    encoder = gated("wavlm", units)
+    detector = holding(encoder)
+    mode = Prune(PruningOptions(use_pruning_loss=True, **options), detector)
     groups = mode.groups(detector, SimpleNamespace(frontend_modules=("frontend",), frontend_lr_ratio=0.1))
     return encoder, mode, groups
 
@@ -75,7 +73,7 @@ def test_multipliers_climb_and_gates_descend(optimizer):
     for step in range(12):
         chosen.zero_grad()
         mode.before_step(step, 10)
-        mode.terms()["penalty"].backward()
+        mode.terms(None, None)["penalty"].backward()
         chosen.step()
     assert mode.lagrangian.l1 > 0 and mode.lagrangian.l2 > 0
     assert mode.size.sparsity(learnt).item() < before
@@ -97,9 +95,9 @@ def test_budgets_become_fractions():
 
 def test_a_target_out_of_reach_is_refused():
     with pytest.raises(InputError, match="no more than .* can be removed"):
-        Prune(PruningOptions(use_pruning_loss=True, target_sparsity=0.5), gated("wavlm", ("head",)))
+        mode_of(("head",), target_sparsity=0.5)
     with pytest.raises(InputError, match="nothing has to be removed"):
-        Prune(PruningOptions(use_pruning_loss=True, target_params=1e9), gated("wavlm"))
+        mode_of(target_params=1e9)
 
 
 @pytest.mark.parametrize("target", [0.1, 0.3, 0.5, 0.7])

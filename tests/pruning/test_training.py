@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from tests.corpus import make_list, write_config
-from tests.pruning.helpers import FAMILIES
+from tests.pruning.helpers import FAMILIES, holding
 from wedefense.bin.average import main as average
 from wedefense.bin.prune import main as prune
 from wedefense.bin.train import main as train
@@ -40,19 +40,16 @@ def test_the_target_is_reached_against_a_task_that_wants_units_open(target):
     encoder = Encoder(ROOMY)
     attach(encoder)
     mode = Prune(PruningOptions(use_pruning_loss=True, target_sparsity=target, initial_reg_lr=0.1,
-                                sparsity_warmup_epochs=2), encoder)
+                                sparsity_warmup_epochs=2), holding(encoder))
     gates = [site.gate for site in gated_sites(encoder)]
     worth = [0.01 * torch.rand(gate.count) ** 3 for gate in gates]
-    holder = torch.nn.Module()
-    holder.frontend = torch.nn.Module()
-    holder.frontend.upstream = encoder
-    groups = mode.groups(holder, SimpleNamespace(frontend_modules=("frontend",), frontend_lr_ratio=1.0))
+    groups = mode.groups(mode.parts[0], SimpleNamespace(frontend_modules=("frontend",), frontend_lr_ratio=1.0))
     optimizer = torch.optim.AdamW([{**group, "lr": 0.1} for group in groups if "fixed_lr" in group])
     for step in range(STEPS):
         optimizer.zero_grad()
         mode.before_step(step, STEPS // 5)
         task = sum(((1 - gate.sample()).square() * value).sum() for gate, value in zip(gates, worth))
-        (task + mode.terms()["penalty"]).backward()
+        (task + mode.terms(None, None)["penalty"]).backward()
         optimizer.step()
     assert mode.target == target and mode.size.sparsity(learnt).item() == pytest.approx(target, abs=0.08)
     assert settle(encoder, mode.size, target).final == pytest.approx(target, abs=0.01)

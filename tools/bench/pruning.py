@@ -75,12 +75,13 @@ def main() -> None:
     macs = [Size(encoder, "multiply-adds").original for encoder in encoders]
     print(f"{arguments.model}, {arguments.batch} x {arguments.seconds:g} s, {arguments.device}, "
           f"{torch.get_num_threads()} threads, float32")
-    print(f"{'removed':>8} {'M params':>9} {'G multiply-adds':>16} {'ms':>8} {'faster':>7} "
-          f"{'time falls / work falls':>24}")
+    print(f"{'removed':>8} {'M params':>9} {'G multiply-adds':>16} {'work falls':>11} {'ms':>8} {'time falls':>11} "
+          f"{'time fall / work fall':>22}")
     for size, work, seconds in zip(sizes, macs, times):
-        fall = "" if work == macs[0] else f"{(1 - seconds / times[0]) / (1 - work / macs[0]):.2f}"
-        print(f"{1 - size / sizes[0]:>8.1%} {size / 1e6:>9.2f} {work / 1e9:>16.2f} {1e3 * seconds:>8.0f} "
-              f"{times[0] / seconds:>6.2f}x {fall:>24}")
+        row = f"{1 - size / sizes[0]:>8.1%} {size / 1e6:>9.2f} {work / 1e9:>16.2f}"
+        less_work, less_time = 1 - work / macs[0], 1 - seconds / times[0]
+        falls = (f"{less_work:.1%}", f"{less_time:.1%}", f"{less_time / less_work:.2f}") if less_work else ("",) * 3
+        print(f"{row} {falls[0]:>11} {1e3 * seconds:>8.0f} {falls[1]:>11} {falls[2]:>22}")
 
 
 if __name__ == "__main__":

@@ -1,52 +1,56 @@
-"""Stage 4 of a pruned training: cut the closed units out of the average, verify, write pruned_model/."""
+"""Cut the closed units out of a pruned training's average, verify, write pruned_model/ (stage 4 of its recipe).
+
+With --model the training comes first: a short one, of gates alone, that prunes an experiment trained before.
+"""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense prune", description=__doc__)
-    parser.add_argument("--exp_dir", required=True, help="experiment that was trained with use_pruning_loss: True")
-    parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
-    arguments = parser.parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="wedefense prune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="with --model every config key is an option too: --target_sparsity 0.3 --num_epochs 2")
+    parser.add_argument("--exp_dir", required=True, help="experiment trained with use_pruning_loss: True; with --model "
+                                                         "the new one to make")
+    parser.add_argument("--model", help="prune this trained experiment, its weights kept as they are")
+    parser.add_argument("--weights", help="what to cut (default: models/avg_model.pt of the experiment)")
+    parser.add_argument("--unpruned", help="experiment whose results the report sets beside this one's (default: the one "
+                                           "that training started from)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="for the training")
+    arguments, overrides = parser.parse_known_args(argv)
+    if overrides and not arguments.model:
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     folder = Path(arguments.exp_dir)
+    if arguments.model:
+        learn_gates(arguments.model, folder, overrides, arguments.device)
 
     from wedefense.api import load_experiment
     from wedefense.config.loader import save_config
-    from wedefense.pruning.constraint import words
-    from wedefense.train.cut import FOLDER, cut_experiment
+    from wedefense.train.cut import FOLDER, config_of_cut, cut_experiment, in_words
     from wedefense.utils.errors import InputError
 
-    experiment = load_experiment(folder, arguments.model or folder / "models" / "avg_model.pt")
+    experiment = load_experiment(folder, arguments.weights or folder / "models" / "avg_model.pt")
     if not experiment.config.use_pruning_loss:
-        raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by")
-    told = cut_experiment(folder, experiment.config, experiment.detector)
+        raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it as "
+                         f"it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
+    told = cut_experiment(folder, experiment.config, experiment.detector, arguments.unpruned)
     save_config(config_of_cut(experiment.config, folder / FOLDER), folder / FOLDER / "config.yaml")
-
-    print(f"asked     {words(told['target_sparsity'])} of the {told['measure']}")
-    print(f"got       {words(told['sparsity'])} (expected by the gates {100 * told['expected_sparsity']:.1f} %, as "
-          f"they round {100 * told['rounded_sparsity']:.1f} %)")
-    for name, unit in (("parameters", "M"), ("multiply-adds", "M for 2 s")):
-        before, after = told[name]["before"], told[name]["after"]
-        print(f"{name:<14}{before / 1e6:10.3f} -> {after / 1e6:10.3f} {unit} ({100 * after / before:.1f} %)")
-    before, after = told["seconds"]["before"], told["seconds"]["after"]
-    print(f"forward       {1e3 * before:10.1f} -> {1e3 * after:10.1f} ms for 2 s ({before / after:.2f} x as fast)")
-    print(f"verified  the cut encoder differs from the gated one by at most {told['difference']:.2g}")
+    print("\n".join(in_words(told)))
     print(f"{folder / FOLDER}: config.yaml, models/avg_model.pt, pruning.json; {folder}/figures/pruning.png")
     return 0
 
 
-def config_of_cut(config, folder: Path):
-    """A config that builds the cut detector, and fine-tunes it without pruning on."""
-    data = config.dataset_args
-    frontend = data.frontend_args
-    upstream = replace(frontend.upstream_args, pruning_units="")
-    if (folder / "pytorch_model.bin").is_file():
-        upstream = replace(upstream, path_or_url=str(folder / "pytorch_model.bin"))
-    data = replace(data, **{f"{data.frontend}_args": replace(frontend, upstream_args=upstream)})
-    return replace(config, exp_dir=str(folder), use_pruning_loss=False, target_sparsity=0.0, target_params=None,
-                   target_macs=None, min_sparsity=0.0, model_init=None, dataset_args=data)
+def learn_gates(model: str, folder: Path, overrides: list[str], device: str) -> None:
+    from wedefense.bin import average, train
+    from wedefense.config.loader import load_config
+    from wedefense.train.posthoc import settings, source_of
+
+    source = source_of(model)
+    frontend = load_config(source / "config.yaml").dataset_args.frontend
+    own = ["--exp_dir", str(folder), *settings(source, frontend, overrides)]
+    train.main(["--config", str(source / "config.yaml"), "--device", device, *own])
+    average.main(["--config", str(folder / "config.yaml")])
 
 
 if __name__ == "__main__":

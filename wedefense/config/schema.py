@@ -8,7 +8,7 @@ from typing import Literal
 
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.models.options import BACKENDS, HEADS, LOSSES
-from wedefense.pruning.options import PRUNABLE, DropRates, PruningOptions, Schedule
+from wedefense.pruning.options import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
 from wedefense.train.options import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.utils.errors import OptionError, did_you_mean
 from wedefense.utils.options import at_least, positive
@@ -89,6 +89,8 @@ class Config:
     sparsity_schedule: Schedule = "cosine"
     min_sparsity: float = 0.0              # ... from here
     initial_drop_rates: DropRates = DropRates()
+    gates_only: bool = False               # the weights stay as they are; gates and multipliers alone are learnt
+    distillation: DistillOptions = DistillOptions()  # terms that hold the pruned model near to the unpruned one
 
     @property
     def pruning(self) -> PruningOptions:
@@ -115,7 +117,13 @@ class Config:
     def _check_pruning(self):
         options, data = self.pruning, self.dataset_args  # making the options checks them
         if not options.use_pruning_loss:
+            if options.gates_only or options.distillation.wanted:
+                raise OptionError("gates_only" if options.gates_only else "distillation",
+                                  "belongs to pruning; set use_pruning_loss: True")
             return
+        if options.distillation.logits and not self.model_init:
+            raise OptionError("distillation.logits", "the teacher is the model that training starts from, which must be "
+                                                     "a trained one: name it with model_init")
         if self.sharding != "none":
             raise OptionError("sharding", "pruning needs every parameter on every rank; set sharding: none")
         if data.frontend not in PRUNABLE:

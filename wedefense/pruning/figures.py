@@ -1,34 +1,34 @@
 """A picture of what was cut."""
 
-import os
-
 TITLES = {"conv": "convolution channels", "head": "attention heads", "interm": "feed-forward units"}
+LEFT, GONE = "#1f5fa8", "#e3e7ec"
 
 
-def draw_kept(before: dict[str, list[int]], after: dict[str, list[int]], path: str | os.PathLike,
-              title: str = "") -> None:
-    """A row for each kind of unit, a cell for each layer: shaded by the share that is left, labelled with counts."""
-    import matplotlib
+def kept_figure(before: dict[str, list[int]], after: dict[str, list[int]]):
+    """A panel for each kind of unit, a bar for each layer: as long as the share that is left, labelled with counts.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    Returns a matplotlib figure.
+    """
+    from matplotlib.figure import Figure
 
-    columns = max(map(len, before.values()))
-    figure, axes = plt.subplots(len(before), 1, figsize=(2.4 + 0.62 * columns, 0.5 + 1.15 * len(before)),
-                                squeeze=False, layout="constrained")
-    for axis, (unit, counts) in zip(axes[:, 0], before.items()):
-        shares = [[left / count if count else 0 for left, count in zip(after[unit], counts)]]
-        image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        for layer, (left, count) in enumerate(zip(after[unit], counts)):
-            colour = "black" if count and left / count > 0.6 else "white"
-            axis.text(layer, 0, f"{left}\nof {count}", ha="center", va="center", color=colour, fontsize=7)
-        axis.set_xlim(-0.5, columns - 0.5)
-        axis.set_xticks(range(len(counts)), range(len(counts)), fontsize=8)
-        axis.set_yticks([])
-        axis.set_title(f"{TITLES[unit]}, by layer", fontsize=9, loc="left")
-        axis.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes[:, 0].tolist(), label="share kept", shrink=0.8)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    most = max(map(len, before.values()))
+    figure = Figure(figsize=(4.8, 0.75 + 0.21 * most), layout="constrained")
+    panels = figure.subplots(1, len(before), squeeze=False)[0]
+    for axes, (unit, counts) in zip(panels, before.items()):
+        layers = range(len(counts))
+        shares = [left / count if count else 0 for left, count in zip(after[unit], counts)]
+        axes.barh(layers, [1] * len(counts), 0.8, color=GONE)
+        axes.barh(layers, shares, 0.8, color=LEFT)
+        for layer, left, count, share in zip(layers, after[unit], counts, shares):
+            inside = share > 0.5
+            axes.text(share - 0.03 if inside else share + 0.03, layer, f"{left} of {count}", va="center", fontsize=6,
+                      ha="right" if inside else "left", color="white" if inside else "black")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(most - 0.5, -0.5)  # the first layer on top
+        axes.set_xticks([])
+        axes.set_yticks(layers, layers, fontsize=6)
+        axes.tick_params(length=0)
+        axes.set_title(TITLES[unit], fontsize=7.5, loc="left")
+        axes.spines[:].set_visible(False)
+    panels[0].set_ylabel("layer", fontsize=7.5)
+    return figure

@@ -27,6 +27,26 @@ class DropRates:
 
 
 @dataclass(frozen=True)
+class DistillOptions:
+    """Extra terms of the loss that hold the pruned model near to the unpruned one it started as; 0: none.
+
+    They cost a forward pass of the unpruned model for each batch.
+    """
+
+    layers: float = 0.0       # weight of the relative squared distance of the front-end's layers
+    logits: float = 0.0       # weight of the divergence of the classes; needs model_init, a trained start
+    temperature: float = 2.0  # by which logits are divided before they are compared
+
+    def __post_init__(self):
+        at_least(self, 0, "layers", "logits")
+        positive(self, "temperature")
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.layers or self.logits)
+
+
+@dataclass(frozen=True)
 class PruningOptions:
     """Sparsity is the fraction of the encoder that is removed: 0.1 removes 10 % and keeps 90 %."""
 
@@ -39,6 +59,8 @@ class PruningOptions:
     sparsity_schedule: Schedule = "cosine"
     min_sparsity: float = 0.0            # ... from here
     initial_drop_rates: DropRates = DropRates()
+    gates_only: bool = False             # the weights stay as they are; gates and multipliers alone are learnt
+    distillation: DistillOptions = DistillOptions()
 
     def __post_init__(self):
         for name in ("target_sparsity", "min_sparsity"):

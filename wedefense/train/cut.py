@@ -1,16 +1,20 @@
 """From a trained experiment with gates to a smaller experiment without them."""
 
 import json
+import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from wedefense.models.detector import Detector, public_weights
+from wedefense.pruning.constraint import words
 from wedefense.pruning.export import kept_units, public_checkpoint, public_form
-from wedefense.pruning.figures import draw_kept
+from wedefense.pruning.figures import kept_figure
+from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import SAMPLES, Size
 from wedefense.pruning.surgery import cut, without_gates
@@ -23,8 +27,12 @@ FOLDER = "pruned_model"
 TOLERANCE = 1e-4  # of the largest output value: how far the cut encoder may be from the gated one
 
 
-def cut_experiment(exp_dir: str | Path, config, detector: Detector) -> dict:
-    """Decide, cut, verify and write `pruned_model/`; `detector` is left cut. Returns what to tell."""
+def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: str | Path | None = None) -> dict:
+    """Decide, cut, verify and write `pruned_model/`; `detector` is left cut. Returns what to tell.
+
+    The report sets the results of `unpruned`, an experiment, beside those of this one; without it the one that
+    training started from.
+    """
     exp_dir, gated = Path(exp_dir), detector.frontend.upstream.eval()
     folder = exp_dir / FOLDER
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
@@ -39,9 +47,39 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector) -> dict:
         told[measure] = {"before": int(Size(gated, measure).original), "after": int(Size(small, measure).original)}
     told["seconds"] = {"before": forward_time(without_gates(gated)), "after": forward_time(small)}
     told["units"] = {"before": kept_units(gated.architecture), "after": kept_units(small.architecture)}
+    if unpruned is None and config.model_init:
+        unpruned = Path(config.model_init).absolute().parents[1]
+    if unpruned is not None and (Path(unpruned) / "config.yaml").is_file():
+        told["unpruned"] = os.path.relpath(unpruned, exp_dir)
     detector.frontend.upstream = small
     _write(exp_dir, folder, detector, told)
     return told
+
+
+def config_of_cut(config, folder: Path):
+    """A config that builds the cut detector, and fine-tunes it without pruning on."""
+    data = config.dataset_args
+    frontend = data.frontend_args
+    upstream = replace(frontend.upstream_args, pruning_units="")
+    if (folder / "pytorch_model.bin").is_file():
+        upstream = replace(upstream, path_or_url=str(folder / "pytorch_model.bin"))
+    data = replace(data, **{f"{data.frontend}_args": replace(frontend, upstream_args=upstream)})
+    off = {field: getattr(PruningOptions(), field) for field in PruningOptions.__dataclass_fields__}
+    return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **off)
+
+
+def in_words(told: dict) -> list[str]:
+    """What a cut did, line by line."""
+    lines = [f"asked     {words(told['target_sparsity'])} of the {told['measure']}",
+             f"got       {words(told['sparsity'])} (learnt {100 * told['expected_sparsity']:.1f} %, as the gates round "
+             f"{100 * told['rounded_sparsity']:.1f} %)"]
+    for name, unit in (("parameters", "M"), ("multiply-adds", "M for 2 s")):
+        before, after = told[name]["before"], told[name]["after"]
+        lines.append(f"{name:<14}{before / 1e6:10.3f} -> {after / 1e6:10.3f} {unit} ({100 * after / before:.1f} %)")
+    before, after = told["seconds"]["before"], told["seconds"]["after"]
+    return lines + [
+        f"forward       {1e3 * before:10.1f} -> {1e3 * after:10.1f} ms for 2 s ({before / after:.2f} x as fast)",
+        f"verified  the cut encoder differs from the gated one by at most {told['difference']:.2g}"]
 
 
 def _write(exp_dir: Path, folder: Path, detector: Detector, told: dict) -> None:
@@ -59,8 +97,7 @@ def _write(exp_dir: Path, folder: Path, detector: Detector, told: dict) -> None:
         checkpoint.save(folder / "whole_pytorch_model.bin", public_weights(detector))
         detector.frontend.upstream = small
     (exp_dir / "figures").mkdir(exist_ok=True)
-    draw_kept(told["units"]["before"], told["units"]["after"], exp_dir / "figures" / "pruning.png",
-              f"{100 * told['sparsity']:.1f} % of the {told['measure']} removed")
+    kept_figure(told["units"]["before"], told["units"]["after"]).savefig(exp_dir / "figures" / "pruning.png", dpi=200)
     for target in (exp_dir, folder):
         with atomic_write(target / "pruning.json", "w") as stream:
             json.dump(told, stream, indent=1)

@@ -32,8 +32,8 @@ class Mode(nn.Module):
     def before_step(self, step: int, steps_per_epoch: int) -> None:
         """Called before each optimiser step."""
 
-    def terms(self) -> dict[str, Tensor]:
-        """Extra terms of the loss, by name."""
+    def terms(self, wav: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Extra terms of the loss, by name; the detector has just heard this batch."""
         return {}
 
     def scalars(self) -> dict[str, float]:
@@ -56,6 +56,6 @@ def choose_mode(config, detector: Detector) -> Mode:
     if config.use_pruning_loss:
         from wedefense.train.prune import Prune
 
-        return Prune(config.pruning, detector.frontend.upstream)
+        return Prune(config.pruning, detector)
     learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
     return Frozen() if learnt and not any(learnt) else Mode()

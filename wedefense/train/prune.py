@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.pruning.constraint import Lagrangian, words
+from wedefense.pruning.distillation import Teacher
 from wedefense.pruning.gates import gated_sites, open_shares
 from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.schedule import target_at
@@ -20,15 +21,22 @@ class Prune(Mode):
     """Full fine-tuning plus a Lagrangian that holds the encoder's sparsity, the fraction removed, at its target.
 
     The gates' parameters learn by descent, the multipliers by ascent, both at the constant `initial_reg_lr`,
-    without weight decay and out of the gradient clipping.
+    without weight decay and out of the gradient clipping. With `gates_only` everything else stays as it is.
     """
 
     name = "pruning"
 
-    def __init__(self, options: PruningOptions, encoder: nn.Module):
+    def __init__(self, options: PruningOptions, detector: nn.Module):
         super().__init__()
         self.options = options
-        self.parts = [encoder]  # in a list: its weights are the detector's, not the mode's
+        self.parts = [detector]  # in a list: its weights are not the mode's
+        encoder = self.encoder
+        self.teacher = Teacher(options.distillation, detector) if options.distillation.wanted else None
+        self.distances: dict[str, Tensor] = {}  # of the last batch
+        if options.gates_only:
+            detector.requires_grad_(False)
+            for site in gated_sites(encoder):
+                site.gate.requires_grad_(True)
         self.size = Size(encoder, "multiply-adds" if options.target_macs else "parameters")
         self.final = final_target(options, self.size)
         self.lagrangian = Lagrangian()
@@ -37,8 +45,21 @@ class Prune(Mode):
         log.info("pruning: %s of the encoder's %.3f M %s, reached over %g epochs (%s)", words(self.final),
                  self.size.original / 1e6, self.size.measure, options.sparsity_warmup_epochs, options.sparsity_schedule)
 
+    @property
+    def encoder(self) -> nn.Module:
+        return self.parts[0].frontend.upstream
+
+    def train(self, mode: bool = True) -> "Prune":
+        """Called after the detector's own: with `gates_only` the gates alone are drawn, nothing else drops or drifts."""
+        super().train(mode)
+        if mode and self.options.gates_only:
+            self.parts[0].eval()
+            for site in gated_sites(self.encoder):
+                site.gate.train()
+        return self
+
     def groups(self, detector, scheduler_options) -> list[dict]:
-        gates = [site.gate.log_alpha for site in gated_sites(self.parts[0])]
+        gates = [site.gate.log_alpha for site in gated_sites(self.encoder)]
         theirs = {id(parameter) for parameter in gates}
         groups = super().groups(detector, scheduler_options)
         for group in groups:
@@ -53,8 +74,10 @@ class Prune(Mode):
         self.target = target_at(step / steps_per_epoch, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
 
-    def terms(self) -> dict[str, Tensor]:
-        return {"penalty": self.lagrangian(self.size.sparsity(learnt), self.target)}
+    def terms(self, wav: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        terms = {} if self.teacher is None else self.teacher.terms(wav, lengths)
+        self.distances = {name: term.detach() for name, term in terms.items()}
+        return terms | {"penalty": self.lagrangian(self.size.sparsity(learnt), self.target)}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
@@ -62,11 +85,12 @@ class Prune(Mode):
         sparsity, cut = self.size.sparsity(learnt), self.size.sparsity(decided).item()
         return {"target_sparsity": self.target, "sparsity": sparsity.item(), "cut_sparsity": cut, "kept": 1 - cut,
                 "penalty": self.lagrangian(sparsity, self.target).item(),
-                "l1": self.lagrangian.l1.item(), "l2": self.lagrangian.l2.item()}
+                "l1": self.lagrangian.l1.item(), "l2": self.lagrangian.l2.item(),
+                **{name: distance.item() for name, distance in self.distances.items()}}
 
     def images(self) -> dict[str, np.ndarray]:
         """Open units: a row for each kind of unit, a column for each layer."""
-        shares = open_shares(self.parts[0])
+        shares = open_shares(self.encoder)
         image = np.zeros((len(shares), max(map(len, shares.values()))))
         for row, values in enumerate(shares.values()):
             image[row, :len(values)] = values

@@ -35,7 +35,7 @@ class TrainStep(nn.Module):
         """-> the loss, and (task loss, share of right answers) for the log"""
         logits = self.detector(wav, lengths, labels)
         task = self.detector.projection.loss(logits, labels, self.criterion)
-        loss = task + sum(self.mode.terms().values())
+        loss = task + sum(self.mode.terms(wav, lengths).values())
         right = (logits.argmax(dim=1) == labels).float().mean()
         return loss, torch.stack([task, right]).detach()
 
