@@ -5,7 +5,10 @@ import torch
 
 from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
+from wedefense.models.cost import multiply_adds, parameters
+from wedefense.scoring.llr import Labels
 from wedefense.train.run import build_trainer
+from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
 from wedefense.utils import distributed
 from wedefense.utils.errors import InputError
@@ -35,6 +38,19 @@ def test_history_and_selection(experiment, tmp_path):
     kept = torch.load(tmp_path / "exp/models/best_model.pt", weights_only=True)
     assert all(torch.equal(chosen[name], kept[name]) for name in chosen)
     assert list((tmp_path / "exp/tensorboard").iterdir())
+
+
+def test_the_summary_at_the_start_counts_an_encoder_that_is_not_trained(experiment):
+    ssl = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": True}
+    trainer = experiment(dataset_args__frontend="ssl", dataset_args__ssl_args=ssl)
+    detector = trainer.detector
+    told = describe(trainer.config, detector, trainer.mode, Labels(("bonafide", "spoof"), (12, 36)), trainer.world)
+    assert "frozen training, 1 rank on cpu" in told and "classes   bonafide 12 (25.0 %), spoof 36 (75.0 %)" in told
+    frontend, backend = (next(line for line in told.splitlines() if line.startswith(f"  {part}"))
+                         for part in ("front-end", "back-end"))
+    assert f"{parameters(detector.frontend) / 1e6:9.3f} M parameters,     0.000 M trained" in frontend
+    assert f"{parameters(detector.backend, trained_only=True) / 1e6:9.3f} M trained" in backend
+    assert f"{multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s" in told
 
 
 def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_path):
@@ -96,6 +112,15 @@ def test_early_stopping_without_validation_needs_the_training_loss(experiment, t
     assert len(json.loads((tmp_path / "exp/history.json").read_text())["rows"]) < 20
 
 
+def test_early_stopping_on_the_loss_of_dev(experiment, tmp_path):
+    trainer = experiment(num_epochs=20, early_stop_patience=3, monitor="loss")
+    losses = iter([0.9, 0.7, 0.8, 0.75, 0.71, 0.1])
+    trainer.validator = lambda detector, criterion: {"loss": next(losses)}
+    trainer.fit()
+    history = json.loads((tmp_path / "exp/history.json").read_text())
+    assert len(history["rows"]) == 5 and history["best"] == {"epoch": 2, "metric": "val_loss", "value": 0.7}
+
+
 def test_a_checkpoint_of_another_architecture_names_the_first_tensor(experiment, tmp_path):
     experiment(num_epochs=1).fit()
     with pytest.raises(InputError, match=r"last.ckpt: tensor '.*' has shape"):
@@ -119,4 +144,22 @@ def test_a_speaker_at_another_speed_is_a_new_class_and_a_spoof_is_not(experiment
     assert trainer.detector.projection.num_classes == 12
     trainer.fit()
     assert "spk3@speed2" in (tmp_path / "exp/label2id").read_text()
-    assert experiment(do_lm=True, **speaker).detector.projection.num_classes == 4
+
+
+def test_large_margin_fine_tuning(experiment, tmp_path):
+    """Recorded speed alone, the final margin at once, no penalty of the closest classes."""
+    train = make_list(tmp_path)
+    keys = [json.loads(line)["key"] for line in train.read_text().splitlines()]
+    (tmp_path / "utt2spk").write_text("".join(f"{key} spk{i % 4}\n" for i, key in enumerate(keys)))
+    speaker = {"dataset_args__speed_perturb": True, "train_label": str(tmp_path / "utt2spk"), "val_data": None,
+               "projection_args": {"project_type": "arc_margin_intertopk_subcenter", "K": 2}, "num_epochs": 1}
+    first = experiment(**speaker)
+    first.fit()
+    assert first.detector.projection.num_classes == 12 and first.detector.projection.k_top == 5
+    start = str(tmp_path / "exp/models/model_1.pt")
+    trainer = experiment(do_lm=True, model_init=start, margin_update={"final_margin": 0.5}, **speaker)
+    head = trainer.detector.projection
+    assert head.num_classes == 4 and head.k_top == 0 and "@" not in (tmp_path / "exp/label2id").read_text()
+    assert torch.equal(head.weight, first.detector.projection.weight[:8])  # two centres for each of four
+    trainer._before_step()
+    assert head.margin == 0.5 and first.detector.projection.margin == 0

@@ -37,6 +37,7 @@ class Config:
     enable_amp: bool = False       # bfloat16 autocast
     compile: bool = False          # torch.compile the detector
     sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
+    feature_cache: float = 0.0     # GiB of memory for the layers of a frozen front-end, made once per whole utterance
     seed: int = 42
 
     num_epochs: int = 10
@@ -70,7 +71,7 @@ class Config:
     scheduler_args: object = _component("scheduler", SCHEDULERS)
 
     checkpoint: str | None = None  # resume from this file instead of exp_dir/models/last.ckpt
-    do_lm: bool = False            # large-margin fine-tuning: no speed labels, margin from the start
+    do_lm: bool = False            # large-margin fine-tuning: the final margin at once, no other speeds of speakers
     train_data: str | None = None
     train_label: str | None = None
     val_data: str | None = None
@@ -98,9 +99,10 @@ class Config:
 
     def __post_init__(self):
         self._check_pruning()
+        self._check_cache()
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
-        at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed")
+        at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed", "feature_cache")
         if not self.gpus:
             raise OptionError("gpus", "name at least one device, like [0]")
         if self.optimizer not in OPTIMIZER_ARGS:
@@ -113,6 +115,12 @@ class Config:
                                                            f"{did_you_mean(key, known)}")
         if "lr" in self.optimizer_args:
             raise OptionError("optimizer_args.lr", "the learning rate is scheduler_args.initial_lr")
+
+    def _check_cache(self):
+        data = self.dataset_args
+        if self.feature_cache and not (data.whole_utt and getattr(data.frontend_args, "frozen", False)):
+            raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
+                              f"dataset_args.whole_utt: True and dataset_args.{data.frontend}_args.frozen: True")
 
     def _check_pruning(self):
         options, data = self.pruning, self.dataset_args  # making the options checks them

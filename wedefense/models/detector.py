@@ -1,10 +1,13 @@
 """The detector: front-end -> gradient scale -> cmvn -> back-end -> head, one module from samples to logits."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from wedefense.frontend.options import FRONTENDS
 from wedefense.frontend.ssl.frontend import rename_upstream
+from wedefense.models.cache import FeatureCache
 from wedefense.models.options import BACKENDS, HEADS
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
@@ -65,10 +68,11 @@ class Detector(nn.Module):
         self.cmvn = cmvn
         self.grad_mult = grad_mult
         self.spec_augment = spec_augment
+        self.cache: FeatureCache | None = None  # training sets it where a frozen front-end hears the same again
 
     def features(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
         """wav (batch, samples) -> what the back-end sees."""
-        features = self.frontend(wav, lengths)
+        features = self.frontend(wav, lengths) if self.cache is None else self.cache(self.frontend, wav, lengths)
         if self.grad_mult != 1.0 and torch.is_grad_enabled() and features.layers[-1].requires_grad:
             layers = [_ScaleGradient.apply(x, self.grad_mult) for x in features.layers]
             features = LayerFeatures(layers, features.lengths)
@@ -98,8 +102,9 @@ def build_detector(config, num_classes: int, architecture=None) -> Detector:
     if config.use_pruning_loss:
         attach(frontend.upstream, data.frontend_args.upstream_args.units(), config.initial_drop_rates)
     backend = BACKENDS.load(config.model)(config.model_args, frontend.feat_dim, frontend.num_layers)
-    head_name = config.projection_args.project_type
-    projection = HEADS.load(head_name)(config.projection_args, backend.embed_dim, num_classes)
+    head = config.projection_args
+    projection = HEADS.load(head.project_type)(replace(head, do_lm=head.do_lm or config.do_lm), backend.embed_dim,
+                                               num_classes)
     classical = data.frontend in ("fbank", "lfcc")
     cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time=classical) if data.cmvn else None
     spec_augment = None

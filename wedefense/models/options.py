@@ -209,7 +209,7 @@ class ProjectionOptions:
     easy_margin: bool = False
     embed_dim: int | None = None  # these three are written by WeSpeaker into its resolved configs; not used
     num_class: int | None = None
-    do_lm: bool = False
+    do_lm: bool = False           # large-margin fine-tuning; the config's own `do_lm` sets it
 
     def __post_init__(self):
         positive(self, "scale")
@@ -253,8 +253,7 @@ class InterTopKOptions(ProjectionOptions):
     project_type: Literal["arc_margin_intertopk_subcenter"] = "arc_margin_intertopk_subcenter"
     K: int = 3
     mp: float = 0.06       # penalty angle at margin 0.2; it grows with the margin
-    k_top: int = 5         # closest wrong classes to penalise, at most all of them
-    do_lm: bool = False    # large-margin fine-tuning: no penalty
+    k_top: int = 5         # closest wrong classes to penalise, at most all of them; none with do_lm
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,11 +1,15 @@
 """One training run: from a config to a trained experiment folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from wedefense.data.augment.options import SPEEDS
 from wedefense.data.catalogue import label_ids
 from wedefense.data.loader import eval_loader, train_loader
+from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector, own_weights
 from wedefense.models.heads import build_criterion
 from wedefense.pruning.options import PRUNABLE
@@ -17,7 +21,7 @@ from wedefense.train.trainer import Trainer
 from wedefense.train.validate import Validator
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.tables import read_table
 
@@ -66,14 +70,23 @@ def build_trainer(config, world: World) -> Trainer:
         labels.save(Path(config.exp_dir) / "label2id")
         checkpoint.save_architecture(config.exp_dir, detector)
     log.info("%s", describe(config, detector, mode, labels, world))
+    if config.feature_cache:
+        detector.cache = _cache(config.feature_cache, detector)
     criterion = build_criterion(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
+
+
+def _cache(gib: float, detector) -> FeatureCache:
+    if any(parameter.requires_grad for parameter in detector.frontend.parameters()):
+        raise OptionError("feature_cache", "the front-end learns a sum of its layers; set layerwise_feature: True")
+    return FeatureCache(gib)
 
 
 def _start(config, num_classes: int):
     """The detector with its first weights: the pretrained ones, or those of `model_init`.
 
     A pruned experiment goes on with the shape that was cut; gates that the weights lack stay as they begin.
+    Large-margin fine-tuning leaves the speakers at other speeds behind, which come last among the classes.
     """
     if not config.model_init:
         return build_detector(config, num_classes)
@@ -81,24 +94,36 @@ def _start(config, num_classes: int):
     if config.dataset_args.frontend in PRUNABLE:
         architecture = checkpoint.load_architecture(path.absolute().parents[1])
     detector = build_detector(config, num_classes, architecture)
-    gates = {name: value for name, value in detector.state_dict().items() if name.endswith("gate.log_alpha")}
-    checkpoint.load_weights(detector, gates | own_weights(checkpoint.load(path)), path)
+    own, weights = detector.state_dict(), own_weights(checkpoint.load(path))
+    if config.do_lm:
+        weights |= _first_speed(own, weights)
+    gates = {name: value for name, value in own.items() if name.endswith("gate.log_alpha")}
+    checkpoint.load_weights(detector, gates | weights, path)
     log.info("weights start from %s", path)
     return detector
+
+
+def _first_speed(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The head's rows of speakers as they were recorded."""
+    heads = {name: tensor for name, tensor in own.items() if name.startswith("projection.") and tensor.dim()}
+    return {name: weights[name][:len(tensor)] for name, tensor in heads.items()
+            if name in weights and len(weights[name]) == len(SPEEDS) * len(tensor)}
 
 
 def _pipeline(config):
     """Training-time augmentation, or None when nothing is switched on.
 
-    A speaker heard at another speed is a new speaker (but not in large-margin fine-tuning); a spoof stays a spoof.
+    A speaker heard at another speed is a new speaker, and not wanted in large-margin fine-tuning; a spoof stays one.
     """
     from wedefense.data.augment.pipeline import Pipeline
 
     data = config.dataset_args
     speakers = False
-    if data.speed_perturb and config.train_label and not config.do_lm:
+    if data.speed_perturb and config.train_label:
         names = tuple(set(read_table(config.train_label).values()))
         speakers = not Labels(names, (1,) * len(names)).has_bonafide
+    if speakers and config.do_lm:
+        data = replace(data, speed_perturb=False)
     return Pipeline.from_options(data, data.resample_rate, config.reverb_data, config.noise_data,
                                  keep_label_on_speed=not speakers)
 

@@ -12,10 +12,9 @@ def describe(config, detector, mode, labels, world) -> str:
                        ("head", detector.projection), ("total", detector)):
         rows.append(f"  {name:<9} {type(part).__name__:<16} {parameters(part) / 1e6:9.3f} M parameters, "
                     f"{parameters(part, trained_only=True) / 1e6:9.3f} M trained")
-    work = "" if hasattr(detector.frontend, "upstream") else (  # fused products of an encoder escape the counter
-        f"{multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s of audio; ")
-    rows.append(f"  cost      {work}weights, gradients and {config.optimizer} states "
-                f"{training_bytes(detector, config.optimizer) / 2**30:.2f} GiB, activations on top")
+    rows.append(f"  cost      {multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s of audio; weights, gradients "
+                f"and {config.optimizer} states {training_bytes(detector, config.optimizer) / 2**30:.2f} GiB, "
+                "activations on top")
     shares = [f"{name} {count} ({100 * count / sum(labels.counts):.1f} %)"
               for name, count in zip(labels.names, labels.counts)]
     rows.append(f"  classes   {some(shares, 4)}")
