@@ -117,7 +117,7 @@ def folded(voice: Voice, speech: Speech, rng: np.random.Generator) -> np.ndarray
 
 
 ATTACKS = {"A01": regular, "A02": pulses, "A03": griffin_lim, "A04": images, "A05": starved,
-           "A06": harmonics, "A07": repeats, "A08": folded}
+           "A06": repeats, "A07": harmonics, "A08": folded}
 
 
 def _held(frames: np.ndarray, count: int) -> np.ndarray:

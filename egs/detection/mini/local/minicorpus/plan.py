@@ -9,15 +9,15 @@ from wedefense.utils.random import generator
 from .voice import RATE, Tracks, Voice, draw_tracks
 
 SETS = ("train", "dev", "eval")
-SPEAKERS = {"train": 14, "dev": 8, "eval": 10}
-BONAFIDE = {"train": 140, "dev": 50, "eval": 60}
+SPEAKERS = {"train": 14, "dev": 12, "eval": 14}
+BONAFIDE = {"train": 140, "dev": 100, "eval": 150}
 # How many utterances an attack has in a set: fake from end to end, and genuine with fake words in it.
 KNOWN = ("A01", "A02", "A03", "A04", "A05")
-UNKNOWN = ("A06", "A07", "A08")
+UNKNOWN = ("A06", "A07", "A08")  # to training; dev has the first, or a calibration would not know what is to come
 SPOOF = {
     "train": {attack: (22, 13) for attack in KNOWN},
-    "dev": {attack: (7, 5) for attack in KNOWN},
-    "eval": {attack: (4, 3) for attack in KNOWN} | {attack: (9, 6) for attack in UNKNOWN},
+    "dev": {attack: (8, 6) for attack in KNOWN} | {UNKNOWN[0]: (18, 12)},
+    "eval": {attack: (6, 4) for attack in KNOWN} | {attack: (16, 10) for attack in UNKNOWN},
 }
 
 
