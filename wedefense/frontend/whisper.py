@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.layers import PretrainedFrontend
 from wedefense.frontend.options import WhisperOptions
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
-from wedefense.frontend.ssl.encoder import Block
+from wedefense.frontend.ssl.encoder import Block, run_block
 from wedefense.frontend.ssl.hf import read_json, read_weights
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
@@ -117,18 +116,13 @@ class WhisperEncoder(nn.Module):
         frames = (lengths + 1) // 2
         packing = Packing.of(frames, frames.tolist())
         x = self.dropout(packing.pack(x + self.positions[:x.shape[1]].to(x.dtype)))  # (rows, dim)
-        mask = packing.key_mask(x.dtype)
+        spans = packing.spans(x.dtype)
         layers = [x]
         for block in self.layers:
-            x = self._run(block, x, packing, mask)
+            x = run_block(block, x, spans, self.gradient_checkpointing)
             layers.append(x)
         layers[-1] = self.layer_norm(x)
         return LayerFeatures([packing.pad(layer) for layer in layers], frames)
-
-    def _run(self, block: Block, x: Tensor, packing: Packing, mask: Tensor | None) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, packing, mask, None, use_reentrant=False)
-        return block(x, packing, mask, None)
 
 
 class WhisperFrontend(PretrainedFrontend):

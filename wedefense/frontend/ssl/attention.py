@@ -8,8 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
-from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.packing import Span
 from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dtype
+
+
+LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -41,9 +44,12 @@ class PositionBias(nn.Embedding):
 
     def forward(self, frames: int) -> Tensor:
         """-> (heads, frames, frames): what to add to the score of [query, key]."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or frames > LONGEST_KEPT:
             return self._of(frames)
-        return self.table.get((self.weight,), frames, lambda: self._of(frames))
+        room = min(2 ** math.ceil(math.log2(max(frames, 64))), LONGEST_KEPT)  # so that few lengths make a table anew
+        if self.table.value is not None:
+            room = max(room, self.table.value.shape[1])
+        return self.table.get((self.weight,), room, lambda: self._of(room))[:, :frames, :frames]
 
     def _of(self, frames: int) -> Tensor:
         buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
@@ -90,18 +96,25 @@ class Attention(nn.Module):
         self.gate = None
         self.sublayer_gate = None
 
-    def forward(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
-        """x (rows, dim), mask (batch, 1, 1, frames), position_bias (all heads, frames, frames) -> (rows, dim)."""
-        qkv = packing.pad(self._projected(x)).unflatten(-1, (3, self.heads, self.head_dim))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
-        if position_bias is not None:
-            mask = self._bias(x, packing, mask, position_bias)
-        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
-        y = packing.pack(y.transpose(1, 2))  # (rows, heads, head_dim)
+    def forward(self, x: Tensor, spans: list[Span]) -> Tensor:
+        """x (rows, dim) -> (rows, dim)."""
+        sizes = [span.rows for span in spans]
+        qkv = self._projected(x).split(sizes)
+        scales = self._bias_scales(x).split(sizes) if self.relative else [None] * len(spans)
+        y = [self._attended(*parts) for parts in zip(spans, qkv, scales, strict=True)]
+        y = y[0] if len(y) == 1 else torch.cat(y)  # (rows, heads, head_dim)
         heads = None if self.gate is None else self.gate()
         if heads is not None:
             y = y * heads[:, None]
         return gate_sublayer(self.out_proj(y.flatten(1)), heads, self.sublayer_gate)  # (rows, dim)
+
+    def _attended(self, span: Span, qkv: Tensor, scale: Tensor | None) -> Tensor:
+        """qkv (rows, 3 * heads * head_dim), scale (rows, heads) -> (rows, heads, head_dim)."""
+        qkv = span.packing.pad(qkv).unflatten(-1, (3, self.heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
+        mask = span.mask if scale is None else self._bias(span, scale)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
+        return span.packing.pack(y.transpose(1, 2))
 
     def _projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""
@@ -109,16 +122,20 @@ class Attention(nn.Module):
         weights, biases = tuple(part.weight for part in parts), tuple(part.bias for part in parts)
         return weights_of(self.joined, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))(x)
 
-    def _bias(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor) -> Tensor:
-        """(batch, heads, frames, frames): the position bias, scaled per query and head by what the query holds."""
+    def _bias_scales(self, x: Tensor) -> Tensor:
+        """What multiplies the position bias of a query and a head, by what the query holds: (rows, dim) -> (rows, heads)."""
         x = x.unflatten(-1, (self.total_heads, self.head_dim))  # (rows, all heads, head_dim)
         const = self.gru_rel_pos_const.flatten()
         if self.kept is not None:
-            x, const, position_bias = x[:, self.kept], const[self.kept], position_bias[self.kept]
+            x, const = x[:, self.kept], const[self.kept]
         # the eight outputs are summed by fours: summing the weights gives the same with a quarter of the work
         weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
         bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
         a, b = torch.sigmoid(F.linear(x, weight, bias)).unbind(-1)  # (rows, heads)
-        gate = packing.pad(a * (b * const - 1) + 2).transpose(1, 2)[..., None]  # (batch, heads, frames, 1)
-        gate = gate.to(position_bias.dtype)
-        return gate * position_bias if mask is None else torch.addcmul(mask, gate, position_bias)
+        return a * (b * const - 1) + 2
+
+    def _bias(self, span: Span, scale: Tensor) -> Tensor:
+        """(batch, heads, frames, frames): the scaled position bias, and the mask if there is one."""
+        bias = span.position_bias if self.kept is None else span.position_bias[self.kept]
+        scale = span.packing.pad(scale).transpose(1, 2)[..., None].to(bias.dtype)  # (batch, heads, frames, 1)
+        return scale * bias if span.mask is None else torch.addcmul(span.mask, scale, bias)

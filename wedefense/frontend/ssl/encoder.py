@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import Attention, gate_sublayer
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
-from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.packing import Packing, Span
 from wedefense.frontend.ssl.positional import positional_conv
 from wedefense.frontend.ssl.products import Linear, clear_derived, wide_dtype
 from wedefense.utils.errors import InputError
@@ -64,20 +64,27 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         self.norm_first = architecture.norm_first
 
-    def forward(self, x: Tensor, packing: Packing, mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, spans: list[Span]) -> Tensor:
         """(rows, dim) -> (rows, dim)."""
         if self.norm_first:
             if self.has_attention:
-                x = x + self.dropout(self.attention(self.layer_norm(x), packing, mask, position_bias))
+                x = x + self.dropout(self.attention(self.layer_norm(x), spans))
             if self.feed_forward is not None:
                 x = x + self.dropout(self.feed_forward(self.final_layer_norm(x)))
             return x
         if self.has_attention:
-            x = x + self.dropout(self.attention(x, packing, mask, position_bias))
+            x = x + self.dropout(self.attention(x, spans))
         x = self.layer_norm(x)  # a block without a sublayer still has its norm
         if self.feed_forward is not None:
             x = x + self.dropout(self.feed_forward(x))
         return self.final_layer_norm(x)
+
+
+def run_block(block: Block, x: Tensor, spans: list[Span], checkpointing: bool) -> Tensor:
+    """(rows, dim) -> (rows, dim); with checkpointing, activations are computed again on the way back."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(block, x, spans, use_reentrant=False)
+    return block(x, spans)
 
 
 class Transformer(nn.Module):
@@ -103,12 +110,11 @@ class Transformer(nn.Module):
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        mask = packing.key_mask(wide_dtype(x.dtype))
-        position_bias = self.layers[0].attention.rel_attn_embed(packing.frames) if self.relative else None
+        spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None)
         outputs = [x]
         for block in self.layers:
             if not self._dropped():
-                x = self._run(block, x, packing, mask, position_bias)
+                x = run_block(block, x, spans, self.gradient_checkpointing)
             outputs.append(x)
         if self.norm_first and self.final_norm:
             outputs[-1] = self.layer_norm(x)
@@ -117,11 +123,6 @@ class Transformer(nn.Module):
     def _dropped(self) -> bool:
         """Layer drop: in training a block is now and then left out, and hands on its input."""
         return self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop
-
-    def _run(self, block: Block, x: Tensor, *rest) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, *rest, use_reentrant=False)
-        return block(x, *rest)
 
 
 class FrameEncoder(nn.Module):

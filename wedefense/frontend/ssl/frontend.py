@@ -15,7 +15,8 @@ from wedefense.frontend.ssl.summary import describe
 from wedefense.utils.features import LayerFeatures, frame_mask
 from wedefense.utils.log import get_logger
 
-_DROPOUTS = ("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop")
+_CHOICES = ("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop",
+            "normalize_waveform", "final_norm")
 S3PRL_MINIMUM = 800  # samples: s3prl pads anything shorter with zeros
 
 
@@ -29,12 +30,14 @@ class SSLFrontend(PretrainedFrontend):
     def __init__(self, options: SSLOptions, sample_rate: int = 16000, architecture: Architecture | None = None):
         own = {"freeze_extractor": options.freeze_extractor, "gradient_checkpointing": options.gradient_checkpointing}
         if architecture is not None:
-            upstream = Encoder(with_dropouts(architecture, options), **own)
+            upstream = Encoder(with_choices(architecture, options), **own)
         else:
             upstream = _read(options, own)
         architecture = upstream.architecture
         super().__init__(options, sample_rate, upstream, architecture.dim, architecture.num_blocks + 1,
                          architecture.stride)
+        if architecture.norm_first and not architecture.final_norm:
+            upstream.encoder.transformer.layer_norm.requires_grad_(False)  # takes no part
         self.s3prl_frames = options.s3prl_frames
         self.register_load_state_dict_pre_hook(rename_upstream)
 
@@ -48,9 +51,9 @@ class SSLFrontend(PretrainedFrontend):
         return encode_as_s3prl(self.upstream, wav, lengths)
 
 
-def with_dropouts(architecture: Architecture, options: SSLOptions) -> Architecture:
-    """The architecture with the dropouts that the options set."""
-    chosen = {name: getattr(options, name) for name in _DROPOUTS if getattr(options, name) is not None}
+def with_choices(architecture: Architecture, options: SSLOptions) -> Architecture:
+    """The architecture with what the options set: dropouts and norms at either end."""
+    chosen = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
     return dataclasses.replace(architecture, **chosen)
 
 
@@ -62,7 +65,7 @@ def _read(options: SSLOptions, own: dict) -> Encoder:
     upstream = options.upstream_args
     checkpoint = find_checkpoint(upstream.name, upstream.path_or_url, options.download_dir)
     get_logger().info(describe(checkpoint))
-    return load_encoder(checkpoint, with_dropouts(checkpoint.architecture, options), **own)
+    return load_encoder(checkpoint, with_choices(checkpoint.architecture, options), **own)
 
 
 def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: Tensor) -> LayerFeatures:

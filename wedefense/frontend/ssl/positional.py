@@ -1,6 +1,7 @@
 """Position as a convolution over frames: one wide weight-normed one, or data2vec's stack of narrow ones."""
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -40,29 +41,43 @@ class PositionalConv(nn.Module):
 
     def _spectrum(self, dtype: torch.dtype) -> Tensor:
         def make() -> Tensor:
-            weight = self.conv.weight.to(dtype).unflatten(0, (self.conv.groups, -1))  # (groups, out, in, kernel)
-            return torch.fft.rfft(weight.flip(-1), FFT_SIZE).permute(0, 3, 2, 1).contiguous()
+            weight = self.conv.weight.to(dtype)  # (dim, in, kernel)
+            parts = fourier(weight.shape[-1], dtype, weight.device) @ weight.flatten(0, 1).t()
+            real, imaginary = parts.view(2, -1, self.conv.groups, len(weight) // self.conv.groups, weight.shape[1])
+            return torch.complex(real, imaginary).transpose(2, 3)
 
         if torch.is_grad_enabled():
             return make()
         return self.spectrum.get(tuple(self.conv.parametrizations.weight.parameters()), dtype, make)
 
 
+@lru_cache
+def fourier(kernel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(2 * bins, kernel): real and imaginary parts of the frequencies of taps, the last tap first.
+
+    A product with it is several times as fast as an FFT of taps with zeros after them.
+    """
+    with torch.inference_mode(False):  # what is kept must serve training too
+        turns = torch.arange(FFT_SIZE // 2 + 1)[:, None] * torch.arange(kernel - 1, -1, -1) % FFT_SIZE
+        angles = 2 * math.pi / FFT_SIZE * turns.double()
+        return torch.cat((angles.cos(), -angles.sin())).to(device, dtype)
+
+
 def fft_conv(x: Tensor, spectrum: Tensor, kernel: int) -> Tensor:
-    """x (batch, frames, dim), spectrum (groups, bins, in, out) -> (batch, frames, dim), padded by kernel // 2.
+    """x (batch, frames, dim), spectrum (bins, groups, in, out) -> (batch, frames, dim), padded by kernel // 2.
 
     Blocks of FFT_SIZE frames overlap by kernel - 1; what wraps around at a block's beginning is cut off.
     """
     batch, frames, _ = x.shape
-    groups, bins, _, outputs = spectrum.shape
+    bins, groups, _, outputs = spectrum.shape
     step = FFT_SIZE - kernel + 1
     blocks = -(-frames // step)
     x = F.pad(x, (0, 0, kernel // 2, blocks * step + kernel - 1 - kernel // 2 - frames))
     x = x.transpose(1, 2).unfold(2, FFT_SIZE, step)  # (batch, dim, blocks, FFT_SIZE)
     x = torch.fft.rfft(x).unflatten(1, (groups, -1))  # (batch, groups, in, blocks, bins)
-    x = x.permute(1, 4, 0, 3, 2).flatten(2, 3) @ spectrum  # (groups, bins, batch * blocks, out)
-    x = torch.fft.irfft(x, FFT_SIZE, dim=1)[:, kernel - 1:]  # (groups, step, batch * blocks, out)
-    x = x.unflatten(2, (batch, blocks)).permute(2, 3, 1, 0, 4)  # (batch, blocks, step, groups, out)
+    x = x.permute(4, 1, 0, 3, 2).flatten(2, 3) @ spectrum  # (bins, groups, batch * blocks, out)
+    x = torch.fft.irfft(x, FFT_SIZE, dim=0)[kernel - 1:]  # (step, groups, batch * blocks, out)
+    x = x.unflatten(2, (batch, blocks)).permute(2, 3, 0, 1, 4)  # (batch, blocks, step, groups, out)
     return x.reshape(batch, blocks * step, groups * outputs)[:, :frames]
 
 
