@@ -20,7 +20,7 @@ setup(
     package_data={"wedefense": ["**/*.yaml", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=requirements,
-    extras_require={"export": ["onnx", "onnxscript", "onnxruntime"],
-                    "test": ["pytest", "webdataset", "scikit-learn"]},
+    extras_require={"export": ["onnx", "onnxruntime"],
+                    "test": ["pytest", "webdataset", "scikit-learn", "onnx", "onnxruntime"]},
     entry_points={"console_scripts": ["wedefense = wedefense.cli:run"]},
 )

@@ -8,50 +8,31 @@ import pytest
 import torch
 
 from tests.corpus import make_list
+from tests.detect.agreement import experiment, runner, tiny_whisper
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.export import main
 from wedefense.detect import export as module
 from wedefense.detect.export import export
 from wedefense.detect.plain import plain_frontend
-from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.options import SSLOptions, UpstreamOptions, WhisperOptions
 from wedefense.frontend.ssl.architecture import BlockShape
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.names import MODELS
-from wedefense.models.options import BACKENDS
+from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.llr import Labels
 from wedefense.utils.errors import InputError
 
-SMALL = {"compression_dim": 16, "m_channels": 4, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4,
-         "embed_dim": 16}
-SIZES = {"ResNet34", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
 SECONDS = (0.3, 2.7, 0.01, 5.2)
 
 
-def experiment(folder, frontend, backend, **more):
-    options = BACKENDS.options(backend).__dataclass_fields__
-    small = {key: value for key, value in SMALL.items() if key in options and backend != "SSL_BACKEND_LLGF"}
-    known = {"dataset_args__frontend": frontend} if frontend in ("fbank", "lfcc") else {
-        "dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": frontend}}}
-    return make_experiment(folder, model=backend, model_args=small, **known, **more)
-
-
-def runner(path):
-    if path.suffix == ".ts":
-        loaded = torch.jit.load(str(path))
-        return lambda *inputs: [output.numpy() for output in loaded(*map(torch.from_numpy, inputs))]
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path))
-    return lambda wav, lengths: session.run(None, {"wav": wav, "lengths": lengths})
-
-
-def check(exp, out, style):
-    """Scores of Python and of the file, alone and in a batch; stereo of other rates has been made mono before."""
-    model = load_detector(exp)
-    path = export(model, out, style)[1].path
-    run = runner(path)
+@pytest.mark.parametrize("frontend, backend, style", [
+    ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("lfcc", "LCNN_LSTM", "torchscript"),
+    ("fbank", "SSL_BACKEND_MHFA", "onnx")])
+def test_a_file_gives_the_outputs_of_python_in_any_batch(frontend, backend, style, tmp_path):
+    model = load_detector(experiment(tmp_path, frontend, backend))
+    run = runner(export(model, tmp_path / "out", style)[1].path)
     wavs = [wave(seconds, seed=number).astype(np.float32) for number, seconds in enumerate(SECONDS)]
     lengths = np.array([len(wav) for wav in wavs])
     padded = np.full((len(wavs), lengths.max()), 9.0, dtype=np.float32)
@@ -63,17 +44,6 @@ def check(exp, out, style):
     np.testing.assert_allclose(embedding, model.embed(wavs, 16000), atol=1e-4 * max(1, np.abs(embedding).max()))
     for wav, score in zip(wavs, scores):
         assert run(wav[None], np.array([len(wav)]))[0][0] == pytest.approx(score.llr, abs=1e-4)
-
-
-@pytest.mark.parametrize("frontend, backend", [
-    ("wavlm_tiny", "SSL_BACKEND_MHFA"), ("wavlm_large_tiny", "SSL_BACKEND_SLS"), ("lfcc", "LCNN_LSTM")])
-def test_torchscript(frontend, backend, tmp_path):
-    check(experiment(tmp_path, frontend, backend), tmp_path / "out", "torchscript")
-
-
-def test_onnx(tmp_path):
-    pytest.importorskip("onnxscript")
-    check(experiment(tmp_path, "fbank", "SSL_BACKEND_MHFA"), tmp_path / "out", "onnx")
 
 
 def test_pruned_encoders_export_too():
@@ -91,14 +61,17 @@ def test_pruned_encoders_export_too():
         torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("style", module.FORMATS)
-@pytest.mark.parametrize("frontend, backend", [
-    *(("fbank", backend) for backend in BACKENDS.names() if backend not in SIZES),
-    *((frontend, "SSL_BACKEND_MHFA") for frontend in ("lfcc", "wav2vec2_tiny", "hubert_tiny", "data2vec_tiny",
-                                                       "wavlm_tiny", "wavlm_large_tiny", "unispeech_sat_tiny"))])
-def test_every_back_end_and_front_end(frontend, backend, style, tmp_path):
-    check(experiment(tmp_path, frontend, backend), tmp_path / "out", style)
+@pytest.mark.parametrize("seconds", [(0.05, 2.5), (30.0,)])
+def test_whisper_exports_up_to_the_30_seconds_of_its_positions(seconds, tmp_path):
+    options = WhisperOptions(upstream_args=UpstreamOptions(name=str(tiny_whisper(tmp_path / "whisper"))))
+    frontend = WhisperFrontend(options).eval()
+    lengths = torch.tensor([round(16000 * length) for length in seconds])
+    wav = torch.randn(len(seconds), int(lengths.max()) + 6000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours, plain = frontend(wav, lengths), plain_frontend(frontend)(wav, lengths)
+    assert torch.equal(ours.lengths, plain.lengths) and len(ours.layers) == len(plain.layers) == 3
+    for one, other in zip(ours.layers, plain.layers):
+        torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
 
 
 def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys):

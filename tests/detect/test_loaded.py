@@ -51,10 +51,11 @@ def test_a_score_and_what_it_means(model, tmp_path):
 
 def test_words_by_hand():
     costs = DetectionCosts()
-    assert meaning(np.log(20), costs).startswith("sounds 20 times likelier bona fide than spoofed; with 5 % spoofs")
-    assert meaning(-np.log(3), costs).startswith("sounds 3 times likelier spoofed than bona fide")
+    assert meaning(np.log(20), costs).startswith(
+        "such audio is 20 times likelier if bona fide than if spoofed; where 5 % are spoofs, 0.26 % of such are")
+    assert meaning(-np.log(3), costs).startswith("such audio is 3 times likelier if spoofed than if bona fide")
     assert decide(-0.64, costs) == "bonafide" and decide(-0.65, costs) == "spoof"
-    assert meaning(5000, costs).startswith("sounds over 1,000,000 times") and posterior(-5000, 0.05) == 1
+    assert meaning(5000, costs).startswith("such audio is over 1,000,000 times") and posterior(-5000, 0.05) == 1
     assert posterior(5000, 0.05) == 0
 
 

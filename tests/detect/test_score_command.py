@@ -56,8 +56,8 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
 def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
     assert main(["--model", str(exp), str(audio / "b.flac"), "--prior", "0.3", "--out", str(tmp_path / "t.txt")]) == 0
     text = (tmp_path / "t.txt").read_text()
-    assert "times likelier" in text and "prior of a spoof 0.3" in text and "not calibrated" in text
-    assert "'spoof' below 1.455" in text  # -ln(0.7 / 3)
+    assert "times likelier if" in text and "where 30 % of all recordings are spoofs" in text and "not calibrated" in text
+    assert "below 1.455" in text  # -ln(0.7 / 3)
 
 
 def test_audio_by_a_pipe(exp, audio):

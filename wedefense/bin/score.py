@@ -5,7 +5,6 @@ import sys
 
 from wedefense.metrics.detection import DetectionCosts
 
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     costs = DetectionCosts()
     parser = argparse.ArgumentParser(prog="wedefense score", description=__doc__)
@@ -31,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.api import load_detector
     from wedefense.detect.inputs import collect
-    from wedefense.detect.output import rendered
+    from wedefense.detect.output import rendered, told
     from wedefense.frontend.ssl.download import set_offline
     from wedefense.utils.distributed import start
     from wedefense.utils.files import atomic_write
@@ -46,10 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.out:
         with atomic_write(options.out, "w") as stream:
             stream.write(f"{text}\n")
+        print(f"{options.out}: {len(scores)} of {len(sources)} recordings")
     else:
         print(text)
-    for name, reason in failures.items():
-        print(f"not scored: {name}: {reason}", file=sys.stderr)
+    for line in told(failures):
+        print(line, file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -17,20 +17,23 @@ CARD = "MODEL.md"
 
 
 def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = None, lines: Sequence[str] = (),
-               remark: str = "") -> Path:
+               remark: str = "", exported: bool = False) -> Path:
     """`folder/MODEL.md` about the model of an experiment (the folder itself, if none is given).
 
-    `lines` describe exported files beside the card; what an experiment does not have, the card says it does not know.
+    `lines` describe files beside the card, `exported` says that they run without this package; what an experiment
+    does not have, the card says it does not know.
     """
     folder, exp_dir = Path(folder), Path(exp_dir or folder)
     config = read_config(exp_dir)
     config = config[1] if config else None
     parts = [f"# {_title(config)}\n", f"Made by WeDefense {__version__}. {_task(exp_dir)}"]
     if remark:
-        parts.append(remark[0].upper() + remark[1:] + ".")
+        parts.append(f"\n{remark[0].upper()}{remark[1:]}.")
+    lines = lines or [f"`{path}`: {(folder / path).stat().st_size / 1e6:.1f} MB, the average that stage 4 made"
+                      for path in ("models/avg_model.pt",) if (folder / path).is_file()]
     if lines:
-        parts += ["## Files", *(f"- {line}" for line in lines)]
-    parts += [_usage(exported=bool(lines)), _data(exp_dir, config), _settings(config), _metrics(exp_dir), _LIMITS]
+        parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
+    parts += [_EXPORTED_USAGE if exported else _USAGE, _data(exp_dir, config), _settings(config), _metrics(exp_dir), _LIMITS]
     target = folder / CARD
     with atomic_write(target, "w") as stream:
         stream.write("\n".join(parts) + "\n")
@@ -53,8 +56,8 @@ def _frontend(config: dict) -> str:
 def _task(exp_dir: Path) -> str:
     labels = _labels(exp_dir)
     if labels is None or labels.has_bonafide:
-        return "It tells real speech (bona fide) from fake (spoof); a higher score means more bona fide.\n"
-    return f"Its classes are {len(labels.names)} labels ({some(labels.names)}); its embeddings are what is used.\n"
+        return "It tells real speech (bona fide) from fake (spoof); a higher score means more bona fide."
+    return f"Its classes are {len(labels.names)} labels ({some(labels.names)}); its embeddings are what is used."
 
 
 def _labels(exp_dir: Path) -> Labels | None:
@@ -62,9 +65,7 @@ def _labels(exp_dir: Path) -> Labels | None:
     return Labels.load(path) if path.is_file() else None
 
 
-def _usage(exported: bool) -> str:
-    if exported:
-        return """
+_EXPORTED_USAGE = """
 ## How to use
 
 `export.json` says what goes in and comes out: `wav` (batch, samples) float32 in [-1, 1] at its `sample_rate`, mono,
@@ -79,11 +80,15 @@ import torch                                                       # for model.t
 llr, embedding, logits = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))
 ```
 """
-    return """
+
+_USAGE = """
 ## How to use
 
+FOLDER is this folder, or the hub id it was uploaded to. Recordings of any rate, length and number of channels will do.
+
 ```bash
-wedefense score --model FOLDER recording.wav      # this folder, or the hub id it was uploaded to
+wedefense score --model FOLDER recording.wav
+wedefense export FOLDER --format hub --out shared    # the model alone, in a folder to upload as it is
 ```
 
 ```python
@@ -91,9 +96,6 @@ import wedefense
 model = wedefense.load_detector("FOLDER")
 print(model.score("recording.wav").meaning)
 ```
-
-To share the model, upload `config.yaml`, `label2id`, `models/avg_model.pt`, this file, and `frontend.json` and
-`calibration.json` where they exist.
 """
 
 

@@ -30,6 +30,7 @@ TOLERANCE = 1e-4
 INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
 _TIMED_SECONDS = 4.0
+_OPSET = 18  # of ONNX
 _SPARE_FRAMES = 16  # of padding, so that no layer that shortens time runs out of frames: exporters know no such exception
 
 
@@ -138,7 +139,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
             part.unlink(missing_ok=True)
         written.append(_measured(target, target.stat().st_size / 1e6, max(differences), runner, alone, model, data))
     with atomic_write(out / "export.json", "w") as stream:
-        json.dump(describe(model, written[1:]), stream, indent=1)
+        json.dump(describe(model, exportable, written[1:]), stream, indent=1)
     return written
 
 
@@ -171,16 +172,18 @@ def _eer(runner: Runner, model: LoadedDetector, data: str | os.PathLike) -> floa
     return eer(scores[(labels >= 0) & is_bonafide], scores[(labels >= 0) & ~is_bonafide])
 
 
-def describe(model: LoadedDetector, written: list[Exported]) -> dict:
+def describe(model: LoadedDetector, exportable: Exportable, written: list[Exported]) -> dict:
     """What a program needs to run the files."""
-    calibration = model.calibration
+    calibration, hearing = model.calibration, model.hearing
+    longest = getattr(exportable.detector.frontend, "longest", np.inf) / hearing.rate
     return {
         "sample_rate": model.hearing.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
         "wav": "(batch, samples) float32 in [-1, 1], shorter ones padded with anything",
         "lengths": "(batch,) int64, valid samples of each",
         "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
         "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
-        "hears_samples": model.hearing.fixed, "windows_beyond_seconds": model.hearing.whole,
+        "hears_samples": hearing.fixed, "windows_beyond_seconds": min(hearing.whole, longest),
+        "window_seconds": hearing.window,
         "files": [{"name": file.path.name, "megabytes": round(file.megabytes, 3), "largest_difference": file.difference,
                    "seconds_for_4s": file.seconds, "eer": file.eer} for file in written]}
 
@@ -212,30 +215,33 @@ def _quantised(module: nn.Module) -> nn.Module:
 
 
 def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
+    """From the trace: PyTorch's newer exporter reasons about every length, for minutes and in some models for ever."""
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"ONNX needs the package {error.name}: pip install 'wedefense[export]'") from None
-    batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", min=1)
+        raise InputError(f"ONNX needs the package {error.name}: pip install onnx onnxruntime") from None
+    batch = {0: "batch"}
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            module, _example(module), dynamo=True, verbose=False, input_names=list(INPUTS), output_names=list(OUTPUTS),
-            dynamic_shapes={"wav": {0: batch, 1: samples}, "lengths": {0: batch}})
-    program.save(str(path), external_data=False)
+        torch.onnx.export(module, _example(module), str(path), dynamo=False, opset_version=_OPSET,
+                          input_names=list(INPUTS), output_names=list(OUTPUTS),
+                          dynamic_axes={"wav": {**batch, 1: "samples"}} | dict.fromkeys(("lengths", *OUTPUTS), batch))
     if int8:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        content = onnx.load(str(path))
-        content.graph.ClearField("value_info")  # shapes of weights that the quantiser turns around
-        with _quiet():
-            quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, per_channel=True,
-                             op_types_to_quantize=["MatMul", "Gemm"])
+        _quantise_onnx(onnx.load(str(path)), path, {name for name, _ in module.named_buffers()})
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     return lambda wav, lengths: session.run(list(OUTPUTS), {"wav": wav, "lengths": lengths})
+
+
+def _quantise_onnx(content, path: Path, buffers: set[str]) -> None:
+    """The linear layers of front-end and back-end; filter banks, which are buffers, span too wide a range."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    kept = [node.name for node in content.graph.node if node.name.startswith("/projection") or buffers & {*node.input}]
+    with _quiet():
+        quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, per_channel=True,
+                         op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=kept)
 
 
 @contextlib.contextmanager

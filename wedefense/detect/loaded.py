@@ -13,7 +13,7 @@ import torch
 from wedefense.data.audio import BadAudio
 from wedefense.data.sampler import length_batches
 from wedefense.detect.recordings import Hearing, Recording, open_recording
-from wedefense.detect.score import Score, Window, decide, meaning, posterior
+from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.models.detector import Detector
 from wedefense.scoring.calibration import Calibration
@@ -23,6 +23,7 @@ from wedefense.utils.log import progress
 
 _READERS = 4
 _BATCH, _BATCH_SECONDS = 16, 120.0
+_FULL_SCALE = 0.999
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Heard:
     pieces: list[tuple[int, int]]  # (start, samples)
     embeddings: np.ndarray         # (windows, embed_dim)
     logits: np.ndarray             # (windows, classes)
+    peak: float                    # the largest sample, of 1 at full scale
+    clipped: float                 # the share of samples at full scale
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class LoadedDetector:
                 outputs = self._forward([wav for wav in wavs if not isinstance(wav, str)])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
-                    rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs)))
+                    rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs), *_level(wav)))
                     left[number] -= 1
                     if not left[number]:
                         bar.update()
@@ -161,9 +164,11 @@ class LoadedDetector:
         rate, value = self.hearing.rate, float(each.mean())
         windows = tuple(Window(start / rate, (start + length) / rate, float(one))
                         for (start, length), one in zip(heard.pieces, each))
-        return Score(heard.recording.key, value, posterior(value, costs.p_spoof), decide(value, costs),
-                     meaning(value, costs), costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw,
-                     heard.recording.samples / rate, max(window.end for window in windows), windows)
+        recording = heard.recording
+        return Score(recording.key, value, posterior(value, costs.p_spoof), decide(value, costs), meaning(value, costs),
+                     costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw, recording.samples / rate,
+                     max(window.end for window in windows), windows,
+                     doubts(recording.samples, rate, recording.rate, heard.peak, heard.clipped))
 
     def llrs(self, logits: np.ndarray) -> np.ndarray:
         """(windows, classes) logits -> (windows,), calibrated if the model is."""
@@ -229,8 +234,14 @@ def _assembled(recording: Recording, rows: list) -> Heard | tuple[Recording, str
     if reasons:
         return recording, reasons[0]
     rows.sort(key=lambda row: row[0])
-    pieces, embeddings, logits = zip(*rows)
-    return Heard(recording, list(pieces), np.stack(embeddings), np.stack(logits))
+    pieces, embeddings, logits, peaks, clipped = zip(*rows)
+    return Heard(recording, list(pieces), np.stack(embeddings), np.stack(logits), max(peaks), float(np.mean(clipped)))
+
+
+def _level(wav: np.ndarray) -> tuple[float, float]:
+    """The largest sample, and the share of those at full scale."""
+    level = np.abs(wav)
+    return float(level.max()), float((level > _FULL_SCALE).mean())
 
 
 def _or_reason(make, *arguments):

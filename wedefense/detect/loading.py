@@ -20,8 +20,9 @@ from wedefense.train import checkpoint
 from wedefense.utils.errors import InputError, did_you_mean
 
 AVERAGE = Path("models") / "avg_model.pt"
+WEIGHTS = "model.safetensors"  # of a folder made to be shared
 CUT = "pruned_model"
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin)))?")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin|safetensors)))?")
 
 
 @dataclass
@@ -45,7 +46,8 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
     for name, stage in (("config.yaml", 3), ("label2id", 3)):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; {folder} is not a trained experiment (run stage {stage})")
-    path = Path(weights) if weights else folder / AVERAGE
+    shared = folder / WEIGHTS
+    path = Path(weights) if weights else shared if shared.is_file() else folder / AVERAGE
     if not path.is_file():
         raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
     return _build(load_config(folder / "config.yaml"), Labels.load(folder / "label2id"), path, _architecture(path))
@@ -57,8 +59,8 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
     """A detector ready to score, from whatever holds one; what it is is told by its content.
 
     `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
-    `pruned_model`, a published checkpoint, a name that `wedefense models` lists, or a hub id (owner/model, or
-    owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
+    `pruned_model` or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
+    lists, or a hub id (owner/model, or owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
     """
     found = _located(path, download_dir)
     if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
@@ -66,7 +68,7 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
     folder = found if found.is_dir() else experiment_of(found)
     if folder is not None and config is None:
         model = _ready(load_experiment(folder, weights or (found if found.is_file() else None)))
-        average = model.weights.name == AVERAGE.name  # what stage 7 calibrated
+        average = model.weights.name in (AVERAGE.name, WEIGHTS)  # what stage 7 calibrated
         return _calibrated(model, folder) if average else model
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
@@ -101,20 +103,26 @@ def _located(path: str | os.PathLike, download_dir) -> Path:
 
 
 def _fetch_experiment(hub_id: str, folder: Path) -> Path:
-    """A hub's model: an experiment folder as it was uploaded, or a pruned model's two files."""
-    try:
-        fetch(hub_url(hub_id, "config.yaml"), folder / "config.yaml")
-    except NotFound:
-        for name in published.PRUNED_FILES:
-            fetch(hub_url(hub_id, name), folder / name)
+    """A hub's model: a folder made to be shared, an experiment, or a pruned model's two files; weights come last."""
+    if published.is_pruned_folder(folder) or any((folder / name).is_file() for name in (WEIGHTS, AVERAGE)):
         return folder
-    for name in ("label2id", str(AVERAGE)):
-        fetch(hub_url(hub_id, name), folder / name)
-    for name in ("frontend.json", "calibration.json"):
+
+    def fetched(name: str) -> bool:
         try:
             fetch(hub_url(hub_id, name), folder / name)
         except NotFound:
-            pass
+            return False
+        return True
+
+    if not fetched("config.yaml"):
+        for name in published.PRUNED_FILES:
+            fetch(hub_url(hub_id, name), folder / name)
+        return folder
+    fetch(hub_url(hub_id, "label2id"), folder / "label2id")
+    for name in ("frontend.json", "calibration.json"):
+        fetched(name)
+    if not fetched(WEIGHTS):
+        fetch(hub_url(hub_id, str(AVERAGE)), folder / AVERAGE)
     return folder
 
 
@@ -142,15 +150,18 @@ def _architecture(weights: Path):
 
 def _build(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:
     detector = build_detector(config, len(labels.names), architecture)
-    checkpoint.load_weights(detector, own_weights(weights or checkpoint.load(path)), path)
+    if weights is None:
+        weights = read_weight_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
+    checkpoint.load_weights(detector, own_weights(weights), path)
     return Experiment(config, labels, path, detector.eval())
 
 
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
-    rate = experiment.config.dataset_args.resample_rate
+    data = experiment.config.dataset_args
     shortest = max(Hearing.shortest, getattr(experiment.detector.frontend, "min_samples", 0))
+    hearing = Hearing(data.resample_rate, shortest, data.samples(data.eval_frms) or None)
     return LoadedDetector(experiment.detector, experiment.labels, experiment.weights, experiment.config,
-                          Hearing(rate, shortest), remark=remark)
+                          hearing, remark=remark)
 
 
 def _calibrated(model: LoadedDetector, folder: Path) -> LoadedDetector:

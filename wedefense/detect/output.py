@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded import LoadedDetector
-from wedefense.detect.score import Score
+from wedefense.detect.score import Score, likelihood, percent
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
+from wedefense.utils.tables import some
 
 FORMATS = ("table", "json", "csv")
 _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "threshold", "calibrated", "raw", "seconds",
@@ -24,40 +26,53 @@ def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDet
     if style == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow((*_COLUMNS, "windows", "lowest_llr", "lowest_start"))
+        writer.writerow((*_COLUMNS, "windows", "lowest_llr", "lowest_start", "doubts"))
         for score in scores:
             lowest = score.lowest
-            writer.writerow((*(getattr(score, name) for name in _COLUMNS), len(score.windows), lowest.llr, lowest.start))
+            writer.writerow((*(getattr(score, name) for name in _COLUMNS), len(score.windows), lowest.llr, lowest.start,
+                             "; ".join(score.doubts)))
         return stream.getvalue().rstrip("\n")
     return _table(scores, model, costs)
 
 
 def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts) -> str:
-    rows = [[score.name, f"{score.llr:.3f}", f"{100 * score.posterior:.3g} %", score.decision, score.meaning]
+    rows = [[score.name, f"{score.llr:.3f}", percent(score.posterior), score.decision, likelihood(score.llr)]
             for score in scores]
-    width = max((len(row[-1]) for row in rows), default=0)
-    rows = [[*row[:-1], row[-1].ljust(width)] for row in rows]
-    text = text_table(["recording", "LLR", "spoof odds", "decision", "meaning".ljust(width)], rows) if rows else ""
+    text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows) if rows else ""
     notes = [f"{score.name}: {len(score.windows)} windows, mean of their LLRs; the lowest, {score.lowest.llr:.3f}, from "
              f"{score.lowest.start:.0f} to {score.lowest.end:.0f} s" for score in scores if len(score.windows) > 1]
     cut = [score.name for score in scores if score.heard < score.seconds - 0.01]
     if cut:
         notes.append(f"heard the beginning alone, as the model was published ({len(cut)} recordings, first: {cut[0]}); "
                      "--window hears all of them")
+    for doubt in dict.fromkeys(doubt for score in scores for doubt in score.doubts):
+        notes.append(f"{doubt} ({some([score.name for score in scores if doubt in score.doubts], 3)})")
+    if len(scores) > 1:
+        spoofs = sum(score.decision == "spoof" for score in scores)
+        notes.append(f"{len(scores)} recordings: {len(scores) - spoofs} taken for bona fide, {spoofs} for spoofs")
     return "\n".join([text, "", *notes, *legend(model, costs)]).strip()
 
 
 def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
     """What the numbers mean, and what they rest on."""
-    lines = [f"LLR: natural log of how much likelier the recording is if bona fide than if spoofed; 'spoof' below "
-             f"{costs.bayes_threshold:.3f} (prior of a spoof {costs.p_spoof:g}, cost of a miss {costs.c_miss:g}, of an "
-             f"accepted spoof {costs.c_fa:g})"]
+    lines = ["LLR: natural log of how much likelier such audio is if bona fide than if spoofed",
+             f"P(spoof): probability of a spoof where {100 * costs.p_spoof:g} % of all recordings are spoofs (--prior)",
+             f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, the threshold for that prior, a cost of "
+             f"{costs.c_miss:g} for a rejected bona fide (--cost_miss) and {costs.c_fa:g} for an accepted spoof (--cost_fa)"]
     if model.calibration is not None:
         lines.append(f"calibrated: {model.calibration.formula()}")
     else:
         lines.append("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
                      "set writes calibration.json into the experiment")
     return lines + ([model.remark] if model.remark else [])
+
+
+def told(failures: dict[str, str]) -> list[str]:
+    """A line for each recording without a score."""
+    lines = [f"not scored: {name}: {reason}" for name, reason in failures.items()]
+    if any(reason.startswith("not readable") for reason in failures.values()):
+        lines.append(f"({', '.join(AUDIO_SUFFIXES)} can be read; convert others first, as in: ffmpeg -i a.m4a a.wav)")
+    return lines
 
 
 def about(model: LoadedDetector, costs: DetectionCosts) -> dict:

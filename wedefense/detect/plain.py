@@ -16,6 +16,7 @@ from wedefense.frontend.ssl.attention import Attention, distance_buckets
 from wedefense.frontend.ssl.encoder import Block, Encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, SSLFrontend
 from wedefense.frontend.ssl.positional import StackedPositionalConv, same_conv
+from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, WhisperFrontend, mel_filters
 from wedefense.models.lcnn import BLSTM
 from wedefense.utils.errors import InputError
 from wedefense.utils.features import LayerFeatures, frame_mask
@@ -23,11 +24,12 @@ from wedefense.utils.features import LayerFeatures, frame_mask
 
 def plain_frontend(frontend: nn.Module) -> nn.Module:
     """The exportable counterpart of a front-end."""
-    for kind, counterpart in ((SSLFrontend, PlainSSL), (Fbank, PlainFbank), (Lfcc, PlainLfcc)):
+    for kind, counterpart in ((SSLFrontend, PlainSSL), (WhisperFrontend, PlainWhisper), (Fbank, PlainFbank),
+                              (Lfcc, PlainLfcc)):
         if type(frontend) is kind:
             return counterpart(frontend)
     raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own that "
-                     "exporters do not know; ssl (also with weights that s3prl trained), fbank and lfcc can")
+                     "exporters do not know; ssl (also with weights that s3prl trained), whisper, fbank and lfcc can")
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
@@ -41,6 +43,8 @@ def plain_copy(module: nn.Module) -> nn.Module:
         for kind in (nn.Linear, nn.Conv1d):
             if isinstance(part, kind) and type(part) is not kind:
                 part.__class__ = _bare(part, kind)
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not part.affine:  # ONNX's norm has them
+            part.weight, part.bias = nn.Parameter(torch.ones(part.num_features)), nn.Parameter(torch.zeros(part.num_features))
         if isinstance(part, BLSTM):
             _put(module, name, PlainBLSTM(part))
     return module.eval()
@@ -118,11 +122,11 @@ class PlainSSL(nn.Module):
         x = x + self._position(transformer.pos_conv_embed, x, valid)
         if not transformer.norm_first:
             x = transformer.layer_norm(x)
-        mask = torch.zeros_like(x[:, None, None, :, 0]).masked_fill(~valid[:, None, None, :, 0], float("-inf"))
+        mask = _key_mask(valid)
         bias = self._position_bias(transformer.layers[0].attention, frames) if transformer.relative else None
         outputs = [x * valid]
         for block in transformer.layers:
-            x = self._block(block, x, mask, bias)
+            x = _block(block, x, mask, bias)
             outputs.append(x * valid)
         if transformer.norm_first and transformer.final_norm:
             outputs[-1] = transformer.layer_norm(x) * valid
@@ -130,9 +134,11 @@ class PlainSSL(nn.Module):
 
     @staticmethod
     def _position(embed: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
-        if isinstance(embed, StackedPositionalConv):
-            return embed(x, valid)
-        return F.gelu(same_conv(embed.conv, x))
+        if not isinstance(embed, StackedPositionalConv):
+            return F.gelu(same_conv(embed.conv, x))
+        for layer in embed.layers:
+            x = F.gelu(F.layer_norm(same_conv(layer.conv, x), (layer.conv.out_channels,))) * valid
+        return x
 
     @staticmethod
     def _position_bias(attention: Attention, frames: int) -> Tensor:
@@ -142,34 +148,6 @@ class PlainSSL(nn.Module):
         index = time[None, :] - time[:, None] + frames - 1                      # distance key - query, from 0
         return embed.weight[buckets[index]].permute(2, 0, 1)
 
-    def _block(self, block: Block, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
-        def attention(x):
-            return self._attention(block.attention, x, mask, bias)
-
-        def feed_forward(x):
-            return block.feed_forward.output_dense(F.gelu(block.feed_forward.intermediate_dense(x)))
-
-        if block.norm_first:
-            x = x + attention(block.layer_norm(x)) if block.has_attention else x
-            return x + feed_forward(block.final_layer_norm(x)) if block.feed_forward is not None else x
-        x = block.layer_norm(x + attention(x) if block.has_attention else x)
-        return block.final_layer_norm(x + feed_forward(x) if block.feed_forward is not None else x)
-
-    @staticmethod
-    def _attention(part: Attention, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (product(x).unflatten(2, (part.heads, part.head_dim)).transpose(1, 2)
-                   for product in (part.q_proj, part.k_proj, part.v_proj))      # (batch, heads, frames, head_dim)
-        if bias is not None:
-            heads, const = x.unflatten(2, (part.total_heads, part.head_dim)), part.gru_rel_pos_const.flatten()
-            if part.kept is not None:
-                kept = torch.tensor(part.kept, device=x.device)
-                heads, const, bias = heads[:, :, kept], const[kept], bias[kept]
-            gates = part.gru_rel_pos_linear(heads).unflatten(3, (2, 4)).sum(4).sigmoid()  # (batch, frames, heads, 2)
-            gate = gates[..., 0] * (gates[..., 1] * const - 1) + 2
-            mask = mask + gate.transpose(1, 2)[..., None] * bias
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return part.out_proj(y.transpose(1, 2).flatten(2))
-
     @staticmethod
     def _repeated_last(layers: list[Tensor], lengths: Tensor, wanted: Tensor, frames: int):
         """s3prl's frame count, the last frame repeated."""
@@ -177,6 +155,79 @@ class PlainSSL(nn.Module):
         index = torch.minimum(time, lengths[:, None] - 1)[..., None]            # (batch, frames, 1)
         valid = (time < wanted[:, None])[..., None]
         return [layer.gather(1, index.expand(-1, -1, layer.shape[2])) * valid for layer in layers], wanted
+
+
+def _key_mask(valid: Tensor) -> Tensor:
+    """valid (batch, frames, 1) -> (batch, 1, 1, frames): what to add to the scores of each key."""
+    keys = valid[:, None, None, :, 0]
+    return torch.zeros_like(keys, dtype=torch.float32).masked_fill(~keys, float("-inf"))
+
+
+def _block(block: Block, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    def attention(x):
+        return _attention(block.attention, x, mask, bias)
+
+    def feed_forward(x):
+        return block.feed_forward.output_dense(F.gelu(block.feed_forward.intermediate_dense(x)))
+
+    if block.norm_first:
+        x = x + attention(block.layer_norm(x)) if block.has_attention else x
+        return x + feed_forward(block.final_layer_norm(x)) if block.feed_forward is not None else x
+    x = block.layer_norm(x + attention(x) if block.has_attention else x)
+    return block.final_layer_norm(x + feed_forward(x) if block.feed_forward is not None else x)
+
+
+def _attention(part: Attention, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    q, k, v = (product(x).unflatten(2, (part.heads, part.head_dim)).transpose(1, 2)
+               for product in (part.q_proj, part.k_proj, part.v_proj))      # (batch, heads, frames, head_dim)
+    if bias is not None:
+        heads, const = x.unflatten(2, (part.total_heads, part.head_dim)), part.gru_rel_pos_const.flatten()
+        if part.kept is not None:
+            kept = torch.tensor(part.kept, device=x.device)
+            heads, const, bias = heads[:, :, kept], const[kept], bias[kept]
+        gates = part.gru_rel_pos_linear(heads).unflatten(3, (2, 4)).sum(4).sigmoid()  # (batch, frames, heads, 2)
+        gate = gates[..., 0] * (gates[..., 1] * const - 1) + 2
+        mask = mask + gate.transpose(1, 2)[..., None] * bias
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return part.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class PlainWhisper(nn.Module):
+    """The encoder of Whisper, up to the 30 seconds that its positions reach; of longer audio it hears the beginning."""
+
+    longest = HOP * WINDOW  # samples
+
+    def __init__(self, frontend: WhisperFrontend):
+        super().__init__()
+        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
+        self.featurizer = copy.deepcopy(frontend.featurizer)
+        self.encoder: WhisperEncoder = plain_copy(frontend.upstream)
+        taper = torch.hann_window(N_FFT, dtype=torch.float64)
+        self.register_buffer("kernels", _kernels(torch.fft.rfft(torch.diag(taper))))
+        self.register_buffer("filters", mel_filters(frontend.architecture.mel_bins))
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        encoder, (x, lengths) = self.encoder, self._log_mel(wav, lengths.clamp(max=self.longest))
+        x = F.gelu(encoder.conv1(x))
+        x = F.gelu(encoder.conv2(x * frame_mask(lengths, x.shape[2])[:, None])).transpose(1, 2)
+        lengths = torch.div(lengths + 1, 2, rounding_mode="floor")
+        valid = frame_mask(lengths, x.shape[1])[..., None]                      # (batch, frames, 1)
+        x = x + encoder.positions[:x.shape[1]]
+        mask, layers = _key_mask(valid), [x * valid]
+        for block in encoder.layers:
+            x = _block(block, x, mask, None)
+            layers.append(x * valid)
+        layers[-1] = encoder.layer_norm(x) * valid
+        return LayerFeatures(self.featurizer(layers), lengths)
+
+    def _log_mel(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (batch, bands, frames), zero past its end, and the frames of each"""
+        wav = F.pad(wav * frame_mask(lengths, wav.shape[1]), (0, N_FFT))
+        wav = torch.cat([wav[:, 1:N_FFT // 2 + 1].flip(1), wav], dim=1)         # reflected at its beginning
+        log = (_power(wav, self.kernels, HOP) @ self.filters).clamp(min=1e-10).log10().transpose(1, 2)
+        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)[:, :, :WINDOW]
+        frames = torch.div(lengths + HOP - 1, HOP, rounding_mode="floor")
+        return (log + 4) / 4 * frame_mask(frames, log.shape[2])[:, None], frames
 
 
 class PlainFbank(nn.Module):
@@ -240,10 +291,7 @@ def _differences(x: Tensor, last: Tensor) -> Tensor:
 
 
 class PlainBLSTM(nn.Module):
-    """Both directions as LSTMs that run forward; the backward one sees each utterance turned around.
-
-    ONNX has an operator for both directions and lengths, which `torch.export` cannot say otherwise.
-    """
+    """Both directions as LSTMs that run forward; the backward one sees each utterance turned around."""
 
     def __init__(self, source: BLSTM):
         super().__init__()
@@ -255,24 +303,8 @@ class PlainBLSTM(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         time = torch.arange(x.shape[1], device=x.device)[None]
         valid = time < lengths[:, None]
-        if torch.compiler.is_exporting():
-            return self._operator(x, lengths) * valid[..., None]
         turn = torch.where(valid, lengths[:, None] - 1 - time, time)[..., None]  # (batch, frames, 1)
         ahead = self.ways[0](x)[0]
         back = self.ways[1](x.gather(1, turn.expand(-1, -1, x.shape[2])))[0]
         back = back.gather(1, turn.expand(-1, -1, back.shape[2]))
         return torch.cat([ahead, back], dim=2) * valid[..., None]
-
-    def _operator(self, x: Tensor, lengths: Tensor) -> Tensor:
-        def stacked(*names: str) -> Tensor:
-            """The four gates in ONNX's order, of both directions."""
-            return torch.stack([torch.cat([torch.cat([gates[0], gates[3], gates[1], gates[2]]) for gates in
-                                           (getattr(way, name).chunk(4) for name in names)]) for way in self.ways])
-
-        hidden = self.ways[0].hidden_size
-        output, = torch.onnx.ops.symbolic_multi_out(
-            "LSTM", (x.transpose(0, 1), stacked("weight_ih_l0"), stacked("weight_hh_l0"),
-                     stacked("bias_ih_l0", "bias_hh_l0"), lengths.int()),
-            attrs={"direction": "bidirectional", "hidden_size": hidden}, dtypes=(torch.float32,),
-            shapes=((x.shape[1], 2, x.shape[0], hidden),))                       # (frames, ways, batch, hidden)
-        return output.permute(2, 0, 1, 3).flatten(2)

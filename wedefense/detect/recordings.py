@@ -17,6 +17,7 @@ class Recording:
 
     key: str
     samples: int
+    rate: int  # of the source, before it was resampled
     read: Callable[[int, int], np.ndarray]
 
 
@@ -68,21 +69,21 @@ def open_recording(key: str, audio, rate: int, sample_rate: int | None = None) -
 
 def _from_file(key: str, source: Callable, rate: int) -> Recording:
     with open_audio(source()) as sound:
-        ratio = rate_ratio(sound.samplerate, rate)
+        source_rate, ratio = sound.samplerate, rate_ratio(sound.samplerate, rate)
         samples = resampled_length(sound.frames, ratio)
 
     def read(start: int, length: int) -> np.ndarray:
         with open_audio(source()) as sound:
             return read_span(sound, ratio, start, length)
 
-    return Recording(key, samples, read)
+    return Recording(key, samples, source_rate, read)
 
 
 def _from_samples(key: str, audio, rate: int, sample_rate: int | None) -> Recording:
     if sample_rate is None:
         raise InputError(f"{key}: samples without a rate; pass sample_rate=16000 or whatever it is")
     wav = resample(mono(audio), rate_ratio(int(sample_rate), rate))
-    return Recording(key, len(wav), lambda start, length: wav[start:start + length])
+    return Recording(key, len(wav), int(sample_rate), lambda start, length: wav[start:start + length])
 
 
 def mono(audio) -> np.ndarray:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from wedefense.metrics.detection import DetectionCosts
 
-_LARGEST = 1e6  # likelihood ratios beyond it are not told apart in words
+_SILENT = 1e-4    # of full scale: -80 dB
+_CLIPPED = 0.01   # of the samples
+_LARGEST = 1e6    # likelihood ratios beyond it are not told apart in words
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,30 @@ class Score:
     seconds: float                # of the recording
     heard: float                  # seconds from its beginning that the model took in
     windows: tuple[Window, ...]   # more than one for long recordings
+    doubts: tuple[str, ...] = ()  # what about the recording makes its score less certain
 
     @property
     def lowest(self) -> Window:
         """The window that sounds most like a spoof: what a partly faked recording is to be judged by."""
         return min(self.windows, key=lambda window: window.llr)
+
+
+def doubts(samples: int, rate: int, source_rate: int, peak: float, clipped: float) -> tuple[str, ...]:
+    """What a listener should know of a recording: samples at the model's `rate`, and the share of them at full scale.
+
+    >>> doubts(4800, 16000, 8000, peak=0.5, clipped=0.0)
+    ('shorter than a second', 'recorded at 8000 Hz: nothing above 4000 Hz, which the model listens to')
+    """
+    found = []
+    if peak < _SILENT:
+        found.append("silence: there is nothing to judge")
+    if samples < rate:
+        found.append("shorter than a second")
+    if source_rate < rate:
+        found.append(f"recorded at {source_rate} Hz: nothing above {source_rate // 2} Hz, which the model listens to")
+    if clipped > _CLIPPED:
+        found.append(f"clipped: over {100 * _CLIPPED:g} % of the samples at full scale")
+    return tuple(found)
 
 
 def posterior(llr: float, prior: float) -> float:
@@ -54,14 +75,29 @@ def decide(llr: float, costs: DetectionCosts) -> str:
     return "bonafide" if llr >= costs.bayes_threshold else "spoof"
 
 
-def meaning(llr: float, costs: DetectionCosts) -> str:
-    """>>> meaning(3.0, DetectionCosts())
-    'sounds 20 times likelier bona fide than spoofed; with 5 % spoofs expected, 0.26 % odds of a spoof: accept'
+def likelihood(llr: float) -> str:
+    """>>> likelihood(3.0)
+    '20 times likelier if bona fide than if spoofed'
     """
     ratio = math.exp(min(abs(llr), 700))
     times = f"over {_LARGEST:,.0f}" if ratio > _LARGEST else f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
     kinds = ("bona fide", "spoofed") if llr >= 0 else ("spoofed", "bona fide")
+    return f"{times} times likelier if {kinds[0]} than if {kinds[1]}"
+
+
+def meaning(llr: float, costs: DetectionCosts) -> str:
+    """>>> meaning(3.0, DetectionCosts())
+    'such audio is 20 times likelier if bona fide than if spoofed; where 5 % are spoofs, 0.26 % of such are: accept'
+    """
     verdict = "accept" if decide(llr, costs) == "bonafide" else "reject"
-    chance = 100 * posterior(llr, costs.p_spoof)
-    return (f"sounds {times} times likelier {kinds[0]} than {kinds[1]}; with {100 * costs.p_spoof:g} % spoofs expected, "
-            f"{chance:.2g} % odds of a spoof: {verdict}")
+    return (f"such audio is {likelihood(llr)}; where {100 * costs.p_spoof:g} % are spoofs, "
+            f"{percent(posterior(llr, costs.p_spoof))} of such are: {verdict}")
+
+
+def percent(share: float) -> str:
+    """>>> percent(0.05), percent(0.99996), percent(1e-9)
+    ('5 %', 'over 99.9 %', 'under 0.01 %')
+    """
+    if share > 0.999:
+        return "over 99.9 %"
+    return "under 0.01 %" if share < 1e-4 else f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.1f} %"

@@ -61,7 +61,7 @@ def _attention(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def _activate(bn: nn.Module, nodes: Tensor) -> Tensor:
-    return F.selu(bn(nodes.flatten(0, 1)).unflatten(0, nodes.shape[:2]))
+    return F.selu(bn(nodes.flatten(0, 1)).reshape(nodes.shape))
 
 
 class HeterogeneousAttention(nn.Module):

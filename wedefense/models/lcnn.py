@@ -1,5 +1,6 @@
 """Light CNN with bidirectional LSTMs (Wang et al., Interspeech 2021), and LLGF over SSL layers (Odyssey 2022)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -16,7 +17,7 @@ class MaxFeatureMap(nn.Module):
     """The larger of the two halves of the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (2, -1)).amax(dim=1)
+        return torch.maximum(*x.chunk(2, dim=1))
 
 
 class BLSTM(nn.Module):

@@ -37,8 +37,8 @@ class SLS(nn.Module):
         x = self._gated_sum(layers, used.to(layers[0].dtype))                  # (batch, frames, dim)
         if not adaptive:
             x = self._repeat_cut(x, lengths)                                   # (batch, frame_length, dim)
-        x = F.selu(self.first_bn(x[:, None])[:, 0])
-        x = self._adaptive_pool(x, lengths) if adaptive else F.max_pool2d(x, self.kernel)
+        x = F.selu(self.first_bn(x[:, None]))                                  # (batch, 1, frames, dim)
+        x = self._adaptive_pool(x[:, 0], lengths) if adaptive else F.max_pool2d(x, self.kernel)
         return F.selu(self.fc1(x.flatten(1)))                                  # (batch, embed_dim)
 
     def _uses(self, lengths: Tensor, frames: int, adaptive: bool) -> Tensor:

@@ -1,0 +1,61 @@
+"""What the README shows of using a detector runs as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.detect.experiments import SSL, make_experiment, wave
+from wedefense.cli import main
+from wedefense.utils.tables import write_table
+
+SECTION = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("## Using a detector")[1].split("\n## ")[0]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", SECTION, re.M | re.S)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the examples name: a model, recordings, a table, scores and their labels."""
+    make_experiment(tmp_path, **SSL).rename(tmp_path / "mhfa")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "mhfa").rename(tmp_path / "exp/mhfa")
+    (tmp_path / "recordings").mkdir()
+    for number, name in enumerate(("clip.wav", "other.wav", "recordings/a.flac")):
+        soundfile.write(tmp_path / name, wave(0.6 + 0.3 * number, 22050, 2, number), 22050)
+    write_table(tmp_path / "wav.scp", {"one": str(tmp_path / "clip.wav")})
+    write_table(tmp_path / "scores.txt", {f"u{number}": str(number) for number in range(8)})
+    write_table(tmp_path / "utt2lab", {f"u{number}": "bonafide" if number > 3 else "spoof" for number in range(8)})
+    (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "exp/mhfa/models/avg_model.pt").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands(folder, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    assert len(commands) >= 8
+    for line in commands:
+        words = shlex.split(line, comments=True)
+        if "|" in words:
+            monkeypatch.setattr("sys.stdin", open(words[1], encoding="latin-1"))
+            words = words[words.index("|") + 1:]
+        assert words[0] == "wedefense" and main(words[1:]) == 0, line
+    assert {"model.onnx", "model.int8.onnx", "export.json", "MODEL.md"} == {path.name for path in folder.glob("exported/*")}
+    assert (folder / "shared/model.safetensors").is_file()
+    assert (folder / "scores.csv").read_text().startswith("name,llr")
+
+
+def test_the_lines_of_python(folder):
+    block, = blocks("python")
+    names = {"samples": wave(1.0, 44100).astype(np.float32)}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+    score, frames = names["score"], names["frames"]
+    assert score.decision in score.meaning or score.meaning.endswith(("accept", "reject"))
+    assert names["embedding"].shape == (16,) and -1 <= names["likeness"] <= 1
+    assert len(frames.times) == len(frames.llr) > 20

@@ -1,0 +1,64 @@
+"""A detector as a folder that can be uploaded to a hub as it is, and loads from there or from anywhere."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import yaml
+from safetensors.torch import save as safetensors_bytes
+
+from wedefense.config.typed import plain
+from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.loading import WEIGHTS, load_detector
+from wedefense.models.detector import public_weights
+from wedefense.train import checkpoint
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+
+_SELF_CONTAINED = ("fbank", "lfcc")  # front-ends that need nothing but their options
+
+
+def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
+    """Config, labels, weights and calibration under `out`, loaded back and compared; what was written, in a line.
+
+    No path of the machine that the model was trained on goes along.
+    """
+    out = Path(out)
+    if model.config is None:
+        raise InputError(f"{model.weights}: a published checkpoint of no experiment; share the file as it is")
+    if (out / "models").exists():
+        raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another folder")
+    kind = model.config.dataset_args.frontend
+    if kind not in _SELF_CONTAINED and not hasattr(model.detector.frontend, "architecture"):
+        raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "
+                         "from its own checkpoint, and the folder would not hold that")
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / "config.yaml", "w") as stream:
+        yaml.safe_dump(portable(plain(model.config)), stream, sort_keys=False, allow_unicode=True)
+    model.labels.save(out / "label2id")
+    checkpoint.save_architecture(out, model.detector)
+    if model.calibration is not None:
+        model.calibration.save(out / "calibration.json")
+    weights = {name: tensor.cpu().contiguous() for name, tensor in public_weights(model.detector).items()}
+    with atomic_write(out / WEIGHTS) as stream:
+        stream.write(safetensors_bytes(weights))
+    difference = _difference(model, load_detector(out))
+    if difference > 0:
+        raise InputError(f"{out}: loaded back, it differs from {model.weights} by {difference:.2g}; do not share it")
+    return f"`{WEIGHTS}`: {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB; loaded back, it gives the same outputs"
+
+
+def portable(tree):
+    """A config whose absolute paths keep their last two parts, which tell a reader enough."""
+    if isinstance(tree, dict):
+        return {key: portable(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [portable(value) for value in tree]
+    return "/".join(Path(tree).parts[-2:]) if isinstance(tree, str) and os.path.isabs(tree) else tree
+
+
+def _difference(model: LoadedDetector, other: LoadedDetector) -> float:
+    wav = 0.1 * np.random.default_rng(0).standard_normal(3 * model.hearing.rate).astype(np.float32)
+    one, two = (np.concatenate(part.listen(wav)) for part in (model, other.to(model.device)))
+    same = model.labels == other.labels and model.calibration == other.calibration
+    return float(np.nan_to_num(np.abs(one - two), nan=np.inf).max()) if same else np.inf
