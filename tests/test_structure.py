@@ -112,4 +112,5 @@ def test_import_is_light():
     code = ("import sys, wedefense, wedefense.cli, wedefense.config.loader, wedefense.metrics.detection\n"
             "assert not {'torch', 'torchaudio', 'matplotlib'} & set(sys.modules), 'heavy import'\n"
             "assert wedefense.__version__ and 'load_detector' in wedefense.__all__")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -156,5 +156,7 @@ CONFIGS = sorted(path for path in ROOT.glob("egs/**/conf/**/*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "egs")))
-def test_every_config_of_every_recipe_loads(path):
-    load_config(path)
+def test_every_config_of_every_recipe_loads_and_again_from_what_it_resolves_to(path, tmp_path):
+    config = load_config(path)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
