@@ -1,9 +1,13 @@
+import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
+from wedefense.models.options import BACKENDS
+from wedefense.utils.features import LayerFeatures
 
 
 def test_cost_of_a_network_that_can_be_counted_by_hand(tmp_path):
@@ -29,3 +33,19 @@ def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
     encoder = encoder_multiply_adds(detector.frontend.upstream, 16000)
     assert multiply_adds(detector, 1.0) == encoder + linear
     assert encoder_multiply_adds(detector.frontend.upstream, 32000) > 2 * encoder
+
+
+@pytest.mark.parametrize("name, embed_dim, told", [
+    ("ECAPA_TDNN_GLOB_c512", 192, 1.04), ("ResNet221", 256, 21.29), ("ResNet293", 256, 28.10)])
+def test_published_costs_of_networks_on_filter_banks(name, embed_dim, told):
+    """Table II of the CA-MHFA paper, 2 s: our products, and the 4 that its counter adds per element of a batch norm."""
+    with torch.device("meta"):
+        backend = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim), 80, 1).eval()
+        features = LayerFeatures([torch.empty(1, 200, 80)], torch.tensor([200]))
+    normed = []
+    for module in backend.modules():
+        if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            module.register_forward_hook(lambda module, seen, made: normed.append(made.numel()))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        backend(features)
+    assert (counter.get_total_flops() / 2 + 4 * sum(normed)) / 1e9 == pytest.approx(told, abs=0.006)

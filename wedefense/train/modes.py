@@ -8,7 +8,7 @@ from wedefense.utils.errors import InputError
 
 
 class Mode(nn.Module):
-    """Train every parameter that asks for gradients, the front-end at `frontend_lr_ratio` of the rate.
+    """Train every parameter that asks for gradients, those of `frontend_modules` at `frontend_lr_ratio` of the rate.
 
     A mode is a module: what it learns itself (multipliers, for one) is saved and resumed with it.
     """
@@ -18,12 +18,12 @@ class Mode(nn.Module):
     def groups(self, detector: Detector, scheduler_options) -> list[dict]:
         """Optimiser groups; each has `lr_ratio` (of the schedule) or a constant `fixed_lr`."""
         prefixes = tuple(f"{module}." for module in scheduler_options.frontend_modules)
-        slow, fast = [], []
+        own, others = [], []
         for name, parameter in detector.named_parameters():
             if parameter.requires_grad:
-                (slow if name.startswith(prefixes) else fast).append(parameter)
-        groups = [{"name": "backend", "params": fast, "lr_ratio": 1.0},
-                  {"name": "frontend", "params": slow, "lr_ratio": scheduler_options.frontend_lr_ratio}]
+                (own if f"{name}.".startswith(prefixes) else others).append(parameter)
+        groups = [{"name": "backend", "params": others, "lr_ratio": 1.0},
+                  {"name": "frontend", "params": own, "lr_ratio": scheduler_options.frontend_lr_ratio}]
         groups = [group for group in groups if group["params"]]
         if not groups:
             raise InputError("nothing to train: every parameter is frozen")
