@@ -53,7 +53,7 @@ def test_a_det_line_of_many_trials_stays_small():
 
 
 def test_bayes_plot_meets_the_dcfs(scores):
-    figure = plots.bayes_error_plot(*scores)
+    figure = plots.bayes_error_plot({"raw": scores})
     result = detection_metrics(*scores)
     actual, lowest = (line.get_xydata() for line in figure.axes[0].lines[:2])
     at = np.argmin(abs(actual[:, 0] + result.act_dcf_threshold))
@@ -63,9 +63,11 @@ def test_bayes_plot_meets_the_dcfs(scores):
 
 def test_reliability_of_true_llrs_is_the_diagonal():
     rng = np.random.default_rng(1)
-    figure = plots.reliability_plot(2 + 2 * rng.standard_normal(20_000), -2 + 2 * rng.standard_normal(60_000))
-    points = figure.axes[0].lines[1].get_xydata()
-    assert len(points) > 10 and np.abs(points[:, 0] - points[:, 1]).max() < 0.02
+    llrs = 2 + 2 * rng.standard_normal(20_000), -2 + 2 * rng.standard_normal(60_000)
+    figure = plots.reliability_plot({"half": (llrs[0] / 2, llrs[1] / 2), "true": llrs})
+    half, true = (line.get_xydata() for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert len(true) > 10 and np.abs(true[:, 0] - true[:, 1]).max() < 0.02
+    assert np.abs(half[:, 0] - half[:, 1]).max() > 0.1
     assert "stated probability of bona fide" in drawn(figure)
 
 
@@ -81,8 +83,8 @@ def test_histogram_by_class_and_attack(scores):
 def test_speaker_trials_are_called_so(scores):
     speakers = ("target", "nontarget")
     texts = {text for figure in (plots.det_plot({"x": scores}, classes=speakers), plots.score_histogram(*scores, classes=speakers),
-                                 plots.bayes_error_plot(*scores, classes=speakers),
-                                 plots.reliability_plot(*scores, speakers)) for text in drawn(figure)}
+                                 plots.bayes_error_plot({"raw": scores}, classes=speakers),
+                                 plots.reliability_plot({"raw": scores}, speakers)) for text in drawn(figure)}
     assert {"false alarm rate: nontarget accepted (%)", "target (400)", "score (higher: more target)",
             "stated probability of target", "effective prior log odds of target"} <= texts
     assert not [text for text in texts if "spoof" in text or "bona fide" in text]
@@ -113,5 +115,5 @@ def test_odd_scores_are_drawn_too():
     tiny = np.array([1.0]), np.array([0.0])
     for pair in (tied, tiny, (np.array([-800.0, 800.0]), np.array([-800.0, 700.0]))):
         for figure in (plots.det_plot({"x": pair}), plots.score_histogram(*pair, ["A"] * len(pair[1])),
-                       plots.bayes_error_plot(*pair), plots.reliability_plot(*pair)):
+                       plots.bayes_error_plot({"x": pair}), plots.reliability_plot({"x": pair})):
             assert drawn(figure)

@@ -57,7 +57,7 @@ def test_everything_at_hand(experiment):
     assert "# <unescaped> & so on" in text and "seed 7" in text
     assert "3 epochs in 1 min 30 s. Best validation EER in epoch 3: 3.333 %." in text
     figures = {path.name for path in (folder / "figures").iterdir()}
-    assert figures >= {"det.png", "eval_histogram.png", "eval_bayes_error.png", "eval_bayes_error_calibrated.png",
+    assert figures >= {"det.png", "eval_histogram.png", "eval_bayes_error.png",
                        "eval_reliability.png", "eval_eer_by_attack.png", "training_loss.png", "training_eer.png", "layers.png"}
     assert len(checker.sources) == len(figures)  # each PNG stands in the page
     assert "training_accuracy.png" not in figures

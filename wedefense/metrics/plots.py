@@ -11,6 +11,7 @@ from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_ra
 _SIZE = (7.0, 5.0)
 _BONAFIDE, _SPOOF, _GREY = "#1f6fb4", "#d1442c", "#666666"
 _COLOURS = ("#1f6fb4", "#d1442c", "#2c8c4f", "#8a52b8", "#b8860b", "#17929c", "#c2508f", "#555555")
+_VERSIONS = (_SPOOF, "#2c8c4f")  # raw and calibrated
 _TICKS = (0.0001, 0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
 _BARS = 40
 
@@ -130,29 +131,48 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
     return figure
 
 
-def bayes_error_plot(bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCosts = DetectionCosts(),
+def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = DetectionCosts(),
                      classes: tuple[str, str] = CLASSES, span: float = 6.0):
-    """Actual against minimum normalised error rate over priors: the gap is what calibration loses."""
+    """Actual against minimum normalised error rate over priors: the gap is what poor calibration loses.
+
+    The versions (such as raw and calibrated) order the trials alike, so that they share the minimum.
+    """
     figure, axes = _figure()
-    log_odds = np.linspace(-span, span, 241)
-    actual, lowest = bayes_error_rates(bonafide, spoof, log_odds)
-    axes.plot(log_odds, actual, color=_SPOOF, linewidth=1.8, label="actual (threshold from the prior)")
+    log_odds, highest = np.linspace(-span, span, 241), 0.0
+    for colour, (name, scores) in zip(_VERSIONS, versions.items()):
+        actual, lowest = bayes_error_rates(*scores, log_odds)
+        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"actual, {name} (threshold from the prior)")
+        highest = max(highest, float(np.max(actual)))
     axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
                  label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
     axes.set(xlabel=f"effective prior log odds of {classes[0]}", ylabel="normalised Bayes error rate",
-             xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * float(np.max(actual))))))
+             xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * highest))))
     _legend_below(figure, axes, 2)
     return figure
 
 
-def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, classes: tuple[str, str] = CLASSES, bins: int = 15):
+def reliability_plot(versions: Mapping[str, Scores], classes: tuple[str, str] = CLASSES, bins: int = 15):
     """Stated against found probability of bona fide, at a prior of one half; bins of equal weight.
 
     Bars are 95 % Wilson intervals of the share found.
     """
     figure, axes = _figure((6.0, 6.0))
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
+    for colour, (name, scores) in zip(_VERSIONS, versions.items()):
+        stated, found, low, high = _reliability(*scores, bins)
+        axes.errorbar(stated, found, yerr=(found - low, high - found), color=colour, marker="o", markersize=5,
+                      linewidth=1.4, capsize=3, label=f"{name} scores as log-likelihood ratios")
+    axes.set(xlabel=f"stated probability of {classes[0]}",
+             ylabel=f"share that is {classes[0]} (classes weighted equally)",
+             xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.legend(fontsize=8, loc="upper left", framealpha=0.95)
+    return figure
+
+
+def _reliability(bonafide: np.ndarray, spoof: np.ndarray, bins: int) -> list[np.ndarray]:
+    """(stated probability, share found, lower and upper bound of it) of each bin."""
     scores, bonafide_below, spoof_below = distinct_counts(np.asarray(bonafide, float), np.asarray(spoof, float))
     rates = np.diff(bonafide_below, prepend=0) / len(bonafide), np.diff(spoof_below, prepend=0) / len(spoof)
     weight = np.cumsum(rates[0] + rates[1]) / 2
@@ -165,15 +185,7 @@ def reliability_plot(bonafide: np.ndarray, spoof: np.ndarray, classes: tuple[str
         stated.append(np.average(posterior, weights=rates[0][inside] + rates[1][inside]))
         found.append(b / (b + s))
         errors.append(_wilson(found[-1], b * len(bonafide) + s * len(spoof)))
-    low, high = np.array(errors).T
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
-    axes.errorbar(stated, found, yerr=(np.array(found) - low, high - np.array(found)), color=_BONAFIDE, marker="o",
-                  markersize=5, linewidth=1.4, capsize=3, label="scores read as log-likelihood ratios")
-    axes.set(xlabel=f"stated probability of {classes[0]}",
-             ylabel=f"share that is {classes[0]} (classes weighted equally)",
-             xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.legend(fontsize=8, loc="upper left", framealpha=0.95)
-    return figure
+    return [np.array(stated), np.array(found), *np.array(errors).T]
 
 
 def _wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:

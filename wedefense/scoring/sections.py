@@ -75,16 +75,16 @@ def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibratio
                   "Bayes": result["act_dcf_threshold"]}
     drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
               plots.score_histogram(positive, negative, attacks, thresholds, classes))]
-    versions = [("", "", positive, negative)]
+    versions = {"raw": (positive, negative)}
     if "calibrated" in result:
-        versions.append(("_calibrated", ", calibrated", calibration.apply(positive), calibration.apply(negative)))
-    for ending, words, p, n in versions:
-        caption = f"Bayes error rate over priors{words}: the gap is lost by poor calibration"
-        drawn.append((f"bayes_error{ending}", caption, plots.bayes_error_plot(p, n, _costs(results), classes)))
-        drawn.append((f"reliability{ending}", f"Reliability{words}", plots.reliability_plot(p, n, classes)))
+        versions["calibrated"] = calibration.apply(positive), calibration.apply(negative)
+    drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
+                  plots.bayes_error_plot(versions, _costs(results), classes)))
     for title, found in result.get("breakdown", {}).items():
         if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
             drawn.append((f"eer_by_{title}", f"EER by {title}", plots.breakdown_bars(found, title, result["eer"])))
+    drawn.append(("reliability", "Reliability: what the scores promise and what is found",
+                  plots.reliability_plot(versions, classes)))
     return page.section(f"Set {name}", show(folder, (
         Figure(f"{name}_{kind}", caption, figures.png(figure)) for kind, caption, figure in drawn)))
 
