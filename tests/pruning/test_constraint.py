@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.pruning.helpers import FAMILIES, batch, gated, holding, randomly, set_gates
-from wedefense.pruning.constraint import Lagrangian, words
+from wedefense.pruning.constraint import STIFFNESS, Lagrangian, words
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.settle import settle
@@ -63,11 +63,11 @@ def test_groups_hold_every_parameter_once():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZER_ARGS)
 def test_multipliers_climb_and_gates_descend(optimizer):
-    """Far over a target of 0: l1 must rise; l2 always does; and the gates must open."""
+    """A little over a target of 0: l1 must rise; l2 always does; and the gates must open."""
     encoder, mode, groups = mode_of(target_sparsity=0.0, sparsity_warmup_epochs=0, initial_reg_lr=0.01)
     with torch.no_grad():
         for site in gated_sites(encoder):
-            site.gate.log_alpha.fill_(-1.0)
+            site.gate.log_alpha.fill_(2.5)
     chosen = getattr(torch.optim, optimizer)([{**group, "lr": 0.01} for group in groups if "fixed_lr" in group])
     before = mode.size.sparsity(learnt).item()
     for step in range(12):
@@ -79,11 +79,17 @@ def test_multipliers_climb_and_gates_descend(optimizer):
     assert mode.size.sparsity(learnt).item() < before
 
 
-def test_l1_may_become_negative():
+@pytest.mark.parametrize("gap, learnt_by_l1", [(-0.02, -0.02), (0.04, 0.04), (-0.2, 0.0), (0.2, 0.0)])
+def test_l1_learns_near_the_target_and_pulls_everywhere(gap, learnt_by_l1):
+    """Far from it the quadratic term works alone, so that l1 does not wind up; l1 may become negative."""
     lagrangian = Lagrangian()
-    gap = torch.tensor(-0.2)
-    lagrangian(torch.tensor(0.1), 0.3).backward()
-    assert lagrangian.l1.grad == pytest.approx(gap.item()) and lagrangian.l2.grad == pytest.approx(0.04)
+    with torch.no_grad():
+        lagrangian.l1.fill_(-3.0)
+    sparsity = torch.tensor(0.5 + gap, requires_grad=True)
+    lagrangian(sparsity, 0.5).backward()
+    assert lagrangian.l1.grad.item() == pytest.approx(learnt_by_l1, abs=1e-6)
+    assert lagrangian.l2.grad.item() == pytest.approx(gap ** 2, abs=1e-6)
+    assert sparsity.grad.item() == pytest.approx(-3.0 + 2 * STIFFNESS * gap, rel=1e-4)
 
 
 def test_budgets_become_fractions():

@@ -34,7 +34,7 @@ ROOMY = replace(FAMILIES["wavlm"], blocks=full_blocks(2, 4, 200), pos_conv_kerne
 def test_the_target_is_reached_against_a_task_that_wants_units_open(target):
     """Each unit is worth something of its own to the task; the constraint alone decides how many stay.
 
-    In so few steps the multipliers still swing; a clamped l1 would stay far off. What is cut is exact all the same.
+    The learnt sparsity itself arrives, before `settle` makes the cut exact.
     """
     torch.manual_seed(0)
     encoder = Encoder(ROOMY)
@@ -51,7 +51,7 @@ def test_the_target_is_reached_against_a_task_that_wants_units_open(target):
         task = sum(((1 - gate.sample()).square() * value).sum() for gate, value in zip(gates, worth))
         (task + mode.terms(None, None)["penalty"]).backward()
         optimizer.step()
-    assert mode.target == target and mode.size.sparsity(learnt).item() == pytest.approx(target, abs=0.08)
+    assert mode.target == target and mode.size.sparsity(learnt).item() == pytest.approx(target, abs=0.01)
     assert settle(encoder, mode.size, target).final == pytest.approx(target, abs=0.01)
     left = sum(p.numel() for p in cut(encoder).parameters())
     assert 1 - left / Size(encoder).original == pytest.approx(target, abs=0.01)

@@ -6,10 +6,18 @@ import torch
 from torch import Tensor, nn
 
 
-class Lagrangian(nn.Module):
-    """l1 * (sparsity - target) + l2 * (sparsity - target)^2, with multipliers that are learnt by ascent.
+STIFFNESS = 100.0  # added to l2: a gap of 1 % costs 0.01, and pulls with a force of 2
+NEAR = 0.05        # the linear term learns within this gap
 
-    l1 is unconstrained: it pulls the sparsity up as well as down.
+
+class Lagrangian(nn.Module):
+    """l1 * (sparsity - target) + (STIFFNESS + l2) * (sparsity - target)^2; l1 and l2 start at 0, learnt by ascent.
+
+    Gates start far from closing and cross their range at a limited speed, so the sparsity follows its target late.
+    A linear term that learns all the while (and from nothing: an optimiser like Adam moves it by the same step for any
+    gap) grows far beyond what the task costs, and throws the sparsity past its target for as long. So the quadratic
+    term is stiff from the start and closes large gaps, and the linear one, which removes what is left, learns in the
+    neighbourhood of the target alone. It is unconstrained there: it pulls the sparsity up as well as down.
     """
 
     def __init__(self):
@@ -19,7 +27,9 @@ class Lagrangian(nn.Module):
 
     def forward(self, sparsity: Tensor, target: float) -> Tensor:
         gap = (sparsity - target).float()
-        return self.l1 * gap + self.l2 * gap.square()
+        near = (gap.detach().abs() <= NEAR).float()
+        l1 = self.l1 * near + self.l1.detach() * (1 - near)
+        return l1 * gap + (STIFFNESS + self.l2) * gap.square()
 
 
 def words(sparsity: float) -> str:
