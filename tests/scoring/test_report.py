@@ -8,11 +8,12 @@ import torch
 import yaml
 
 from tests.scoring.pages import parse
+from wedefense.metrics.classification import classification_metrics
 from wedefense.metrics.keys import Trials
 from wedefense.scoring import speaker
 from wedefense.scoring.experiment import environment, layer_weights, read_config, read_history
 from wedefense.scoring.page import Row, table
-from wedefense.scoring.report import write_report
+from wedefense.scoring.report import write_class_report, write_report
 from wedefense.scoring.results import ScoredSet, evaluate_sets, load_set
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
@@ -79,6 +80,15 @@ def test_speaker_trials_are_called_so(tmp_path):
     assert "60 target, 240 nontarget" in text and "bona fide" not in text and "spoof" not in text
     assert {"det.png", "vox1_o_histogram.png", "vox1_o_bayes_error.png"} <= set(
         path.name for path in (tmp_path / "figures").iterdir())
+
+
+def test_an_experiment_in_emotions(tmp_path):
+    found = {name: classification_metrics(["ang", "ang", "hap"], guesses) for name, guesses in (
+        ("dev", ["ang", "ang", "hap"]), ("eval", ["ang", "hap", "hap"]))}
+    (tmp_path / "config.yaml").write_text("seed: 7\nmodel: SSL_BACKEND_MHFA\n")
+    checker, text = parse(write_class_report(tmp_path, found))
+    assert "eval 3 utterances 66.67 75.00 66.67" in text and "100.00" in text and "seed 7" in text
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"dev_confusion.png", "eval_confusion.png"}
 
 
 def test_layer_weights_are_shares(tmp_path):

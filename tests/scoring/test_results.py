@@ -117,6 +117,9 @@ def test_calibrated_on_dev_and_applied_to_eval(experiment, capsys):
     assert calibrated["cllr"] == pytest.approx(detection_metrics(*by_hand).cllr)
     assert calibrated["eer"] == pytest.approx(raw["eer"])  # an increasing map changes no order
     assert "\neval calibrated " in capsys.readouterr().out
+    assert run(root, "--costs", "0.5", "1", "1", "--bootstrap", "0") == 0
+    even = json.loads((root / "exp/results.json").read_text())["sets"]["eval"]
+    assert even["act_dcf_threshold"] == even["calibrated"]["act_dcf_threshold"] == 0 and even["eer"] == raw["eer"]
     assert run(root, "--sets", "eval") == 0
     assert not (root / "exp/calibration.json").exists()
     assert "nothing calibrated: it takes the scores of 'dev'" in capsys.readouterr().out

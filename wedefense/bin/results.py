@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
 
 
@@ -15,6 +16,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
                         help="draw whole groups instead of trials: spk for those of utt2spk")
+    parser.add_argument("--costs", nargs=3, type=float, default=[0.05, 1, 10], metavar=("P_SPOOF", "C_MISS", "C_FA"))
     return parser.parse_args(argv)
 
 
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     names = list(dict.fromkeys(" ".join(options.sets).split()))
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
     bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
-    results, calibration = evaluate_sets(sets, options.dev_set, bootstrap)
+    results, calibration = evaluate_sets(sets, options.dev_set, bootstrap, costs=DetectionCosts(*options.costs))
     folder = Path(options.exp_dir)
     print(save_results(folder, results))
     if calibration:

@@ -141,7 +141,7 @@ def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = Det
     log_odds, highest = np.linspace(-span, span, 241), 0.0
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         actual, lowest = bayes_error_rates(*scores, log_odds)
-        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"actual, {name} (threshold from the prior)")
+        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"{name} actual (threshold from the prior)".strip())
         highest = max(highest, float(np.max(actual)))
     axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
@@ -163,7 +163,7 @@ def reliability_plot(versions: Mapping[str, Scores], classes: tuple[str, str] = 
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         stated, found, low, high = _reliability(*scores, bins)
         axes.errorbar(stated, found, yerr=(found - low, high - found), color=colour, marker="o", markersize=5,
-                      linewidth=1.4, capsize=3, label=f"{name} scores as log-likelihood ratios")
+                      linewidth=1.4, capsize=3, label=f"{name} scores as log-likelihood ratios".strip())
     axes.set(xlabel=f"stated probability of {classes[0]}",
              ylabel=f"share that is {classes[0]} (classes weighted equally)",
              xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

@@ -31,7 +31,8 @@ def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple
             axes.plot(*zip(*points), marker="o", markersize=3.5, color=colour, label=name)
         if best:
             axes.axvline(best["epoch"], color="#555", linestyle=":", linewidth=1.2, label=f"best: epoch {best['epoch']}")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.set_xlim(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5)
         axes.legend()
         made.append((panel, caption, png(figure)))
     return made
@@ -46,7 +47,7 @@ def layer_weight_bars(weights: Mapping[str, np.ndarray]) -> bytes:
         at = np.arange(len(shares)) + (i - (len(weights) - 1) / 2) * width
         axes.bar(at, shares, width, color=_COLOURS[i % len(_COLOURS)], label=names.get(name, name))
     axes.axhline(1 / len(shares), color="#555", linestyle=":", linewidth=1.2, label="all alike")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.legend()
     return png(figure)
 

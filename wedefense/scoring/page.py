@@ -25,8 +25,9 @@ table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; 
 table.text td:first-child { white-space: nowrap; vertical-align: top; }
 tr.rule td { border-top: 1px solid #9aa6b4; }
 .figures { columns: 3 23rem; column-gap: 1.2rem; }
-.beside { display: flex; flex-wrap: wrap; gap: 1.2rem 3rem; }
-.beside > * { flex: 1 1 21rem; max-width: 100%; min-width: min(100%, 21rem); }
+.beside { display: grid; gap: 1.2rem 2.5rem; }
+.beside > * { min-width: 0; }
+@media (min-width: 64rem) { .beside { grid-template-columns: 3fr 2fr; } }
 figure { margin: 0 0 1.2rem; max-width: 34rem; break-inside: avoid; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #54606f; font-size: 0.9rem; }

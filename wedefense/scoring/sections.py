@@ -75,9 +75,10 @@ def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibratio
                   "Bayes": result["act_dcf_threshold"]}
     drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
               plots.score_histogram(positive, negative, attacks, thresholds, classes))]
-    versions = {"raw": (positive, negative)}
+    versions = {"": (positive, negative)}
     if "calibrated" in result:
-        versions["calibrated"] = calibration.apply(positive), calibration.apply(negative)
+        versions = {"raw": (positive, negative),
+                    "calibrated": (calibration.apply(positive), calibration.apply(negative))}
     drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
                   plots.bayes_error_plot(versions, _costs(results), classes)))
     for title, found in result.get("breakdown", {}).items():
@@ -131,7 +132,7 @@ def training(folder: Path) -> str:
             for name, caption, data in figures.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
     seconds = sum(row.get("seconds", 0) for row in history["rows"])
-    text = f"{last['epoch']} epochs in {_duration(seconds)}."
+    text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
     best = history.get("best")
     if best:
         metric = best["metric"].removeprefix("val_")
