@@ -122,7 +122,8 @@ class Joined(io.RawIOBase):
 def unpack(parts: list[Path], folder: Path) -> None:
     """An archive, whole or in parts, into a folder; anything else is copied. A damaged archive is an error."""
     name = parts[0].name
-    with progress(total=sum(p.stat().st_size for p in parts), desc=f"unpacking {name}", unit="B", unit_scale=True) as bar:
+    size = sum(part.stat().st_size for part in parts)
+    with progress(total=size, desc=f"unpacking {name}", unit="B", unit_scale=True) as bar:
         if name.endswith(".zip"):
             with zipfile.ZipFile(parts[0]) as archive:
                 for member in archive.infolist():
@@ -146,7 +147,8 @@ def download(name: str, corpus: dict, folder: Path, keep: bool = False) -> None:
         raise InputError(f"{name}: ask for access at {corpus['page']}, make a token there and set HF_TOKEN to it")
     files = list_files(corpus, token)
     if not files:
-        raise InputError(f"{name}: cannot be fetched by a program. {corpus['by_hand']} It is to be had from {corpus['page']}")
+        raise InputError(f"{name}: cannot be fetched by a program. {corpus['by_hand']} It is to be had from "
+                         f"{corpus['page']}")
     waiting = folder / ".downloads"
     waiting.mkdir(parents=True, exist_ok=True)
     left = [file for file in files if not _mark(waiting, file).exists()]

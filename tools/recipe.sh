@@ -1,9 +1,11 @@
 # The stages of every recipe, written once. A recipe's run.sh sets its variables and sources this file.
 #
+#   0 fetch what may be fetched (only when asked for: --stage 0)
 #   1 prepare data   2 lists or shards   3 train   4 average and embed   5 logits   6 LLR
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
 #   9 beside a row of the published table
 #
+# `corpora` names the readers of stage 1 (tools/prepare); a recipe that needs more has a local/prepare_data.sh.
 # `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
 # classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
 # exp_dir/fold<n>, and their mean stands in exp_dir.
@@ -12,7 +14,10 @@ set -E  # the trap below holds in functions too
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$tools")
-called_from=${called_from:-$PWD}
+if [ -z "${called_from:-}" ]; then
+  called_from=$PWD
+  cd "$(dirname "${BASH_SOURCE[1]}")"  # the recipe's folder
+fi
 
 # What a recipe may set before, and what its user may set by --name value.
 options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
@@ -24,6 +29,7 @@ num_workers=${num_workers:-2} device=${device:-auto} skip_bad=${skip_bad:-false}
 nnodes=${nnodes:-1} node_rank=${node_rank:-0} rdzv_endpoint=${rdzv_endpoint:-}
 train_set=${train_set:-train} dev_set=${dev_set-dev} eval_sets=${eval_sets:-eval}
 task=${task:-detection} folds=${folds:-} ft_name=${ft_name:-FT} upstream=${upstream:-} table=${table:-} row=${row:-}
+corpora=${corpora:-}
 noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
 table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
 trials=${trials:-} norm=${norm:-none} top_n=${top_n:-300} quality=${quality:-}  # speaker: see speaker_stage
@@ -44,6 +50,7 @@ find_file() {
 config=$(find_file "$config")
 if [ -n "$ft_config" ]; then ft_config=$(find_file "$ft_config"); fi
 if [ -n "$checkpoint" ]; then checkpoint=$(find_file "$checkpoint"); fi
+if [ -n "$corpus" ]; then corpus=$(find_file "$corpus"); fi
 
 wedefense() { python -m wedefense.cli "$@"; }
 
@@ -100,6 +107,25 @@ failed() {
 }
 
 run_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+
+need_corpus() {
+  if [ -n "$corpus" ]; then return; fi
+  echo "say where the corpora lie: --corpus DIR ($corpora; --stage 0 --stop_stage 0 --corpus DIR fetches them there)" >&2
+  return 2
+}
+
+prepare_stage() {
+  local name
+  if [ -e local/prepare_data.sh ]; then
+    bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
+    return
+  fi
+  if [ -z "$corpora" ]; then echo "$0 names no corpora, and there is no local/prepare_data.sh" >&2; return 2; fi
+  need_corpus
+  for name in $corpora; do
+    python "$tools/prepare/$name.py" --corpus "$corpus" --out "$data" --num_workers "$num_workers"
+  done
+}
 
 train_stage() {  # config, exp_dir, extra settings ...
   local config=$1 dir=$2
@@ -183,9 +209,15 @@ set_settings "$exp_dir"
 wedefense config --config "$config" "${settings[@]}" >/dev/null
 if [ -n "$ft_config" ]; then wedefense config --config "$ft_config" "${settings[@]}" >/dev/null; fi
 
+if run_stage 0; then
+  begin 0 "fetch $corpora"
+  need_corpus
+  for name in $corpora; do python "$tools/download.py" "$name" "$corpus"; done
+  finish "$corpus"
+fi
 if run_stage 1; then
   begin 1 "prepare data"
-  bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
+  prepare_stage
   finish "$data"
 fi
 train_and_score() {

@@ -62,18 +62,13 @@ for place in "${!list[@]}"; do
 done
 for worker in "${workers[@]}"; do wait "$worker" || failed=1; done
 
-{
-  awk -F'|' '{ last[$2] = $3 "|" $4; if (!($2 in seen)) { seen[$2] = 1; order[++n] = $2 } }
-    END { for (i = 1; i <= n; i++) print order[i] "|" last[order[i]] }' <<<"$steps" |
-    while IFS='|' read -r name recipe experiment; do
-      if [ ! -s "$root/egs/$recipe/$experiment/results.json" ]; then continue; fi
-      sets=()
-      case $table in superb_emotion) sets=(--set iemocap=eval) ;; esac
-      printf '## %s\n\n' "$name"
-      python -m wedefense.cli table --table "$table" --row "$name" --exp_dir "$root/egs/$recipe/$experiment" \
-        ${sets[@]+"${sets[@]}"} </dev/null
-      printf '\n'
-    done
-} >"$root/egs/$table.md"
+# A row's numbers are those of its last step.
+filled=() sets=()
+while IFS='|' read -r name recipe experiment; do
+  if [ -s "$root/egs/$recipe/$experiment/results.json" ]; then filled+=("$name=$root/egs/$recipe/$experiment"); fi
+done < <(awk -F'|' '{ last[$2] = $3 "|" $4 } END { for (name in last) print name "|" last[name] }' <<<"$steps")
+case $table in superb_emotion) sets=(--set iemocap=eval) ;; esac
+python -m wedefense.cli table --table "$table" ${filled[@]+--filled "${filled[@]}"} ${sets[@]+"${sets[@]}"} \
+  >"$root/egs/$table.md"
 echo "wrote egs/$table.md"
 exit "$failed"

@@ -8,11 +8,12 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
 set -euo pipefail
 
 # One task on each node starts that node's ranks; training resumes by itself when the job is requeued.
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-devices=$(seq -s, 0 $((SLURM_GPUS_ON_NODE - 1)))
+devices=$(seq -s, 0 $((${SLURM_GPUS_ON_NODE:-1} - 1)))  # without GPUs: one rank on each node's CPUs
 export first_node devices
 srun bash -c '"$@" --nnodes "$SLURM_NNODES" --node_rank "$SLURM_NODEID" --rdzv_endpoint "$first_node:29500" --gpus "[$devices]"' \
   recipe "$@"

@@ -134,6 +134,14 @@ def test_crops_come_from_the_file_and_short_ones_repeat(corpus):
     assert batch.lengths.tolist() == [6400, 6400] and batch.labels.tolist() == [0, 0]
 
 
+def test_crops_may_be_the_beginnings(corpus):
+    for i in range(4):
+        corpus.add(f"u{i}", np.arange(1, 20_001) / 32768)
+    options = dataclasses.replace(CROPS, random_crop=False, filter=True, filter_args=FilterOptions(10, 40))
+    for batch in train_loader(corpus.raw_list(), "raw", options, loading(2)):
+        assert np.array_equal(batch.wav[:, 0].numpy() * 32768, [1, 1]) and batch.wav.shape[1] == 6400
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_length_filter(corpus, known):
     """Without durations in the list the files tell; the epoch keeps its length in both cases."""
@@ -268,6 +276,20 @@ def test_evaluation_gives_every_utterance_once_and_whole(voices, data_type):
         wav, label = seen[f"u{i:02d}"]
         assert np.allclose(wav, noise(3200 + 320 * i, i), atol=1 / 32768) and label == (0 if i % 3 else 1)
     assert np.array_equal(seen["tiny"][0], np.resize(seen["tiny"][0][:37], 400))
+
+
+def test_evaluation_may_hear_a_fixed_length(corpus):
+    """The first `eval_frms` frames, repeated where there are fewer; at another rate too."""
+    for key, samples, rate in (("short", 1000, 16000), ("long", 9000, 16000), ("slow", 9000, 8000)):
+        corpus.add(key, noise(samples), rate=rate)
+    options = dataclasses.replace(CROPS, eval_frms=20)
+    (batch,) = eval_loader(corpus.raw_list(), "raw", options, loading(4))
+    assert batch.lengths.tolist() == [6400] * 3
+    rows = dict(zip(batch.keys, batch.wav.numpy()))
+    assert np.allclose(rows["short"], np.resize(noise(1000), 6400), atol=1 / 32768)
+    assert np.allclose(rows["long"], noise(9000)[:6400], atol=1 / 32768)
+    (whole,) = eval_loader(corpus.raw_list(), "raw", CROPS, loading(4))
+    assert np.allclose(rows["slow"], whole.wav[whole.keys.index("slow")][:6400], atol=1e-6)
 
 
 def test_evaluation_without_labels_and_durations(corpus):

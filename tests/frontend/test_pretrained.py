@@ -49,6 +49,22 @@ def test_a_trained_frontend_has_dropout_and_gradients():
     assert same(*(frontend(wavs(), LENGTHS) for _ in range(2)))
 
 
+@torch.no_grad()
+def test_the_norms_at_either_end_can_be_chosen():
+    """As SLS was published: raw samples in, the blocks' own outputs out."""
+    usual, raw, normed = (ssl("wavlm_large_tiny", **options).eval() for options in (
+        {}, {"normalize_waveform": False, "final_norm": False}, {"normalize_waveform": False}))
+    for frontend in (raw, normed):
+        frontend.load_state_dict(usual.state_dict())
+    shifts = [(frontend(wavs(), LENGTHS).layers[-1] - frontend(wavs() + 0.5, LENGTHS).layers[-1]).abs().max()
+              for frontend in (usual, normed)]
+    assert shifts[0] < 1e-3 < 1e-2 < shifts[1]
+    own = raw(wavs(), LENGTHS).layers[-1]
+    norm = raw.upstream.encoder.transformer.layer_norm
+    torch.testing.assert_close(norm(own)[0], normed(wavs(), LENGTHS).layers[-1][0])
+    assert not any(parameter.requires_grad for parameter in norm.parameters())
+
+
 def test_dropouts_can_be_set_and_the_convolutions_kept_frozen():
     frontend = ssl(projection_dropout=0.0, hidden_dropout=0.0, attention_dropout=0.0, freeze_extractor=True).train()
     first, second = (frontend(wavs(), LENGTHS) for _ in range(2))

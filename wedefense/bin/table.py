@@ -1,11 +1,11 @@
-"""Stage 9: an experiment beside a published row, or a published table as it is."""
+"""Stage 9: an experiment beside a published row; or a published table as it is, or filled with experiments."""
 
 import argparse
 import json
 from pathlib import Path
 
 from wedefense.scoring import published
-from wedefense.scoring.typeset import FORMATS, comparison_rows, published_rows
+from wedefense.scoring.typeset import FORMATS, comparison_rows, filled_rows, published_rows
 from wedefense.utils.errors import InputError
 
 
@@ -14,14 +14,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", help="name of a published table (without it the tables are listed)")
     parser.add_argument("--row", help="name of a row to put the experiment beside")
     parser.add_argument("--exp_dir", help="experiment folder with results.json of stage 7")
+    parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR", help="the table with these experiments")
     parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS", help="sets that go by another name here")
     parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
     parser.add_argument("--format", nargs="+", choices=sorted(FORMATS), default=["markdown"])
     options = parser.parse_args(argv)
     if (options.row is None) != (options.exp_dir is None) or (options.row and not options.table):
         parser.error("a comparison needs --table, --row and --exp_dir")
-    if any("=" not in pair for pair in options.set):
-        parser.error("--set wants PUBLISHED=OURS")
+    if any("=" not in pair for pair in (*options.set, *options.filled)):
+        parser.error("--set wants PUBLISHED=OURS, --filled ROW=EXP_DIR")
     return options
 
 
@@ -33,18 +34,26 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     table = published.load(options.table)
     caption = f"{table.title}. Source: {table.source}."
-    if options.row is None:
+    if options.filled:
+        pairs = [pair.rpartition("=") for pair in options.filled]  # a row's name may have a = in it
+        header, rows = filled_rows(table, {table.row(row).name: _beside(table.row(row), Path(folder), options)
+                                           for row, _, folder in pairs})
+    elif options.row is None:
         header, rows = published_rows(table)
     else:
-        row, path = table.row(options.row), Path(options.exp_dir) / "results.json"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run stage 7 first")
-        found = published.beside(row, json.loads(path.read_text(encoding="utf-8")),
-                                 dict(pair.split("=", 1) for pair in options.set), options.calibrated)
-        header, rows = comparison_rows(found, Path(options.exp_dir).resolve().name)
+        row, folder = table.row(options.row), Path(options.exp_dir)
+        header, rows = comparison_rows(_beside(row, folder, options), folder.resolve().name)
         caption += f" Published row: {row.name}. The interval is that of the difference to the published number as printed."
     print("\n\n".join(FORMATS[name](header, rows, caption) for name in options.format))
     return 0
+
+
+def _beside(row: published.PublishedRow, folder: Path, options: argparse.Namespace) -> list[published.Comparison]:
+    path = folder / "results.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run stage 7 first")
+    return published.beside(row, json.loads(path.read_text(encoding="utf-8")),
+                            dict(pair.split("=", 1) for pair in options.set), options.calibrated)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class Crop:
     rate: int
     length: int | None          # None: all of it
     shortest: int = 1           # shorter utterances are not used
-    longest: int | None = None  # longer ones are first cut to this, at random
+    longest: int | None = None  # longer ones are first cut to this
+    random: bool = True         # where to cut; False: at the beginning
 
 
 class _TooShort(Exception):
@@ -112,7 +113,7 @@ class TrainDataset(torch.utils.data.Dataset):
         return label if speed == 1.0 else self._pipeline.speed_label(label, speed, self._num_classes)
 
     def _samples(self, index: int, speed: float, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
-        """(samples,) float32: a crop at a random place, repeated where it is short, augmented."""
+        """(samples,) float32: a crop, repeated where it is short, augmented."""
         crop = self._crop
         with self.source.open(index) as sound:
             if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
@@ -124,7 +125,7 @@ class TrainDataset(torch.utils.data.Dataset):
                 start = int(rng.integers(room - longest + 1))
                 room = longest
             length = room if crop.length is None else min(crop.length, room)
-            start += int(rng.integers(room - length + 1))
+            start = start + int(rng.integers(room - length + 1)) if crop.random else 0
             wav = read_span(sound, ratio, start, length, row)
         if crop.length is not None:
             wav = fill(wav, crop.length)
@@ -132,13 +133,17 @@ class TrainDataset(torch.utils.data.Dataset):
 
 
 class EvalDataset(torch.utils.data.Dataset):
-    """Whole utterances at `rate`, one padded batch for each list of indices; short ones are repeated."""
+    """Whole utterances at `rate`, or their first `fixed` samples, one padded batch for each list of indices.
+
+    What has less than `min_samples` or `fixed` samples is repeated.
+    """
 
     ring = Ring(0, 0, 0)
 
-    def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool):
+    def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool, fixed: int = 0):
         self.source, self.labels = source, labels
-        self._rate, self._min_samples, self._skip_bad = rate, min_samples, skip_bad
+        self._rate, self._skip_bad = rate, skip_bad
+        self._least, self._fixed = max(fixed, min_samples), fixed
 
     def __len__(self) -> int:
         return len(self.source)
@@ -148,7 +153,9 @@ class EvalDataset(torch.utils.data.Dataset):
         for index in indices:
             try:
                 with self.source.open(index) as sound:
-                    wav = read_span(sound, rate_ratio(sound.samplerate, self._rate))
+                    ratio = rate_ratio(sound.samplerate, self._rate)
+                    room = resampled_length(sound.frames, ratio)
+                    wav = read_span(sound, ratio, 0, min(room, self._fixed or room))
             except BadAudio as error:
                 key = self.source.entries.keys[index]
                 if not self._skip_bad:
@@ -157,7 +164,7 @@ class EvalDataset(torch.utils.data.Dataset):
                 skipped.append((key, str(error)))
                 continue
             read.append(index)
-            wavs.append(fill(wav, self._min_samples))
+            wavs.append(fill(wav, self._least))
         return _padded(self, read, self.labels[read], wavs, skipped)
 
 

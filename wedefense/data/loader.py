@@ -105,7 +105,7 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
                 loader_options: DataLoaderOptions, labels: Mapping[str, int] | None = None, rank: int = 0,
                 world_size: int = 1, skip_bad: bool = False, label_table: str | os.PathLike | None = None,
                 min_samples: int = 400, max_seconds: float = 320.0) -> EvalLoader:
-    """Whole utterances without augmentation, each exactly once over the ranks.
+    """Utterances (as `eval_frms` says) without augmentation, each exactly once over the ranks.
 
     A label that `labels` lacks has the id -1. Utterances under `min_samples` are repeated up to it;
     a batch holds at most `max_seconds` of audio with its padding.
@@ -113,10 +113,11 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     source = _open(list_path, data_type, label_table)
     source.fill_durations()
     ids = source.entries.label_ids(labels or {}, strict=False)
-    batches = length_batches(source.entries.durations, loader_options.batch_size, max_seconds,
-                             rank=rank, world_size=world_size)
-    dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad)
-    seconds = float(sum(source.entries.durations[batch].sum() for batch in batches))
+    fixed = dataset_options.samples(dataset_options.eval_frms)
+    durations = np.full(len(source), fixed / dataset_options.resample_rate) if fixed else source.entries.durations
+    batches = length_batches(durations, loader_options.batch_size, max_seconds, rank=rank, world_size=world_size)
+    dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad, fixed)
+    seconds = float(sum(durations[batch].sum() for batch in batches))
     return EvalLoader(dataset, batches, replace(loader_options, prefetch_factor=min(2, loader_options.prefetch_factor)),
                       int(max_seconds * dataset_options.resample_rate), seconds)
 
@@ -131,9 +132,9 @@ def _open(list_path, data_type: str, label_table) -> Source:
 def _crop(options: DatasetOptions) -> Crop:
     length = None if options.whole_utt else options.samples(options.num_frms)
     if not options.filter:
-        return Crop(options.resample_rate, length)
+        return Crop(options.resample_rate, length, random=options.random_crop)
     return Crop(options.resample_rate, length, shortest=options.samples(options.filter_args.min_num_frames),
-                longest=options.samples(options.filter_args.max_num_frames))
+                longest=options.samples(options.filter_args.max_num_frames), random=options.random_crop)
 
 
 def _long_enough(source: Source, crop: Crop) -> np.ndarray:

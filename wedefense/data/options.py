@@ -73,6 +73,8 @@ class DatasetOptions:
     resample_rate: int = 16000     # Hz; audio of other rates is resampled
     speed_perturb: bool = False
     num_frms: int = 150            # frames of a training crop
+    random_crop: bool = True       # False: a crop is the beginning of its utterance
+    eval_frms: int = 0             # frames that scoring hears, repeated where there are fewer; 0: whole utterances
     aug_prob: float = 0.0          # share of the utterances that get noise or reverberation
     frontend: Literal["fbank", "lfcc", "s3prl", "huggingface", "ssl", "whisper"] = "fbank"
     fbank_args: FbankOptions = FbankOptions()
@@ -93,7 +95,7 @@ class DatasetOptions:
     augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
 
     def __post_init__(self):
-        at_least(self, 0, "sample_num_per_epoch")
+        at_least(self, 0, "sample_num_per_epoch", "eval_frms")
         at_least(self, 1000, "resample_rate")
         positive(self, "num_frms")
         fraction(self, "aug_prob")

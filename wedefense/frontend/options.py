@@ -97,6 +97,8 @@ class SSLOptions:
     attention_dropout: float | None = None
     activation_dropout: float | None = None
     layer_drop: float | None = None
+    normalize_waveform: bool | None = None   # to mean 0 and variance 1; None: as the checkpoint was trained
+    final_norm: bool | None = None           # of the large models: the last layer as the final norm leaves it
 
     def __post_init__(self):
         positive(self, "frame_shift", "frame_length")

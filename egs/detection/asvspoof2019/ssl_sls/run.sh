@@ -2,12 +2,10 @@
 # XLS-R 300M and SLS, trained on ASVspoof 2019 LA, tested on four corpora: ./run.sh --corpus DIR
 # DIR holds LA/, ASVspoof2021_{LA,DF}_eval/, keys/ and release_in_the_wild/ (links will do).
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
+corpora="asvspoof2019 asvspoof2021 in_the_wild"
 config=conf/SLS_v1.yaml
-train_set=train dev_set=dev
 eval_sets="eval asvspoof2021_la asvspoof2021_df in_the_wild"
 table=xlsr_sls
 
-. ../../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../../tools/recipe.sh"

@@ -2,12 +2,9 @@
 # Hybrid pruning of WavLM with MHFA, ASVspoof 5: ./run.sh --corpus DIR   (DIR also holds musan/ and RIRS_NOISES/)
 # Stage 4 averages, cuts and verifies; 5 to 7 score the cut detector, which lies in the experiment's pruned_model.
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
+corpora="asvspoof5 musan rirs_noises" noise_set=musan reverb_set=rirs
 config=conf/MHFA_wavlm_s10.yaml
-train_set=train dev_set=dev eval_sets=eval
-noise_set=musan reverb_set=rirs
 table=asvspoof5_leaderboard
 
-. ../../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../../tools/recipe.sh"

@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
 # MHFA on WavLM, trained together, SpoofCeleb: ./run.sh --corpus DIR   (DIR also holds musan/ and RIRS_NOISES/)
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
+corpora="spoofceleb musan rirs_noises" noise_set=musan reverb_set=rirs
 config=conf/MHFA_wavlm.yaml
-train_set=train dev_set=dev eval_sets=eval
-noise_set=musan reverb_set=rirs
 
-. ../../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../../tools/recipe.sh"

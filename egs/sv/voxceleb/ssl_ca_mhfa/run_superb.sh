@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# SUPERB style: back-ends on frozen front-ends, trained on VoxCeleb1 dev:
+# SUPERB style: back-ends on frozen front-ends, trained on VoxCeleb1 dev, without noise and reverberation:
 # ./run_superb.sh --config conf/superb_ca_mhfa.yaml --upstream wavlm_large
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
 config=conf/superb_ca_mhfa.yaml
-task=speaker
-train_set=vox1_dev dev_set= eval_sets=vox1 trials=vox1_o
+corpora=voxceleb noise_set= reverb_set=
+train_set=vox1_dev trials=vox1_o
 table=superb_speaker
 
-. ../../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/run.sh"
