@@ -13,7 +13,7 @@ COMMANDS = {
     "make_list": "stage 2: raw.list or tar shards from a data folder",
     "train": "stage 3: train a detector",
     "average": "stage 4: average the last epochs",
-    "prune": "stage 4: cut the closed units out of a pruned training's average",
+    "prune": "stage 4: cut what a pruned training closed; or prune a trained experiment",
     "embed": "stage 4: embeddings of a set",
     "logits": "stage 5: logits of a set",
     "llr": "stage 6: log-likelihood ratios of a set",

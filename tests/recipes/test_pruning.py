@@ -67,3 +67,18 @@ def test_the_cut_detector_is_fine_tuned_by_stage_8(recipe):
     small = json.loads((folder / "exp/pruned_model/frontend.json").read_text())
     assert json.loads((further / "frontend.json").read_text())["blocks"] == small["blocks"]
     assert (further / "results.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("upstream, target", [("wavlm_tiny", 0.1), ("wavlm_tiny", 0.3), ("wavlm_tiny", 0.5),
+                                              ("wavlm_tiny", 0.7), ("wavlm_wide_tiny", 0.9)])
+def test_the_learnt_sparsity_is_the_target(tmp_path, upstream, target):
+    """With the recipe's own numbers of epochs and steps and rates, before `settle` moves anything."""
+    from wedefense.bin.train import main as train
+
+    make_list(tmp_path, "train", 312, seconds=0.3)
+    train(["--config", str(MINI / "conf/mhfa_pruning.yaml"), "--exp_dir", str(tmp_path / "exp"), "--device", "cpu",
+           "--train_data", str(tmp_path / "train/raw.list"), "--target_sparsity", str(target), "--dataset_args.num_frms",
+           "10", "--dataset_args.ssl_args.upstream_args.name", upstream, "--dataloader_args.num_workers", "0"])
+    rows = json.loads((tmp_path / "exp/history.json").read_text())["rows"]
+    assert rows[-1]["sparsity"] == pytest.approx(target, abs=0.01)
