@@ -28,6 +28,7 @@ from wedefense.metrics.table import text_table
 from wedefense.models.options import BACKENDS
 from wedefense.utils.errors import InputError
 
+WAYS = ("command", "torchscript", "onnx")
 TINY_SSL = ("wavlm_tiny", "wavlm_large_tiny", "wav2vec2_tiny", "hubert_tiny", "data2vec_tiny", "unispeech_sat_tiny")
 RECORDINGS = ((0.3, 8000, 1), (0.3, 48000, 2), (1.9, 22050, 1), (3.1, 16000, 2), (4.6, 44100, 2))  # s, Hz, channels
 LONG = (600.0, 8000, 2)
@@ -108,21 +109,18 @@ def runner(path: Path):
     return lambda wav, lengths: session.run(None, {"wav": wav, "lengths": lengths})
 
 
-def difference(exp: Path, way: str, files: list[Path]) -> float:
-    """The largest of the LLRs by `way` (command, torchscript, onnx) from those of Python."""
+def differences(exp: Path, files: list[Path]) -> dict[str, float | str]:
+    """Way -> the largest difference of its LLRs from those of Python, or why it was refused."""
     model = load_detector(exp)
-    if way == "command":
-        found = by_command(exp, files)
-    else:
-        found = by_file(model, export(model, exp.parent / way, way)[1].path, files)
-    return float(np.abs(found - by_python(model, files)).max())
-
-
-def cell(exp: Path, way: str, files: list[Path]) -> str:
-    try:
-        return f"{difference(exp, way, files):.1e}"
-    except InputError as error:
-        return f"refused: {error}"
+    expected, found = by_python(model, files), {}
+    for way in WAYS:
+        try:
+            llrs = (by_command(exp, files) if way == "command" else
+                    by_file(model, export(model, exp.parent / way, way)[1].path, files))
+            found[way] = float(np.abs(llrs - expected).max())
+        except InputError as error:
+            found[way] = f"refused: {error}"
+    return found
 
 
 def main() -> None:
@@ -138,8 +136,9 @@ def main() -> None:
             for backend in arguments.backends:
                 started = time.perf_counter()
                 exp = experiment(Path(folder) / frontend / backend, frontend, backend)
-                cells = [cell(exp, way, files) for way in ("command", "torchscript", "onnx")]
-                rows.append([frontend, backend, *cells, f"{time.perf_counter() - started:.0f}"])
+                found = differences(exp, files).values()
+                rows.append([frontend, backend, *(value if isinstance(value, str) else f"{value:.1e}" for value in found),
+                             f"{time.perf_counter() - started:.0f}"])
                 print(*rows[-1], flush=True)
     print(text_table(["front-end", "back-end", "command line", "TorchScript", "ONNX", "seconds"], rows))
 

@@ -12,6 +12,7 @@ import soundfile
 from tests.detect.experiments import make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.score import main
+from wedefense.metrics.keys import read_scores
 from wedefense.utils.errors import InputError
 
 
@@ -41,16 +42,19 @@ def test_a_folder_as_csv_has_the_scores_of_python(exp, audio, capsys):
 
 def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, capsys):
     (audio / "bad.wav").write_bytes(b"RIFF and nothing else")
+    (audio / "empty.wav").touch()
     good = soundfile.read(audio / "b.flac", dtype="int16")[0]
     soundfile.write(tmp_path / "whole.wav", good, 16000)
     (audio / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:-2000])
     table = tmp_path / "wav.scp"
-    table.write_text(f"one {audio / 'b.flac'}\ntwo {audio / 'bad.wav'}\nthree {audio / 'none.wav'}\n")
+    table.write_text(f"one {audio / 'b.flac'}\ntwo {audio / 'bad.wav'}\nthree {audio / 'none.wav'}\n"
+                     f"four {audio / 'empty.wav'}\n")
     assert main(["--model", str(exp), str(table), "--format", "json"]) == 1
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    assert [score["name"] for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three"]
+    assert [score["name"] for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three", "four"]
     assert "not scored: two: not readable" in captured.err and "no such file" in captured.err
+    assert "not scored: four: an empty file" in captured.err and "ffmpeg -i" in captured.err
 
 
 def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
@@ -58,6 +62,39 @@ def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
     text = (tmp_path / "t.txt").read_text()
     assert "times likelier if" in text and "where 30 % of all recordings are spoofs" in text and "not calibrated" in text
     assert "below 1.455" in text  # -ln(0.7 / 3)
+
+
+def test_scores_are_what_evaluate_reads(exp, audio, tmp_path, capsys):
+    out = tmp_path / "scores.txt"
+    assert main(["--model", str(exp), str(audio), "--format", "scores", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 of 2 recordings\n"
+    names, llrs = read_scores(out)
+    model = load_detector(exp)
+    assert names == [str(audio / "b.flac"), str(audio / "inner/a.wav")]
+    assert llrs == pytest.approx([model.score(name).llr for name in names], abs=1e-4)
+
+
+def test_what_is_odd_about_a_recording_is_told(exp, tmp_path, capsys):
+    for name, wav, rate in (("silence", 0 * wave(1.5), 16000), ("clipped", 50 * wave(1.5), 16000),
+                            ("short", wave(0.3), 16000), ("telephone", wave(1.5, 8000), 8000), ("good", wave(1.5), 16000)):
+        soundfile.write(tmp_path / f"{name}.wav", wav, rate)
+    assert main(["--model", str(exp), str(tmp_path), "--format", "json"]) == 0
+    told = {Path(score["name"]).stem: score["doubts"] for score in json.loads(capsys.readouterr().out)["scores"]}
+    assert told.pop("good") == [] and all(len(doubts) == 1 for doubts in told.values())
+    for name, part in (("silence", "nothing to judge"), ("clipped", "full scale"), ("short", "than a second"),
+                       ("telephone", "nothing above 4000 Hz")):
+        assert part in told[name][0]
+    assert main(["--model", str(exp), str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert f"shorter than a second ({tmp_path / 'short.wav'})" in table and "5 recordings: " in table
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--prior", "5"], "--prior must lie between 0 and 1"), (["--cost_fa", "0"], "--cost_fa must be greater than 0"),
+    (["--window", "0"], "a window must last more than 0 seconds")])
+def test_impossible_options_are_told_by_their_names(exp, audio, arguments, told):
+    with pytest.raises(InputError, match=told):
+        main(["--model", str(exp), str(audio), *arguments])
 
 
 def test_audio_by_a_pipe(exp, audio):

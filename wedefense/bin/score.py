@@ -16,7 +16,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof")
     parser.add_argument("--window", type=float, metavar="SECONDS",
                         help="hear in windows of this length (default: whole up to 60 s, windows of 30 s beyond)")
-    parser.add_argument("--format", default="table", choices=["table", "json", "csv"])
+    parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
+                        help="scores: NAME LLR, as `wedefense evaluate` reads it")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
@@ -26,10 +27,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    costs = DetectionCosts(options.prior, options.cost_miss, options.cost_fa)
 
     from wedefense.api import load_detector
-    from wedefense.detect.inputs import collect
+    from wedefense.detect.inputs import collect, costs_of
     from wedefense.detect.output import rendered, told
     from wedefense.frontend.ssl.download import set_offline
     from wedefense.utils.distributed import start
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.offline:
         set_offline()
-    sources = collect(options.audio)
+    costs, sources = costs_of(options), collect(options.audio)
     model = load_detector(options.model, config=options.config, download_dir=options.download_dir)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)

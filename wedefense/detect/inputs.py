@@ -1,12 +1,22 @@
-"""What the command line names to be scored: files, folders, wav.scp tables, the standard input."""
+"""What the command line says: recordings (files, folders, wav.scp tables, the standard input) and costs."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense.data.shards import AUDIO_SUFFIXES
-from wedefense.utils.errors import InputError
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import read_table
+
+
+def costs_of(options) -> DetectionCosts:
+    """--prior, --cost_miss and --cost_fa, refused by these names."""
+    try:
+        return DetectionCosts(options.prior, options.cost_miss, options.cost_fa)
+    except OptionError as error:
+        name = {"p_spoof": "prior", "c_miss": "cost_miss", "c_fa": "cost_fa"}[error.key]
+        raise InputError(f"--{name} {error.message}") from None
 
 
 def collect(names: Sequence[str]) -> dict[str, object]:

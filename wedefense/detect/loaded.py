@@ -141,7 +141,7 @@ class LoadedDetector:
         seconds = np.array([length for *_, length in pieces], dtype=float) / self.hearing.rate
         batches = length_batches(np.maximum(seconds, self._least_seconds()), _BATCH, _BATCH_SECONDS)
         with ThreadPoolExecutor(_READERS) as pool, progress(
-                total=len(recordings), desc="scoring", unit="file", disable=quiet or len(recordings) < 2) as bar:
+                total=len(recordings), desc="scoring", unit="file", delay=2, disable=quiet or len(recordings) < 2) as bar:
             read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in batches[0]] if batches else []
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]

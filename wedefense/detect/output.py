@@ -13,7 +13,6 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
 from wedefense.utils.tables import some
 
-FORMATS = ("table", "json", "csv")
 _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "threshold", "calibrated", "raw", "seconds",
             "heard")
 
@@ -32,15 +31,19 @@ def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDet
             writer.writerow((*(getattr(score, name) for name in _COLUMNS), len(score.windows), lowest.llr, lowest.start,
                              "; ".join(score.doubts)))
         return stream.getvalue().rstrip("\n")
+    if style == "scores":
+        return "\n".join(["filename\tcm-score", *(f"{score.name}\t{score.llr:.6f}" for score in scores)])
     return _table(scores, model, costs)
 
 
 def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts) -> str:
     rows = [[score.name, f"{score.llr:.3f}", percent(score.posterior), score.decision, likelihood(score.llr)]
             for score in scores]
-    text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows) if rows else ""
+    if not rows:
+        return "no recording has a score"
+    text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows)
     notes = [f"{score.name}: {len(score.windows)} windows, mean of their LLRs; the lowest, {score.lowest.llr:.3f}, from "
-             f"{score.lowest.start:.0f} to {score.lowest.end:.0f} s" for score in scores if len(score.windows) > 1]
+             f"{score.lowest.start:.3g} to {score.lowest.end:.3g} s" for score in scores if len(score.windows) > 1]
     cut = [score.name for score in scores if score.heard < score.seconds - 0.01]
     if cut:
         notes.append(f"heard the beginning alone, as the model was published ({len(cut)} recordings, first: {cut[0]}); "
@@ -50,15 +53,16 @@ def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts
     if len(scores) > 1:
         spoofs = sum(score.decision == "spoof" for score in scores)
         notes.append(f"{len(scores)} recordings: {len(scores) - spoofs} taken for bona fide, {spoofs} for spoofs")
-    return "\n".join([text, "", *notes, *legend(model, costs)]).strip()
+    return "\n".join([text, "", *notes, *[""] * bool(notes), *legend(model, costs)])
 
 
 def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
     """What the numbers mean, and what they rest on."""
     lines = ["LLR: natural log of how much likelier such audio is if bona fide than if spoofed",
              f"P(spoof): probability of a spoof where {100 * costs.p_spoof:g} % of all recordings are spoofs (--prior)",
-             f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, the threshold for that prior, a cost of "
-             f"{costs.c_miss:g} for a rejected bona fide (--cost_miss) and {costs.c_fa:g} for an accepted spoof (--cost_fa)"]
+             f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, which costs least at that prior if a "
+             f"rejected bona fide costs",
+             f"          {costs.c_miss:g} (--cost_miss) and an accepted spoof {costs.c_fa:g} (--cost_fa)"]
     if model.calibration is not None:
         lines.append(f"calibrated: {model.calibration.formula()}")
     else:

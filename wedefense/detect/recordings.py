@@ -37,13 +37,15 @@ class Hearing:
 
     def pieces(self, samples: int, window: float | None = None) -> list[tuple[int, int]]:
         """(start, length) of each window in samples. `window` seconds, if given, replace both limits."""
+        if window is not None and window <= 0:
+            raise InputError(f"a window must last more than 0 seconds, got {window:g}")
         if self.fixed is not None:
             limit = size = self.fixed
             if window is None:
                 return [(0, min(samples, self.fixed))]
-            size = limit = min(self.fixed, round(window * self.rate))
+            size = limit = min(self.fixed, max(round(window * self.rate), 1))
         else:
-            size = round((window or self.window) * self.rate)
+            size = max(round((window or self.window) * self.rate), 1)
             limit = size if window else round(self.whole * self.rate)
         if samples <= limit:
             return [(0, samples)]
@@ -58,6 +60,8 @@ class Hearing:
 def open_recording(key: str, audio, rate: int, sample_rate: int | None = None) -> Recording:
     """`audio`: a path, the bytes of a file, a binary stream, or samples with their `sample_rate`."""
     if isinstance(audio, (str, os.PathLike)):
+        if os.path.isfile(audio) and not os.path.getsize(audio):
+            raise BadAudio("an empty file")
         return _from_file(key, lambda: audio, rate)
     if isinstance(audio, (bytes, bytearray, memoryview)):
         return _from_file(key, lambda: io.BytesIO(audio), rate)
