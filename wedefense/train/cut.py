@@ -22,8 +22,12 @@ from wedefense.train import checkpoint
 from wedefense.train.prune import final_target
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
+
+log = get_logger()
 
 FOLDER = "pruned_model"
+MISSED = 0.01     # by more than this the learnt sparsity is worth a warning
 TOLERANCE = 1e-4  # of the largest output value: how far the cut encoder may be from the gated one
 
 
@@ -38,6 +42,9 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: st
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
     target = final_target(config.pruning, size)
     settled = settle(gated, size, target)
+    if abs(settled.expected - target) > MISSED:
+        log.warning("training brought the sparsity to %.1f %%, asked were %.1f %%: the cut moves gates that were not "
+                    "trained for it. Train longer, or raise initial_reg_lr", 100 * settled.expected, 100 * target)
     small = cut(gated)
     told = {"measure": size.measure, "target_sparsity": target, "expected_sparsity": settled.expected,
             "rounded_sparsity": settled.rounded, "sparsity": settled.final, "shift": settled.shift,

@@ -24,7 +24,7 @@ def settings(source: Path, frontend: str, asked: list[str]) -> list[str]:
     if frontend not in PRUNABLE:
         raise InputError(f"{source}: a front-end '{frontend}' cannot be pruned, only {', '.join(PRUNABLE)}")
     if not any(text.startswith("--target_") for text in asked):
-        raise InputError("say how much to remove: --target_sparsity 0.3 (the fraction), --target_params or --target_macs")
+        raise InputError("say how much to remove: --target_sparsity 0.3, --target_params or --target_macs")
     changes = {
         "model_init": source / AVERAGE, f"dataset_args.{frontend}_args.frozen": False,
         "use_pruning_loss": True, "gates_only": True, "initial_reg_lr": 0.1,

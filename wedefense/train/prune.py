@@ -50,7 +50,7 @@ class Prune(Mode):
         return self.parts[0].frontend.upstream
 
     def train(self, mode: bool = True) -> "Prune":
-        """Called after the detector's own: with `gates_only` the gates alone are drawn, nothing else drops or drifts."""
+        """Called after the detector's own: with `gates_only` only gates are drawn, nothing else drops or drifts."""
         super().train(mode)
         if mode and self.options.gates_only:
             self.parts[0].eval()
