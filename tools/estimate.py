@@ -5,7 +5,7 @@
     hours   = crops an epoch x epochs x 2 x (multiply-adds forward + twice those that are trained) / throughput
     GiB     = weights, gradients and optimiser states in float32 (as the log says when training starts)
               + what autograd keeps of a crop x crops in a batch, in bfloat16 half of it
-    scoring = hours of audio that pass through the detector in an hour
+    scoring = seconds of audio that pass through the detector in a second
 
 The throughput is an assumption: 12 TFLOP/s in float32 and 100 TFLOP/s in bfloat16 (`--enable_amp True`), which is two
 thirds and one third of what an A100 is sold for. Reading, augmenting and validating are left out.
@@ -29,8 +29,8 @@ TRAINED_ON = {  # reader of tools/prepare, its training set, classes; by the fol
     "asvspoof2019": ("asvspoof2019", "train", 2), "spoofceleb": ("spoofceleb", "train", 2),
     "voxceleb": ("voxceleb", "vox2_dev", 5994), "superb": ("voxceleb", "vox1_dev", 1211),
     "iemocap": ("iemocap", None, 4)}
-TITLES = ("config", "parameters", "trained", "G multiply-adds / s", "epochs", "hours float32", "hours bfloat16",
-          "GiB float32", "GiB bfloat16", "scoring bfloat16")
+TITLES = ("config", "parameters", "trained", "G multiply-adds / s", "epochs", "hours, float32", "hours, bfloat16",
+          "GiB, float32", "GiB, bfloat16", "scoring, bfloat16")
 
 
 def training_set(config: Path) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def estimate(path: Path, upstream: str | None = None) -> tuple[str, ...]:
     return (path.stem + (f" {upstream}" if upstream else ""), f"{parameters(detector) / 1e6:.1f} M",
             f"{parameters(detector, trained_only=True) / 1e6:.1f} M", f"{per_second / 1e9:.2f}", str(config.num_epochs),
             *(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in hours),
-            *(f"{(states + kept * share) / 2**30:.1f}" for share in (1, 0.5)), f"{BFLOAT16 / per_second / 2:.0f}")
+            *(f"{(states + kept * share) / 2**30:.1f}" for share in (1, 0.5)), f"{BFLOAT16 / per_second / 2:,.0f}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -49,3 +49,14 @@ def test_published_costs_of_networks_on_filter_banks(name, embed_dim, told):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         backend(features)
     assert (counter.get_total_flops() / 2 + 4 * sum(normed)) / 1e9 == pytest.approx(told, abs=0.006)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS.names() if name.startswith("SSL_")])
+def test_every_backend_of_a_pretrained_encoder_can_be_counted(tmp_path, name):
+    """Parameters that a back-end hands on as they are (AASIST's master nodes) do not stop the counter."""
+    config = load_config(write_config(tmp_path, model=name, model_args={}, dataset_args__frontend="ssl",
+                                      dataset_args__ssl_args={"upstream_args": {"name": "wavlm_tiny"}}))
+    detector = build_detector(config, 2)
+    learnt = [parameter.requires_grad for parameter in detector.parameters()]
+    assert multiply_adds(detector, 1.0) > encoder_multiply_adds(detector.frontend.upstream, 16000)
+    assert [parameter.requires_grad for parameter in detector.parameters()] == learnt and any(learnt)

@@ -1,7 +1,6 @@
 """Recipes at the size of a test: a checkout of its own, and options that make any config small."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -44,16 +43,11 @@ def architecture_of(config):
 def tiny_whisper(folder: Path) -> Path:
     """A checkpoint of Hugging Face's form with random weights."""
     import torch
-    from safetensors.torch import save_file
-
-    from wedefense.frontend.whisper import WhisperEncoder, hugging_face_name, whisper_architecture
+    from transformers import WhisperConfig, WhisperModel
 
     torch.manual_seed(0)
-    state = WhisperEncoder(whisper_architecture(WHISPER_TINY, "a test")).state_dict()
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(WHISPER_TINY))
-    save_file({f"model.encoder.{hugging_face_name(name)}": tensor.contiguous() for name, tensor in state.items()},
-              folder / "model.safetensors")
+    decoder = {name.replace("encoder", "decoder"): size for name, size in WHISPER_TINY.items() if "encoder" in name}
+    WhisperModel(WhisperConfig(**WHISPER_TINY, **decoder, vocab_size=8, pad_token_id=0)).save_pretrained(folder)
     return folder
 
 

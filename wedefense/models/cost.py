@@ -39,10 +39,15 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     detector.eval()
     encoder = getattr(detector.frontend, "upstream", None)
     by_architecture = hasattr(encoder, "architecture")  # its fused products escape a counter
+    learnt = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)  # the counter looks for the graph of whatever asks for gradients
     with FlopCounterMode(display=False) as frontend:
         features = detector.features(wav, torch.tensor([samples], device=device))
     with FlopCounterMode(display=False) as rest:
         detector.projection(detector.backend(features))
+    for parameter in learnt:
+        parameter.requires_grad_(True)
     detector.train(training)
     first = encoder_multiply_adds(encoder, samples) if by_architecture else frontend.get_total_flops() // 2
     return first + rest.get_total_flops() // 2
