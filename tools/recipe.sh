@@ -151,10 +151,33 @@ embed_stage() {  # config, exp_dir
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
 
+wanted() { [ "$2" = all ] || run_stage "$1"; }  # stage, asked or all
+
 score_stages() {  # exp_dir, asked or all
-  if [ "$task" = detection ]; then detection_stages "$@"; fi
-  if [ "$task" = speaker ] && { run_stage 7 || [ "$2" = all ]; }; then speaker_stage "$1"; fi
-  if [ "$task" = classes ]; then class_stages "$@"; fi
+  local dir=$1
+  if [ "$task" = speaker ]; then
+    if wanted 7 "$2"; then speaker_stage "$dir"; fi
+    return
+  fi
+  if wanted 5 "$2"; then
+    begin 5 "logits"
+    wedefense logits --exp_dir "$dir" --set $dev_set $eval_sets
+    finish "$dir/posteriors/*/logits.scp"
+  fi
+  if [ "$task" = classes ]; then
+    if wanted 7 "$2"; then class_stage "$dir"; fi
+    return
+  fi
+  if wanted 6 "$2"; then
+    begin 6 "log-likelihood ratios"
+    wedefense llr --exp_dir "$dir" --set $dev_set $eval_sets
+    finish "$dir/posteriors/*/llr.txt"
+  fi
+  if wanted 7 "$2"; then
+    begin 7 "metrics and report"
+    wedefense results --exp_dir "$dir" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
+    finish "$dir/results.json, $dir/report.html"
+  fi
 }
 
 # Scores `$data/trials/<name>.txt` of all $trials. `--norm asnorm` takes the training speakers as cohort; `--quality
@@ -170,36 +193,10 @@ speaker_stage() {  # exp_dir
   finish "$1/scores, $1/results.json, $1/report.html"
 }
 
-class_stages() {  # exp_dir, asked or all
-  if run_stage 5 || [ "$2" = all ]; then
-    begin 5 "logits"
-    wedefense logits --exp_dir "$1" --set $dev_set $eval_sets
-    finish "$1/posteriors/*/logits.scp"
-  fi
-  if run_stage 7 || [ "$2" = all ]; then
-    begin 7 "accuracy"
-    wedefense classify --exp_dir "$1" --data "$data" --sets $dev_set $eval_sets
-    finish "$1/results.json"
-  fi
-}
-
-detection_stages() {  # exp_dir, asked or all
-  local dir=$1
-  if run_stage 5 || [ "$2" = all ]; then
-    begin 5 "logits"
-    wedefense logits --exp_dir "$dir" --set $dev_set $eval_sets
-    finish "$dir/posteriors/*/logits.scp"
-  fi
-  if run_stage 6 || [ "$2" = all ]; then
-    begin 6 "log-likelihood ratios"
-    wedefense llr --exp_dir "$dir" --set $dev_set $eval_sets
-    finish "$dir/posteriors/*/llr.txt"
-  fi
-  if run_stage 7 || [ "$2" = all ]; then
-    begin 7 "metrics and report"
-    wedefense results --exp_dir "$dir" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
-    finish "$dir/results.json, $dir/report.html"
-  fi
+class_stage() {  # exp_dir
+  begin 7 "accuracy"
+  wedefense classify --exp_dir "$1" --data "$data" --sets $dev_set $eval_sets
+  finish "$1/results.json, $1/report.html"
 }
 
 trap failed ERR
