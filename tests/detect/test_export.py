@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.corpus import make_list
@@ -74,7 +75,7 @@ def test_whisper_exports_up_to_the_30_seconds_of_its_positions(seconds, tmp_path
         torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
 
 
-def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys):
+def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys, monkeypatch):
     exp = make_experiment(tmp_path, projection_args__project_type="arc_margin", **SSL)
     Calibration((1.5,), 0.5).save(exp / "calibration.json")
     listed = make_list(tmp_path / "data", "dev", utterances=8)
@@ -91,6 +92,12 @@ def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys):
     assert llr[0] == pytest.approx(load_detector(exp).score(wav, 16000).llr, abs=1e-4)  # calibrated
     card = (tmp_path / "out" / "MODEL.md").read_text()
     assert "model.int8.ts" in card and "bonafide 30, spoof 70" in card and "Limits" in card and "Not evaluated" in card
+    monkeypatch.chdir(tmp_path / "out")
+    soundfile.write("recording.wav", wav, 16000, subtype="FLOAT")
+    names = {}
+    exec(card.split("```python\n")[1].split("```")[0], names)  # the card's own lines
+    assert names["llr"][0] == pytest.approx(float(llr[0]), abs=1e-6) and "onnx" not in card.split("## Data")[0]
+    assert capsys.readouterr().out.splitlines()[-1] in ("spoof", "bona fide")
 
 
 def test_a_model_without_bona_fide_has_embeddings(tmp_path):

@@ -33,7 +33,8 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
                       for path in ("models/avg_model.pt",) if (folder / path).is_file()]
     if lines:
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
-    parts += [_EXPORTED_USAGE if exported else _USAGE, _data(exp_dir, config), _settings(config), _metrics(exp_dir), _LIMITS]
+    runs = "\n".join(text for name, text in _RUNS.items() if (folder / name).is_file())
+    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config), _settings(config), _metrics(exp_dir), _LIMITS]
     target = folder / CARD
     with atomic_write(target, "w") as stream:
         stream.write("\n".join(parts) + "\n")
@@ -72,14 +73,23 @@ _EXPORTED_USAGE = """
 padded to the longest; `lengths` (batch,) int64; out come `llr`, `embedding` and `logits`.
 
 ```python
-import numpy as np, onnxruntime                                    # for model.onnx
-session = onnxruntime.InferenceSession("model.onnx")
-llr, embedding, logits = session.run(None, {"wav": wav, "lengths": lengths})
-
-import torch                                                       # for model.ts
-llr, embedding, logits = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))
+import numpy as np, soundfile
+wav, rate = soundfile.read("recording.wav", dtype="float32")    # mono, at the sample_rate of export.json
+wav, lengths = wav[None], np.array([len(wav)])
+{run}
+print("spoof" if llr[0] < -0.642 else "bona fide")              # where 5 % are spoofs and accepting one costs 10
 ```
 """
+
+_RUNS = {
+    "model.onnx": """
+import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+llr, embedding, logits = session.run(None, {"wav": wav, "lengths": lengths})""",
+    "model.ts": """
+import torch
+llr, embedding, logits = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))""",
+}
 
 _USAGE = """
 ## How to use
@@ -136,7 +146,7 @@ def _metrics(exp_dir: Path) -> str:
         results = json.loads(path.read_text(encoding="utf-8"))
         rows = overview(results)
         return "\n".join(["## Results\n", *_rate_table(rows), "", results["calibration"] + ".", "",
-                          "## Operating points\n", *_points(rows), "", *_doubts(results)])
+                          "## Operating points\n", *_points(rows), *_doubts(results), ""])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the results that stage 7 writes ({error!r}); run it again") from None
 
@@ -157,7 +167,7 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
         costs = result["costs"]
         told = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
         for key, why, value in (
-                ("act_dcf_threshold", f"calibrated LLRs at {told}", f"actDCF {result['act_dcf']:.4f}"),
+                ("act_dcf_threshold", f"LLRs taken at their word, {told}", f"actDCF {result['act_dcf']:.4f}"),
                 ("min_dcf_threshold", "the least cost on this set", f"minDCF {result['min_dcf']:.4f}"),
                 ("eer_threshold", "equal error rates on this set", f"EER {100 * result['eer']:.2f} %")):
             table.append(_line([name, f"{result[key]:.4f}", why, value]))
@@ -165,7 +175,7 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
 
 
 def _doubts(results: dict) -> list[str]:
-    return [f"Note on {name}: {doubt}." for name, result in results["sets"].items() for doubt in result["doubts"]] + [""]
+    return [f"\nNote on {name}: {doubt}." for name, result in results["sets"].items() for doubt in result["doubts"]]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -95,8 +95,9 @@ class Exported:
     eer: float | None        # on the labelled list, if one was given
 
     def told(self) -> str:
-        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {1000 * self.seconds:.0f} ms for 4 s of audio, largest "
-                f"difference from the source {self.difference:.2g}")
+        threads = torch.get_num_threads()
+        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {1000 * self.seconds:.3g} ms for 4 s of audio on {threads} "
+                f"CPU thread{'s' * (threads > 1)}, largest difference from the source {self.difference:.2g}")
         return text if self.eer is None else f"{text}, EER {100 * self.eer:.3f} %"
 
 
@@ -183,7 +184,7 @@ def describe(model: LoadedDetector, exportable: Exportable, written: list[Export
         "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
         "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
         "hears_samples": hearing.fixed, "windows_beyond_seconds": min(hearing.whole, longest),
-        "window_seconds": hearing.window,
+        "window_seconds": hearing.window, "windows": "overlap by half; the score is the mean of their llr",
         "files": [{"name": file.path.name, "megabytes": round(file.megabytes, 3), "largest_difference": file.difference,
                    "seconds_for_4s": file.seconds, "eer": file.eer} for file in written]}
 

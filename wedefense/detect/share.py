@@ -33,8 +33,9 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "
                          "from its own checkpoint, and the folder would not hold that")
     out.mkdir(parents=True, exist_ok=True)
+    config = portable(plain(model.config)) | {"exp_dir": Path(model.config.exp_dir).name}
     with atomic_write(out / "config.yaml", "w") as stream:
-        yaml.safe_dump(portable(plain(model.config)), stream, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(config, stream, sort_keys=False, allow_unicode=True)
     model.labels.save(out / "label2id")
     checkpoint.save_architecture(out, model.detector)
     if model.calibration is not None:
