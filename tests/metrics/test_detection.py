@@ -148,4 +148,5 @@ def test_metrics_leave_torch_alone():
     code = ("import importlib, pkgutil, sys, wedefense.metrics as m\n"
             "[importlib.import_module(f'wedefense.metrics.{x.name}') for x in pkgutil.iter_modules(m.__path__)]\n"
             "assert not {'torch', 'matplotlib'} & set(sys.modules)")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
