@@ -71,10 +71,13 @@ def test_any_workers_and_ranks_hear_the_same(corpus):
 
 
 def test_evaluation_hears_what_was_recorded(corpus):
+    heard = []
     for batch in eval_loader(corpus / "raw.list", "raw", OPTIONS, DataLoaderOptions(batch_size=4, num_workers=0)):
         for key, wav, length in zip(batch.keys, batch.wav.numpy(), batch.lengths):
             recorded = soundfile.read(corpus / f"{key}.wav", dtype="float32")[0]
             assert np.allclose(wav[:length], recorded, atol=1 / 32768)
+            heard.append(key)
+    assert sorted(heard) == sorted(json.loads(line)["key"] for line in open(corpus / "raw.list"))
 
 
 def test_a_tone_ends_where_the_speed_puts_it(tmp_path):
