@@ -100,8 +100,10 @@ def test_budgets_become_fractions():
 
 
 def test_a_target_out_of_reach_is_refused():
-    with pytest.raises(InputError, match="no more than .* can be removed"):
+    with pytest.raises(InputError, match="no more than .* can be removed; name more .attlayer, conv, ffnlayer, interm"):
         mode_of(("head",), target_sparsity=0.5)
+    with pytest.raises(InputError, match="has no units to cut"):
+        mode_of(target_sparsity=0.99)
     with pytest.raises(InputError, match="nothing has to be removed"):
         mode_of(target_params=1e9)
 

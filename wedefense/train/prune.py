@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from wedefense.pruning.constraint import Lagrangian, words
 from wedefense.pruning.distillation import Teacher
-from wedefense.pruning.gates import gated_sites, open_shares
+from wedefense.pruning.gates import gated_sites, open_shares, sites
 from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.schedule import target_at
 from wedefense.pruning.size import Size, decided, learnt, no_more_than_needed
@@ -104,8 +104,10 @@ def final_target(options: PruningOptions, size: Size) -> float:
     target = options.target_sparsity if budget is None else 1 - budget / size.original
     most = size.sparsity(no_more_than_needed).item()
     if target > most:
+        others = {site.unit for site in sites(size.encoder)} - {site.unit for site in gated_sites(size.encoder)}
+        cure = f"name more ({', '.join(sorted(others))})" if others else "the rest has no units to cut (positions, norms)"
         raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than "
-                                f"{100 * most:.1f} % can be removed; name more units")
+                                f"{100 * most:.1f} % can be removed; {cure}")
     if target < 0:
         raise OptionError(name, f"the encoder has only {size.original:.4g} {size.measure}; nothing has to be removed")
     return target
