@@ -55,6 +55,8 @@ def test_segments_at_three_resolutions():
 
 def test_ranges_from_labels():
     assert ranges_from_labels(LABELS["u1"], 0.5) == [(0, 1, True), (1, 2, False), (2, 2.5, True)]
+    assert ranges_from_labels(LABELS["u1"], 0.5, seconds=2.2) == [(0, 1, True), (1, 2, False), (2, 2.2, True)]
+    assert ranges_from_labels(LABELS["u1"], 0.5, seconds=1.9) == [(0, 1, True), (1, 1.9, False)]
 
 
 def test_range_eer_by_hand():

@@ -3,6 +3,7 @@
 A label is 1 (bona fide) or 0 (spoof) per segment of fixed length, as in the `seglab` files of PartialSpoof.
 """
 
+import math
 import os
 import pickle
 import re
@@ -126,12 +127,12 @@ def segment_trials(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLi
     return Trials(names, np.concatenate(pooled), np.concatenate(truth))
 
 
-def ranges_from_labels(labels: ArrayLike, shift: float) -> list[Range]:
-    """Runs of equal labels as ranges."""
+def ranges_from_labels(labels: ArrayLike, shift: float, seconds: float = math.inf) -> list[Range]:
+    """Runs of equal labels as ranges; the last segment may reach beyond the recording, which lasts `seconds`."""
     labels = np.asarray(labels)
     edges = np.concatenate(([0], np.flatnonzero(np.diff(labels)) + 1, [labels.size]))
-    return [Range(float(start * shift), float(end * shift), bool(labels[start] == 1))
-            for start, end in zip(edges[:-1], edges[1:])]
+    return [Range(float(start * shift), min(float(end * shift), seconds), bool(labels[start] == 1))
+            for start, end in zip(edges[:-1], edges[1:]) if start * shift < seconds]
 
 
 def range_eer(scores: Mapping[str, ArrayLike], ranges: Mapping[str, Sequence[Range]], score_shift: float) -> Point:

@@ -73,7 +73,8 @@ def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, co
     if files.common:
         scores, labels = _in_common(files, scores, labels)
     trials = segments.segment_trials(scores, labels, frame_shift, label_shift)
-    ranges = {name: segments.ranges_from_labels(values, label_shift) for name, values in labels.items()}
+    ranges = {name: segments.ranges_from_labels(values, label_shift, len(scores[name]) * frame_shift)
+              for name, values in labels.items()}
     by_time = segments.range_eer(scores, ranges, frame_shift)
     more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold,
             "frame_shift": frame_shift, "label_shift": label_shift, "n_utterances": len(labels)}
