@@ -52,14 +52,17 @@ def tiny_whisper(folder: Path) -> Path:
 
 
 def tiny_options(config, whisper: Path | None = None) -> list[str]:
-    """Options under which a recipe runs `config` in seconds: a seeded encoder of four small blocks, or this Whisper."""
+    """Options under which a recipe runs `config` in seconds: a seeded encoder of three small blocks and of
+    the same family, or this Whisper."""
     options = list(TINY)
     known = {field.name for field in dataclasses.fields(config.model_args)}
     for name, value in SIZES.items():
         if name in known:
             options += [f"--model_args.{name}", str(value)]
     if config.dataset_args.frontend == "ssl":
-        options += ["--dataset_args.ssl_args.upstream_args.name", "wavlm_tiny"]
+        architecture = architecture_of(config)
+        large = "_large" if architecture.norm_first and architecture.family == "wavlm" else ""
+        options += ["--dataset_args.ssl_args.upstream_args.name", f"{architecture.family}{large}_tiny"]
     if config.dataset_args.frontend == "whisper":
         options += ["--dataset_args.whisper_args.upstream_args.name", str(whisper)]
     return options + (PRUNED if config.use_pruning_loss else [])
