@@ -58,10 +58,13 @@ def test_positions():
 def test_utterances_in_one_file_only(tmp_path, files, caplog):
     scores, keys = files
     write(scores, {name: SCORES[name] for name in ("u1", "u2", "u3")} | {"u9": "3"}, "filename\tcm-score\n")
-    with pytest.raises(InputError, match=r"1 utterances of .*keys.txt have no score in .*scores.txt: u4 \(line 4\); "
-                                         r"1 utterances of .*scores.txt have no label in .*keys.txt: u9 \(line 5\); "
+    with pytest.raises(InputError, match=r"1 utterance of .*keys.txt without a score in .*scores.txt: u4 \(line 4\); "
+                                         r"1 utterance of .*scores.txt without a label in .*keys.txt: u9 \(line 5\); "
                                          r"--common evaluates the 3"):
+        load_trials(scores, keys, common=False)
+    with pytest.raises(InputError) as error:  # for commands without that option
         load_trials(scores, keys)
+    assert "--common" not in str(error.value)
     trials = load_trials(scores, keys, common=True)
     assert trials.names == ["u1", "u2", "u3"] and trials.spoof.tolist() == [-2.0]
     assert "u4" in caplog.text and "evaluating the 3 in common" in caplog.text
@@ -72,7 +75,7 @@ def test_utterances_in_one_file_only(tmp_path, files, caplog):
 
 @pytest.mark.parametrize("line, message", [
     ("u2 nan", r"scores.txt:3 \(nan\)"),
-    ("u2 -inf", r"1 of 3 values of the score are NaN or infinite"),
+    ("u2 -inf", r"1 of 3 values of the score NaN or infinite"),
     ("u2 1.O5", r"scores.txt:3: the score '1.O5' is not a number"),
     ("u1 7", r"scores.txt:3: duplicate utterance 'u1', first in .*scores.txt:1"),
     ("u2", r"scores.txt:3: 1 columns where 2 are expected \(NAME SCORE\): 'u2'"),
@@ -97,7 +100,7 @@ def test_irregular_lines_that_add_up_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("u1 bonafide\nu2 sppof\nu3 fkae\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more lines\), did you mean 'spoof'"),
+    ("u1 bonafide\nu2 sppof\nu3 fkae\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more line\), did you mean 'spoof'"),
     ("u1 spoof\nu2 spoof\n", "none of its 2 utterances is labelled 'bonafide'"),
     ("u1 bonafide\n", "none of its 1 utterances is labelled 'spoof'"),
     ("", "is empty"),

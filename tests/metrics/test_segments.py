@@ -30,7 +30,7 @@ def test_seglab_files_are_read_without_running_code(tmp_path):
     with pytest.raises(InputError, match="not a seglab file"):
         read_seglab(path)
     np.save(path, {"u1": np.array([0, 2])})
-    with pytest.raises(InputError, match="other than 0 and 1 in 1 utterances: u1"):
+    with pytest.raises(InputError, match="other than 0 and 1 in 1 utterance: u1"):
         read_seglab(path)
 
 
@@ -49,7 +49,7 @@ def test_segments_at_three_resolutions():
         segment_metrics({"u": [1.0]}, labels, 0.03, 0.2)
     with pytest.raises(InputError, match="u: its frame scores last 0.06 s and its labels 0.60 s"):
         segment_metrics({"u": [3.0, 2.0, 1.0]}, labels, 0.02, 0.2)
-    with pytest.raises(InputError, match="1 utterances have no frame scores: u2"):
+    with pytest.raises(InputError, match="1 utterance without frame scores: u2"):
         segment_metrics({"u1": [1.0]}, LABELS, 0.2, 0.2)
 
 

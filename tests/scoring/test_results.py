@@ -86,7 +86,7 @@ def test_only_utterances_that_stage_4_left_out_may_be_missing(experiment):
     path = root / "exp/posteriors/eval/llr.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[2:]) + "\n")
-    with pytest.raises(InputError, match="2 utterances .* have no score"):
+    with pytest.raises(InputError, match="2 utterances .* without a score"):
         run(root)
     lost = [line.split()[0] for line in lines[:2]]
     write_table(root / "exp/embeddings/eval/left_out.txt", {lost[0]: "unreadable"})

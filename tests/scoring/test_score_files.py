@@ -61,7 +61,7 @@ def test_frame_scores_against_segment_labels(tmp_path, capsys):
                           ("u2 1 x", "frames:4: could not convert string to float: 'x'"),
                           ("u2 1 nan", "frames:4: a frame score of 'u2' is NaN"),
                           ("u2 1 2 3 4 5 6 7 8 9 9 9 9 9 9 9", "u2: its frame scores last 0.30 s and its labels 0.08 s"),
-                          ("u3 1 2 3 4", "1 utterances have no labels: u3")):
+                          ("u3 1 2 3 4", "1 utterance without labels: u3")):
         write(frames, ["u1 [ 3 2 1 4 -1 5 ]", "", "", line])
         with pytest.raises(InputError, match=message):
             main(arguments)
@@ -93,8 +93,8 @@ def test_emotions(tmp_path, capsys):
 @pytest.mark.parametrize("guesses, keys, message", [
     (["u1 ang", "u2 hapy"], ["u1 ang", "u2 hap"], "guesses:2: unknown class 'hapy', did you mean 'hap'"),
     (["utt ang hap", "u1 1 0", "u2 0 1"], ["u1 ang", "u2 hapy"], "utt2lab:2: unknown class 'hapy', did you mean 'hap'"),
-    (["utt ang hap", "u1 1 0", "u2 0 inf"], ["u1 ang", "u2 hap"], r"the score of 'hap' are NaN or infinite: .*guesses:3"),
-    (["u1 ang"], ["u1 ang", "u2 hap"], r"1 utterances of .*utt2lab have no score in .*guesses: u2 \(line 2\)"),
+    (["utt ang hap", "u1 1 0", "u2 0 inf"], ["u1 ang", "u2 hap"], r"the score of 'hap' NaN or infinite: .*guesses:3"),
+    (["u1 ang"], ["u1 ang", "u2 hap"], r"1 utterance of .*utt2lab without a score in .*guesses: u2 \(line 2\)"),
     (["utt ang ang", "u1 1 0"], ["u1 ang"], "guesses:1: the header names a class twice"),
 ])
 def test_bad_predictions_are_named(tmp_path, guesses, keys, message):

@@ -6,7 +6,7 @@ import pytest
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.random import generator
-from wedefense.utils.tables import read_table, some, write_table
+from wedefense.utils.tables import plural, read_table, some, write_table
 
 
 def test_a_table_comes_back_as_written(tmp_path):
@@ -41,6 +41,14 @@ def test_a_failed_write_leaves_the_previous_file_whole(tmp_path):
     assert path.read_text() == "before" and os.listdir(tmp_path) == ["f"]
 
 
+def test_where_nothing_can_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for path, why in ((tmp_path, "it is a folder"), (tmp_path / "file" / "f", "its folder cannot be made")):
+        with pytest.raises(InputError, match=why):
+            with atomic_write(path):
+                pass
+
+
 def test_random_numbers_depend_on_what_they_are_for():
     draws = {generator(*case).random() for case in [(1, 2, "a"), (1, 3, "a"), (2, 2, "a"), (1, 2, "b"), (1, 2, "a", 1)]}
     assert len(draws) == 5
@@ -50,3 +58,4 @@ def test_random_numbers_depend_on_what_they_are_for():
 def test_hints():
     assert did_you_mean("SSL_BACKEND_MFHA", ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
     assert some(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.tables import read_lines, some
+from wedefense.utils.tables import plural, read_lines, some
 
 _NAME_WORDS = {"filename", "file", "utt", "utt-id", "uttid", "utterance", "utterance-id", "trial", "name", "id"}
 
@@ -92,7 +92,7 @@ def numbers(columns: Columns, cells: list[str], what: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         places = some(f"{columns.where(int(row))} ({cells[row]})" for row in bad[:4])
-        raise InputError(f"{bad.size} of {len(cells)} values of {what} are NaN or infinite: {places}")
+        raise InputError(f"{bad.size} of {plural(len(cells), 'value')} of {what} NaN or infinite: {places}")
     return values
 
 
@@ -111,7 +111,7 @@ def choices(columns: Columns, cells: list[str], known: dict[str, int], what: str
     bad = np.flatnonzero(values < 0)
     if bad.size:
         row = int(bad[0])
-        more = f" (and {bad.size - 1} more lines)" if bad.size > 1 else ""
+        more = f" (and {plural(bad.size - 1, 'more line')})" if bad.size > 1 else ""
         raise InputError(f"{columns.where(row)}: unknown {what} '{cells[row]}'{more}{did_you_mean(cells[row], known)}")
     return values
 

@@ -9,7 +9,7 @@ from wedefense.metrics.columns import Columns, check_unique, choices, numbers, p
 from wedefense.metrics.detection import CLASSES, DetectionResult
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import some
+from wedefense.utils.tables import plural, some
 
 _LABELS = {"bonafide": 1, "bona-fide": 1, "bona_fide": 1, "genuine": 1, "real": 1, "human": 1, "spoof": 0, "fake": 0}
 _META_LINE = "NAME VALUE"
@@ -77,11 +77,11 @@ def read_keys(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     return names, labels
 
 
-def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool = False) -> Trials:
+def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool | None = None) -> Trials:
     """Join a score file with its keys, in the order of the keys.
 
     An utterance in one file only is an error, because the result would be that of another test set;
-    `common` accepts it with a warning and keeps the utterances that both files have.
+    `common` accepts it with a warning and keeps the utterances that both files have (None: the user has no such choice).
     """
     score_names, values = read_scores(scores)
     names, labels = read_keys(keys)
@@ -96,7 +96,7 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     return Trials(names, values[at], labels)
 
 
-def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool, what: str = "utterances") -> None:
+def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None, what: str = "utterance") -> None:
     """Name what stands in one of the files only: an error, or a warning with `common`."""
     found = np.count_nonzero(at >= 0)
     if found == len(names) == len(score_names):
@@ -107,13 +107,14 @@ def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool
     extra = [f"{name} (line {row})" for row, name in _numbered(scores, score_names, extra_mask)]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} {what} of {keys} have no score in {scores}: {some(missing)}")
+        parts.append(f"{plural(len(missing), what)} of {keys} without a score in {scores}: {some(missing)}")
     if extra:
-        parts.append(f"{len(extra)} {what} of {scores} have no label in {keys}: {some(extra)}")
+        parts.append(f"{plural(len(extra), what)} of {scores} without a label in {keys}: {some(extra)}")
     if not found:
         raise InputError("; ".join(parts) + "; the files have nothing in common")
     if not common:
-        raise InputError("; ".join(parts) + f"; --common evaluates the {found} that both files have")
+        cure = "" if common is None else f"; --common evaluates the {found} that both files have"
+        raise InputError("; ".join(parts) + cure)
     get_logger().warning("%s; evaluating the %d in common", "; ".join(parts), found)
 
 

@@ -65,7 +65,7 @@ def load_sasv_trials(scores: str | os.PathLike, keys: str | os.PathLike, common:
         raise InputError(f"{key_columns.where(row)}: cm-label '{key_cells[2][row]}' and asv-label "
                          f"'{key_cells[3][row]}' contradict each other ({clash.size} such lines)")
     at = positions(score_names, names)
-    report_strays(scores, score_names, keys, names, at, common, "trials")
+    report_strays(scores, score_names, keys, names, at, common, "trial")
     kept = np.flatnonzero(at >= 0)
     kinds, rows = kinds[kept], at[kept]
     for label, kind in _ASV_LABELS.items():

@@ -35,7 +35,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     if not scores.is_file():
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
     skipped = _left_out(exp_dir, name)
-    trials = load_trials(scores, folder / "utt2lab", common=bool(skipped))
+    trials = load_trials(scores, folder / "utt2lab", common=True if skipped else None)
     if skipped:
         lost = set(read_keys(folder / "utt2lab")[0]) - set(trials.names) - skipped
         if lost:

@@ -50,6 +50,11 @@ def count_text(counts: Mapping[str, int] | Counter) -> str:
     return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def some(names, limit: int = 3) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
