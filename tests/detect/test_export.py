@@ -29,8 +29,7 @@ SECONDS = (0.3, 2.7, 0.01, 5.2)
 
 
 @pytest.mark.parametrize("frontend, backend, style", [
-    ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("lfcc", "LCNN_LSTM", "torchscript"),
-    ("fbank", "SSL_BACKEND_MHFA", "onnx")])
+    ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("fbank", "SSL_BACKEND_MHFA", "onnx")])
 def test_a_file_gives_the_outputs_of_python_in_any_batch(frontend, backend, style, tmp_path):
     model = load_detector(experiment(tmp_path, frontend, backend))
     run = runner(export(model, tmp_path / "out", style)[1].path)

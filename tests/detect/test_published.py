@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.detect.agreement import runner
 from tests.detect.experiments import SSL, make_experiment, make_pruned, wave
 from tests.peers.test_backends_sls import Published
 from wedefense import load_detector
 from wedefense.bin.models import main as models
+from wedefense.detect.export import export
 from wedefense.utils.errors import InputError
 
 pytest.importorskip("s3prl")
@@ -38,6 +40,17 @@ def test_sls_scores_are_the_published_ones(sls, prefix, seconds, tmp_path):
     assert score.llr == pytest.approx(float(expected[1] - expected[0]) - np.log(2322 / 2280), abs=1e-4)
     assert score.heard == pytest.approx(min(seconds, 4.0375)) and "64,600" in model.remark
     assert len(model.score(wave(9.0), 16000, window=60).windows) == 4
+
+
+def test_a_published_model_exports_with_the_input_it_was_published_for(sls, tmp_path):
+    pytest.importorskip("onnxruntime")
+    torch.save(sls.state_dict(), tmp_path / "epoch_2.pth")
+    model = load_detector(tmp_path / "epoch_2.pth")
+    run = runner(export(model, tmp_path / "out", "onnx")[1].path)
+    for seconds in (1.7, 6.0):  # repeated, and cut, to 64,600 samples
+        wav = wave(seconds).astype(np.float32)
+        llr = run(wav[None], np.array([len(wav)]))[0]
+        assert llr[0] == pytest.approx(model.score(wav, 16000).llr, abs=1e-4)
 
 
 def test_a_pruned_model_scores_as_the_experiment_it_is_of(exp, tmp_path):

@@ -8,9 +8,10 @@ from wedefense.utils.errors import InputError
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense export", description=__doc__)
-    parser.add_argument("model", metavar="EXP", help="experiment folder, checkpoint, hub id or name (wedefense models)")
+    parser.add_argument("model", metavar="MODEL", help="experiment folder, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
-    parser.add_argument("--format", default="torchscript", choices=["torchscript", "onnx", "hub"])
+    parser.add_argument("--format", default="torchscript", choices=["torchscript", "onnx", "hub"],
+                        help="default: %(default)s")
     parser.add_argument("--int8", action="store_true", help="also a variant with 8-bit weights")
     parser.add_argument("--data", help="raw.list with labels: the EER of the source and of each file on it")
     parser.add_argument("--out", required=True, help="folder for what is written, with a MODEL.md that describes it")

@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> int:
 
     for model in MODELS.values():
         table, row = model.result
-        rates = [f"{name} {cell}" for name, metric, cell in load(table).row(row).values
+        rates = [f"{model.corpus}{name} {cell}" for name, metric, cell in load(table).row(row).values
                  if metric == "eer" and cell != NONE]
         print(model.name)
         print(f"  from    {model.hub_id or model.where}")

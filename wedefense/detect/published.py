@@ -40,12 +40,14 @@ class Published:
     paper: str
     result: tuple[str, str]  # table and row of wedefense.scoring.published_tables
     where: str = ""          # of a model that no hub has
+    corpus: str = ""         # before the names of sets that do not say it
 
 
 _SLS_HUB = "sukhdeveyash/XLS-R-SLS-Deepfake-Detection"
 MODELS = {model.name: model for model in (
     Published("hybrid_pruning_wavlm_base", "JYP2024/Wedefense_ASV2025_WavLM_Base_Pruning", PRUNED_FILES,
-              "Peng et al., Hybrid Pruning, arXiv:2508.16232", ("asvspoof5_leaderboard", "HP single system")),
+              "Peng et al., Hybrid Pruning, arXiv:2508.16232", ("asvspoof5_leaderboard", "HP single system"),
+              corpus="asvspoof5 "),
     Published("xlsr_sls_v1", _SLS_HUB, ("v1/epoch_2.pth",), _SLS_PAPER, ("xlsr_sls", "v1")),
     Published("xlsr_sls_v2", _SLS_HUB, ("v2/epoch_16.pth",), _SLS_PAPER, ("xlsr_sls", "v2")),
     Published("xlsr_sls_authors", None, (), _SLS_PAPER, ("xlsr_sls", "paper"),
