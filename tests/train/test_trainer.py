@@ -146,6 +146,15 @@ def test_a_speaker_at_another_speed_is_a_new_class_and_a_spoof_is_not(experiment
     assert "spk3@speed2" in (tmp_path / "exp/label2id").read_text()
 
 
+def test_frontend_modules_name_modules_or_single_parameters(experiment):
+    trainer = experiment(scheduler_args__frontend_modules=["backend.linear.bias", "projection"],
+                         scheduler_args__frontend_lr_ratio=0.1)
+    named = {id(parameter): name for name, parameter in trainer.detector.named_parameters()}
+    names = {group["name"]: {named[id(p)] for p in group["params"]} for group in trainer.optimizer.param_groups}
+    assert names == {"backend": {"backend.linear.weight"},
+                     "frontend": {"backend.linear.bias", "projection.linear.weight", "projection.linear.bias"}}
+
+
 def test_large_margin_fine_tuning(experiment, tmp_path):
     """Recorded speed alone, the final margin at once, no penalty of the closest classes."""
     train = make_list(tmp_path)
