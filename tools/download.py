@@ -66,7 +66,7 @@ def _ask(url: str, corpus: dict, token: str | None):
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"{url}: cannot be read ({error}); the corpus is to be had from {corpus['page']}") from None
+        raise InputError(f"{url}: cannot be read ({error}); {corpus['gives']} can be had from {corpus['page']}") from None
 
 
 def _chosen(files: list[File], patterns: list[str], corpus: dict) -> list[File]:
@@ -188,7 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     table = yaml.safe_load(arguments.table.read_text(encoding="utf-8"))
     if arguments.corpus is None:
         for name, corpus in table.items():
-            print(f"{name:<14} {corpus['page']:<52} {corpus['gives']}" + (" (by hand)" if "by_hand" in corpus else ""))
+            asked = "" if "by_hand" not in corpus else " (the rest by hand)" if "urls" in corpus else " (by hand)"
+            print(f"{name:<14} {corpus['page']:<52} {corpus['gives']}{asked}")
         return 0
     if arguments.corpus not in table:
         raise InputError(f"unknown corpus '{arguments.corpus}'{did_you_mean(arguments.corpus, table)}")
