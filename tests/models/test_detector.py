@@ -33,6 +33,10 @@ def test_cmvn_of_ssl_layers_takes_the_mean_over_the_feature_dimension():
     out = Cmvn(True, False, over_time=False)(LayerFeatures(layers, torch.tensor([5, 5])))
     for before, after in zip(layers, out.layers):
         torch.testing.assert_close(after, before - before.mean(dim=2, keepdim=True))
+    out = Cmvn(True, True, over_time=False)(LayerFeatures(layers, torch.tensor([5, 5])))
+    for before, after in zip(layers, out.layers):
+        deviation = (before.var(dim=2, keepdim=True, unbiased=False) + 1e-7).sqrt()
+        torch.testing.assert_close(after, (before - before.mean(dim=2, keepdim=True)) / deviation)
 
 
 @pytest.mark.parametrize("kind", ["fbank", "ssl"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.frontend.options import FRONTENDS
@@ -42,6 +43,8 @@ class Cmvn(nn.Module):
         return LayerFeatures([self._normalise(x, mask) for x in features.layers], features.lengths)
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None and self.norm_mean and self.norm_var:
+            return F.layer_norm(x, x.shape[2:], eps=1e-7).to(x.dtype)
         if mask is None:
             mean = x.mean(dim=2, keepdim=True)
             variance = x.var(dim=2, keepdim=True, unbiased=False) if self.norm_var else None
