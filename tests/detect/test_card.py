@@ -48,6 +48,11 @@ def test_a_card_of_a_trained_and_evaluated_experiment(exp):
         assert part in text, part
 
 
+def test_a_pruned_model_says_what_is_left(exp):
+    (exp / "pruning.json").write_text(json.dumps({"parameters": {"before": 1000, "after": 400}}))
+    assert "its encoder keeps 400 of 1,000 parameters (40.0 %)" in write_card(exp).read_text()
+
+
 def test_a_damaged_results_file_is_told(exp):
     (exp / "results.json").write_text("{}")
     with pytest.raises(InputError, match="results.json"):

@@ -34,7 +34,8 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     if lines:
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
     runs = "\n".join(text for name, text in _RUNS.items() if (folder / name).is_file())
-    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config), _settings(config), _metrics(exp_dir), _LIMITS]
+    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config), _settings(config) + _pruned(exp_dir),
+              _metrics(exp_dir), _LIMITS]
     target = folder / CARD
     with atomic_write(target, "w") as stream:
         stream.write("\n".join(parts) + "\n")
@@ -136,6 +137,18 @@ def _settings(config: dict | None) -> str:
             f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, learning "
             f"rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of {config.get('num_avg')} "
             f"epochs, seed {config.get('seed')}. `config.yaml` has every setting.\n")
+
+
+def _pruned(exp_dir: Path) -> str:
+    path = exp_dir / "pruning.json"
+    if not path.is_file():
+        return ""
+    try:
+        size = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+        return (f"Pruned: its encoder keeps {size['after']:,} of {size['before']:,} parameters "
+                f"({100 * size['after'] / size['before']:.1f} %).\n")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not what pruning writes ({error!r}); run stage 4 again") from None
 
 
 def _metrics(exp_dir: Path) -> str:
