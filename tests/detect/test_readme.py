@@ -31,6 +31,7 @@ def folder(tmp_path, monkeypatch):
     write_table(tmp_path / "wav.scp", {"one": str(tmp_path / "clip.wav")})
     write_table(tmp_path / "scores.txt", {f"u{number}": str(number) for number in range(8)})
     write_table(tmp_path / "utt2lab", {f"u{number}": "bonafide" if number > 3 else "spoof" for number in range(8)})
+    write_table(tmp_path / "utt2attack", {f"u{number}": "-" if number > 3 else f"A0{number}" for number in range(8)})
     (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "exp/mhfa/models/avg_model.pt").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
