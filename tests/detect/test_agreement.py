@@ -19,11 +19,13 @@ def files(tmp_path_factory):
 def test_ways_agree(frontend, backend, tmp_path):
     files = make_recordings(tmp_path / "audio", RECORDINGS)
     found = differences(experiment(tmp_path, frontend, backend), files)
-    assert list(found) == list(WAYS) and max(found.values()) < TOLERANCE, found
+    assert list(found) == list(WAYS) and all(value < TOLERANCE for value in found.values()), found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frontend, backend", PAIRS)
 def test_every_back_end_and_front_end_agrees_from_a_third_of_a_second_to_ten_minutes(frontend, backend, files, tmp_path):
+    if backend.endswith("c1024"):  # the code of c512; ten minutes would take it a quarter of an hour
+        files = files[:len(RECORDINGS)]
     found = differences(experiment(tmp_path, frontend, backend), files)
-    assert list(found) == list(WAYS) and max(found.values()) < TOLERANCE, found
+    assert list(found) == list(WAYS) and all(value < TOLERANCE for value in found.values()), found

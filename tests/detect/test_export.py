@@ -119,6 +119,13 @@ def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_model_too_large_for_onnx_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(module, "_ONNX_BYTES", 1000)
+    with pytest.raises(InputError, match="over 2 GB"):
+        export(load_detector(make_experiment(tmp_path)), tmp_path / "out", "onnx")
+
+
 def test_a_front_end_that_exporters_do_not_know_is_refused(tmp_path):
     model = load_detector(make_experiment(tmp_path))
     model.detector.frontend = type("S3prlFrontend", (torch.nn.Module,), {})()

@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
 _TIMED_SECONDS = 4.0
-_OPSET = 18  # of ONNX
+_OPSET, _ONNX_BYTES = 18, 2**31
 _SPARE_FRAMES = 16  # of padding, so that no layer that shortens time runs out of frames: exporters know no such exception
 
 
@@ -222,6 +222,8 @@ def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
         import onnxruntime
     except ImportError as error:
         raise InputError(f"ONNX needs the package {error.name}: pip install onnx onnxruntime") from None
+    if sum(tensor.nbytes for tensor in module.state_dict().values()) > _ONNX_BYTES:
+        raise InputError("a model of over 2 GB does not fit an ONNX file; --format torchscript has no such limit")
     batch = {0: "batch"}
     with torch.no_grad(), _quiet():
         torch.onnx.export(module, _example(module), str(path), dynamo=False, opset_version=_OPSET,
