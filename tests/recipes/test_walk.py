@@ -27,6 +27,8 @@ def test_every_config_takes_a_step_at_full_size(path):
     from wedefense.train.trainer import TrainStep
 
     config = load_config(path)
+    if config.dataset_args.frontend == "ssl":
+        config = load_config(path, ["--dataset_args.ssl_args.layer_drop", "0"])
     torch.manual_seed(0)
     detector = build_detector(config, 2, architecture_of(config))
     mode = choose_mode(config, detector)
@@ -39,9 +41,7 @@ def test_every_config_takes_a_step_at_full_size(path):
     loss, _ = step(wav, torch.full((2,), 16000), torch.tensor([0, 1]))
     loss.backward()
     assert torch.isfinite(loss)
-    gradients = [p.grad for group in groups for p in group["params"]]
-    assert sum(g is not None for g in gradients) > 0.8 * len(gradients)  # layer drop and SLS leave a few out
-    assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for group in groups for p in group["params"])
     optimizer.step()
     assert not torch.equal(before, torch.cat([p.detach().flatten() for p in detector.backend.parameters()]))
 
