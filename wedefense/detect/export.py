@@ -95,8 +95,8 @@ class Exported:
     eer: float | None        # on the labelled list, if one was given
 
     def told(self) -> str:
-        threads = torch.get_num_threads()
-        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {1000 * self.seconds:.3g} ms for 4 s of audio on {threads} "
+        threads, ms = torch.get_num_threads(), 1000 * self.seconds
+        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {ms:.{1 if ms < 10 else 0}f} ms for 4 s of audio on {threads} "
                 f"CPU thread{'s' * (threads > 1)}, largest difference from the source {self.difference:.2g}")
         return text if self.eer is None else f"{text}, EER {100 * self.eer:.3f} %"
 
