@@ -12,7 +12,8 @@ from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense.cli import main
 from wedefense.utils.tables import write_table
 
-SECTION = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("## Using a detector")[1].split("\n## ")[0]
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SECTION = README.split("## Using a detector")[1].split("\n## ")[0]
 
 
 def blocks(language: str) -> list[str]:
@@ -47,7 +48,8 @@ def test_the_commands(folder, monkeypatch):
             monkeypatch.setattr("sys.stdin", open(words[1], encoding="latin-1"))
             words = words[words.index("|") + 1:]
         assert words[0] == "wedefense" and main(words[1:]) == 0, line
-    assert {"model.onnx", "model.int8.onnx", "export.json", "MODEL.md"} == {path.name for path in folder.glob("exported/*")}
+    exported = {path.name for path in folder.glob("exported/*")}
+    assert exported == {"model.onnx", "model.int8.onnx", "export.json", "MODEL.md"}
     assert (folder / "shared/model.safetensors").is_file()
     assert (folder / "scores.csv").read_text().startswith("name,llr")
 

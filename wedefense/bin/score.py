@@ -11,8 +11,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="experiment folder, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
-    parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs among all recordings (default: %(default)g)")
-    parser.add_argument("--cost_miss", type=float, default=costs.c_miss, help="of a rejected bona fide recording (default: %(default)g)")
+    parser.add_argument("--prior", type=float, default=costs.p_spoof,
+                        help="share of spoofs among all recordings (default: %(default)g)")
+    parser.add_argument("--cost_miss", type=float, default=costs.c_miss,
+                        help="of a rejected bona fide recording (default: %(default)g)")
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
     parser.add_argument("--window", type=float, metavar="SECONDS",
                         help="hear in windows of this length (default: whole up to 60 s, windows of 30 s beyond)")

@@ -34,7 +34,8 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     if lines:
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
     runs = "\n".join(text for name, text in _RUNS.items() if (folder / name).is_file())
-    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config), _settings(config) + _pruned(exp_dir),
+    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config),
+              _settings(config) + _pruned(exp_dir),
               _metrics(exp_dir), _LIMITS]
     target = folder / CARD
     with atomic_write(target, "w") as stream:
@@ -119,7 +120,8 @@ def _data(exp_dir: Path, config: dict | None) -> str:
         lines.append(f"Trained on {sum(labels.counts):,} utterances: {counts}{rest}.")
     else:
         lines.append("What it was trained on is not recorded here.")
-    lists = [f"{key} `{'/'.join(Path(config[key]).parts[-2:])}`" for key in ("train_data", "val_data") if config and config.get(key)]
+    lists = [f"{key} `{'/'.join(Path(config[key]).parts[-2:])}`" for key in ("train_data", "val_data")
+             if config and config.get(key)]
     return "\n".join(lines + [f"Lists: {', '.join(lists)}." if lists else "", ""])
 
 

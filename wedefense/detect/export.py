@@ -96,8 +96,8 @@ class Exported:
 
     def told(self) -> str:
         threads, ms = torch.get_num_threads(), 1000 * self.seconds
-        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {ms:.{1 if ms < 10 else 0}f} ms for 4 s of audio on {threads} "
-                f"CPU thread{'s' * (threads > 1)}, largest difference from the source {self.difference:.2g}")
+        text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {ms:.{1 if ms < 10 else 0}f} ms for 4 s of audio on "
+                f"{threads} CPU thread{'s' * (threads > 1)}, largest difference from the source {self.difference:.2g}")
         return text if self.eer is None else f"{text}, EER {100 * self.eer:.3f} %"
 
 

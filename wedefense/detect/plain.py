@@ -44,7 +44,8 @@ def plain_copy(module: nn.Module) -> nn.Module:
             if isinstance(part, kind) and type(part) is not kind:
                 part.__class__ = _bare(part, kind)
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and not part.affine:  # ONNX's norm has them
-            part.weight, part.bias = nn.Parameter(torch.ones(part.num_features)), nn.Parameter(torch.zeros(part.num_features))
+            part.weight = nn.Parameter(torch.ones(part.num_features))
+            part.bias = nn.Parameter(torch.zeros(part.num_features))
         if isinstance(part, BLSTM):
             _put(module, name, PlainBLSTM(part))
     return module.eval()
