@@ -37,14 +37,30 @@ run_step() {  # recipe, experiment, command
   ) 9>"$recipe/$experiment.lock"
 }
 
-run_rows() {  # GPU, how many GPUs, place of this one: every so-manieth row
-  local name last='' number=-1 skip=0 code=0
+# A worker for each device takes the next row as soon as it is free.
+mapfile -t names < <(cut -d'|' -f2 <<<"$steps" | awk '!seen[$0]++')
+queue=$(mktemp -d)
+trap 'rm -rf "$queue"' EXIT
+echo 0 >"$queue/next"
+
+take() {
+  (
+    flock 9
+    number=$(<"$queue/next")
+    echo $((number + 1)) >"$queue/next"
+    echo "$number"
+  ) 9>"$queue/lock"
+}
+
+run_rows() {  # GPU
+  local number name recipe experiment command code=0
   export CUDA_VISIBLE_DEVICES=$1
-  while IFS='|' read -r _ name recipe experiment command; do
-    if [ "$name" != "$last" ]; then last=$name number=$((number + 1)) skip=0; fi
-    if [ $((number % $2)) -ne "$3" ] || [ "$skip" -eq 1 ]; then continue; fi
-    run_step "$recipe" "$experiment" "$command" </dev/null || skip=1 code=1
-  done <<<"$steps"
+  while number=$(take) && [ "$number" -lt "${#names[@]}" ]; do
+    while IFS='|' read -r _ name recipe experiment command; do
+      if [ "$name" != "${names[$number]}" ]; then continue; fi
+      run_step "$recipe" "$experiment" "$command" </dev/null || { code=1; break; }
+    done <<<"$steps"
+  done
   return "$code"
 }
 
@@ -56,8 +72,8 @@ if [ -n "$corpus" ]; then
 fi
 read -ra list <<<"$devices"
 workers=() failed=0
-for place in "${!list[@]}"; do
-  run_rows "${list[$place]}" "${#list[@]}" "$place" &
+for device in "${list[@]}"; do
+  run_rows "$device" &
   workers+=($!)
 done
 for worker in "${workers[@]}"; do wait "$worker" || failed=1; done

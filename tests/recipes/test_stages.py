@@ -69,6 +69,13 @@ def test_a_single_stage_runs_again_on_its_own(finished):
     assert "up to date" in done.stderr  # the average and the lists are the same
 
 
+def test_a_set_that_stage_2_has_not_made_is_named(finished):
+    folder, _ = finished
+    done = run("--stage", 4, "--stop_stage", 4, "--data", folder / "data", "--exp_dir", folder / "exp",
+               "--eval_sets", "other", *SMALL)
+    assert done.returncode == 2 and "data/other/raw.list: no such list; stage 2 makes it" in done.stderr, done.stderr
+
+
 def test_shards_give_the_same_scores_as_files(finished, tmp_path):
     folder, _ = finished
     done = run("--stage", 2, "--stop_stage", 2, "--data", folder / "data", "--exp_dir", folder / "exp",

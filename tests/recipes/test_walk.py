@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.recipes.layouts import LAYOUTS
-from tests.recipes.tiny import (CONFIGS, EGS, ROOT, SCRIPTS, architecture_of, copy_checkout, corpora, run,
+from tests.recipes.tiny import (CONFIGS, EGS, ROOT, SCRIPTS, TINY, architecture_of, copy_checkout, corpora, run,
                                 tiny_options, tiny_whisper, title)
 from wedefense.config.loader import load_config
 
@@ -63,12 +63,11 @@ class Walk:
             self.said[recipe, script] = run(recipe, f"./{script}", "--stage", "1", "--stop_stage", "2",
                                             "--num_workers", "1", "--corpus", str(self.root / "corpus"))
 
-    def experiment(self, path: Path, *more: str) -> tuple[Path, str]:
+    def experiment(self, path: Path) -> tuple[Path, str]:
         """-> where it lies, what was said"""
         recipe, name = self.recipe(path), path.stem
-        options = [*tiny_options(load_config(path), self.whisper), *more]
-        if (path, more) in self.said:
-            return recipe / "exp" / name, self.said[path, more]
+        if path in self.said:
+            return recipe / "exp" / name, self.said[path]
         base, _, step = name.rpartition("-")
         if step in ("FT", "LMF"):  # fine-tunes what another config trained
             first = path.with_name(f"{base}.yaml")
@@ -81,8 +80,8 @@ class Walk:
             command = [f"./{script}", "--stage", "3", "--config", f"conf/{name}.yaml", "--exp_dir", f"exp/{name}"]
             if "folds=" in (recipe / script).read_text():
                 command += ["--folds", "1 2"]
-        self.said[path, more] = run(recipe, *command, *options)
-        return recipe / "exp" / name, self.said[path, more]
+        self.said[path] = run(recipe, *command, *tiny_options(load_config(path), self.whisper))
+        return recipe / "exp" / name, self.said[path]
 
 
 @pytest.fixture(scope="session")
@@ -120,11 +119,15 @@ def test_stage_9_puts_an_experiment_beside_the_published_row(walk, script):
 
 
 def test_trials_with_normalisation_and_quality_measures(walk):
+    """Of an experiment that is done: its stage 4 again, for more sets."""
     path = EGS / "sv/voxceleb/ssl_ca_mhfa/conf/CA_MHFA_wavlmplus.yaml"
-    walk.experiment(path)
-    _, said = walk.experiment(path, "--exp_dir", "exp/normed", "--norm", "asnorm", "--top_n", "3", "--quality", "quality",
-                              "--eval_sets", "vox1 vox2_test")
-    results = json.loads((walk.recipe(path) / "exp/normed/results.json").read_text())
+    folder, _ = walk.experiment(path)
+    sets = ["--eval_sets", "vox1 vox2_test"]
+    run(walk.recipe(path), "./run.sh", "--stage", "2", "--stop_stage", "2", "--num_workers", "1", *sets)
+    said = run(walk.recipe(path), "./run.sh", "--stage", "4", "--config", f"conf/{path.name}", "--exp_dir",
+               f"exp/{folder.name}", "--norm", "asnorm", "--top_n", "3", "--quality", "quality", *sets,
+               *tiny_options(load_config(path)))
+    results = json.loads((folder / "results.json").read_text())
     assert 0 <= results["sets"]["vox1_o"]["eer"] <= 1 and "== stage 7: " in said
 
 
@@ -148,20 +151,21 @@ min_sparsity: 0.0                        # Initial sparsity level
 
 
 def test_a_table_is_reproduced_on_several_devices_and_resumed(walk):
-    """Three rows shared out over two devices, one of which was begun before."""
-    options = tiny_options(load_config(EGS / "detection/asvspoof2019/ssl_ca_mhfa/conf/MHFA.yaml"))
-    command = ["bash", "tools/reproduce.sh", "superb_deepfake", "--only", "WavLM-base+ + ", *options]
-    first = run(walk.root, *command[:4], "WavLM-base+ + MHFA", *options, "--corpus", str(walk.root / "corpus"))
+    """Three rows for two devices; one is done before, another was begun."""
+    options = [*TINY, "--dataset_args.ssl_args.upstream_args.name", "wavlm_tiny"]
+    command = ["bash", "tools/reproduce.sh", "superb_deepfake", "--only"]
+    first = run(walk.root, *command, "WavLM-base+ + CA-MHFA", *options, "--corpus", str(walk.root / "corpus"))
     assert first.count("== detection/asvspoof2019/ssl_ca_mhfa exp/") == 1
-    (walk.root / "egs/detection/asvspoof2019/ssl_ca_mhfa/exp/LLGF_wavlm_base_plus").mkdir(parents=True)  # begun, not done
-    second = run(walk.root, *command, "--devices", "0 1")
-    assert second.count("== detection/asvspoof2019/ssl_ca_mhfa exp/") == 2
-    assert "(GPU 0)" in second and "(GPU 1)" in second and "MHFA_wavlm_base_plus (" not in second.replace("CA_MHFA", "")
+    (walk.root / "egs/detection/asvspoof2019/ssl_ca_mhfa/exp/LLGF_wavlm_base_plus").mkdir(parents=True)
+    second = run(walk.root, *command, "WavLM-base+ + ", *options, "--devices", "0 1")
+    assert set(re.findall(r"== \S+ exp/(\S+) \(GPU ([01])\)", second)) in (
+        {("LLGF_wavlm_base_plus", "0"), ("MHFA_wavlm_base_plus", "1")},
+        {("LLGF_wavlm_base_plus", "1"), ("MHFA_wavlm_base_plus", "0")})
     table = (walk.root / "egs/superb_deepfake.md").read_text()
     for row, published in (("LLGF", "3.64"), ("MHFA", "0.20"), ("CA-MHFA", "0.30")):
         assert re.search(rf"\| WavLM-base\+ \+ {row} +\| +{published} \| +\d", table), table
     assert re.search(r"\| HuBERT-base \+ MHFA +\| +1.19 \| +\|", table)  # not run: empty
-    assert "==" not in run(walk.root, *command, "--devices", "0 1")  # all done
+    assert "==" not in run(walk.root, *command, "WavLM-base+ + ", *options, "--devices", "0 1")  # all done
 
 
 def test_the_estimates_in_a_readme_are_what_the_tool_says(walk):

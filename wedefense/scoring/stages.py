@@ -14,6 +14,7 @@ from wedefense.scoring.arks import read_scp, write_ark
 from wedefense.scoring.embed import embeddings_of, head_logits
 from wedefense.scoring.llr import Labels, llr
 from wedefense.utils.distributed import World, barrier, gather
+from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import write_table
@@ -28,6 +29,8 @@ def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir
     Nothing is done again when the embeddings were made from the same weights and list.
     """
     folder = Path(exp_dir) / "embeddings" / name
+    if not Path(data).is_file():
+        raise InputError(f"{data}: no such list; stage 2 makes it for the sets it is called with")
     source = {"weights": _digest(weights), "list": _digest(data), "skip_bad": skip_bad}
     stamp = folder / "source.json"
     if gather(stamp.is_file() and json.loads(stamp.read_text()) == source)[0]:
