@@ -67,12 +67,12 @@ def test_the_teacher_is_what_the_student_was_before_gates(tmp_path):
     with torch.no_grad():
         for gate in gates:
             gate.log_alpha.fill_(40.0)  # every sample is exactly 1
-    assert all(term < 1e-9 for term in terms().values())
+    assert all(term < 1e-6 for term in terms().values())
     with torch.no_grad():
         gates[-1].log_alpha.fill_(-40.0)  # the last feed-forward goes
     assert not gated_sites(teacher.detector.frontend.upstream)
     found = terms()
-    assert found.keys() == {"distill_layers", "distill_logits"} and all(term > 1e-6 for term in found.values())
+    assert found.keys() == {"distill_layers", "distill_logits"} and all(term > 1e-5 for term in found.values())
     with torch.no_grad():
         for gate in gates:
             gate.log_alpha.fill_(0.0)
