@@ -23,7 +23,7 @@ def test_every_config_takes_a_step_at_full_size(path):
 
     from wedefense.models.detector import build_detector
     from wedefense.models.heads import build_criterion
-    from wedefense.train.modes import choose_mode
+    from wedefense.train.run import choose_mode
     from wedefense.train.trainer import TrainStep
 
     config = load_config(path)

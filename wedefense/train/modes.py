@@ -49,13 +49,3 @@ class Frozen(Mode):
     """The front-end stays as it is; the same loop, one group."""
 
     name = "frozen"
-
-
-def choose_mode(config, detector: Detector) -> Mode:
-    """The mode a config asks for."""
-    if config.use_pruning_loss:
-        from wedefense.train.prune import Prune
-
-        return Prune(config.pruning, detector)
-    learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
-    return Frozen() if learnt and not any(learnt) else Mode()

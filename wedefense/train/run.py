@@ -10,12 +10,13 @@ from wedefense.data.augment.options import SPEEDS
 from wedefense.data.catalogue import label_ids
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.models.cache import FeatureCache
-from wedefense.models.detector import build_detector, own_weights
+from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.models.heads import build_criterion
 from wedefense.pruning.options import PRUNABLE
 from wedefense.scoring.llr import Labels
 from wedefense.train import checkpoint
-from wedefense.train.modes import choose_mode
+from wedefense.train.modes import Frozen, Mode
+from wedefense.train.prune import Prune
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
 from wedefense.train.validate import Validator
@@ -74,6 +75,14 @@ def build_trainer(config, world: World) -> Trainer:
         detector.cache = _cache(config.feature_cache, detector)
     criterion = build_criterion(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
+
+
+def choose_mode(config, detector: Detector) -> Mode:
+    """The mode a config asks for."""
+    if config.use_pruning_loss:
+        return Prune(config.pruning, detector)
+    learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
+    return Frozen() if learnt and not any(learnt) else Mode()
 
 
 def _cache(gib: float, detector) -> FeatureCache:
