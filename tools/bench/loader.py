@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command does: read when torch is imported
+
 from wedefense.data.loader import train_loader
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.data.shards import write_shard
