@@ -15,6 +15,7 @@ from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.data.ring import Ring
 from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.sources import Source, open_source
+from wedefense.utils.distributed import before_fork
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
@@ -163,6 +164,8 @@ class _Batches:
             generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
 
     def __iter__(self) -> Iterator[Batch]:
+        if self._loader.num_workers and self._loader._iterator is None:
+            before_fork()
         failure = None
         for parcel in self._loader:
             if isinstance(parcel, Failure):

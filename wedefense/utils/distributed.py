@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,15 @@ def _die_with_launcher() -> None:
 def stop() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def before_fork() -> None:
+    """Let the threads of the last exchange leave the interpreter.
+
+    Before Python 3.12 a child that is forked while another thread enters or leaves it waits for ever for its lock.
+    """
+    if dist.is_initialized() and sys.version_info < (3, 12):
+        time.sleep(0.05)
 
 
 def barrier() -> None:
