@@ -115,7 +115,7 @@ def iemocap(root: Path, per_class: int = 5) -> None:
         for number in range(per_class * len(emotions)):
             emotion, key = emotions[number % len(emotions)], f"{dialog}_{'FM'[number % 2]}{number:03d}"
             rows += [f"[{6 + number}.2901 - {8 + number}.2357]\t{key}\t{emotion}\t[2.5000, 2.5000, 2.5000]",
-                     "C-E2:\tNeutral;\t()", f"A-F1:\tval 3; act 2; dom  2;\t()", ""]
+                     "C-E2:\tNeutral;\t()", "A-F1:\tval 3; act 2; dom  2;\t()", ""]
             if emotion not in ("fru", "xxx"):
                 sound(folder / "sentences/wav" / dialog / f"{key}.wav", 0.3, buzz=emotion == "ang")
         lines(folder / "dialog/EmoEvaluation" / f"{dialog}.txt", *rows)

@@ -14,7 +14,7 @@ import sys
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wedefense.models.mhfa import MHFA
 from wedefense.models.options import MHFAOptions

@@ -53,10 +53,6 @@ def gated_sites(encoder: nn.Module) -> list[Site]:
     return [site for site in sites(encoder) if site.gate is not None]
 
 
-def has_gates(encoder: nn.Module) -> bool:
-    return bool(gated_sites(encoder))
-
-
 def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRates = DropRates()) -> None:
     """Put gates in front of the `units` (none named: all that the encoder has).
 

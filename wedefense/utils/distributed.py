@@ -72,12 +72,3 @@ def gather(item) -> list:
     items = [None] * dist.get_world_size()
     dist.all_gather_object(items, item)
     return items
-
-
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """True on every rank when any rank says so."""
-    if not dist.is_initialized():
-        return flag
-    told = torch.tensor([int(flag)], device=device)
-    dist.all_reduce(told, op=dist.ReduceOp.MAX)
-    return bool(told.item())

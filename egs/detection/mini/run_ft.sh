@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # Fine-tuning in two stages: run.sh --config conf/mhfa.yaml first, then this, which starts from its average.
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=8 stop_stage=8
 config=conf/mhfa.yaml
 ft_config=conf/mhfa-FT.yaml
-train_set=train dev_set=dev eval_sets=eval
 
-. ../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/run.sh"

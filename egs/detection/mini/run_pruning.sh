@@ -2,10 +2,7 @@
 # Pruning while fine-tuning: half of the encoder is removed. Stage 4 averages, cuts and verifies; 5 to 7 score the
 # cut detector, which lies in the experiment's pruned_model.
 set -euo pipefail
-called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
 config=conf/mhfa_pruning.yaml
-train_set=train dev_set=dev eval_sets=eval
 
-. ../../../tools/recipe.sh
+. "$(dirname "${BASH_SOURCE[0]}")/run.sh"

@@ -1,7 +1,6 @@
 """The wav2vec 2.0 family of encoders: samples to the features of every layer."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
