@@ -12,7 +12,7 @@ from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
-from wedefense.data.ring import Ring
+from wedefense.data.ring import Parcel, Ring
 from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.sources import Source, open_source
 from wedefense.utils.distributed import before_fork
@@ -46,6 +46,10 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches)
 
+    def lent(self) -> Iterator[Batch]:
+        """As iterating gives them, in page-locked memory that is good until the second batch after is asked for."""
+        return self._batches.lent()
+
 
 class EvalLoader:
     """Every utterance of this rank's share once, in batches of like length, longest first.
@@ -64,8 +68,18 @@ class EvalLoader:
         return len(self._lists)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self._usable(iter(self._batches()))
+
+    def lent(self) -> Iterator[Batch]:
+        """As iterating gives them, in page-locked memory that is good until the second batch after is asked for."""
+        return self._usable(self._batches().lent())
+
+    def _batches(self) -> "_Batches":
+        return _Batches(self._dataset, self._lists, self._options, self._samples, persistent=False)
+
+    def _usable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         self.skipped = []
-        for batch in _Batches(self._dataset, self._lists, self._options, self._samples, persistent=False):
+        for batch in batches:
             self.skipped += batch.skipped
             if len(batch):
                 yield batch
@@ -156,7 +170,7 @@ class _Batches:
     def __init__(self, dataset, batches, options: DataLoaderOptions, samples: int, persistent: bool):
         workers = options.num_workers
         self._pin_memory = options.pin_memory and torch.cuda.is_available()
-        self._ring = dataset.ring = Ring(workers, options.prefetch_factor, samples)
+        self._ring = dataset.ring = Ring(workers, options.prefetch_factor, samples, lends=self._pin_memory)
         self._loader = torch.utils.data.DataLoader(
             dataset, batch_sampler=batches, num_workers=workers, collate_fn=self._ring.pack,
             worker_init_fn=_start_worker, prefetch_factor=options.prefetch_factor if workers else None,
@@ -164,6 +178,19 @@ class _Batches:
             generator=torch.Generator())  # its own, so that iterating draws nothing from the global one
 
     def __iter__(self) -> Iterator[Batch]:
+        return map(self._ring.unpack, self._parcels())
+
+    def lent(self) -> Iterator[Batch]:
+        """Batches for a device, page-locked unless `pin_memory` is off."""
+        if not self._pin_memory:
+            yield from self
+            return
+        for parcel in self._parcels():
+            self._ring.lock()  # the workers run by now; the first call does it
+            yield self._ring.lend(parcel)
+
+    def _parcels(self) -> Iterator[Batch | Parcel]:
+        """What the workers hand over; a failure is raised."""
         if self._loader.num_workers and self._loader._iterator is None:
             before_fork()
         failure = None
@@ -171,7 +198,7 @@ class _Batches:
             if isinstance(parcel, Failure):
                 failure = parcel
                 break
-            yield self._ring.unpack(parcel, self._pin_memory)
+            yield parcel
         if failure:
             self._loader._iterator = None  # ends the workers now; left to the garbage collector it can take 10 s
             raise InputError(failure.message)

@@ -13,7 +13,7 @@ from wedefense.utils.options import at_least, fraction, positive
 class DataLoaderOptions:
     batch_size: int = 16      # utterances in a batch of one rank
     num_workers: int = 2      # worker processes of one rank; 0 reads in the training process
-    pin_memory: bool = False
+    pin_memory: bool = True   # for a GPU: page-locked memory, from which batches are copied while it computes
     prefetch_factor: int = 4  # batches that each worker prepares ahead
     drop_last: bool = True    # an epoch is made of full batches only, so this can only be true in training
 

@@ -6,6 +6,8 @@ page), and containers limit it to 64 MB. These buffers are mapped once, before t
 
 import mmap
 import multiprocessing
+import os
+import weakref
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +15,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from wedefense.data.batch import Batch
+from wedefense.utils.log import get_logger
+
+log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,17 @@ class Parcel:
 
 
 class Ring:
-    """`slots` buffers of `samples` for each worker, filled in turn.
+    """Buffers of `samples` for each worker, filled in turn.
 
     The loader asks for a worker's next batch only once it has copied the one `prefetch_factor` before,
     and it may be copying that while the worker writes: with `prefetch_factor + 1` slots they never meet.
+    Where it lends a batch to a device, whose copy may still be under way when the next batch is asked
+    for, it takes one slot more.
     """
 
-    def __init__(self, workers: int, prefetch_factor: int, samples: int):
-        self._slots, self._turn, self._last = prefetch_factor + 1, 0, None
-        self._audio = None
+    def __init__(self, workers: int, prefetch_factor: int, samples: int, lends: bool = False):
+        self._slots, self._turn, self._last = prefetch_factor + 1 + lends, 0, None
+        self._audio, self._locked = None, False
         if workers and multiprocessing.get_start_method() == "fork":  # else workers would not inherit it
             memory = mmap.mmap(-1, workers * self._slots * samples * 4)
             self._audio = torch.frombuffer(memory, dtype=torch.float32).view(workers, self._slots, samples)
@@ -65,3 +72,39 @@ class Ring:
         if pin_memory and isinstance(parcel, Batch):
             return replace(parcel, wav=parcel.wav.pin_memory())
         return parcel
+
+    def lend(self, parcel):
+        """In the main process: a page-locked batch that lies in the ring itself, where the ring is locked.
+
+        Its audio may be read until the second batch after it is asked for.
+        """
+        if self._locked and isinstance(parcel, Parcel):
+            return replace(parcel.batch, wav=self._view(parcel.place, parcel.shape))
+        return self.unpack(parcel, pin_memory=True)
+
+    def lock(self) -> None:
+        """In the main process, once the workers run: page-lock the ring, so that a device reads it by itself."""
+        if self._locked or self._audio is None:
+            return
+        address, size = self._audio.data_ptr(), self._audio.nbytes
+        error = int(torch.cuda.cudart().cudaHostRegister(address, size, 0))
+        self._locked = error == 0
+        if self._locked:
+            weakref.finalize(self, _unlock, address, os.getpid())
+        else:
+            log.debug("the loader's %.0f MiB cannot be page-locked (CUDA error %d); each batch is copied once more",
+                      size / 2**20, error)
+            _forget_cuda_error()
+
+
+def _unlock(address: int, owner: int) -> None:
+    if os.getpid() == owner:  # a worker, which inherits the ring, must not touch CUDA
+        torch.cuda.cudart().cudaHostUnregister(address)
+
+
+def _forget_cuda_error() -> None:
+    """CUDA keeps a failed call's error for the next kernel, which would be blamed for it."""
+    try:
+        torch.zeros(1, device="cuda")
+    except RuntimeError:
+        pass

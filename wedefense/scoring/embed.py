@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from wedefense.data.ahead import ahead
 from wedefense.models.detector import Detector
 from wedefense.utils.distributed import World
 from wedefense.utils.log import progress
@@ -16,7 +17,7 @@ def embeddings_of(detector: Detector, loader, world: World, description: str) ->
     detector.eval()
     with progress(total=len(loader), desc=description, unit="batch", disable=not world.is_main) as bar:
         seconds = 0.0
-        for batch in loader:
+        for batch in ahead(loader, world.device):
             moved = batch.to(world.device)
             embeddings = detector.embed(moved.wav, moved.lengths).float().cpu()
             seconds += batch.lengths.sum().item() / detector.sample_rate

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train import checkpoint
@@ -97,7 +98,7 @@ class Trainer:
         description = f"epoch {self.epoch + 1}/{self.config.num_epochs}"
         with progress(total=self.batches, initial=self.batch, desc=description, unit="batch",
                       disable=not self.world.is_main) as bar:
-            for batch in self.loader:
+            for batch in ahead(self.loader, self.world.device):
                 skips.add(batch.skipped)
                 skips.check()
                 parts = self._train_batch(batch)
