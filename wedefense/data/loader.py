@@ -1,5 +1,6 @@
 """The loaders of training and evaluation: lists in, batches out."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ import torch
 from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
+from wedefense.data.decoded import DecodedSource
 from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.data.ring import Parcel, Ring
 from wedefense.data.sampler import TrainSampler, length_batches
@@ -33,7 +35,7 @@ class TrainLoader:
         """`samples`: of a batch, at most or nearly always."""
         self.labels, self.label_counts = labels, label_counts
         self.steps_per_epoch = sampler.steps
-        self._sampler = sampler
+        self._sampler, self._source = sampler, dataset.source
         self._batches = _Batches(dataset, sampler, options, samples, persistent=True)
 
     def set_epoch(self, epoch: int, start_step: int = 0) -> None:
@@ -44,11 +46,15 @@ class TrainLoader:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._batches)
+        return self._epoch(iter(self._batches))
 
     def lent(self) -> Iterator[Batch]:
         """As iterating gives them, in page-locked memory that is good until the second batch after is asked for."""
-        return self._batches.lent()
+        return self._epoch(self._batches.lent())
+
+    def _epoch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        yield from batches
+        _report(self._source)
 
 
 class EvalLoader:
@@ -86,6 +92,7 @@ class EvalLoader:
         if self.skipped:
             log.warning("left out %d utterances: %s", len(self.skipped),
                         some(f"{key}: {reason}" for key, reason in self.skipped))
+        _report(self._dataset.source)
 
 
 def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
@@ -111,6 +118,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
         world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
         groups=None if source.groups is None else source.groups[kept],
         window=dataset_options.shuffle_args.shuffle_size)
+    source = _cached(source, dataset_options, loader_options)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
     return TrainLoader(dataset, sampler, loader_options, usual_length * loader_options.batch_size, labels, counts)
@@ -119,11 +127,12 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
 def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
                 loader_options: DataLoaderOptions, labels: Mapping[str, int] | None = None, rank: int = 0,
                 world_size: int = 1, skip_bad: bool = False, label_table: str | os.PathLike | None = None,
-                min_samples: int = 400, max_seconds: float = 320.0) -> EvalLoader:
+                min_samples: int = 400, max_seconds: float = 320.0, again: bool = False) -> EvalLoader:
     """Utterances (as `eval_frms` says) without augmentation, each exactly once over the ranks.
 
     A label that `labels` lacks has the id -1. Utterances under `min_samples` are repeated up to it;
-    a batch holds at most `max_seconds` of audio with its padding.
+    a batch holds at most `max_seconds` of audio with its padding. `again`: the loader will be iterated
+    many times, so that `cache` applies.
     """
     source = _open(list_path, data_type, label_table)
     source.fill_durations()
@@ -131,6 +140,8 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     fixed = dataset_options.samples(dataset_options.eval_frms)
     durations = np.full(len(source), fixed / dataset_options.resample_rate) if fixed else source.entries.durations
     batches = length_batches(durations, loader_options.batch_size, max_seconds, rank=rank, world_size=world_size)
+    if again:
+        source = _cached(source, dataset_options, loader_options)
     dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad, fixed)
     seconds = float(sum(durations[batch].sum() for batch in batches))
     return EvalLoader(dataset, batches, replace(loader_options, prefetch_factor=min(2, loader_options.prefetch_factor)),
@@ -142,6 +153,20 @@ def _open(list_path, data_type: str, label_table) -> Source:
     if label_table is not None:
         source.entries.relabel(read_table(label_table))
     return source
+
+
+def _cached(source: Source, options: DatasetOptions, loader_options: DataLoaderOptions) -> Source:
+    if options.cache == "none":
+        return source
+    if loader_options.num_workers and multiprocessing.get_start_method() != "fork":
+        log.warning("dataset_args.cache: on this system workers do not share memory; nothing is kept")
+        return source
+    return DecodedSource(source, options.cache_gib)
+
+
+def _report(source: Source) -> None:
+    if isinstance(source, DecodedSource):
+        source.report()
 
 
 def _crop(options: DatasetOptions) -> Crop:

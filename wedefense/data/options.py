@@ -88,6 +88,10 @@ class DatasetOptions:
     spec_aug: bool = False
     spec_aug_args: SpecAugOptions = SpecAugOptions()
     whole_utt: bool = False        # train on whole utterances instead of crops
+    # memory: 16-bit recordings (WAV, FLAC ...) of the training and validation lists are decoded once and kept for all
+    # workers and ranks of a machine, so that later epochs only cut; the samples are the same, bit by bit
+    cache: Literal["none", "memory"] = "none"
+    cache_gib: float = 16.0        # GiB a list may take on each machine; what does not fit is read from its file
     rawboost: bool = False
     rawboost_args: RawBoostOptions = RawBoostOptions()
     codec_aug: bool = False
@@ -97,7 +101,7 @@ class DatasetOptions:
     def __post_init__(self):
         at_least(self, 0, "sample_num_per_epoch", "eval_frms")
         at_least(self, 1000, "resample_rate")
-        positive(self, "num_frms")
+        positive(self, "num_frms", "cache_gib")
         fraction(self, "aug_prob")
         parse_steps(self.augment)
 

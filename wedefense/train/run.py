@@ -62,7 +62,7 @@ def build_trainer(config, world: World) -> Trainer:
     validator = None
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
-                                 world_size=world.size, label_table=config.val_label)
+                                 world_size=world.size, label_table=config.val_label, again=True)
         validator = Validator(val_loader, labels, world, config.monitor)
     elif config.early_stop_patience and config.monitor != "train_loss":
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
