@@ -1,3 +1,4 @@
+import logging
 import sys
 from pathlib import Path
 
@@ -20,3 +21,11 @@ def voices(corpus):
         corpus.add(f"u{i:02d}", noise(3200 + 320 * i, seed=i), "bonafide" if i % 3 else "spoof",
                    suffix="flac" if i % 2 else "wav")
     return corpus
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """What is logged, whatever a main that ran before did to the logger."""
+    monkeypatch.setattr(logging.getLogger("wedefense"), "propagate", True)
+    caplog.set_level("DEBUG", "wedefense")
+    return caplog

@@ -40,17 +40,19 @@ def test_history_and_selection(experiment, tmp_path):
     assert list((tmp_path / "exp/tensorboard").iterdir())
 
 
-def test_recordings_held_in_memory_train_to_the_same_weights(experiment, tmp_path, caplog):
-    caplog.set_level("INFO", "wedefense")
+def test_recordings_held_in_memory_train_to_the_same_weights(experiment, tmp_path):
     weights = []
     for cache in ("none", "memory"):
         exp_dir = str(tmp_path / cache)
         for epochs in (1, 3):  # the second goes on from the first
             (tmp_path / cache / "models").mkdir(parents=True, exist_ok=True)
-            experiment(num_epochs=epochs, exp_dir=exp_dir, dataset_args__cache=cache, scheduler_args__final_lr=0.01).fit()
+            trainer = experiment(num_epochs=epochs, exp_dir=exp_dir, dataset_args__cache=cache,
+                                 scheduler_args__final_lr=0.01)
+            trainer.fit()
         weights.append(torch.load(tmp_path / cache / "models/model_3.pt", weights_only=True))
     assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
-    assert "24 of 24 recordings" in caplog.text and "8 of 8 recordings" in caplog.text
+    sources = trainer.loader._source, trainer.validator.loader._dataset.source
+    assert [source._memory.held for source in sources] == [24, 8]
 
 
 def test_the_summary_at_the_start_counts_an_encoder_that_is_not_trained(experiment):
