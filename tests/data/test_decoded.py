@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 ROOT = Path(__file__).parents[2]
 CACHED = dataclasses.replace(CROPS, cache="memory", cache_gib=0.01)
-LOSSLESS = [("WAV", "PCM_16", 1), ("WAV", "PCM_16", 2), ("FLAC", "PCM_16", 1), ("FLAC", "PCM_16", 3), ("AIFF", "PCM_16", 1)]
+LOSSLESS = [("WAV", "PCM_16", 1), ("WAV", "PCM_16", 2), ("FLAC", "PCM_16", 1), ("FLAC", "PCM_16", 3),
+            ("AIFF", "PCM_16", 1)]
 OTHERS = [("WAV", "PCM_24", 1), ("FLAC", "PCM_24", 1), ("WAV", "FLOAT", 1), ("OGG", "VORBIS", 1), ("WAV", "ULAW", 1)]
 
 
@@ -54,6 +55,11 @@ def epochs(loader, count=3, first=0):
         loader.set_epoch(epoch)
         given += list(loader)
     return given
+
+
+def both(corpus, workers, options=CACHED):
+    """Loaders of the same list without memory and with it."""
+    return [train_loader(corpus.raw_list(), "raw", one, loading(4, workers), seed=3) for one in (CROPS, options)]
 
 
 def held(loader):
@@ -93,7 +99,8 @@ def test_whole_numbers_are_what_is_read_as_floats(form, subtype, channels):
             ratio = rate_ratio(sound.samplerate, rate)
             assert resampled_length(memory.get(0).frames, ratio) == resampled_length(sound.frames, ratio)
             for start, length in ((0, 500), (1234, 4000), (0, None)):
-                assert np.array_equal(read_span(memory.get(0), ratio, start, length), read_span(sound, ratio, start, length))
+                expected = read_span(sound, ratio, start, length)
+                assert np.array_equal(read_span(memory.get(0), ratio, start, length), expected)
 
 
 @pytest.mark.parametrize("form, subtype, channels", OTHERS)
@@ -111,8 +118,8 @@ def test_what_would_lose_something_is_left(form, subtype, channels):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_those_without_it(mixture, data_type, workers):
     path = mixture.raw_list() if data_type == "raw" else mixture.shard_list()
-    make = lambda options, workers: train_loader(path, data_type, options, loading(4, workers), seed=3, pipeline=Faster())
-    plain, loader = make(CROPS, 0), make(CACHED, workers)
+    plain, loader = (train_loader(path, data_type, options, loading(4, number), seed=3, pipeline=Faster())
+                     for options, number in ((CROPS, 0), (CACHED, workers)))
     assert all(same(one, other) for one, other in zip(epochs(plain), epochs(loader), strict=True))
     assert held(loader) == 24
     for path in mixture.folder.glob("*.wav"):
@@ -135,7 +142,7 @@ def test_whole_utterances_and_filters(mixture):
 
 
 def test_an_epoch_goes_on_from_any_step(mixture):
-    plain, loader = (train_loader(mixture.raw_list(), "raw", options, loading(4, 2), seed=3) for options in (CROPS, CACHED))
+    plain, loader = both(mixture, 2)
     epochs(loader, 1)
     for one in (plain, loader):
         one.set_epoch(1, 3)
@@ -146,7 +153,7 @@ def test_an_epoch_goes_on_from_any_step(mixture):
 def test_what_does_not_fit_is_read_from_its_file(mixture, workers, told):
     bound = 100_000
     options = dataclasses.replace(CACHED, cache_gib=bound / 2**30)
-    plain, loader = (train_loader(mixture.raw_list(), "raw", one, loading(4, workers), seed=3) for one in (CROPS, options))
+    plain, loader = both(mixture, workers, options)
     assert all(same(one, other) for one, other in zip(epochs(plain), epochs(loader), strict=True))
     source = loader._source
     assert 0 < source._memory.held < 24 and bound - 20_000 < source._memory.used <= source._memory.size < bound + 4096
@@ -183,7 +190,7 @@ def test_memory_that_cannot_be_had_is_done_without(mixture, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    plain, loader = (train_loader(mixture.raw_list(), "raw", options, loading(4), seed=3) for options in (CROPS, CACHED))
+    plain, loader = both(mixture, 0)
     assert all(same(one, other) for one, other in zip(epochs(plain), epochs(loader), strict=True))
     assert held(loader) == 0
 
@@ -226,7 +233,8 @@ def test_ranks_share_one_memory(mixture):
     running = start(mixture.raw_list(), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
-    (_, file, *first), (_, other, *second) = sorted(line.split() for line in out.splitlines() if line.startswith("rank"))
+    lines = sorted(line.split() for line in out.splitlines() if line.startswith("rank"))
+    (_, file, *first), (_, other, *second) = lines
     assert file == other and first == second == ["same", "24"]
 
 
@@ -241,7 +249,8 @@ def test_a_killed_run_leaves_nothing(mixture):
     before = set(os.listdir("/dev/shm"))
     running = start(mixture.raw_list(), STAY="1")
     pids = next(line.split()[4:] for line in running.stdout if line.startswith("rank"))
-    assert len(pids) == 3 and any("memfd:wedefense" in os.readlink(link) for link in Path(f"/proc/{pids[0]}/fd").iterdir())
+    assert len(pids) == 3
+    assert any("memfd:wedefense" in os.readlink(link) for link in Path(f"/proc/{pids[0]}/fd").iterdir())
     running.kill()
     running.communicate()
     deadline = time.monotonic() + 60

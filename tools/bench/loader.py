@@ -1,7 +1,7 @@
 """Utterances per second of the training loader with two workers, against plain soundfile reading of the same
 crops by two processes. Both are measured in turn, several times, in one run; files come from the page cache.
 The second ratio compares the processor time of all their processes (Linux), which other programs disturb less.
-`--cache memory` holds the recordings decoded; the warm-up fills it. On a machine with a GPU batches go there, one ahead.
+`--cache memory` holds the recordings decoded; the warm-up fills it. Where there is a GPU, batches go there, one ahead.
 
     python tools/bench/loader.py [--audio flac|wav] [--data_type raw|shard] [--cache none|memory] [--utterances 400]
 """
