@@ -18,6 +18,7 @@ FLOORS = [
     ("config.schema", "config.loader"),
     ("train", "scoring"),
     ("data", "frontend", "models", "pruning", "metrics"),
+    ("gpu",),
     ("utils", "config.registry", "config.tree", "config.typed"),
 ]
 

@@ -11,7 +11,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.products import Derived, wide_dtype
 
-FFT_SIZE = 256
+FFT_SIZE = 256            # on a CPU, whose cache holds a few blocks of it
+FFT_SIZES = (256, 288, 320, 384, 512)  # elsewhere: the least that takes an utterance at one go, or the last
 FFT_KERNEL = 32  # the least width at which the detour through frequencies pays
 
 
@@ -36,47 +37,56 @@ class PositionalConv(nn.Module):
             return F.gelu(same_conv(self.conv, x))
         wide = wide_dtype(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            y = fft_conv(x.to(wide), self._spectrum(wide), self.conv.kernel_size[0]) + self.conv.bias.to(wide)
+            kernel = self.conv.kernel_size[0]
+            size = fft_size(x.shape[1], kernel, x.device)
+            y = fft_conv(x.to(wide), self._spectrum(wide, size), kernel, size) + self.conv.bias.to(wide)
         return F.gelu(y.to(x.dtype))
 
-    def _spectrum(self, dtype: torch.dtype) -> Tensor:
+    def _spectrum(self, dtype: torch.dtype, size: int) -> Tensor:
         def make() -> Tensor:
             weight = self.conv.weight.to(dtype)  # (dim, in, kernel)
-            parts = fourier(weight.shape[-1], dtype, weight.device) @ weight.flatten(0, 1).t()
+            parts = fourier(weight.shape[-1], size, dtype, weight.device) @ weight.flatten(0, 1).t()
             real, imaginary = parts.view(2, -1, self.conv.groups, len(weight) // self.conv.groups, weight.shape[1])
             return torch.complex(real, imaginary).transpose(2, 3)
 
         if torch.is_grad_enabled():
             return make()
-        return self.spectrum.get(tuple(self.conv.parametrizations.weight.parameters()), dtype, make)
+        return self.spectrum.get(tuple(self.conv.parametrizations.weight.parameters()), (dtype, size), make)
+
+
+def fft_size(frames: int, kernel: int, device: torch.device) -> int:
+    """How many frames are transformed at a time."""
+    if device.type == "cpu":
+        return FFT_SIZE
+    return next((size for size in FFT_SIZES if size >= frames + kernel - 1), FFT_SIZES[-1])
 
 
 @lru_cache
-def fourier(kernel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def fourier(kernel: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(2 * bins, kernel): real and imaginary parts of the frequencies of taps, the last tap first.
 
     A product with it is several times as fast as an FFT of taps with zeros after them.
     """
     with torch.inference_mode(False):  # what is kept must serve training too
-        turns = torch.arange(FFT_SIZE // 2 + 1)[:, None] * torch.arange(kernel - 1, -1, -1) % FFT_SIZE
-        angles = 2 * math.pi / FFT_SIZE * turns.double()
+        turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(kernel - 1, -1, -1) % size
+        angles = 2 * math.pi / size * turns.double()
         return torch.cat((angles.cos(), -angles.sin())).to(device, dtype)
 
 
-def fft_conv(x: Tensor, spectrum: Tensor, kernel: int) -> Tensor:
+def fft_conv(x: Tensor, spectrum: Tensor, kernel: int, size: int) -> Tensor:
     """x (batch, frames, dim), spectrum (bins, groups, in, out) -> (batch, frames, dim), padded by kernel // 2.
 
-    Blocks of FFT_SIZE frames overlap by kernel - 1; what wraps around at a block's beginning is cut off.
+    Blocks of `size` frames overlap by kernel - 1; what wraps around at a block's beginning is cut off.
     """
     batch, frames, _ = x.shape
     bins, groups, _, outputs = spectrum.shape
-    step = FFT_SIZE - kernel + 1
+    step = size - kernel + 1
     blocks = -(-frames // step)
     x = F.pad(x, (0, 0, kernel // 2, blocks * step + kernel - 1 - kernel // 2 - frames))
-    x = x.transpose(1, 2).unfold(2, FFT_SIZE, step)  # (batch, dim, blocks, FFT_SIZE)
+    x = x.transpose(1, 2).unfold(2, size, step)  # (batch, dim, blocks, size)
     x = torch.fft.rfft(x).unflatten(1, (groups, -1))  # (batch, groups, in, blocks, bins)
     x = x.permute(4, 1, 0, 3, 2).flatten(2, 3) @ spectrum  # (bins, groups, batch * blocks, out)
-    x = torch.fft.irfft(x, FFT_SIZE, dim=0)[kernel - 1:]  # (step, groups, batch * blocks, out)
+    x = torch.fft.irfft(x, size, dim=0)[kernel - 1:]  # (step, groups, batch * blocks, out)
     x = x.unflatten(2, (batch, blocks)).permute(2, 3, 0, 1, 4)  # (batch, blocks, step, groups, out)
     return x.reshape(batch, blocks * step, groups * outputs)[:, :frames]
 

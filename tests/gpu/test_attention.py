@@ -1,0 +1,88 @@
+"""Attention over packed utterances beside its definition, written out; on a CPU by Triton's interpreter."""
+
+import pytest
+import torch
+
+from tests.gpu.interpreter import DEVICE
+from wedefense.gpu.attention import packed_attention
+
+COUNTS, HEADS, DIM = [70, 33, 1, 12], 2, 16
+
+
+def written_out(qkv, gate, table, counts, frames):
+    """Softmax(q k / sqrt(dim) + gate * table of distances) v, one utterance after the other."""
+    parts, start = [], 0
+    for count in counts:
+        q, k, v = qkv[start:start + count].permute(1, 2, 0, 3)  # (heads, count, dim)
+        scores = q @ k.transpose(1, 2) * qkv.shape[3] ** -0.5
+        if table is not None:
+            place = torch.arange(count, device=qkv.device)
+            distance = place[None, :] - place[:, None] + frames - 1
+            scores = scores + gate[start:start + count].t()[:, :, None] * table[:, distance]
+        parts.append((scores.softmax(-1) @ v).transpose(0, 1))
+        start += count
+    return torch.cat(parts)
+
+
+def inputs(biased, dtype=torch.float32, requires_grad=True):
+    torch.manual_seed(0)
+    rows, frames = sum(COUNTS), max(COUNTS)
+    shapes = [(rows, 3, HEADS, DIM)] + [(rows, HEADS), (HEADS, 2 * frames - 1)] * biased
+    found = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_(requires_grad) for shape in shapes]
+    starts = torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE)
+    return found + [None] * (3 - len(found)), starts, frames
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_values_and_gradients_are_those_of_the_definition(biased):
+    tensors, starts, frames = inputs(biased)
+    given = [tensor for tensor in tensors if tensor is not None]
+    here = packed_attention(*tensors, starts, frames)
+    there = written_out(*tensors, COUNTS, frames)
+    torch.testing.assert_close(here, there, rtol=0, atol=5e-6)
+    weight = torch.randn_like(there)
+    for one, other in zip(torch.autograd.grad(here, given, weight), torch.autograd.grad(there, given, weight)):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)
+
+
+def test_an_utterance_alone_is_the_same_to_the_last_bit():
+    (qkv, gate, table), starts, frames = inputs(True, requires_grad=False)
+    together = packed_attention(qkv, gate, table, starts, frames)
+    middle = table[:, frames - 33:frames + 32].contiguous()  # distances of 33 frames
+    alone = packed_attention(qkv[70:103].contiguous(), gate[70:103], middle, torch.tensor([0, 33]).int().to(DEVICE), 33)
+    assert torch.equal(together[70:103], alone)
+
+
+def test_dropout_leaves_its_share_and_every_kernel_sees_the_same():
+    (qkv, gate, table), starts, frames = inputs(True)
+
+    def attended(q, t):
+        torch.manual_seed(1)
+        return packed_attention(torch.cat((q, qkv[:, 1:]), 1), gate, t, starts, frames, dropout=0.3)
+
+    q, t = qkv[:, :1].detach().requires_grad_(), table.detach().requires_grad_()
+    out = attended(q, t)
+    assert torch.equal(out, attended(q, t))
+    weight = torch.randn_like(out)
+    gradients = torch.autograd.grad(out, (q, t), weight)
+    for number, gradient in enumerate(gradients):
+        step = [torch.zeros_like(q), torch.zeros_like(t)]
+        step[number] = torch.randn_like(step[number]) * 2e-3
+        up, down = (attended(q + sign * step[0], t + sign * step[1]) for sign in (1, -1))
+        expected = ((up - down).double() * weight).sum().item() / 2
+        assert (gradient * step[number]).sum().item() == pytest.approx(expected, rel=2e-2, abs=1e-4)
+
+
+def test_dropout_keeps_the_mean():
+    torch.manual_seed(2)
+    qkv = torch.ones(64, 3, 1, 16, device=DEVICE)
+    starts = torch.tensor([0, 64]).int().to(DEVICE)
+    share = packed_attention(qkv, None, None, starts, 64, dropout=0.25)[:, 0, 0]
+    assert share.std() > 0.01 and share.mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_operator_keeps_what_compilers_ask_of_it():
+    (qkv, gate, table), starts, frames = inputs(True)
+    arguments = (qkv, gate, table, starts, None, frames, 0.0)
+    torch.library.opcheck(torch.ops.wedefense.packed_attention.default, arguments,
+                          test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))

@@ -1,0 +1,109 @@
+"""The fused block beside the plain one; on a CPU by Triton's interpreter."""
+
+import pytest
+import torch
+
+from tests.gpu.interpreter import DEVICE
+from wedefense.frontend.ssl.architecture import Architecture, BlockShape
+from wedefense.frontend.ssl.attention import distance_buckets
+from wedefense.frontend.ssl.encoder import Block
+from wedefense.frontend.ssl.packing import Packing
+from wedefense.gpu.block import Products, Rows, Shape, fused_block, parameters_of
+
+COUNTS, DIM, TOTAL = [20, 7, 33], 32, 2
+
+
+@pytest.fixture(autouse=True)
+def plain_reference(monkeypatch):
+    monkeypatch.setenv("WEDEFENSE_KERNELS", "0")
+
+
+def block_of(norm_first, relative, heads):
+    torch.manual_seed(0)
+    architecture = Architecture(
+        family="wavlm", blocks=(BlockShape(heads, 48),), dim=DIM, total_heads=TOTAL, norm_first=norm_first,
+        rel_buckets=32 * relative, hidden_dropout=0.0, attention_dropout=0.0)
+    block = Block(architecture, architecture.blocks[0], first=True).to(DEVICE)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return block
+
+
+def fused(block, x, dropouts=(0.0, 0.0, 0.0)):
+    attention, heads = block.attention, block.attention.kept or list(range(TOTAL))
+    place = torch.full((TOTAL,), -1, dtype=torch.int32)
+    place[heads] = torch.arange(len(heads), dtype=torch.int32)
+    shape = Shape(len(heads), TOTAL, DIM // TOTAL, block.norm_first, attention.relative, 1e-5, dropouts, place.to(DEVICE))
+    table = None
+    if attention.relative:
+        buckets = distance_buckets(max(COUNTS), 32, 800).to(DEVICE)
+        table = attention.rel_attn_embed.weight[buckets].t()[heads].contiguous()
+    rows = Rows(torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE), max(COUNTS), table)
+    return fused_block(block, shape, x, None, rows, Products.of(parameters_of(block), torch.float32))
+
+
+@pytest.mark.parametrize("heads", [(0, 1), (1,)], ids=["whole", "cut"])
+@pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
+@pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
+def test_values_and_gradients_are_those_of_the_plain_block(norm_first, relative, heads):
+    block = block_of(norm_first, relative, heads)
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
+    packing = Packing.of(torch.tensor(COUNTS, device=DEVICE), COUNTS)
+    spans = packing.spans(torch.float32, block.attention.rel_attn_embed if relative else None)
+    there, (here, copy) = block(x, spans), fused(block, x)
+    torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-5)
+    assert norm_first or torch.equal(here, copy)
+    weight = torch.randn_like(there)
+    names, given = zip(("x", x), *block.named_parameters())
+    found, expected = (torch.autograd.grad(out, given, weight) for out in (here, there))
+    for name, one, other in zip(names, found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    with torch.no_grad():
+        torch.testing.assert_close(fused(block, x)[0], there, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
+def test_the_way_back_sees_the_dropout_of_the_way_there(norm_first):
+    block = block_of(norm_first, True, (0, 1))
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
+
+    def out(shift=0.0):
+        torch.manual_seed(3)
+        return fused(block, x + shift, dropouts=(0.2, 0.3, 0.1))[0]
+
+    first = out()
+    assert torch.equal(first, out()) and not torch.allclose(first, fused(block, x)[0])
+    weight, step = torch.randn_like(first), 3e-3 * torch.randn_like(x)
+    gradient = torch.autograd.grad(first, x, weight)[0]
+    expected = ((out(step) - out(-step)).double() * weight).sum().item() / 2
+    assert (gradient * step).sum().item() == pytest.approx(expected, rel=3e-2)
+
+
+def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same():
+    block = block_of(False, True, (0, 1))
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE)
+    fused(block, x)[0].sin().sum().backward()
+    everything = {name: parameter.grad.clone() for name, parameter in block.named_parameters()}
+    block.zero_grad()
+    frozen = ("attention.q_proj.weight", "layer_norm.bias", "attention.gru_rel_pos_const")
+    for name in frozen:
+        block.get_parameter(name).requires_grad_(False)
+    fused(block, x)[0].sin().sum().backward()
+    for name, parameter in block.named_parameters():
+        assert (parameter.grad is None) == (name in frozen)
+        assert parameter.grad is None or torch.equal(parameter.grad, everything[name])
+
+
+def test_lower_precision_keeps_the_residual_stream_wide():
+    if DEVICE == "cpu":
+        pytest.skip("the interpreter has no bfloat16 products")
+    block = block_of(True, True, (0, 1))
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE)
+    attention = block.attention
+    table = attention.rel_attn_embed.weight[distance_buckets(max(COUNTS), 32, 800).to(DEVICE)].t().contiguous()
+    shape = Shape(TOTAL, TOTAL, DIM // TOTAL, True, True, 1e-5, (0.0, 0.0, 0.0), torch.arange(TOTAL, device=DEVICE).int())
+    rows = Rows(torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE), max(COUNTS), table)
+    low = fused_block(block, shape, x, None, rows, Products.of(parameters_of(block), torch.bfloat16))[0]
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, fused(block, x)[0], rtol=0.05, atol=0.1)

@@ -1,0 +1,28 @@
+"""Weighted sums of layers in one pass; on a CPU by Triton's interpreter."""
+
+import pytest
+import torch
+
+from tests.gpu.interpreter import DEVICE
+from wedefense.gpu.mix import Mix
+
+
+@pytest.mark.parametrize("mixes", [1, 2, 3])
+def test_mixes_and_gradients(mixes):
+    torch.manual_seed(0)
+    layers = [torch.randn(3, 70, 50, device=DEVICE, requires_grad=True) for _ in range(5)]
+    weights = torch.rand(mixes, 5, device=DEVICE, requires_grad=True)
+    here = Mix.apply(weights, *layers)
+    there = [sum(w * layer for w, layer in zip(row, layers)) for row in weights]
+    given = [weights, *layers]
+    gradients = torch.randn(mixes, 3, 70, 50, device=DEVICE).unbind()
+    found, expected = torch.autograd.grad(here, given, gradients), torch.autograd.grad(there, given, gradients)
+    for one, other in zip([*here, *found], [*there, *expected], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+
+
+def test_frozen_layers_get_no_gradient():
+    layers = [torch.randn(4, 9, 8, device=DEVICE) for _ in range(3)]
+    weights = torch.rand(2, 3, device=DEVICE, requires_grad=True)
+    sum(mix.sum() for mix in Mix.apply(weights, *layers)).backward()
+    torch.testing.assert_close(weights.grad[0], torch.stack([layer.sum() for layer in layers]), rtol=1e-5, atol=1e-4)

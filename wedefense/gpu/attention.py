@@ -1,0 +1,130 @@
+"""Attention over packed utterances with WavLM's gated relative bias, as an operator that autograd and compilers know."""
+
+import torch
+from torch import Tensor
+
+from wedefense.gpu import attention_kernels as kernels
+
+HEAD_DIMS = (16, 32, 64, 128)
+ROWS = 64          # of a program that takes each row by itself
+# queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s
+FORWARD, QUERY, KEY, TABLE = (64, 32, 4, 3), (64, 32, 4, 1), (64, 64, 4, 1), (64, 32, 4, 1)
+SHARED_BY = 4      # utterances of one program of the table's gradient
+
+
+def packed_attention(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, frames: int,
+                     dropout: float = 0.0) -> Tensor:
+    """qkv (rows, 3, heads, head_dim) -> (rows, heads, head_dim): each utterance's frames attend to one another.
+
+    starts (batch + 1,) int32: the first row of every utterance, and the number of rows; `frames` of the longest.
+    gate (rows, heads) and table (heads, 2 * frames - 1) add `gate[q, h] * table[h, k - q + frames - 1]` to the score
+    of query q and key k; both or neither.
+    """
+    seed = torch.randint(2 ** 31 - 1, (1,), device=qkv.device) if dropout else None
+    return _attend(qkv, gate, table, starts, seed, frames, dropout)[0]
+
+
+def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, seed: Tensor | None, frames: int,
+           dropout: float) -> tuple[Tensor, Tensor]:
+    """-> attended (rows, heads, head_dim), and log2 of the sum of exponentials (heads, rows)."""
+    rows, _, heads, dim = qkv.shape
+    out, sums = qkv.new_empty(rows, heads, dim), qkv.new_empty(heads, rows, dtype=torch.float32)
+    kernels.forward_kernel[-(-frames // FORWARD[0]), len(starts) - 1, heads](
+        qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), out, sums, *_numbers(qkv, frames, dropout),
+        HEADS=heads, DIM=dim, BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **_tile(FORWARD))
+    return out, sums
+
+
+def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
+                    seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
+                    for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """-> gradients of qkv, gate (rows, heads), table; empty where there is none."""
+    rows, _, heads, dim = qkv.shape
+    batch, biased = len(starts) - 1, table is not None
+    delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
+    dgate = qkv.new_empty((rows, heads) if biased else 0, dtype=torch.float32)
+    kernels.delta_kernel[-(-rows // ROWS), heads](out, gradient, delta, rows, HEADS=heads, DIM=dim, ROWS=ROWS)
+    common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
+    numbers = _numbers(qkv, frames, dropout)
+    fixed = dict(HEADS=heads, DIM=dim, DROPS=dropout > 0, PRECISION=precision())
+    kernels.query_gradient_kernel[-(-frames // QUERY[0]), batch, heads](*common, dqkv, dgate, *numbers, BIASED=biased,
+                                                                        **fixed, **_tile(QUERY))
+    kernels.key_gradient_kernel[-(-frames // KEY[1]), batch, heads](*common, dqkv, *numbers, BIASED=biased, **fixed,
+                                                                    **_tile(KEY))
+    dtable = qkv.new_empty(0, dtype=torch.float32)
+    if for_table:
+        shares = -(-batch // SHARED_BY)
+        sheet = qkv.new_zeros(shares, heads, frames, table.shape[1], dtype=torch.float32)
+        tiles = -(-frames // TABLE[0]) * -(-frames // TABLE[1])
+        kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, frames, SHARE=SHARED_BY,
+                                                            **fixed, **_tile(TABLE))
+        dtable = sheet.sum((0, 2))
+    return dqkv, dgate, dtable
+
+
+@torch.library.custom_op("wedefense::packed_attention", mutates_args=())
+def _attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, seed: Tensor | None, frames: int,
+            dropout: float) -> tuple[Tensor, Tensor]:
+    return attend(qkv.contiguous(), gate, table, starts, seed, frames, dropout)
+
+
+@_attend.register_fake
+def _(qkv, gate, table, starts, seed, frames, dropout):
+    rows, _, heads, dim = qkv.shape
+    return qkv.new_empty(rows, heads, dim), qkv.new_empty(heads, rows, dtype=torch.float32)
+
+
+@torch.library.custom_op("wedefense::packed_attention_backward", mutates_args=())
+def _attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
+                     seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
+                     for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
+    return attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out, sums, frames, dropout,
+                           for_table)
+
+
+@_attend_backward.register_fake
+def _(gradient, qkv, gate, table, starts, seed, out, sums, frames, dropout, for_table):
+    nothing = qkv.new_empty(0, dtype=torch.float32)
+    return (torch.empty_like(qkv), nothing if gate is None else torch.empty_like(gate, dtype=torch.float32),
+            nothing if table is None or not for_table else torch.empty_like(table, dtype=torch.float32))
+
+
+def _keep(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)  # nobody goes back through the sums
+    *tensors, ctx.frames, ctx.dropout = inputs
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _backward(ctx, gradient: Tensor, _):
+    qkv, gate, table, starts, seed, out, sums = ctx.saved_tensors
+    for_table = table is not None and ctx.needs_input_grad[2]
+    dqkv, dgate, dtable = _attend_backward(gradient, qkv, gate, table, starts, seed, out, sums, ctx.frames,
+                                           ctx.dropout, for_table)
+    return (dqkv, None if gate is None else dgate.to(gate.dtype), dtable.to(table.dtype) if for_table else None, None,
+            None, None, None)
+
+
+_attend.register_autograd(_backward, setup_context=_keep)
+
+
+def _tile(tile: tuple[int, int, int, int]) -> dict[str, int]:
+    return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages"), tile))
+
+
+def precision() -> str:
+    """How products of float32 run; lower precisions do not ask."""
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def _filler(qkv: Tensor, tensor: Tensor | None) -> Tensor:
+    """A kernel wants a pointer even where it reads nothing."""
+    return qkv if tensor is None else tensor
+
+
+def _or_filler(qkv: Tensor, gate: Tensor | None, table: Tensor | None) -> tuple[Tensor, Tensor]:
+    return (qkv, qkv) if table is None else (gate.contiguous(), table.float().contiguous())
+
+
+def _numbers(qkv: Tensor, frames: int, dropout: float) -> tuple[float, float, int, int, int]:
+    """Scale, dropout, rows, and the table's width and middle."""
+    return qkv.shape[3] ** -0.5, dropout, len(qkv), 2 * frames - 1, frames - 1

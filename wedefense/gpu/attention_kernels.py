@@ -1,0 +1,236 @@
+"""Triton kernels of attention over packed utterances: no padding, no matrix of scores in memory.
+
+Rows are the frames of all utterances one after the other; `starts` (batch + 1) says where each begins. The score of
+query q and key k is `q . k * scale + gate[q, head] * table[head, k - q + middle]`. Softmax runs in powers of two.
+Dropout draws from (seed, head, query, key), so that every kernel sees the same mask.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _kept(seed, head, query_rows, keys, dropout, heads, frames):
+    """(queries, keys) bool: what dropout leaves; `frames` of the longest utterance keep the places apart."""
+    return tl.rand(seed, (query_rows[:, None] * heads + head) * frames + keys[None, :], 7) >= dropout  # in 7 rounds
+
+
+@triton.jit
+def _biases(table, head, width, middle, queries, keys, count):
+    """(queries, keys) float32: the table's value at each distance key - query."""
+    distance = keys[None, :] - queries[:, None] + middle
+    inside = (queries[:, None] < count) & (keys[None, :] < count)
+    return tl.load(table + head * width + distance, mask=inside, other=0.0)
+
+
+@triton.jit
+def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropout, rows, width, middle,
+                   HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr,
+                   PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """A program: QUERIES queries of one head of one utterance. qkv (rows, 3, HEADS, DIM), out (rows, HEADS, DIM)."""
+    utterance, head = tl.program_id(1), tl.program_id(2)
+    start = tl.load(starts + utterance)
+    count = tl.load(starts + utterance + 1) - start
+    first = tl.program_id(0) * QUERIES
+    if first >= count:
+        return
+    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, DIM)
+    stride = 3 * HEADS * DIM
+    base = qkv + start.to(tl.int64) * stride + head * DIM
+    present = queries[:, None] < count
+    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present, other=0.0)
+    gates = tl.zeros((QUERIES,), tl.float32)
+    if BIASED:
+        gates = tl.load(gate + (start + queries) * HEADS + head, mask=queries < count, other=0.0).to(tl.float32)
+        gates *= LOG2_E
+    seeded = tl.load(seed) if DROPS else 0
+    largest = tl.full((QUERIES,), float("-inf"), tl.float32)
+    total = tl.zeros((QUERIES,), tl.float32)
+    mixed = tl.zeros((QUERIES, DIM), tl.float32)
+    for begin in range(0, count, KEYS):
+        keys = begin + lanes
+        here = keys < count
+        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here[:, None], other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+        if BIASED:
+            scores += gates[:, None] * _biases(table, head, width, middle, queries, keys, count)
+        scores = tl.where(here[None, :], scores, float("-inf"))
+        higher = tl.maximum(largest, tl.max(scores, 1))
+        weights = tl.exp2(scores - higher[:, None])
+        shrink = tl.exp2(largest - higher)
+        total = total * shrink + tl.sum(weights, 1)
+        if DROPS:
+            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
+            weights = tl.where(kept, weights, 0.0)
+        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here[:, None], other=0.0)
+        mixed = mixed * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+        largest = higher
+    mixed = mixed / (total * (1 - dropout))[:, None]
+    place = (start + queries).to(tl.int64)
+    tl.store(out + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mixed.to(out.dtype.element_ty),
+             mask=present)
+    tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=queries < count)
+
+
+@triton.jit
+def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr):
+    """delta (HEADS, rows): the sum over a head's dimensions of out * gradient, which softmax's gradient takes off."""
+    head = tl.program_id(1)
+    row, dims = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64), tl.arange(0, DIM)
+    place = row[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
+    x = tl.load(out + place, mask=row[:, None] < rows, other=0.0).to(tl.float32)
+    y = tl.load(gradient + place, mask=row[:, None] < rows, other=0.0).to(tl.float32)
+    tl.store(delta + head * rows + row, tl.sum(x * y, 1), mask=row < rows)
+
+
+@triton.jit
+def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
+                     BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr):
+    """Weights after dropout, and the gradients of the scores: both (queries, keys) float32."""
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+    if BIASED:
+        scores += (gates * LOG2_E)[:, None] * biases
+    weights = tl.where(inside, tl.exp2(scores - sums[:, None]), 0.0)
+    dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
+    used = weights
+    if DROPS:
+        dweights = tl.where(kept, dweights / (1 - dropout), 0.0)
+        used = tl.where(kept, weights / (1 - dropout), 0.0)
+    return used, weights * (dweights - deltas[:, None])
+
+
+@triton.jit
+def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, scale, dropout,
+                          rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr,
+                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Gradients of QUERIES queries and of their gates."""
+    utterance, head = tl.program_id(1), tl.program_id(2)
+    start = tl.load(starts + utterance)
+    count = tl.load(starts + utterance + 1) - start
+    first = tl.program_id(0) * QUERIES
+    if first >= count:
+        return
+    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, DIM)
+    stride = 3 * HEADS * DIM
+    base = qkv + start.to(tl.int64) * stride + head * DIM
+    place, present = (start + queries).to(tl.int64), queries < count
+    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
+    dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
+                   other=0.0)
+    sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+    deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
+    gates = tl.zeros((QUERIES,), tl.float32)
+    if BIASED:
+        gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
+    seeded = tl.load(seed) if DROPS else 0
+    dq = tl.zeros((QUERIES, DIM), tl.float32)
+    dgates = tl.zeros((QUERIES,), tl.float32)
+    for begin in range(0, count, KEYS):
+        keys = begin + lanes
+        here = keys[:, None] < count
+        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+        biases = 0.0
+        if BIASED:
+            biases = _biases(table, head, width, middle, queries, keys, count)
+        kept = 0
+        if DROPS:
+            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
+        inside = present[:, None] & (keys[None, :] < count)
+        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
+                                      BIASED, DROPS, PRECISION)
+        if BIASED:
+            dgates += tl.sum(dscores * biases, 1)
+        dq += tl.dot(dscores.to(k.dtype), k, input_precision=PRECISION)
+    tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
+             (dq * scale).to(dqkv.dtype.element_ty), mask=present[:, None])
+    if BIASED:
+        tl.store(dgate + place * HEADS + head, dgates, mask=present)
+
+
+@triton.jit
+def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, scale, dropout,
+                        rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr,
+                        DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Gradients of KEYS keys and their values."""
+    utterance, head = tl.program_id(1), tl.program_id(2)
+    start = tl.load(starts + utterance)
+    count = tl.load(starts + utterance + 1) - start
+    first = tl.program_id(0) * KEYS
+    if first >= count:
+        return
+    keys, lanes, dims = first + tl.arange(0, KEYS), tl.arange(0, QUERIES), tl.arange(0, DIM)
+    stride = 3 * HEADS * DIM
+    base = qkv + start.to(tl.int64) * stride + head * DIM
+    here = keys[:, None] < count
+    k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+    v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+    seeded = tl.load(seed) if DROPS else 0
+    dk = tl.zeros((KEYS, DIM), tl.float32)
+    dv = tl.zeros((KEYS, DIM), tl.float32)
+    for begin in range(0, count, QUERIES):
+        queries = begin + lanes
+        place, present = (start + queries).to(tl.int64), queries < count
+        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
+        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
+                       other=0.0)
+        sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+        deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
+        gates = tl.zeros((QUERIES,), tl.float32)
+        biases = 0.0
+        if BIASED:
+            gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
+            biases = _biases(table, head, width, middle, queries, keys, count)
+        kept = 0
+        if DROPS:
+            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
+        inside = present[:, None] & (keys[None, :] < count)
+        weights, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
+                                            BIASED, DROPS, PRECISION)
+        dv += tl.dot(tl.trans(weights.to(dout.dtype)), dout, input_precision=PRECISION)
+        dk += tl.dot(tl.trans(dscores.to(q.dtype)), q, input_precision=PRECISION)
+    target = dqkv + start.to(tl.int64) * stride + head * DIM + keys[:, None] * stride + dims[None, :]
+    tl.store(target + HEADS * DIM, (dk * scale).to(dqkv.dtype.element_ty), mask=here)
+    tl.store(target + 2 * HEADS * DIM, dv.to(dqkv.dtype.element_ty), mask=here)
+
+
+@triton.jit
+def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, sheet, scale, dropout,
+                          rows, width, middle, batch, frames, HEADS: tl.constexpr, DIM: tl.constexpr,
+                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+                          SHARE: tl.constexpr):
+    """sheet (shares, HEADS, frames, width): for each query, by distance, what the table's values get from SHARE
+    utterances. Its sum over shares and queries is the table's gradient: no two programs write to one place."""
+    share, head = tl.program_id(1), tl.program_id(2)
+    across = tl.cdiv(frames, KEYS)
+    queries = tl.program_id(0) // across * QUERIES + tl.arange(0, QUERIES)
+    keys, dims = tl.program_id(0) % across * KEYS + tl.arange(0, KEYS), tl.arange(0, DIM)
+    stride = 3 * HEADS * DIM
+    seeded = tl.load(seed) if DROPS else 0
+    found = tl.zeros((QUERIES, KEYS), tl.float32)
+    for utterance in range(share * SHARE, min(share * SHARE + SHARE, batch)):
+        start = tl.load(starts + utterance)
+        count = tl.load(starts + utterance + 1) - start
+        base = qkv + start.to(tl.int64) * stride + head * DIM
+        place, present, here = (start + queries).to(tl.int64), queries < count, keys[:, None] < count
+        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
+        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
+        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
+                       other=0.0)
+        sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+        deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
+        gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
+        biases = _biases(table, head, width, middle, queries, keys, count)
+        kept = 0
+        if DROPS:
+            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
+        inside = present[:, None] & (keys[None, :] < count)
+        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
+                                      True, DROPS, PRECISION)
+        found += dscores * gates[:, None]
+    line = sheet + ((share * HEADS + head) * frames + queries[:, None]).to(tl.int64) * width
+    tl.store(line + keys[None, :] - queries[:, None] + middle, found,
+             mask=(queries[:, None] < frames) & (keys[None, :] < frames))

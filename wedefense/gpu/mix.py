@@ -1,0 +1,46 @@
+"""Weighted sums of layers, and their gradients, reading each layer once."""
+
+import torch
+from torch import Tensor
+
+from wedefense.gpu import mix_kernels as kernels
+
+BLOCK = 2048
+PROGRAMS = 1056  # that share the values where sums over all of them are wanted
+
+
+class Mix(torch.autograd.Function):
+    """weights (mixes, layers), layers of one shape -> the mixes, in the layers' precision."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
+        layers, wide = tuple(layer.contiguous() for layer in layers), weights.float().contiguous()
+        ctx.save_for_backward(wide, *layers)
+        ctx.dtype = weights.dtype
+        out, count = layers[0].new_empty(len(wide), *layers[0].shape), layers[0].numel()
+        kernels.mix_kernel[(-(-count // BLOCK),)](layers, wide, out, count, **_sizes(layers, wide), BLOCK=BLOCK)
+        return out.unbind()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *gradients: Tensor):
+        weights, *layers = ctx.saved_tensors
+        gradients, count = tuple(gradient.contiguous() for gradient in gradients), layers[0].numel()
+        for_weights, for_layers = None, [None] * len(layers)
+        sizes = _sizes(layers, weights)
+        if ctx.needs_input_grad[0]:
+            programs = min(PROGRAMS, -(-2 * count // BLOCK))
+            partial = weights.new_empty(programs, *weights.shape)
+            kernels.mix_gradient_kernel[(programs,)](tuple(layers), gradients, partial, count, **sizes,
+                                                  BLOCK=BLOCK // 2)
+            for_weights = partial.sum(0).to(ctx.dtype)
+        if any(ctx.needs_input_grad[1:]):
+            for_layers = [torch.empty_like(layer) for layer in layers]
+            kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count,
+                                                         LAYERS=len(layers), MIXES=len(weights), BLOCK=BLOCK)
+        return for_weights, *for_layers
+
+
+def _sizes(layers, weights: Tensor) -> dict[str, int]:
+    """ROWS: the mixes, rounded up to a power of two."""
+    return {"LAYERS": len(layers), "MIXES": len(weights), "ROWS": 1 << (len(weights) - 1).bit_length()}

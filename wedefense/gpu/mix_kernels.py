@@ -1,0 +1,54 @@
+"""Triton kernels of weighted sums of many layers: each layer is read once."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def mix_kernel(layers, weights, out, count, LAYERS: tl.constexpr, MIXES: tl.constexpr, ROWS: tl.constexpr,
+               BLOCK: tl.constexpr):
+    """out (MIXES, count) = weights (MIXES, LAYERS) @ layers, a tuple of tensors of `count` values."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mix, inside = tl.arange(0, ROWS), place < count
+    total = tl.zeros((ROWS, BLOCK), tl.float32)
+    for n in tl.static_range(LAYERS):
+        x = tl.load(layers[n] + place, mask=inside, other=0.0).to(tl.float32)
+        w = tl.load(weights + mix * LAYERS + n, mask=mix < MIXES, other=0.0)
+        total += w[:, None] * x[None, :]
+    tl.store(out + mix[:, None].to(tl.int64) * count + place[None, :], total.to(out.dtype.element_ty),
+             mask=(mix[:, None] < MIXES) & inside[None, :])
+
+
+@triton.jit
+def mix_gradient_kernel(layers, gradients, partial, count, LAYERS: tl.constexpr, MIXES: tl.constexpr,
+                        ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """partial (programs, MIXES, LAYERS): sums of gradients[m] * layers[n] over a program's values.
+
+    A program's values are few enough to stay in the cache while layer after layer is multiplied with them.
+    """
+    program, mix = tl.program_id(0), tl.arange(0, ROWS)
+    share = tl.cdiv(tl.cdiv(count, BLOCK), tl.num_programs(0)) * BLOCK
+    start = program.to(tl.int64) * share
+    for n in tl.static_range(LAYERS):
+        total = tl.zeros((ROWS, BLOCK), tl.float32)
+        for first in range(0, share, BLOCK):
+            place = start + first + tl.arange(0, BLOCK)
+            inside = place < count
+            x = tl.load(layers[n] + place, mask=inside, other=0.0).to(tl.float32)
+            for m in tl.static_range(MIXES):
+                g = tl.load(gradients[m] + place, mask=inside, other=0.0).to(tl.float32)
+                total += tl.where(mix[:, None] == m, (x * g)[None, :], 0.0)
+        tl.store(partial + (program * MIXES + mix) * LAYERS + n, tl.sum(total, 1), mask=mix < MIXES)
+
+
+@triton.jit
+def unmix_kernel(gradients, weights, outs, count, LAYERS: tl.constexpr, MIXES: tl.constexpr, BLOCK: tl.constexpr):
+    """outs[n] = sum over m of weights[m, n] * gradients[m]."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    for n in tl.static_range(LAYERS):
+        total = tl.zeros((BLOCK,), tl.float32)
+        for m in tl.static_range(MIXES):
+            x = tl.load(gradients[m] + place, mask=inside, other=0.0).to(tl.float32)
+            total += x * tl.load(weights + m * LAYERS + n)
+        tl.store(outs[n] + place, total.to(outs[n].dtype.element_ty), mask=inside)

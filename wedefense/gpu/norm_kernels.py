@@ -1,0 +1,136 @@
+"""Triton kernels of what stands between two products: residual sum, dropout, layer norm, GELU; and their gradients.
+
+A row is a frame. Kernels that give gradients of parameters write a partial sum per program, so that no two programs
+write to one place and results do not depend on their order.
+"""
+
+import triton
+import triton.language as tl
+
+from wedefense.gpu.extractor_kernels import gelu, gelu_slope
+
+
+@triton.jit
+def _dropped(y, seed, place, dropout):
+    """y with a share of its values gone and the others larger; numbers of 32 bits are drawn in half the time."""
+    return tl.where(tl.rand(seed, place.to(tl.int32), 7) >= dropout, y / (1 - dropout), 0.0)
+
+
+@triton.jit
+def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, scale, rows, dim, epsilon, dropout, salt,
+                         ADDS: tl.constexpr, DROPS: tl.constexpr, KEEPS: tl.constexpr, NORMS: tl.constexpr,
+                         WIDE: tl.constexpr, GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """total = x + dropout(y), normed = norm(total) (through GELU), wide: the same in float32, all (rows, dim)."""
+    row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
+    inside = (row[:, None] < rows) & (column[None, :] < dim)
+    place = row[:, None].to(tl.int64) * dim + column[None, :]
+    z = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    if ADDS:
+        more = tl.load(y + place, mask=inside, other=0.0).to(tl.float32)
+        if DROPS:
+            more = _dropped(more, tl.load(seed) + salt, place, dropout)
+        z += more
+    if KEEPS:
+        tl.store(total + place, z.to(total.dtype.element_ty), mask=inside)
+    if NORMS:
+        middle = tl.sum(z, 1) / dim
+        centred = tl.where(inside, z - middle[:, None], 0.0)
+        narrow = tl.rsqrt(tl.sum(centred * centred, 1) / dim + epsilon)
+        tl.store(mean + row, middle, mask=row < rows)
+        tl.store(scale + row, narrow, mask=row < rows)
+        z = centred * narrow[:, None] * tl.load(gain + column, mask=column < dim, other=0.0)[None, :]
+        z += tl.load(shift + column, mask=column < dim, other=0.0)[None, :]
+        if GELU:
+            z = gelu(z)
+        tl.store(normed + place, z.to(normed.dtype.element_ty), mask=inside)
+        if WIDE:
+            tl.store(wide + place, z, mask=inside)
+
+
+@triton.jit
+def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwide, dtotal, seed, dx, dy, partial, rows,
+                                  dim, dropout, salt, ADDS: tl.constexpr, DROPS: tl.constexpr, NORMS: tl.constexpr,
+                                  NARROW: tl.constexpr, WIDE: tl.constexpr, RESIDUAL: tl.constexpr,
+                                  GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """dx (float32 where ADDS) and dy, (rows, dim); partial (programs, 3, dim): of gain, shift and the sum of dy.
+
+    dnormed and dwide are the gradients of the norm's two outputs, dtotal that of the sum itself.
+    """
+    column = tl.arange(0, DIM)
+    known = column < dim
+    gains = tl.zeros((DIM,), tl.float32)
+    shifts = tl.zeros((DIM,), tl.float32)
+    if NORMS:
+        gains = tl.load(gain + column, mask=known, other=0.0)
+        if GELU:
+            shifts = tl.load(shift + column, mask=known, other=0.0)
+    dgain = tl.zeros((ROWS, DIM), tl.float32)
+    dshift = tl.zeros((ROWS, DIM), tl.float32)
+    dbias = tl.zeros((ROWS, DIM), tl.float32)
+    drawn = tl.load(seed) + salt if DROPS else 0
+    for first in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = first + tl.arange(0, ROWS)
+        inside = (row[:, None] < rows) & known[None, :]
+        place = row[:, None].to(tl.int64) * dim + column[None, :]
+        d = tl.zeros((ROWS, DIM), tl.float32)
+        if NORMS:
+            g = tl.zeros((ROWS, DIM), tl.float32)
+            if NARROW:
+                g += tl.load(dnormed + place, mask=inside, other=0.0).to(tl.float32)
+            if WIDE:
+                g += tl.load(dwide + place, mask=inside, other=0.0)
+            middle = tl.load(mean + row, mask=row < rows, other=0.0)
+            narrow = tl.load(scale + row, mask=row < rows, other=0.0)
+            z = (tl.load(total + place, mask=inside, other=0.0).to(tl.float32) - middle[:, None]) * narrow[:, None]
+            z = tl.where(inside, z, 0.0)
+            if GELU:
+                g = g * gelu_slope(z * gains[None, :] + shifts[None, :])
+            dgain += g * z
+            dshift += g
+            g = g * gains[None, :]
+            d = (g - tl.sum(g, 1)[:, None] / dim - z * (tl.sum(g * z, 1) / dim)[:, None]) * narrow[:, None]
+        if RESIDUAL:
+            d += tl.load(dtotal + place, mask=inside, other=0.0).to(tl.float32)
+        if NORMS:  # else it is dtotal
+            tl.store(dx + place, d.to(dx.dtype.element_ty), mask=inside)
+        if ADDS:
+            if DROPS:
+                d = _dropped(d, drawn, place, dropout)
+            d = tl.where(inside, d, 0.0)
+            tl.store(dy + place, d.to(dy.dtype.element_ty), mask=inside)
+            dbias += d
+        else:
+            dbias += tl.where(inside, d, 0.0)
+    line = partial + tl.program_id(0).to(tl.int64) * 3 * dim + column
+    tl.store(line, tl.sum(dgain, 0), mask=known)
+    tl.store(line + dim, tl.sum(dshift, 0), mask=known)
+    tl.store(line + 2 * dim, tl.sum(dbias, 0), mask=known)
+
+
+@triton.jit
+def gelu_kernel(x, seed, out, count, dropout, salt, DROPS: tl.constexpr, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    y = gelu(tl.load(x + place, mask=place < count, other=0.0).to(tl.float32))
+    if DROPS:
+        y = _dropped(y, tl.load(seed) + salt, place, dropout)
+    tl.store(out + place, y.to(out.dtype.element_ty), mask=place < count)
+
+
+@triton.jit
+def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, salt, DROPS: tl.constexpr,
+                         ROWS: tl.constexpr, DIM: tl.constexpr):
+    """dx (rows, dim), and partial (programs down, dim): its sums over rows."""
+    column = tl.program_id(0) * DIM + tl.arange(0, DIM)
+    drawn = tl.load(seed) + salt if DROPS else 0
+    total = tl.zeros((ROWS, DIM), tl.float32)
+    for first in range(tl.program_id(1) * ROWS, rows, tl.num_programs(1) * ROWS):
+        row = first + tl.arange(0, ROWS)
+        inside = (row[:, None] < rows) & (column[None, :] < dim)
+        place = row[:, None].to(tl.int64) * dim + column[None, :]
+        d = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+        if DROPS:
+            d = _dropped(d, drawn, place, dropout)
+        d *= gelu_slope(tl.load(x + place, mask=inside, other=0.0).to(tl.float32))
+        tl.store(dx + place, d.to(dx.dtype.element_ty), mask=inside)
+        total += d
+    tl.store(partial + tl.program_id(1) * dim + column, tl.sum(total, 0), mask=column < dim)
