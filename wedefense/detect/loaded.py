@@ -21,6 +21,7 @@ from wedefense.scoring.embed import head_logits
 from wedefense.scoring.llr import Labels, llr
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import progress
+from wedefense.utils.memory import in_halves
 from wedefense.utils.precision import Precision, resolve_for_inference
 
 _READERS = 4
@@ -155,7 +156,8 @@ class LoadedDetector:
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]
                 read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in following]
-                outputs = self._forward([wav for wav in wavs if not isinstance(wav, str)])
+                heard = {index: wav for index, wav in zip(batch, wavs) if not isinstance(wav, str)}
+                outputs = self._forward(list(heard.values()), [recordings[pieces[index][0]].key for index in heard])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
                     rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs), *_level(wav)))
@@ -220,7 +222,7 @@ class LoadedDetector:
     def _least_seconds(self) -> float:
         return (self.hearing.fixed or self.hearing.shortest) / self.hearing.rate
 
-    def _forward(self, wavs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _forward(self, wavs: list[np.ndarray], keys: Sequence[str] = ("audio",)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(embedding, logits) of each."""
         if not wavs:
             return iter(())
@@ -229,7 +231,8 @@ class LoadedDetector:
         for row, wav in zip(batch, wavs):
             row[:len(wav)] = torch.from_numpy(wav)
         with self.arithmetic.scope():
-            embeddings = self.detector.embed(batch.to(self.device), lengths.to(self.device)).float()
+            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths.to(self.device), keys,
+                                   self.hearing.rate).float()
             logits = head_logits(self.detector, embeddings)
         return zip(embeddings.cpu().numpy(), logits.numpy())
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wedefense.data.batch import SkipCounter
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train import checkpoint
+from wedefense.train.failures import in_words
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.options import SCHEDULERS
@@ -103,7 +104,7 @@ class Trainer:
             for batch in self.loader:
                 skips.add(batch.skipped)
                 skips.check()
-                parts = self._train_batch(batch)
+                parts = self._trained(batch)
                 self._check_finite(pending)
                 pending = (parts, batch.keys)
                 sums += torch.cat([parts.float(), parts.new_ones(1)])
@@ -121,6 +122,16 @@ class Trainer:
         self.sums = torch.zeros(3)
         loss, right, count = torch.tensor(gather(sums.tolist())).sum(dim=0).tolist()
         return loss / count, right / count
+
+    def _trained(self, batch) -> Tensor:
+        """`_train_batch`; what the user can mend is told with its cure."""
+        try:
+            return self._train_batch(batch)
+        except RuntimeError as error:
+            told = in_words(error, batch, self.config, self.world.size)
+            if told is None:
+                raise
+        raise InputError(f"epoch {self.epoch + 1}: {told}")
 
     def _train_batch(self, batch) -> Tensor:
         """Forward and backward of one batch; every `accum_grad` batches an optimiser step."""

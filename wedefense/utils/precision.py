@@ -6,17 +6,14 @@ bfloat16 on GPUs that have it and float32 elsewhere.
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from wedefense.utils.errors import OptionError, did_you_mean
-from wedefense.utils.log import get_logger
+from wedefense.utils.log import info_once, warn_once
 from wedefense.utils.options import PRECISIONS
-
-log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,11 @@ def resolve(choice: str, device: torch.device) -> Precision:
         name = "bfloat16" if on_gpu and _has_bfloat16() else "float32"
     elif choice == "bfloat16" and on_gpu and not _has_bfloat16():
         name = "float32"
-        _warn("precision: this GPU has no bfloat16; computing in float32")
+        warn_once("precision: this GPU has no bfloat16; computing in float32")
     elif choice == "tf32" and not on_gpu:
         name = "float32"  # which it is on a CPU
     found = Precision(name, device)
-    _tell(str(found))
+    info_once(f"precision: {found}")
     return found
 
 
@@ -112,13 +109,3 @@ def _restore(switches: tuple[list[str], bool]) -> None:
         if module.fp32_precision != value:  # what only the newer names can say
             module.fp32_precision = value
     torch.backends.cuda.enable_cudnn_sdp(attention)
-
-
-@functools.lru_cache
-def _tell(text: str) -> None:
-    log.info("precision: %s", text)
-
-
-@functools.lru_cache
-def _warn(text: str) -> None:
-    log.warning("%s", text)
