@@ -7,7 +7,7 @@
               + what autograd keeps of a crop x crops in a batch, in bfloat16 half of it
     scoring = seconds of audio that pass through the detector in a second
 
-The throughput is an assumption: 12 TFLOP/s in float32 and 100 TFLOP/s in bfloat16 (`--enable_amp True`), which is two
+The throughput is an assumption: 12 TFLOP/s in float32 and 100 TFLOP/s in bfloat16 (the default there), which is two
 thirds and one third of what an A100 is sold for. Reading, augmenting and validating are left out.
 """
 

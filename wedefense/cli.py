@@ -57,8 +57,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(entry: Callable[..., int] = main) -> None:
     """Call a main; what the user got wrong is told in one line, without a traceback."""
-    # Before torch is loaded: its idle threads sleep instead of spinning, which costs a busy machine 20 times the time.
+    # Before torch is loaded: its idle threads sleep instead of spinning, which costs a busy machine 20 times the time,
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # and a GPU's memory grows in place, so that batches of many lengths do not leave it in pieces.
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     try:
         code = entry()
     except InputError as error:

@@ -137,6 +137,27 @@ def test_mistakes_are_named_with_their_cure(tmp_path, old, new, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("lines, chosen", [
+    ("", "auto"), ("precision: tf32", "tf32"), ("enable_amp: True", "bfloat16"), ("enable_amp: False", "float32"),
+    ("enable_amp: null", "auto"), ("enable_amp: False\nprecision: float32", "float32"),
+    ("enable_amp: True\nprecision: auto", "bfloat16")])
+def test_precision_has_an_old_name(tmp_path, lines, chosen):
+    config = load_config(write(tmp_path, lines))
+    assert config.chosen_precision == chosen
+    save_config(config, tmp_path / "resolved.yaml")
+    assert load_config(tmp_path / "resolved.yaml").chosen_precision == chosen
+
+
+def test_old_and_new_name_of_precision_must_agree(tmp_path):
+    with pytest.raises(InputError) as error:
+        load_config(write(tmp_path, "seed: 1\nenable_amp: True"), ["--precision", "tf32"])
+    assert "c.yaml:2: enable_amp: True is the old way to say precision: bfloat16" in str(error.value)
+    assert load_config(write(tmp_path, "enable_amp: True"), ["--precision", "tf32", "--enable_amp", "null"]
+                       ).chosen_precision == "tf32"
+    with pytest.raises(InputError, match="precision: must be one of .* did you mean 'bfloat16'"):
+        load_config(write(tmp_path, "precision: bfloat"))
+
+
 def test_an_override_of_a_component_drops_the_options_of_the_old_one(tmp_path):
     config = load_config(write(tmp_path), ["--optimizer", "AdamW", "--optimizer_args.weight_decay", "1e-7",
                                            "--model", "XVEC"])

@@ -19,7 +19,7 @@ from wedefense.data.decoded import DecodedSource, Memory
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.data.options import FilterOptions
 from wedefense.data.sources import RawSource
-from wedefense.utils import memory as machine
+from wedefense.utils import host_memory as machine
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 

@@ -49,6 +49,19 @@ def test_a_score_and_what_it_means(model, tmp_path):
     assert model.score(tmp_path / "a.wav", prior=0.5).posterior > score.posterior
 
 
+def test_a_model_computes_in_the_precision_it_is_loaded_for(exp, model, tmp_path):
+    wav = wave(1.3)
+    assert model.arithmetic.name == "float32"
+    half = load_detector(exp, precision="bfloat16")
+    exact, rounded = (one.score(wav, 16000).llr for one in (model, half))
+    assert exact != rounded and rounded == pytest.approx(exact, abs=0.05)
+    assert not np.array_equal(model.frame_scores(wav, 16000).llr, half.frame_scores(wav, 16000).llr)
+    trained_so = load_detector(make_experiment(tmp_path, precision="bfloat16", **SSL))
+    assert trained_so.score(wav, 16000).llr == exact  # a CPU is exact unless asked
+    with pytest.raises(InputError, match="unknown precision 'half'"):
+        load_detector(exp, precision="half")
+
+
 def test_words_by_hand():
     costs = DetectionCosts()
     assert meaning(np.log(20), costs).startswith(

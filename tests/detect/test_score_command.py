@@ -52,6 +52,7 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
     assert main(["--model", str(exp), str(table), "--format", "json"]) == 1
     captured = capsys.readouterr()
     found = json.loads(captured.out)
+    assert found["model"]["precision"] == "float32 on this CPU"
     assert [score["name"] for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three", "four"]
     assert "not scored: two: not readable" in captured.err and "no such file" in captured.err
     assert "not scored: four: an empty file" in captured.err and "ffmpeg -i" in captured.err

@@ -39,6 +39,17 @@ def test_a_frozen_frontend_is_deterministic_in_training_and_has_no_graph():
     assert same(first, frontend(wavs(), LENGTHS))
 
 
+@pytest.mark.parametrize("name", ["wavlm_tiny", "wavlm_large_tiny"])
+def test_one_layer_is_that_of_all(name):
+    everything = ssl(name).eval()
+    for layer in range(everything.num_layers):
+        one = ssl(name, layer=layer, multilayer_feature=False).eval()
+        one.load_state_dict(everything.state_dict())
+        with torch.no_grad():
+            found = one(wavs(), LENGTHS).layers
+            assert len(found) == 1 and torch.equal(found[0], everything(wavs(), LENGTHS).layers[layer])
+
+
 def test_a_trained_frontend_has_dropout_and_gradients():
     frontend = ssl(frozen=False).train()
     first, second = (frontend(wavs(), LENGTHS) for _ in range(2))

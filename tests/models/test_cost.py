@@ -33,6 +33,11 @@ def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
     encoder = encoder_multiply_adds(detector.frontend.upstream, 16000)
     assert multiply_adds(detector, 1.0) == encoder + linear
     assert encoder_multiply_adds(detector.frontend.upstream, 32000) > 2 * encoder
+    costs = []
+    for layer in range(4):  # blocks above the wanted layer do not run
+        detector.frontend.upstream.stop_after(layer)
+        costs.append(encoder_multiply_adds(detector.frontend.upstream, 16000))
+    assert costs[3] == encoder and costs[1] - costs[0] == costs[2] - costs[1] == costs[3] - costs[2] > 0
 
 
 @pytest.mark.parametrize("name, embed_dim, told", [

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tests.pruning.helpers import FAMILIES, UNITS, difference, encoder_of, gated, randomly, set_gates
+from tests.pruning.helpers import FAMILIES, LENGTHS, UNITS, batch, difference, encoder_of, gated, randomly, set_gates
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.size import Size, decided, learnt
 from wedefense.pruning.surgery import cut
@@ -33,6 +33,18 @@ def test_any_units_cut_equal_the_same_units_gated(family, seed):
     whole = encoder_of(family)
     assert difference(encoder, whole) > 0.01
     assert_exact(encoder)
+
+
+@pytest.mark.parametrize("family", ["wavlm_large", "whisper"])
+def test_an_encoder_that_stops_early_is_cut_to_one_that_does(family):
+    encoder, whole = gated(family), gated(family)
+    encoder.stop_after(2)
+    for each in (encoder, whole):
+        set_gates(each, randomly(0))
+    small, wav = assert_exact(encoder), batch()
+    assert small.depth == 2 and small.state_dict().keys() == cut(whole).state_dict().keys()
+    for one, other in zip(small(wav, LENGTHS).layers, whole(wav, LENGTHS).layers[:3], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["wavlm", "wavlm_large"])

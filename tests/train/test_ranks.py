@@ -38,6 +38,49 @@ def test_one_rank_and_two_have_the_same_gradients(tmp_path):
         assert gradient.abs().sum() > 0, name
 
 
+SSL = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": ""}, "layer_drop": 0.5}
+ONE_LAYER = SSL | {"layer": 2, "layerwise_feature": False, "multilayer_feature": False}
+GATED = SSL | {"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm,attlayer,ffnlayer"}}
+CASES = {
+    "dropping": {"ssl_args": SSL},
+    "dropping, sharded": {"ssl_args": SSL, "sharding": "full"},
+    "one layer": {"ssl_args": ONE_LAYER},
+    "one layer, sharded": {"ssl_args": ONE_LAYER, "sharding": "full"},
+    "pruning": {"ssl_args": GATED, "use_pruning_loss": True, "target_sparsity": 0.5},
+}
+
+
+def test_ranks_that_leave_out_other_parameters_have_the_mean_of_their_gradients(tmp_path):
+    """Each rank drops blocks of its own; with one layer wanted the blocks above it have no gradient anywhere."""
+    train, paths = make_list(tmp_path), {}
+    for number, (case, changes) in enumerate(CASES.items()):
+        folder = tmp_path / str(number)
+        (folder / "exp").mkdir(parents=True)
+        changes = {"dataset_args__ssl_args" if name == "ssl_args" else name: value for name, value in changes.items()}
+        paths[case] = str(write_config(folder, gpus=[0, 1], train_data=str(train), dataset_args__num_frms=20,
+                                       dataset_args__frontend="ssl", **changes))
+    done = run(2, ROOT / "tests/train/rank_gradients.py", tmp_path / "out.pt", *paths.values())
+    assert done.returncode == 0, done.stderr
+    results = torch.load(tmp_path / "out.pt", weights_only=True)
+    for case in ("dropping", "one layer", "pruning"):
+        found = results[paths[case]]
+        first, second = found["together"]
+        left_out = [{name for name, gradient in own.items() if gradient is None} for own in found["alone"]]
+        assert left_out[0] != left_out[1] and not all(name in left_out[0] & left_out[1] for name in first), case
+        for name, gradient in first.items():
+            if not any(name in own for own in found["alone"]):
+                assert gradient is None and "transformer.layers" in name and case == "one layer", name
+                continue
+            mean = sum(own[name] if own[name] is not None else torch.zeros_like(gradient) for own in found["alone"]) / 2
+            assert torch.equal(gradient, second[name]), f"{case}: {name} differs between the ranks"
+            torch.testing.assert_close(gradient, mean, atol=1e-7, rtol=1e-5, msg=f"{case}: {name}")
+    for case in ("dropping", "one layer"):
+        expected, sharded = (results[paths[name]]["together"][0] for name in (case, f"{case}, sharded"))
+        assert expected.keys() == sharded.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(sharded[name], gradient, atol=1e-6, rtol=1e-4, msg=f"{case}, sharded: {name}")
+
+
 def test_all_ranks_stop_early_together_and_score_each_utterance_once(tmp_path):
     train, dev = make_list(tmp_path), make_list(tmp_path, "dev", utterances=7)
     config = write_config(tmp_path, gpus=[0, 1], num_epochs=30, early_stop_patience=1,

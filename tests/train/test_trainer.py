@@ -82,6 +82,40 @@ def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_pat
     assert (tmp_path / "exp/models/last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize("changes, cures", [
+    ({}, ["batch_size: 2 with accum_grad: 2", "sharding: full over several gpus", "dataset_args.num_frms under 40"]),
+    ({"dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}},
+      "dataset_args__whole_utt": True, "accum_grad": 2},
+     ["dataset_args.ssl_args.gradient_checkpointing: True", "batch_size: 2 with accum_grad: 4",
+      "sharding: full over several gpus", "dataset_args.ssl_args.freeze_extractor: True",
+      "filter_args.max_num_frames under 800"])])
+def test_out_of_memory_names_the_batch_and_what_to_change(experiment, changes, cures):
+    trainer = experiment(num_epochs=2, **changes)
+
+    def full(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of "
+                                     "79.10 GiB of which 1.20 GiB is free.")
+
+    trainer.module.forward = full
+    with pytest.raises(InputError) as error:
+        trainer.fit()
+    told = str(error.value)
+    assert told.startswith("epoch 1: out of memory on a batch of 4 utterances x 0.")
+    assert "(2.50 GiB more were asked for, 1.20 GiB are free)" in told and told.count(";") == len(cures) - 1
+    for cure in cures:
+        assert cure in told
+
+
+def test_other_failures_of_a_step_are_told_as_they_are(experiment):
+    trainer = experiment()
+    for text, expected in (("put_ does not have a deterministic implementation, but you set 'torch.use", InputError),
+                           ("a fault of ours", RuntimeError)):
+        trainer.module.forward = lambda *_, text=text: (_ for _ in ()).throw(RuntimeError(text))
+        with pytest.raises(expected) as error:
+            trainer.fit()
+        assert ("set deterministic: False" in str(error.value)) == isinstance(error.value, InputError)
+
+
 def test_accumulated_batches_equal_one_large_batch(experiment, tmp_path):
     steady = {"num_epochs": 1, "optimizer": "SGD", "dataset_args__fbank_args__dither": 0.0, "val_data": None,
               "scheduler_args__initial_lr": 0.1, "scheduler_args__final_lr": 0.1}

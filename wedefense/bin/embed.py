@@ -2,6 +2,8 @@
 
 import argparse
 
+from wedefense.utils.options import PRECISIONS
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense embed", description=__doc__)
@@ -13,6 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--skip_bad", default="false", choices=["true", "false"],
                         help="go on past unreadable audio and list what was left out")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS,
+                        help="default: on a GPU that of the experiment, on a CPU float32")
     arguments = parser.parse_args(argv)
     if len(arguments.set) != len(arguments.data):
         parser.error("--data wants one list for each of --set")
@@ -28,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name, data in zip(arguments.set, arguments.data):
             embed_set(experiment.detector, experiment.config, experiment.labels, experiment.weights, arguments.exp_dir,
-                      name, data, arguments.data_type, world, arguments.skip_bad == "true")
+                      name, data, arguments.data_type, world, arguments.skip_bad == "true", arguments.precision)
     finally:
         distributed.stop()
     return 0

@@ -2,6 +2,8 @@
 
 import argparse
 
+from wedefense.utils.options import PRECISIONS
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense frames", description=__doc__)
@@ -9,6 +11,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, or wav.scp tables")
     parser.add_argument("--out", required=True, help="lines NAME SCORE SCORE ..., higher = more bona fide")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS,
+                        help="default: on a GPU that of the experiment, on a CPU float32")
     options = parser.parse_args(argv)
 
     from wedefense.api import load_detector
@@ -18,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.utils.log import progress
 
     sources = collect(options.audio)
-    model = load_detector(options.model).to(start(device=options.device).device)
+    model = load_detector(options.model, precision=options.precision).to(start(device=options.device).device)
     with atomic_write(options.out, "w") as stream, progress(total=len(sources), desc="frames", unit="file") as bar:
         for name, source in sources.items():
             stream.write(f"{name} {' '.join(f'{score:.5g}' for score in model.frame_scores(source).llr)}\n")

@@ -4,6 +4,8 @@ import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.options import PRECISIONS
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     costs = DetectionCosts()
@@ -11,17 +13,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="experiment folder, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
-    parser.add_argument("--prior", type=float, default=costs.p_spoof,
-                        help="share of spoofs among all recordings (default: %(default)g)")
+    parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs (default: %(default)g)")
     parser.add_argument("--cost_miss", type=float, default=costs.c_miss,
                         help="of a rejected bona fide recording (default: %(default)g)")
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
-    parser.add_argument("--window", type=float, metavar="SECONDS",
-                        help="hear in windows of this length (default: whole up to 60 s, windows of 30 s beyond)")
+    parser.add_argument("--window", type=float, metavar="SECONDS", help="hear so much at once (default: all up to 60 s, or 30)")
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
                         help="scores: NAME LLR, as `wedefense evaluate` reads it")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
     parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     return parser.parse_args(argv)
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.offline:
         set_offline()
     costs, sources = costs_of(options), collect(options.audio)
-    model = load_detector(options.model, config=options.config, download_dir=options.download_dir)
+    model = load_detector(options.model, None, options.config, options.download_dir, options.precision)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)
     text = rendered(scores, failures, model, costs, options.format)

@@ -34,7 +34,8 @@ class Config:
     exp_dir: str = "exp"
     gpus: tuple[int, ...] = (0,)   # one rank for each; on a machine without GPUs that many CPU ranks
     num_avg: int = 1               # checkpoints to average, the last ones by epoch
-    enable_amp: bool = False       # bfloat16 autocast
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"  # see wedefense.utils.precision
+    enable_amp: bool | None = None # the old name: True is bfloat16, False float32
     compile: bool = False          # torch.compile the detector
     sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
     feature_cache: float = 0.0     # GiB of memory for the layers of a frozen front-end, made once per whole utterance
@@ -94,6 +95,11 @@ class Config:
     distillation: DistillOptions = DistillOptions()  # terms that hold the pruned model near to the unpruned one
 
     @property
+    def chosen_precision(self) -> str:
+        """`precision`, or what the old `enable_amp` says."""
+        return self.precision if self.enable_amp is None else "bfloat16" if self.enable_amp else "float32"
+
+    @property
     def pruning(self) -> PruningOptions:
         return PruningOptions(**{f.name: getattr(self, f.name) for f in fields(PruningOptions)})
 
@@ -103,6 +109,10 @@ class Config:
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
         at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed", "feature_cache")
+        if self.precision not in ("auto", self.chosen_precision):
+            raise OptionError("enable_amp", f"{self.enable_amp} is the old way to say precision: {self.chosen_precision}, "
+                                            f"which disagrees with precision: {self.precision}; leave enable_amp out (on "
+                                            "the command line: --enable_amp null)")
         if not self.gpus:
             raise OptionError("gpus", "name at least one device, like [0]")
         if self.optimizer not in OPTIMIZER_ARGS:

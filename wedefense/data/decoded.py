@@ -15,7 +15,7 @@ import numpy as np
 from wedefense.data.audio import BadAudio
 from wedefense.data.sources import Source
 from wedefense.utils.log import get_logger
-from wedefense.utils.memory import free_memory, shared_memory
+from wedefense.utils.host_memory import free_memory, shared_memory
 
 log = get_logger()
 

@@ -17,9 +17,12 @@ from wedefense.detect.score import Score, Window, decide, doubts, meaning, poste
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.models.detector import Detector
 from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.embed import head_logits
 from wedefense.scoring.llr import Labels, llr
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import progress
+from wedefense.utils.out_of_memory import in_halves
+from wedefense.utils.precision import Precision, resolve_for_inference
 
 _READERS = 4
 _BATCH, _BATCH_SECONDS = 16, 120.0
@@ -65,6 +68,7 @@ class LoadedDetector:
     calibration: Calibration | None = None
     published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
     remark: str = ""                      # what had to be assumed
+    precision: str = "auto"               # asked for; `arithmetic` is what it comes to
 
     def __post_init__(self):
         self.detector.eval()
@@ -72,6 +76,11 @@ class LoadedDetector:
     @property
     def device(self) -> torch.device:
         return next(self.detector.parameters()).device
+
+    @property
+    def arithmetic(self) -> Precision:
+        trained = "auto" if self.config is None else self.config.chosen_precision
+        return resolve_for_inference(self.precision, trained, self.device)
 
     def to(self, device: str | torch.device) -> "LoadedDetector":
         self.detector.to(device)
@@ -105,8 +114,9 @@ class LoadedDetector:
         cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
         for start, end in itertools.pairwise(cuts):
             wav = torch.from_numpy(self.hearing.fit(recording.read(start, end - start)))[None].to(self.device)
-            features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
-            logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
+            with self.arithmetic.scope():
+                features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
+                logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
             frames.append(llr(logits, self.labels))
             times.append(start / self.hearing.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
         return FrameScores(np.concatenate(times), np.concatenate(frames))
@@ -146,7 +156,8 @@ class LoadedDetector:
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]
                 read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in following]
-                outputs = self._forward([wav for wav in wavs if not isinstance(wav, str)])
+                heard = {index: wav for index, wav in zip(batch, wavs) if not isinstance(wav, str)}
+                outputs = self._forward(list(heard.values()), [recordings[pieces[index][0]].key for index in heard])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
                     rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs), *_level(wav)))
@@ -211,7 +222,7 @@ class LoadedDetector:
     def _least_seconds(self) -> float:
         return (self.hearing.fixed or self.hearing.shortest) / self.hearing.rate
 
-    def _forward(self, wavs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _forward(self, wavs: list[np.ndarray], keys: Sequence[str] = ("audio",)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(embedding, logits) of each."""
         if not wavs:
             return iter(())
@@ -219,9 +230,11 @@ class LoadedDetector:
         batch = torch.zeros(len(wavs), int(lengths.max()))
         for row, wav in zip(batch, wavs):
             row[:len(wav)] = torch.from_numpy(wav)
-        embeddings = self.detector.embed(batch.to(self.device), lengths.to(self.device))
-        logits = self.detector.projection(embeddings)
-        return zip(embeddings.float().cpu().numpy(), logits.float().cpu().numpy())
+        with self.arithmetic.scope():
+            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths.to(self.device), keys,
+                                   self.hearing.rate).float()
+            logits = head_logits(self.detector, embeddings)
+        return zip(embeddings.cpu().numpy(), logits.numpy())
 
     def require_bonafide(self) -> None:
         if not self.labels.has_bonafide:

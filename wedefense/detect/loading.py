@@ -18,6 +18,7 @@ from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.llr import Labels
 from wedefense.train import checkpoint
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.precision import check
 
 AVERAGE = Path("models") / "avg_model.pt"
 WEIGHTS = "model.safetensors"  # of a folder made to be shared
@@ -54,14 +55,20 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
 
 
 def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
-                  config: str | os.PathLike | None = None,
-                  download_dir: str | os.PathLike | None = None) -> LoadedDetector:
+                  config: str | os.PathLike | None = None, download_dir: str | os.PathLike | None = None,
+                  precision: str = "auto") -> LoadedDetector:
     """A detector ready to score, from whatever holds one; what it is is told by its content.
 
     `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
     `pruned_model` or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
     lists, or a hub id (owner/model, or owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
+    `precision`: float32, tf32 or bfloat16; auto is that of its experiment on a GPU and float32 on a CPU.
     """
+    check(precision)
+    return replace(_loaded(path, weights, config, download_dir), precision=precision)
+
+
+def _loaded(path, weights, config, download_dir) -> LoadedDetector:
     found = _located(path, download_dir)
     if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
         return _calibrated(_pruned(found), found)

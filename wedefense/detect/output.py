@@ -80,6 +80,6 @@ def told(failures: dict[str, str]) -> list[str]:
 
 
 def about(model: LoadedDetector, costs: DetectionCosts) -> dict:
-    return {"weights": str(model.weights), "prior_spoof": costs.p_spoof, "cost_miss": costs.c_miss,
-            "cost_false_accept": costs.c_fa, "threshold": costs.bayes_threshold,
+    return {"weights": str(model.weights), "precision": str(model.arithmetic), "prior_spoof": costs.p_spoof,
+            "cost_miss": costs.c_miss, "cost_false_accept": costs.c_fa, "threshold": costs.bayes_threshold,
             "calibration": model.calibration.formula() if model.calibration else None, "remark": model.remark or None}

@@ -57,6 +57,8 @@ class PretrainedFrontend(nn.Module):
         self.upstream = upstream
         self.featurizer = LayerChoice(options, num_layers)
         self.num_layers = self.featurizer.num_layers
+        if options.layer != -1 and hasattr(upstream, "stop_after"):
+            upstream.stop_after(options.layer)
         if self.frozen:
             self.upstream.requires_grad_(False)
         self.train(self.training)

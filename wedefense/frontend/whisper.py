@@ -83,11 +83,19 @@ class WhisperEncoder(nn.Module):
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.register_buffer("positions", torch.zeros(WINDOW // 2, dim))
         self.layers = nn.ModuleList(Block(architecture, shape, first=False) for shape in architecture.blocks)
+        self.depth = len(self.layers)  # how many blocks run
         self.layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         if freeze_extractor:
             self.conv1.requires_grad_(False)
             self.conv2.requires_grad_(False)
+
+    def stop_after(self, layer: int) -> None:
+        """As `Encoder.stop_after`."""
+        self.depth = layer
+        self.layers[layer:].requires_grad_(False)
+        if layer < len(self.layers):
+            self.layer_norm.requires_grad_(False)
 
     def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
         """wav (batch, samples), lengths (batch,) -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
@@ -118,10 +126,11 @@ class WhisperEncoder(nn.Module):
         x = self.dropout(packing.pack(x + self.positions[:x.shape[1]].to(x.dtype)))  # (rows, dim)
         spans = packing.spans(x.dtype)
         layers = [x]
-        for block in self.layers:
+        for block in self.layers[:self.depth]:
             x = run_block(block, x, spans, self.gradient_checkpointing)
             layers.append(x)
-        layers[-1] = self.layer_norm(x)
+        if self.depth == len(self.layers):
+            layers[-1] = self.layer_norm(x)
         return LayerFeatures([packing.pad(layer) for layer in layers], frames)
 
 

@@ -138,8 +138,10 @@ def fixed_multiply_adds(encoder: nn.Module, samples: int) -> int:
 
 
 def multiply_adds(encoder: nn.Module, samples: int) -> int:
-    """Of the encoder as it stands, without gates; the rule is that of `wedefense.models.cost`."""
-    return int(fixed_multiply_adds(encoder, samples) + gated_multiply_adds(encoder, widths(encoder, None), samples))
+    """Of the encoder as it stands and as far as it runs, without gates; the rule is that of `wedefense.models.cost`."""
+    whole, depth = widths(encoder, None), encoder.depth
+    run = Widths(whole.channels, whole.attention[:depth], whole.feed_forward[:depth])
+    return int(fixed_multiply_adds(encoder, samples) + gated_multiply_adds(encoder, run, samples))
 
 
 class Size:

@@ -50,6 +50,7 @@ def build(like: nn.Module, shape: Architecture, state: State) -> nn.Module:
     with torch.device("meta"):
         encoder = type(like)(shape, gradient_checkpointing=like.gradient_checkpointing)
     encoder.load_state_dict(state, assign=True)
+    encoder.stop_after(like.depth)
     if getattr(like, "freeze_extractor", False):
         encoder.freeze_extractor = True
         encoder.feature_extractor.requires_grad_(False)

@@ -9,17 +9,20 @@ from wedefense.data.ahead import ahead
 from wedefense.models.detector import Detector
 from wedefense.utils.distributed import World
 from wedefense.utils.log import progress
+from wedefense.utils.out_of_memory import in_halves
 
 
 @torch.no_grad()
 def embeddings_of(detector: Detector, loader, world: World, description: str) -> Iterator[tuple[list, Tensor, Tensor]]:
     """(keys, embeddings (batch, embed_dim), label ids) of every batch of this rank, with a progress bar."""
     detector.eval()
+    sharded = any(hasattr(parameter, "full_tensor") for parameter in detector.parameters())
     with progress(total=len(loader), desc=description, unit="batch", disable=not world.is_main) as bar:
         seconds = 0.0
         for batch in ahead(loader, world.device):
             moved = batch.to(world.device)
-            embeddings = detector.embed(moved.wav, moved.lengths).float().cpu()
+            embeddings = in_halves(detector.embed, moved.wav, moved.lengths, batch.keys, detector.sample_rate, sharded)
+            embeddings = embeddings.float().cpu()
             seconds += batch.lengths.sum().item() / detector.sample_rate
             bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s", refresh=False)
             bar.update()

@@ -27,6 +27,7 @@ class ScoredSet:
     name: str
     trials: Trials
     meta: dict[str, list[str]]  # attack, speaker, codec ... of each trial
+    precision: str | None = None  # in which the embeddings were computed, where that is known
 
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
@@ -48,7 +49,9 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     for title in [title for title, column in meta.items() if len(set(column)) > _MOST_VALUES]:
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
-    return ScoredSet(name, trials, meta)
+    source = Path(exp_dir) / "embeddings" / name / "source.json"
+    precision = json.loads(source.read_text()).get("precision") if source.is_file() else None
+    return ScoredSet(name, trials, meta, precision)
 
 
 def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
@@ -69,6 +72,8 @@ def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: Boo
     results = {}
     for scored in sets:
         results[scored.name] = _evaluate(scored, bootstrap, costs, classes)
+        if scored.precision:
+            results[scored.name]["precision"] = scored.precision
         if calibration and scored.name != dev_set:
             try:
                 calibration.refuse_known(scored.trials.names)

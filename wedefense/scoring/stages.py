@@ -17,30 +17,31 @@ from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
+from wedefense.utils.precision import resolve_for_inference
 from wedefense.utils.tables import write_table
 
 log = get_logger()
 
 
 def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir: str | os.PathLike, name: str,
-              data: str, data_type: str, world: World, skip_bad: bool = False) -> None:
+              data: str, data_type: str, world: World, skip_bad: bool = False, precision: str = "auto") -> None:
     """`embeddings/<name>/embedding.scp` of every utterance of a list, each computed on exactly one rank.
 
-    Nothing is done again when the embeddings were made from the same weights and list.
+    Nothing is done again when the embeddings were made from the same weights and list in the same precision.
     """
     folder = Path(exp_dir) / "embeddings" / name
     if not Path(data).is_file():
         raise InputError(f"{data}: no such list; stage 2 makes it for the sets it is called with")
-    source = {"weights": _digest(weights), "list": _digest(data), "skip_bad": skip_bad}
+    arithmetic = resolve_for_inference(precision, config.chosen_precision, world.device)
+    source = {"weights": _digest(weights), "list": _digest(data), "skip_bad": skip_bad, "precision": arithmetic.name}
     stamp = folder / "source.json"
     if gather(stamp.is_file() and json.loads(stamp.read_text()) == source)[0]:
-        log.info("%s: up to date (same weights, same list)", folder)
+        log.info("%s: up to date (same weights, same list, same precision)", folder)
         return
     started, detector = time.time(), detector.to(world.device)
     loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
                          rank=world.rank, world_size=world.size, skip_bad=skip_bad)
-    amp = config.enable_amp and world.device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(world.device.type, dtype=torch.bfloat16, enabled=amp):
+    with arithmetic.scope():
         vectors = ((key, vector.numpy()) for keys, embeddings, _ in embeddings_of(detector, loader, world, name)
                    for key, vector in zip(keys, embeddings))
         entries = write_ark(folder / f"embedding_{world.rank}.ark", vectors)

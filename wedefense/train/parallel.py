@@ -2,8 +2,10 @@
 
 import contextlib
 
+import torch
 from torch import Tensor, nn
 
+from wedefense.frontend.ssl.encoder import Transformer
 from wedefense.frontend.ssl.products import clear_derived
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
@@ -36,13 +38,39 @@ class Alone:
         optimizer.load_state_dict(state)
 
 
+class _Whole(nn.Module):
+    """A step whose loss has every parameter among its inputs.
+
+    A rank may leave some of them out (a dropped block, a layer that nobody reads), and the sum over ranks waits for
+    each: it counts 0 for those, at no cost, and nothing has to search the graph.
+    """
+
+    def __init__(self, step: nn.Module):
+        super().__init__()
+        self.step = step
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        loss, parts = self.step(*batch)
+        return _OfAll.apply(loss, *(parameter for parameter in self.step.parameters() if parameter.requires_grad)), parts
+
+
+class _OfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, loss: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.count = len(parameters)
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return gradient, *[None] * ctx.count
+
+
 class Replicated(Alone):
     """Every rank holds every parameter (DistributedDataParallel)."""
 
     def __init__(self, step: nn.Module, world: World):
         device_ids = [world.device.index] if world.device.type == "cuda" else None
-        skips = getattr(step.detector.frontend, "may_skip_parameters", False)
-        self.module = nn.parallel.DistributedDataParallel(step, device_ids=device_ids, find_unused_parameters=skips)
+        self.module = nn.parallel.DistributedDataParallel(_Whole(step), device_ids=device_ids)
 
     def gradients(self, wanted: bool):
         return contextlib.nullcontext() if wanted else self.module.no_sync()
@@ -55,6 +83,9 @@ class Sharded(Alone):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+        for module in step.detector.frontend.modules():
+            if isinstance(module, Transformer):
+                module.calls_dropped = True  # a rank that drops a block takes part in gathering it all the same
         mesh = init_device_mesh(world.device.type, (world.size,))
         blocks = [module for name, module in step.detector.frontend.named_modules() if _is_later_block(name)]
         for part in (*blocks, step.detector.projection, step.detector, step):

@@ -1,13 +1,14 @@
 """What is about to be trained, in words."""
 
 from wedefense.models.cost import multiply_adds, parameters, training_bytes
+from wedefense.utils.precision import resolve
 from wedefense.utils.tables import some
 
 
 def describe(config, detector, mode, labels, world) -> str:
     """Parameters of each part, cost, classes and their shares, devices, batch: what a person checks first."""
     rows = [f"experiment {config.exp_dir}: {mode.name} training, {world.size} rank{'s' if world.size > 1 else ''} "
-            f"on {world.device.type}, {'bfloat16 autocast' if config.enable_amp else 'float32'}"]
+            f"on {world.device.type}, {resolve(config.chosen_precision, world.device).name}"]
     for name, part in (("front-end", detector.frontend), ("back-end", detector.backend),
                        ("head", detector.projection), ("total", detector)):
         rows.append(f"  {name:<9} {type(part).__name__:<16} {parameters(part) / 1e6:9.3f} M parameters, "

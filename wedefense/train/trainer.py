@@ -12,7 +12,9 @@ from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train import checkpoint
+from wedefense.train.failures import in_words
 from wedefense.train.modes import Mode
+from wedefense.train.optimizer import build_optimizer
 from wedefense.train.options import SCHEDULERS
 from wedefense.train.parallel import over_ranks
 from wedefense.train.schedules import margin_at
@@ -21,6 +23,7 @@ from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger, progress
+from wedefense.utils.precision import resolve
 
 log = get_logger()
 
@@ -54,7 +57,7 @@ class Trainer:
         self.parallel = over_ranks(self.module, world, config.sharding, config.compile)
         groups = mode.groups(detector, config.scheduler_args)
         self.trained = [p for group in groups if "fixed_lr" not in group for p in group["params"]]  # what is clipped
-        self.optimizer = getattr(torch.optim, config.optimizer)(groups, lr=0.0, **config.optimizer_args)
+        self.optimizer = build_optimizer(config.optimizer, config.optimizer_args, groups)
         scale = world.size * config.dataloader_args.batch_size * config.accum_grad / 64
         self.schedule = SCHEDULERS.load(config.scheduler)(
             config.scheduler_args, config.num_epochs, self.steps_per_epoch, scale)
@@ -65,7 +68,8 @@ class Trainer:
         self.sums = torch.zeros(3)                   # of this epoch: task loss, accuracy, batches
         self.stopped = False
         self.models = Path(config.exp_dir) / "models"
-        self.amp = _amp_context(config.enable_amp, world.device)
+        self.precision = resolve(config.chosen_precision, world.device)
+        self.precision.set_switches()
 
     def fit(self) -> None:
         torch.manual_seed(self.config.seed + self.world.rank)
@@ -101,7 +105,7 @@ class Trainer:
             for batch in ahead(self.loader, self.world.device):
                 skips.add(batch.skipped)
                 skips.check()
-                parts = self._train_batch(batch)
+                parts = self._trained(batch)
                 self._check_finite(pending)
                 pending = (parts, batch.keys)
                 sums += torch.cat([parts.float(), parts.new_ones(1)])
@@ -120,6 +124,16 @@ class Trainer:
         loss, right, count = torch.tensor(gather(sums.tolist())).sum(dim=0).tolist()
         return loss / count, right / count
 
+    def _trained(self, batch) -> Tensor:
+        """`_train_batch`; what the user can mend is told with its cure."""
+        try:
+            return self._train_batch(batch)
+        except RuntimeError as error:
+            told = in_words(error, batch, self.config, self.world.size)
+            if told is None:
+                raise
+        raise InputError(f"epoch {self.epoch + 1}: {told}")
+
     def _train_batch(self, batch) -> Tensor:
         """Forward and backward of one batch; every `accum_grad` batches an optimiser step."""
         k = self.config.accum_grad
@@ -130,7 +144,7 @@ class Trainer:
             self._before_step()
         batch = batch.to(self.world.device)
         with self.parallel.gradients(wanted=last_of_group):
-            with self.amp():
+            with self.precision.autocast():
                 loss, parts = self.parallel.module(batch.wav, batch.lengths, batch.labels)
             (loss / group_size).backward()
         if last_of_group:
@@ -164,7 +178,7 @@ class Trainer:
         if self.validator is None or not due:
             return {}
         self.parallel.before_evaluation(self.detector)
-        with self.amp():
+        with self.precision.autocast():
             return {f"val_{name}": value for name, value in self.validator(self.detector, self.module.criterion).items()}
 
     def _select(self, row: dict) -> None:
@@ -264,14 +278,6 @@ class Trainer:
         writer.add_scalar("train/audio_hours_per_second", speed, self.step)
         for name, value in self.mode.scalars().items():
             writer.add_scalar(f"train/{name}", value, self.step)
-
-
-def _amp_context(enabled: bool, device: torch.device):
-    """bfloat16 autocast where the device has it; elsewhere float32, with a word about it."""
-    if enabled and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        log.warning("enable_amp: this GPU has no bfloat16; training in float32")
-        enabled = False
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def _row_text(row: dict) -> str:

@@ -35,7 +35,8 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto") -> World:
         chosen = torch.device("cpu")
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         _die_with_launcher()
-        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size)
+        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size,
+                                device_id=chosen if use_cuda else None)  # told at once, NCCL need not guess it later
     return World(rank, size, local_rank, chosen)
 
 

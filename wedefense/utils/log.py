@@ -1,5 +1,6 @@
 """One logger, one progress bar."""
 
+import functools
 import logging
 import sys
 
@@ -8,6 +9,16 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 def get_logger() -> logging.Logger:
     return logging.getLogger("wedefense")
+
+
+@functools.lru_cache
+def info_once(text: str) -> None:
+    get_logger().info("%s", text)
+
+
+@functools.lru_cache
+def warn_once(text: str) -> None:
+    get_logger().warning("%s", text)
 
 
 def setup_logging(log_file=None, rank: int = 0) -> logging.Logger:

@@ -1,6 +1,8 @@
-"""Checks that option dataclasses call in `__post_init__`."""
+"""Values and checks of options, without torch; checks are called in `__post_init__`."""
 
 from wedefense.utils.errors import OptionError
+
+PRECISIONS = ("auto", "float32", "tf32", "bfloat16")  # see wedefense.utils.precision
 
 
 def positive(options, *names: str) -> None:

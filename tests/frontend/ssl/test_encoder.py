@@ -151,6 +151,40 @@ def test_layer_drop_hands_on_the_input():
     assert difference(encoder.eval()(batch_of(LENGTHS), LENGTHS).layers[:1], layers[2:]) < 1e-5
 
 
+def test_a_dropped_block_that_is_called_has_gradients_of_zero_whatever_it_holds():
+    encoder = encoder_of(replace(BASE, layer_drop=1.0, hidden_dropout=0.0, projection_dropout=0.0)).train()
+    layers = encoder(batch_of(LENGTHS), LENGTHS).layers
+    transformer = encoder.encoder.transformer
+    transformer.calls_dropped = True
+    transformer.layers[1].layer_norm.weight.data.fill_(float("inf"))
+    called = encoder(batch_of(LENGTHS), LENGTHS).layers
+    assert difference(layers, called) == 0
+    called[-1].sin().sum().backward()
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in transformer.layers.parameters())
+    assert encoder.encoder.feature_projection.projection.weight.grad.any()
+
+
+@pytest.mark.parametrize("family", ["base", "wavlm_large"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_no_further_than_the_wanted_layer(family, layer):
+    whole, stopped, wav = encoder_of(FAMILIES[family]), encoder_of(FAMILIES[family]), batch_of(LENGTHS)
+    stopped.stop_after(layer)
+    assert stopped.state_dict().keys() == whole.state_dict().keys()
+    stopped(wav, LENGTHS).layers[-1].sin().sum().backward()
+    for name, parameter in stopped.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+    learnt = {name for name, parameter in stopped.named_parameters() if parameter.requires_grad}
+    assert any("transformer.layers.1." in name for name in learnt) == (layer == 2)
+    called = []
+    for block in stopped.encoder.transformer.layers:
+        block.register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        layers = stopped(wav, LENGTHS).layers
+        assert len(layers) == layer + 1 == len(called) + 1
+        assert difference(layers, whole(wav, LENGTHS).layers[:layer + 1]) == 0
+
+
 def test_the_last_layer_of_a_norm_first_model_is_normalised_unless_told_otherwise():
     wav = batch_of(LENGTHS)
     normed, raw = (encoder_of(replace(LARGE, final_norm=norm))(wav, LENGTHS).layers for norm in (True, False))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dt
 
 
 LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
+# how many values of (batch, heads, queries, keys) exist at a time where no gradient is wanted, so that memory grows with
+# the length of a recording and not with its square; queries go in multiples of STEP, which keeps the CPU kernel's bits
+SCORES, STEP = 2**28, 64
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -33,6 +37,28 @@ def gate_sublayer(y: Tensor, units: Tensor | None, sublayer_gate: Callable[[], T
     return y if sublayer_gate is None else y * sublayer_gate()
 
 
+def queries_at_once(batch: int, heads: int, frames: int) -> int:
+    """How many queries attend at one go: all of them where gradients are wanted or the scores are few."""
+    if torch.is_grad_enabled() or batch * heads * frames * frames <= SCORES:
+        return frames
+    return max(SCORES // (batch * heads * frames) // STEP * STEP, STEP)
+
+
+@dataclass
+class BiasRows:
+    """A position bias (heads, frames, frames) too large to exist: its rows are made when they are wanted."""
+
+    table: Tensor  # (heads, 2 * frames - 1): the bias of each distance key - query, from -(frames - 1)
+
+    def __getitem__(self, at: tuple[list[int], slice]) -> Tensor:
+        """[heads, queries] -> (heads, queries, frames)."""
+        heads, queries = at
+        frames = (self.table.shape[1] + 1) // 2
+        start, stop, _ = queries.indices(frames)
+        # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
+        return self.table[heads, frames - stop:2 * frames - 1 - start].unfold(1, frames, 1).flip(1)
+
+
 class PositionBias(nn.Embedding):
     """WavLM's learnt bias per bucket of distance and head, shared by all blocks."""
 
@@ -42,8 +68,10 @@ class PositionBias(nn.Embedding):
         self.max_distance = max_distance
         self.table = Derived()
 
-    def forward(self, frames: int) -> Tensor:
+    def forward(self, frames: int) -> Tensor | BiasRows:
         """-> (heads, frames, frames): what to add to the score of [query, key]."""
+        if queries_at_once(1, self.embedding_dim, frames) < frames:
+            return BiasRows(self._by_distance(frames))
         if torch.is_grad_enabled() or frames > LONGEST_KEPT:
             return self._of(frames)
         room = min(2 ** math.ceil(math.log2(max(frames, 64))), LONGEST_KEPT)  # so that few lengths make a table anew
@@ -52,10 +80,13 @@ class PositionBias(nn.Embedding):
         return self.table.get((self.weight,), room, lambda: self._of(room))[:, :frames, :frames]
 
     def _of(self, frames: int) -> Tensor:
+        return BiasRows(self._by_distance(frames))[:, :]
+
+    def _by_distance(self, frames: int) -> Tensor:
+        """(heads, 2 * frames - 1)"""
         buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
         table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
-        # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
-        return table.t().to(wide_dtype(table.dtype)).contiguous().unfold(1, frames, 1).flip(1)
+        return table.t().to(wide_dtype(table.dtype)).contiguous()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
@@ -112,8 +143,15 @@ class Attention(nn.Module):
         """qkv (rows, 3 * heads * head_dim), scale (rows, heads) -> (rows, heads, head_dim)."""
         qkv = span.packing.pad(qkv).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
-        mask = span.mask if scale is None else self._bias(span, scale)
-        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
+        dropout, frames = self.dropout if self.training else 0.0, span.packing.frames
+        if scale is None:  # the kernels hold no scores
+            y = attend(q, k, v, span.mask, dropout)
+        else:
+            scale = span.packing.pad(scale).transpose(1, 2)[..., None]  # (batch, heads, frames, 1)
+            size = queries_at_once(len(q), self.heads, frames)
+            parts = [slice(start, start + size) for start in range(0, frames, size)]
+            parts = [attend(q[:, :, part], k, v, self._bias(span, scale[:, :, part], part), dropout) for part in parts]
+            y = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
         return span.packing.pack(y.transpose(1, 2))
 
     def _projected(self, x: Tensor) -> Tensor:
@@ -134,8 +172,8 @@ class Attention(nn.Module):
         a, b = torch.sigmoid(F.linear(x, weight, bias)).unbind(-1)  # (rows, heads)
         return a * (b * const - 1) + 2
 
-    def _bias(self, span: Span, scale: Tensor) -> Tensor:
-        """(batch, heads, frames, frames): the scaled position bias, and the mask if there is one."""
-        bias = span.position_bias if self.kept is None else span.position_bias[self.kept]
-        scale = span.packing.pad(scale).transpose(1, 2)[..., None].to(bias.dtype)  # (batch, heads, frames, 1)
+    def _bias(self, span: Span, scale: Tensor, queries: slice) -> Tensor:
+        """(batch, heads, queries, frames): the position bias times `scale`, and the mask if there is one."""
+        bias = span.position_bias[slice(None) if self.kept is None else self.kept, queries]
+        scale = scale.to(bias.dtype)
         return scale * bias if span.mask is None else torch.addcmul(span.mask, scale, bias)

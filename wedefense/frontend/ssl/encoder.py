@@ -6,6 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import Attention, gate_sublayer
+from wedefense.frontend.ssl.dropping import hand_on
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
 from wedefense.frontend.ssl.packing import Packing, Span
 from wedefense.frontend.ssl.positional import positional_conv
@@ -63,8 +64,10 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         self.norm_first = architecture.norm_first
 
-    def forward(self, x: Tensor, spans: list[Span]) -> Tensor:
-        """(rows, dim) -> (rows, dim)."""
+    def forward(self, x: Tensor, spans: list[Span], dropped: bool = False) -> Tensor:
+        """(rows, dim) -> (rows, dim); `dropped`: hands on its input, see `Transformer.calls_dropped`."""
+        if dropped:
+            return hand_on(x, self)
         if self.norm_first:
             if self.has_attention:
                 x = x + self.dropout(self.attention(self.layer_norm(x), spans))
@@ -99,10 +102,12 @@ class Transformer(nn.Module):
         self.norm_first, self.final_norm = architecture.norm_first, architecture.final_norm
         self.relative = architecture.rel_buckets > 0
         self.layer_drop = architecture.layer_drop
+        self.depth = len(self.layers)  # how many blocks run: those of the layers that are wanted
+        self.calls_dropped = False     # set where parameters are shared among ranks, which must all call each block
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor, packing: Packing) -> list[Tensor]:
-        """(rows, dim) -> z_0 .. z_N, each (rows, dim)."""
+        """(rows, dim) -> z_0 .. z_depth, each (rows, dim)."""
         padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
         present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
         x = x + packing.pack(self.pos_conv_embed(padded, present))
@@ -111,11 +116,13 @@ class Transformer(nn.Module):
         x = self.dropout(x)
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None)
         outputs = [x]
-        for block in self.layers:
+        for block in self.layers[:self.depth]:
             if not self._dropped():
                 x = run_block(block, x, spans, self.gradient_checkpointing)
+            elif self.calls_dropped:
+                x = block(x, spans, dropped=True)
             outputs.append(x)
-        if self.norm_first and self.final_norm:
+        if self.norm_first and self.final_norm and self.depth == len(self.layers):
             outputs[-1] = self.layer_norm(x)
         return outputs
 
@@ -174,6 +181,18 @@ class Encoder(nn.Module):
         self.freeze_extractor = freeze_extractor
         if freeze_extractor:
             self.feature_extractor.requires_grad_(False)
+
+    @property
+    def depth(self) -> int:
+        return self.encoder.transformer.depth
+
+    def stop_after(self, layer: int) -> None:
+        """Run no further than `layer` (0: the input of the first block); what follows is frozen and stays as it is."""
+        transformer = self.encoder.transformer
+        transformer.depth = layer
+        transformer.layers[layer:].requires_grad_(False)
+        if transformer.norm_first and layer < len(transformer.layers):
+            transformer.layer_norm.requires_grad_(False)
 
     @property
     def gradient_checkpointing(self) -> bool:

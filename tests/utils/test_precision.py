@@ -1,0 +1,132 @@
+"""One choice of precision, and what it sets. No GPU is needed: PyTorch's switches can be read and written without."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wedefense.train.optimizer import build_optimizer
+from wedefense.utils import distributed
+from wedefense.utils.errors import InputError
+from wedefense.utils.precision import Precision, resolve, resolve_for_inference
+
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+
+
+def switches():
+    return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.cudnn_sdp_enabled())
+
+
+@pytest.fixture(autouse=True)
+def unchanged():
+    """As PyTorch starts: cuDNN's convolutions in TF32, products not."""
+    before = switches()
+    assert before == (False, True, True)
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
+    torch.backends.cuda.enable_cudnn_sdp(before[2])
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU, as far as asking goes; a function that takes its bfloat16 away."""
+    has = {"bfloat16": True}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has["bfloat16"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Example")
+    return lambda: has.update(bfloat16=False)
+
+
+def test_auto_is_bfloat16_on_gpus_that_have_it(gpu, caplog):
+    assert str(resolve("auto", GPU)) == "bfloat16 on NVIDIA Example"
+    assert resolve("auto", CPU).name == "float32" and resolve("tf32", CPU).name == "float32"
+    assert resolve("bfloat16", CPU).name == "bfloat16"
+    gpu()
+    assert resolve("auto", GPU).name == "float32" and resolve("bfloat16", GPU).name == "float32"
+    assert resolve("tf32", GPU).name == "tf32"
+    with pytest.raises(InputError, match="unknown precision 'bfloat', did you mean 'bfloat16'"):
+        resolve("bfloat", GPU)
+
+
+def test_inference_follows_the_experiment_on_a_gpu_and_is_exact_on_a_cpu(gpu):
+    assert resolve_for_inference("auto", "float32", GPU).name == "float32"
+    assert resolve_for_inference("auto", "auto", GPU).name == "bfloat16"
+    assert resolve_for_inference("tf32", "bfloat16", GPU).name == "tf32"
+    assert resolve_for_inference("auto", "bfloat16", CPU).name == "float32"
+    assert resolve_for_inference("bfloat16", "auto", CPU).name == "bfloat16"
+
+
+@pytest.mark.parametrize("name, expected", [("float32", (False, False, False)), ("tf32", (True, True, False)),
+                                            ("bfloat16", (False, False, False))])
+def test_the_switches_of_each_precision(name, expected, monkeypatch):
+    monkeypatch.setattr(Precision, "autocast", lambda self: torch.autocast("cpu", enabled=False))
+    before = switches()
+    with Precision(name, GPU).scope():
+        assert switches() == expected
+    assert switches() == before
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # a caller that uses the newer names
+    with pytest.raises(ZeroDivisionError), Precision(name, GPU).scope():
+        raise ZeroDivisionError
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    Precision(name, GPU).set_switches()
+    assert switches() == expected
+
+
+def test_a_cpu_has_no_switches_and_autocasts_on_demand():
+    weight, x = torch.ones(2, 2), torch.ones(2, 2)
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        made = Precision(name, CPU)
+        made.set_switches()
+        with torch.autocast("cpu", torch.bfloat16), made.scope():
+            assert (x @ weight).dtype == dtype and switches() == (False, True, True)
+
+
+class OnGpu(torch.nn.Parameter):
+    is_cuda = True
+
+
+def test_the_optimiser_is_fused_on_a_gpu_unless_told_otherwise(monkeypatch):
+    made = {}
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, **arguments: made.update(arguments))
+    monkeypatch.setattr(torch.optim, "Rprop", lambda groups, **arguments: made.update(arguments))
+
+    def arguments(name, parameters, **given):
+        made.clear()
+        build_optimizer(name, given, [{"params": parameters}])
+        return made
+
+    here, there = torch.nn.Parameter(torch.ones(2)), OnGpu(torch.ones(2))
+    assert there.is_cuda and not here.is_cuda
+    assert arguments("AdamW", [there], eps=1e-6) == {"lr": 0.0, "eps": 1e-6, "fused": True}
+    for given in ({"fused": False}, {"foreach": True}, {"differentiable": True}):
+        assert arguments("AdamW", [there], **given) == {"lr": 0.0} | given
+    assert "fused" not in arguments("AdamW", [there, here]) and "fused" not in arguments("Rprop", [there])
+
+
+def test_a_process_group_of_gpus_knows_its_device(monkeypatch):
+    started = {}
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(distributed, "_die_with_launcher", lambda: None)
+    monkeypatch.setattr(distributed.dist, "init_process_group",
+                        lambda backend, **arguments: started.update(arguments, backend=backend))
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    distributed.start((2, 3), "cuda")
+    assert started == {"backend": "nccl", "rank": 1, "world_size": 2, "device_id": torch.device("cuda", 3)}
+    distributed.start((2, 3), "cpu")
+    assert started["backend"] == "gloo" and started["device_id"] is None
+
+
+@pytest.mark.parametrize("given, expected", [({}, "expandable_segments:True"),
+                                             ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, "max_split_size_mb:64"),
+                                             ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, None)])
+def test_commands_let_memory_grow_in_place_unless_the_user_says_how(given, expected):
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("ALLOC_CONF")}
+    code = ("import os, sys; from wedefense.cli import run\n"
+            "run(lambda: print(os.environ.get('PYTORCH_ALLOC_CONF')) or 0)")
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, cwd=Path(__file__).parents[2],
+                          capture_output=True, text=True)
+    assert done.stdout.strip() == str(expected) and done.returncode == 0, done.stderr

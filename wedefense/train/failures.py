@@ -1,0 +1,37 @@
+"""A training step that failed, in words, with what to change."""
+
+import torch
+
+from wedefense.utils.out_of_memory import lacking
+
+
+def in_words(error: RuntimeError, batch, config, ranks: int) -> str | None:
+    """None for what the user cannot mend."""
+    if isinstance(error, torch.OutOfMemoryError):
+        count, samples = batch.wav.shape
+        return (f"out of memory on a batch of {count} utterances x {samples / config.dataset_args.resample_rate:.2f} s "
+                f"({lacking(error)}). Save memory, the first costs nothing but time: {'; '.join(_savings(config, ranks))}")
+    if "does not have a deterministic implementation" in str(error):
+        return f"deterministic: {str(error).split(', but you set')[0]}; set deterministic: False"
+    return None
+
+
+def _savings(config, ranks: int) -> list[str]:
+    """What the config leaves to save, from what changes no result to what does."""
+    data, size = config.dataset_args, config.dataloader_args.batch_size
+    frontend, place = data.frontend_args, f"dataset_args.{data.frontend}_args"
+    trained = not getattr(frontend, "frozen", True)
+    savings = []
+    if trained and getattr(frontend, "gradient_checkpointing", None) is False:
+        savings.append(f"{place}.gradient_checkpointing: True")
+    if size > 1:
+        savings.append(f"dataloader_args.batch_size: {size // 2} with accum_grad: {2 * config.accum_grad}")
+    if config.sharding == "none" and not config.use_pruning_loss:
+        savings.append("sharding: full" + ("" if ranks > 1 else " over several gpus"))
+    if trained and getattr(frontend, "freeze_extractor", None) is False:
+        savings.append(f"{place}.freeze_extractor: True")
+    if data.whole_utt:
+        savings.append(f"dataset_args.filter: True with filter_args.max_num_frames under {data.filter_args.max_num_frames}")
+    else:
+        savings.append(f"dataset_args.num_frms under {data.num_frms}")
+    return savings
