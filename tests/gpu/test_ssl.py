@@ -10,6 +10,7 @@ from tools.bench.ssl_encoders import architecture_of
 from tools.bench.ssl_peers import of_s3prl
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
+from wedefense.utils.precision import Precision
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore"),
               pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -25,10 +26,8 @@ def encoder_of(family, blocks=3):
 
 @pytest.fixture(autouse=True)
 def full_float32():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    with Precision("float32", torch.device("cuda")).scope():
+        yield
 
 
 @pytest.mark.parametrize("family", ["wavlm", "wav2vec2", "data2vec"])

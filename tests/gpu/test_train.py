@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_on_the_gpu_is_that_of_the_cpu(tmp_path, mode, monkeypatch):
     uniform = torch.Tensor.uniform_  # gates are drawn on the CPU for both
-    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, *span: self.copy_(uniform(torch.empty(self.shape), *span)))
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, *span, generator=None: self.copy_(
+        uniform(torch.empty(self.shape), *span, generator=generator)))
     reference = step(tmp_path, mode, "wavlm_base", "cpu", amp=False)
     assert_close(step(tmp_path, mode, "wavlm_base", "cuda", amp=True), reference)

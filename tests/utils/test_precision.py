@@ -120,6 +120,27 @@ def test_a_process_group_of_gpus_knows_its_device(monkeypatch):
     assert started["backend"] == "gloo" and started["device_id"] is None
 
 
+def test_deterministic_kernels_are_chosen_before_a_gpu_is_touched(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    seen = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: seen.append(
+        (os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.are_deterministic_algorithms_enabled(),
+         torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.deterministic)))
+    try:
+        distributed.start((0,), "cuda")
+        distributed.start((0,), "cpu", deterministic=True)
+        assert not torch.are_deterministic_algorithms_enabled()
+        distributed.start((0,), "cuda", deterministic=True)
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # the user's own
+        distributed.start((0,), "cuda", deterministic=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [(None, False, False, False), (":4096:8", True, False, True), (":16:8", True, False, True)]
+
+
 @pytest.mark.parametrize("given, expected", [({}, "expandable_segments:True"),
                                              ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, "max_split_size_mb:64"),
                                              ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, None)])

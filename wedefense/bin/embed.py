@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.utils.log import setup_logging
 
     experiment = load_experiment(arguments.exp_dir, arguments.model)
-    world = distributed.start(experiment.config.gpus, arguments.device)
+    world = distributed.start(experiment.config.gpus, arguments.device, experiment.config.deterministic)
     setup_logging(rank=world.rank)
     try:
         for name, data in zip(arguments.set, arguments.data):

@@ -36,6 +36,7 @@ class Config:
     num_avg: int = 1               # checkpoints to average, the last ones by epoch
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"  # see wedefense.utils.precision
     enable_amp: bool | None = None # the old name: True is bfloat16, False float32
+    deterministic: bool = False    # on a GPU: kernels that give the same bits each time, slower (a CPU always does)
     compile: bool = False          # torch.compile the detector
     sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
     feature_cache: float = 0.0     # GiB of memory for the layers of a frozen front-end, made once per whole utterance

@@ -123,7 +123,8 @@ class WhisperEncoder(nn.Module):
         x = F.gelu(self.conv2(x * valid)).transpose(1, 2)  # (batch, frames, dim)
         frames = (lengths + 1) // 2
         packing = Packing.of(frames, frames.tolist())
-        x = self.dropout(packing.pack(x + self.positions[:x.shape[1]].to(x.dtype)))  # (rows, dim)
+        x = x.to(self.positions.dtype) + self.positions[:x.shape[1]]  # under autocast too in the parameters' precision
+        x = self.dropout(packing.pack(x))  # (rows, dim)
         spans = packing.spans(x.dtype)
         layers = [x]
         for block in self.layers[:self.depth]:

@@ -32,7 +32,7 @@ log = get_logger()
 def train(config, device: str = "auto") -> None:
     """Train (or go on training) the experiment of `config` on this rank."""
     exp_dir = Path(config.exp_dir)
-    world = distributed.start(config.gpus, device)
+    world = distributed.start(config.gpus, device, config.deterministic)
     try:
         if world.is_main:
             (exp_dir / "models").mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from wedefense.utils.determinism import use_deterministic_kernels
+
 
 @dataclass(frozen=True)
 class World:
@@ -23,12 +25,17 @@ class World:
         return self.rank == 0
 
 
-def start(gpus: tuple[int, ...] = (0,), device: str = "auto") -> World:
-    """Join the process group that torchrun describes in the environment, NCCL on GPUs, gloo on CPUs."""
+def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: bool = False) -> World:
+    """Join the process group that torchrun describes in the environment, NCCL on GPUs, gloo on CPUs.
+
+    `deterministic`: on GPUs, see `wedefense.utils.determinism`; a CPU is.
+    """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     if use_cuda:
+        if deterministic:
+            use_deterministic_kernels()
         chosen = torch.device("cuda", gpus[local_rank % len(gpus)])
         torch.cuda.set_device(chosen)
     else:

@@ -16,7 +16,11 @@ LENGTHS = torch.tensor([70000, 50000, 69000])
 @pytest.fixture
 def few_scores(monkeypatch):
     """So few that everything here is long."""
-    return lambda: monkeypatch.setattr(attention, "SCORES", 2**12)
+    def few():
+        monkeypatch.setattr(attention, "MOST_SCORES", 2**12)
+        monkeypatch.setattr(attention, "PART_ON_CPU", 2**12)
+
+    return few
 
 
 class Largest(TorchDispatchMode):
@@ -58,7 +62,7 @@ def test_some_queries_at_a_time_with_a_mask(few_scores):
     few_scores()
     assert isinstance(layer.rel_attn_embed(200), torch.Tensor)  # with gradients
     with torch.no_grad():
-        assert attention.queries_at_once(3, 4, 200) == attention.STEP
+        assert attention.queries_at_once(3, 4, 200, x.device) == attention.STEP
         assert isinstance(layer.rel_attn_embed(200), attention.BiasRows)
     torch.testing.assert_close(attended(), whole, atol=1e-6, rtol=0)
 

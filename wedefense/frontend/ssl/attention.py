@@ -14,9 +14,11 @@ from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dt
 
 
 LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
-# how many values of (batch, heads, queries, keys) exist at a time where no gradient is wanted, so that memory grows with
-# the length of a recording and not with its square; queries go in multiples of STEP, which keeps the CPU kernel's bits
-SCORES, STEP = 2**28, 64
+# Where no gradient is wanted and (batch, heads, queries, keys) has more than MOST_SCORES values, some queries attend at a
+# time, so that memory grows with the length of a recording and not with its square: PART values on a CPU (they stay in
+# its cache, and in memory that is not given back), as many as may be elsewhere; queries in multiples of STEP, which
+# keeps the CPU kernel's bits.
+MOST_SCORES, PART_ON_CPU, STEP = 2**28, 2**22, 64
 
 
 def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
@@ -37,11 +39,12 @@ def gate_sublayer(y: Tensor, units: Tensor | None, sublayer_gate: Callable[[], T
     return y if sublayer_gate is None else y * sublayer_gate()
 
 
-def queries_at_once(batch: int, heads: int, frames: int) -> int:
+def queries_at_once(batch: int, heads: int, frames: int, device: torch.device) -> int:
     """How many queries attend at one go: all of them where gradients are wanted or the scores are few."""
-    if torch.is_grad_enabled() or batch * heads * frames * frames <= SCORES:
+    if torch.is_grad_enabled() or batch * heads * frames * frames <= MOST_SCORES:
         return frames
-    return max(SCORES // (batch * heads * frames) // STEP * STEP, STEP)
+    part = PART_ON_CPU if device.type == "cpu" else MOST_SCORES
+    return max(part // (batch * heads * frames) // STEP * STEP, STEP)
 
 
 @dataclass
@@ -70,7 +73,7 @@ class PositionBias(nn.Embedding):
 
     def forward(self, frames: int) -> Tensor | BiasRows:
         """-> (heads, frames, frames): what to add to the score of [query, key]."""
-        if queries_at_once(1, self.embedding_dim, frames) < frames:
+        if queries_at_once(1, self.embedding_dim, frames, self.weight.device) < frames:
             return BiasRows(self._by_distance(frames))
         if torch.is_grad_enabled() or frames > LONGEST_KEPT:
             return self._of(frames)
@@ -143,16 +146,23 @@ class Attention(nn.Module):
         """qkv (rows, 3 * heads * head_dim), scale (rows, heads) -> (rows, heads, head_dim)."""
         qkv = span.packing.pad(qkv).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
-        dropout, frames = self.dropout if self.training else 0.0, span.packing.frames
         if scale is None:  # the kernels hold no scores
-            y = attend(q, k, v, span.mask, dropout)
+            y = attend(q, k, v, span.mask, self.dropout if self.training else 0.0)
         else:
-            scale = span.packing.pad(scale).transpose(1, 2)[..., None]  # (batch, heads, frames, 1)
-            size = queries_at_once(len(q), self.heads, frames)
-            parts = [slice(start, start + size) for start in range(0, frames, size)]
-            parts = [attend(q[:, :, part], k, v, self._bias(span, scale[:, :, part], part), dropout) for part in parts]
-            y = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+            y = self._attended_by_distance(span, q, k, v, span.packing.pad(scale).transpose(1, 2)[..., None])
         return span.packing.pack(y.transpose(1, 2))
+
+    def _attended_by_distance(self, span: Span, q: Tensor, k: Tensor, v: Tensor, scale: Tensor) -> Tensor:
+        """With the position bias times `scale` (batch, heads, frames, 1), some queries at a time if there are many."""
+        frames, dropout = span.packing.frames, self.dropout if self.training else 0.0
+        size = queries_at_once(len(q), self.heads, frames, q.device)
+        if size >= frames:
+            return attend(q, k, v, self._bias(span, scale, slice(0, frames)), dropout)
+        y = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
+        for start in range(0, frames, size):
+            part = slice(start, start + size)
+            y[:, :, part] = attend(q[:, :, part], k, v, self._bias(span, scale[:, :, part], part), dropout)
+        return y
 
     def _projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""

@@ -107,7 +107,11 @@ class Transformer(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor, packing: Packing) -> list[Tensor]:
-        """(rows, dim) -> z_0 .. z_depth, each (rows, dim)."""
+        """(rows, dim) -> z_0 .. z_depth, each (rows, dim), in the parameters' precision.
+
+        Under autocast too: what the blocks add to is never rounded to what they compute in.
+        """
+        x = x.to(self.layer_norm.weight.dtype)
         padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
         present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
         x = x + packing.pack(self.pos_conv_embed(padded, present))
