@@ -1,6 +1,6 @@
 """Before a big job on a GPU machine: is it right here, how fast is it, and does everything work? Offline, in minutes.
 
-    bash tools/gpu_check.sh [--out DIR] [--minutes 8] [--sections versions ceilings correctness frozen ...]
+    bash tools/gpu_check.sh [--out DIR] [--minutes 8] [--sections correctness,frozen,...]
     bash tools/gpu_check.sh --device cpu --tiny      # the same in miniature, on any machine
 
 Writes `gpu_check.md`, a page to read, and `gpu_check.json`, for `tools/estimate.py --measured`, into DIR, after every
@@ -38,9 +38,9 @@ SECTIONS = (  # what is worth most comes first
     Section("versions", "Versions", versions, 30),
     Section("ceilings", "Ceilings of this machine", ceilings, 30),
     Section("correctness", "Correctness", correctness, 80,
-            "Relative error ||a - b|| / ||b||, the largest of all layers: the device beside the CPU in float32 / a file "
-            "in a padded batch beside the same file alone. Encoders of three blocks of the real width, back-ends with "
-            f"their default options, random weights. Bounds: {BOUNDS_NOTE}."),
+            "Relative error ||a - b|| / ||b||, the largest of all layers: the device beside the CPU in float32 / a "
+            "file in a padded batch beside the same file alone. Encoders of three blocks of the real width, back-ends "
+            f"with their default options, random weights. Bounds: {BOUNDS_NOTE}."),
     Section("frozen", CASES["frozen"] + ", 128 x 3 s", measured("frozen"), 70,
             SPEED_NOTE + "the encoder's forward pass once."),
     Section("full", CASES["full"] + ", 32 x 3 s", measured("full"), 90, SPEED_NOTE + "three times the forward pass."),

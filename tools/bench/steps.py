@@ -39,7 +39,7 @@ def built_on(device: torch.device, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with device:
             return build().to(device)
-    except RuntimeError:  # a package that names the CPU for some of its tensors
+    except Exception:  # a package that names the CPU for some of its tensors; what is really wrong is raised below
         torch.manual_seed(0)
         return build().to(device)
 

@@ -102,7 +102,7 @@ def compare(name: str, model: nn.Module, inputs: Batch | LayerFeatures, device: 
         try:
             with precision(kind, device) as forward, forward():
                 together = outputs(on_device, moved(inputs, device))
-                alone = [outputs(on_device, moved(one(inputs, i), device)) for i in range(3)]
+                alone = [outputs(on_device, moved(one(inputs, i), device)) for i in range(len(inputs.lengths))]
         except Exception as error:
             emit("outputs", model=name, precision=kind, verdict="FAIL",
                  words=f"{type(error).__name__}: {first_line(error)}")

@@ -1,5 +1,6 @@
 """How fast: a step of frozen and of full training, an evaluation batch, and short mixed files, beside the peers."""
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def measured(name: str) -> Callable[[Check, Callable], None]:
 def measure(case: Case, system: str, kind: str, check: Check, emit: Callable) -> None:
     device = torch.device(check.device)
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     samples = [int(case.seconds * RATE)] * case.batch
