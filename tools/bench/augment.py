@@ -14,13 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
-import soundfile  # noqa: E402
-from loader import CROP, RATE, SEED, WORKERS, make_corpus, write_list  # noqa: E402
-from published_rawboost import rawboost as plain_rawboost  # noqa: E402
 
+from tools.bench.audio import CROP, RATE, SEED, make_corpus, make_recordings, write_list  # noqa: E402
+from tools.bench.published_rawboost import rawboost as plain_rawboost  # noqa: E402
 from wedefense.data.augment.codecs import available  # noqa: E402
 from wedefense.data.augment.options import RawBoostOptions, Setting  # noqa: E402
 from wedefense.data.augment.pipeline import Pipeline  # noqa: E402
@@ -28,7 +29,7 @@ from wedefense.data.augment.rawboost import RawBoost  # noqa: E402
 from wedefense.data.loader import train_loader  # noqa: E402
 from wedefense.data.options import DataLoaderOptions, DatasetOptions  # noqa: E402
 
-TARGET = 0.5
+TARGET, WORKERS = 0.5, 2
 STEPS = {"nothing": {}, "speed": {"speed_perturb": True},
          **{f"rawboost {algo}": {"rawboost": True, "rawboost_args": {"algo": algo}} for algo in (3, 4, 5)},
          **{name: {"augment": ({"type": name},)} for name in ("noise", "reverb", "telephone", "low_pass")},
@@ -57,17 +58,6 @@ def compare_rawboost(rounds: int) -> bool:
         reached &= ratio <= TARGET
         print(f"{algo:9} {plain:7.2f} {ours:7.2f} {ratio:7.2f}")
     return reached
-
-
-def make_recordings(folder: Path) -> dict[str, str]:
-    """`noise_data` and `reverb_data` as large as those of MUSAN and simulated rooms are on average."""
-    rng = np.random.default_rng(1)
-    for name, samples in (("musan/noise", 20 * RATE), ("rirs/room", RATE)):
-        (folder / name).parent.mkdir()
-        for i in range(20):
-            decay = np.exp(-np.arange(samples) / 1600) if name == "rirs/room" else 1
-            soundfile.write(folder / f"{name}-{i}.wav", 0.1 * rng.standard_normal(samples) * decay, RATE)
-    return {"noise_data": str(folder / "musan"), "reverb_data": str(folder / "rirs")}
 
 
 def loader_throughput(names: list[str], utterances: int) -> None:

@@ -7,50 +7,28 @@ The second ratio compares the processor time of all their processes (Linux), whi
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command does: read when torch is imported
 
-import torch
+import soundfile  # noqa: E402
+import torch  # noqa: E402
 
-from wedefense.data.ahead import ahead
-from wedefense.data.loader import train_loader
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
-from wedefense.data.shards import write_shard
-from wedefense.utils.random import generator
+from tools.bench.audio import CROP, RATE, SEED, cpu_seconds, make_corpus, write_list  # noqa: E402
+from wedefense.data.ahead import ahead  # noqa: E402
+from wedefense.data.loader import train_loader  # noqa: E402
+from wedefense.data.options import DataLoaderOptions, DatasetOptions  # noqa: E402
+from wedefense.utils.random import generator  # noqa: E402
 
-WORKERS, SEED, RATE, CROP = 2, 1, 16_000, 48_000
-
-
-def make_corpus(folder: Path, count: int, suffix: str) -> list[dict]:
-    rng = np.random.default_rng(0)
-    records = []
-    for i in range(count):
-        samples = int(rng.integers(3 * RATE, 8 * RATE))
-        wav = np.convolve(rng.standard_normal(samples) * 0.1, np.hanning(12) / 6, "same")
-        path = folder / f"u{i}.{suffix}"
-        soundfile.write(path, wav, RATE)
-        records.append({"key": f"u{i}", "wav": str(path), "lab": "ab"[i % 2], "dur": samples / RATE})
-    return records
-
-
-def write_list(folder: Path, records: list[dict], data_type: str) -> Path:
-    path = folder / f"{data_type}.list"
-    if data_type == "raw":
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    else:
-        write_shard(folder / "shard.tar", [(r["key"], r["lab"], r["wav"], r["dur"]) for r in records])
-        path.write_text(f"{folder / 'shard.tar'}\n")
-    return path
+WORKERS = 2
 
 
 def read_plainly(records: list[dict], epochs: int, repeats: int, barrier, seconds) -> None:
@@ -66,16 +44,6 @@ def read_plainly(records: list[dict], epochs: int, repeats: int, barrier, second
                 sound.seek(start)
                 assert len(sound.read(CROP, dtype="float32")) == CROP
         seconds.put((time.perf_counter() - started, time.process_time() - cpu))
-
-
-def cpu_seconds() -> float:
-    """Processor time so far of this process and of its living children."""
-    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    ticks = 0
-    for pid in [os.getpid(), *pids]:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

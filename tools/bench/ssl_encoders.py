@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from tools.bench.ssl_peers import peers_of
+from tools.bench.timing import matrix_peak, precision, seconds_of
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.frontend.ssl.products import Linear
+from wedefense.models.cost import encoder_multiply_adds
 
 LARGE = dict(blocks=full_blocks(24, 16, 4096), dim=1024, total_heads=16, extractor_norm="layer_norm", norm_first=True,
              normalize_waveform=True)
@@ -38,34 +40,11 @@ def architecture_of(family: str, size: str) -> Architecture:
 
 
 def operations(a: Architecture, samples: list[int]) -> float:
-    """Multiplications and additions of the products, each utterance by itself, as the network is written down."""
-    total = 0.0
-    for count in samples:
-        inputs = 1
-        for channels, kernel, stride in a.conv_layers:
-            count = (count - kernel) // stride + 1
-            total += count * channels * inputs * kernel
-            inputs = channels
-        total += count * inputs * a.dim + count * a.dim * a.dim // a.pos_conv_groups * a.pos_conv_kernel
-        for block in a.blocks:
-            inner = len(block.heads) * a.head_dim
-            total += count * (4 * a.dim * inner + 2 * a.dim * block.ff_dim + 2 * count * inner)
-    return 2 * total
-
-
-def matrix_peak(dtype: torch.dtype, device: str, clock: Callable[[], float]) -> float:
-    """Operations per second of a large product, by the fastest library there is."""
-    layer, x = Linear(2048, 2048).to(device, dtype), torch.randn(2048, 2048, device=device).to(dtype)
-    with torch.no_grad():
-        return 2 * 2048**3 / min(timed(lambda: layer(x), device, clock) for _ in range(8))
-
-
-def timed(run: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
-    start = clock()
-    run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return clock() - start
+    """Multiplications and additions of the encoder's products, each utterance by itself, as the network is written
+    down (see `wedefense.models.cost`): no padding, no norms, no activations, no softmax."""
+    with torch.device("meta"):
+        encoder = Encoder(a)
+    return 2.0 * sum(count * encoder_multiply_adds(encoder, length) for length, count in Counter(samples).items())
 
 
 def runs_of(encoder: Encoder, peers: list, waves: list[Tensor], backward: bool) -> dict[str, Callable[[], None]]:
@@ -85,40 +64,42 @@ def runs_of(encoder: Encoder, peers: list, waves: list[Tensor], backward: bool) 
     return runs | {peer.name: lambda peer=peer: run_peer(peer) for peer in peers}
 
 
-def rounds(runs: dict[str, Callable], repeats: int, device: str, clock, amp: dict[str, bool], backward: bool) -> dict:
+def rounds(runs: dict[str, Callable], repeats: int, device: torch.device, clock, kind: str, backward: bool) -> dict:
     """Seconds per system, each a list with a value per round."""
     seconds = {name: [] for name in runs}
     for number in range(repeats + 1):
         for name, run in runs.items():
-            context = torch.autocast(device, torch.bfloat16) if amp[name] else nullcontext()
-            with context, nullcontext() if backward else torch.inference_mode():
-                took = timed(run, device, clock)
+            with nullcontext() if backward else torch.inference_mode(), precision(kind, device) as forward, forward():
+                took = seconds_of(run, device, clock)
             if number:  # the first round warms up
                 seconds[name].append(took)
     return seconds
 
 
-def measure(args, length: str, precision: str, reference: dict[str, float]) -> None:
+def measure(args, length: str, kind: str, reference: dict[str, float]) -> None:
+    device = torch.device(args.device)
     architecture = architecture_of(args.family, args.size)
     clock = {"wall": time.perf_counter, "cpu": time.process_time}[args.clock]
     encoder = Encoder(architecture)
-    peers = [peer.hold_weights_of(encoder) for peer in peers_of(architecture) if peer.name in args.against]
+    peers = [peer.hold_weights_of(encoder) for peer in peers_of(architecture, args.against)]
     models = {"ours": encoder} | {peer.name: peer.model for peer in peers}
-    half = precision == "bfloat16_weights"
+    half = kind == "bfloat16_weights"
     for model in models.values():
         model.train(args.backward).to(args.device, torch.bfloat16 if half else torch.float32)
     waves = [0.1 * torch.randn(samples, device=args.device) for samples in LENGTHS[length]]
     if half:
         waves = [wav.bfloat16() for wav in waves]
-    amp = dict.fromkeys(models, precision == "bfloat16")
-    seconds = rounds(runs_of(encoder, peers, waves, args.backward), args.repeats, args.device, clock, amp, args.backward)
-    report(args, length, precision, seconds, operations(architecture, LENGTHS[length]), reference, clock)
+    computed = "float32" if half else kind
+    runs = runs_of(encoder, peers, waves, args.backward)
+    seconds = rounds(runs, args.repeats, device, clock, computed, args.backward)
+    with precision(computed, device):
+        peak = matrix_peak(torch.bfloat16 if kind.startswith("bfloat16") else torch.float32, device, clock)
+    report(args, length, kind, seconds, operations(architecture, LENGTHS[length]), reference, peak)
 
 
-def report(args, length, precision, seconds, work, reference, clock) -> None:
+def report(args, length, kind, seconds, work, reference, peak) -> None:
     work *= 3 if args.backward else 1
-    peak = matrix_peak(torch.float32 if precision == "float32" else torch.bfloat16, args.device, clock)
-    print(f"\n{args.family} {args.size}, {'forward + backward' if args.backward else 'forward'}, {length}, {precision}: "
+    print(f"\n{args.family} {args.size}, {'forward + backward' if args.backward else 'forward'}, {length}, {kind}: "
           f"{work / 1e9:.0f} GFLOP, peak {peak / 1e9:.0f} GFLOP/s")
     print(f"{'system':<14}{'seconds':>9}{'least':>9}{'ours is':>9}{'of peak':>9}")
     for name, values in seconds.items():
@@ -126,7 +107,7 @@ def report(args, length, precision, seconds, work, reference, clock) -> None:
         middle = statistics.median(values)
         print(f"{name:<14}{middle:9.3f}{min(values):9.3f}{ratio:8.2f}x{work / middle / peak:9.0%}")
     middle = {name: statistics.median(values) for name, values in seconds.items()}
-    if precision == "float32":
+    if kind == "float32":
         reference[length] = middle.get("s3prl")
     elif reference.get(length):
         print(f"ours against s3prl in float32: {reference[length] / middle['ours']:.2f}x")
@@ -138,7 +119,7 @@ def main() -> None:
     parser.add_argument("--size", default="base", choices=list(SIZES))
     parser.add_argument("--lengths", nargs="+", default=["one", "mixed"], choices=list(LENGTHS))
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"],
-                        choices=["float32", "bfloat16", "bfloat16_weights"], help="bfloat16: by autocast")
+                        choices=["float32", "tf32", "bfloat16", "bfloat16_weights"], help="bfloat16: by autocast")
     parser.add_argument("--against", nargs="*", default=["s3prl", "torchaudio", "transformers"])
     parser.add_argument("--backward", action="store_true", help="training mode, forward and backward")
     parser.add_argument("--repeats", type=int, default=5)
@@ -152,5 +133,5 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, {args.clock} time")
     reference = {}
     for length in args.lengths:
-        for precision in args.precision:
-            measure(args, length, precision, reference)
+        for kind in args.precision:
+            measure(args, length, kind, reference)

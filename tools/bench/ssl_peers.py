@@ -3,7 +3,7 @@
 Used by the benchmark and by the tests that compare every layer with them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.convert import locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder
+from wedefense.utils.log import get_logger
+
+
+class PeerMissing(Exception):
+    """A package cannot take part; the message says why."""
 
 
 @dataclass
@@ -152,9 +157,25 @@ def _hidden_states(output) -> list[Tensor]:
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
-def peers_of(architecture: Architecture) -> list[Peer]:
-    """The packages that have this family; torchaudio has neither data2vec nor UniSpeech-SAT by name."""
-    builders = [of_s3prl, of_transformers]
-    if architecture.pos_conv_depth == 1:
-        builders.append(of_torchaudio)
-    return [build(architecture) for build in builders]
+def peers_of(architecture: Architecture, names: Sequence[str] = ("s3prl", "transformers", "torchaudio")) -> list[Peer]:
+    """Those packages of `names` that are installed and have this family; the log says which one is left out and why.
+
+    torchaudio has neither data2vec nor UniSpeech-SAT by name.
+    """
+    peers = []
+    for name in names:
+        try:
+            peers.append(peer_of(name, architecture))
+        except PeerMissing as reason:
+            get_logger().warning("%s is left out: %s", name, reason)
+    return peers
+
+
+def peer_of(name: str, architecture: Architecture) -> Peer:
+    """Raises PeerMissing with a word where the package is not installed or lacks the family."""
+    if name == "torchaudio" and architecture.pos_conv_depth > 1:
+        raise PeerMissing(f"it has no {architecture.family}")
+    try:
+        return {"s3prl": of_s3prl, "transformers": of_transformers, "torchaudio": of_torchaudio}[name](architecture)
+    except (ImportError, OSError) as error:  # OSError: a library of the package does not fit this torch
+        raise PeerMissing(f"not installed ({error})") from error

@@ -1,0 +1,116 @@
+"""Detectors on noise: one training step, one evaluation batch, on our front-end or on that of a peer.
+
+Whoever is measured gets the same back-end (MHFA), loss and optimiser, random weights, and no layer drop, so that every
+step does the same work.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from tools.bench.ssl_peers import Peer
+from tools.bench.timing import precision
+from wedefense.data.batch import Batch
+from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.frontend.ssl.names import find_model
+from wedefense.models.detector import Cmvn, Detector
+from wedefense.models.mhfa import MHFA
+from wedefense.models.options import HEADS, MHFAOptions
+from wedefense.train.modes import Mode
+from wedefense.train.trainer import TrainStep
+from wedefense.utils.features import LayerFeatures
+
+MODELS = {"tiny": "wavlm_tiny", "large_tiny": "wavlm_large_tiny", "base": "wavlm_base_plus", "large": "wavlm_large"}
+RATE = 16000
+
+
+def architecture_of_size(size: str) -> Architecture:
+    return replace(find_model(MODELS[size]).architecture, layer_drop=0.0)
+
+
+def built_on(device: torch.device, build: Callable[[], nn.Module]) -> nn.Module:
+    """The module with its random weights drawn on the device: a CPU takes long over those of a large model."""
+    torch.manual_seed(0)
+    try:
+        with device:
+            return build().to(device)
+    except Exception:  # a package that names the CPU for some of its tensors; what is really wrong is raised below
+        torch.manual_seed(0)
+        return build().to(device)
+
+
+class PeerFrontend(nn.Module):
+    """The encoder of another package in the place of our front-end; all utterances have one length."""
+
+    def __init__(self, peer: Peer, architecture: Architecture, frozen: bool):
+        super().__init__()
+        self.upstream, self.layers, self.frozen = peer.model, peer.layers, frozen
+        self.feat_dim = architecture.dim
+        self.num_layers = architecture.num_blocks + peer.has_first
+        if frozen:
+            self.upstream.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.frozen:
+            self.upstream.eval()
+        return self
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        with torch.no_grad() if self.frozen else contextlib.nullcontext():
+            layers = self.layers(wav)
+        frames = torch.full((len(wav),), layers[0].shape[1], device=wav.device)
+        return LayerFeatures(list(layers), frames)
+
+
+def our_frontend(architecture: Architecture, frozen: bool, **options) -> SSLFrontend:
+    return SSLFrontend(SSLOptions(frozen=frozen, **options), RATE, architecture)
+
+
+def detector_on(frontend: nn.Module) -> Detector:
+    """MHFA with 32 heads and two classes on a front-end, features normalised as the recipes do."""
+    backend = MHFA(MHFAOptions(head_nb=32), frontend.feat_dim, frontend.num_layers)
+    head = HEADS.load("softmax")(HEADS.options("softmax")(), backend.embed_dim, 2)
+    return Detector(frontend, backend, head, Cmvn(True, False, over_time=False))
+
+
+def noise(samples: Sequence[int], device: torch.device | str = "cpu") -> Batch:
+    """A batch as a loader gives it, of noise, moved to the device as the trainer moves it."""
+    lengths = torch.tensor(samples)
+    wav = 0.1 * torch.randn(len(samples), max(samples), generator=torch.Generator("cpu").manual_seed(1), device="cpu")
+    wav = wav * (torch.arange(max(samples))[None, :] < lengths[:, None])
+    keys = [f"noise{number}" for number in range(len(samples))]
+    return Batch(keys, wav, lengths, torch.arange(len(samples)) % 2).to(device)
+
+
+def training_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], None]:
+    """Forward, backward and optimiser in the precision of this name."""
+    step = TrainStep(detector, nn.CrossEntropyLoss(), Mode()).to(device).train()
+    trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type == "cuda")
+
+    def run(batch: Batch) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with precision(name, device) as forward:
+            with forward():
+                loss, _ = step(batch.wav, batch.lengths, batch.labels)
+            loss.backward()
+        optimizer.step()
+
+    return run
+
+
+def embedding_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], Tensor]:
+    """A batch to its embeddings, as stage 4 does it."""
+    detector.to(device).eval()
+
+    def run(batch: Batch) -> Tensor:
+        with torch.no_grad(), precision(name, device) as forward, forward():
+            return detector.embed(batch.wav, batch.lengths)
+
+    return run

@@ -1,0 +1,91 @@
+"""Started by torchrun, one process for each GPU: do the ranks see one another, and do they train as one?
+
+Rank 0 prints a line of JSON: what was found, and whether it is right.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import torch
+import torch.distributed as dist
+
+from tools.bench.steps import architecture_of_size, built_on, detector_on, noise, our_frontend
+from tools.bench.timing import median_seconds, precision
+from wedefense.train.modes import Mode
+from wedefense.train.parallel import Replicated, Sharded
+from wedefense.train.trainer import TrainStep
+from wedefense.utils import distributed
+from wedefense.utils.distributed import World, gather
+
+
+def say(world: World, what: str, value, right: bool) -> None:
+    """A row, right on all ranks or not at all."""
+    together = all(gather(bool(right)))
+    if world.is_main:
+        print(json.dumps({"what": what, "value": value, "verdict": "OK" if together else "FAIL"}), flush=True)
+
+
+def collectives(world: World, size: int) -> None:
+    x = torch.full((size,), float(world.rank + 1), device=world.device)
+    dist.all_reduce(x)
+    say(world, f"sum over {world.size} ranks", x[0].item(), bool((x == world.size * (world.size + 1) / 2).all()))
+    seconds = median_seconds(lambda: dist.all_reduce(x), world.device)
+    moved = 2 * (world.size - 1) / world.size * x.numel() * 4 / seconds / 1e9
+    say(world, f"all-reduce of {x.numel() * 4 / 2**20:.0f} MiB", f"{1e3 * seconds:.2f} ms, bus {moved:.1f} GB/s", True)
+    objects = gather({"rank": world.rank, "x": torch.ones(2)})
+    say(world, "objects of all ranks", len(objects), [one["rank"] for one in objects] == list(range(world.size)))
+
+
+def training(world: World, size: str, samples: int) -> None:
+    """Two steps with other audio on each rank: afterwards all hold the same parameters, and they have moved."""
+    for kind in (Replicated, Sharded):
+        started = time.perf_counter()
+        detector = built_on(world.device, lambda: detector_on(our_frontend(architecture_of_size(size), False)))
+        before = detector.backend.weights_k.detach().clone()
+        step = TrainStep(detector, torch.nn.CrossEntropyLoss(), Mode()).to(world.device).train()
+        parallel = kind(step, world)
+        trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-3)
+        batch = noise([samples + 400 * world.rank] * 4, world.device)
+        for _ in range(2):
+            with precision("bfloat16", world.device) as forward:
+                with forward():
+                    loss, _ = parallel.module(batch.wav, batch.lengths, batch.labels)
+                loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        state = parallel.state(detector)
+        sums = gather([value.double().sum().item() for name, value in state.items()
+                       if value.is_floating_point() and "running" not in name])
+        moved = not torch.equal(state["backend.weights_k"].cpu(), before.cpu())
+        say(world, f"{kind.__name__}: two steps of {size} in bfloat16, the same weights on all ranks",
+            f"loss {loss.item():.3f}, {time.perf_counter() - started:.1f} s",
+            moved and bool(torch.isfinite(loss)) and all(one == sums[0] for one in sums))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--samples", type=int, default=16000)
+    arguments = parser.parse_args()
+    count = torch.cuda.device_count() if arguments.device == "cuda" else 1
+    world = distributed.start(tuple(range(count)), arguments.device)
+    try:
+        wanted = "nccl" if arguments.device == "cuda" else "gloo"
+        say(world, "backend", dist.get_backend(), dist.get_backend() == wanted)
+        collectives(world, 2**26 if arguments.device == "cuda" else 2**10)
+        training(world, arguments.size, arguments.samples)
+    finally:
+        distributed.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Before a big job on a GPU machine: is it right here, how fast is it, and does everything work? Offline, in minutes.
+
+    bash tools/gpu_check.sh [--out DIR] [--minutes 8] [--sections correctness,frozen,...]
+    bash tools/gpu_check.sh --device cpu --tiny      # the same in miniature, on any machine
+
+Writes `gpu_check.md`, a page to read, and `gpu_check.json`, for `tools/estimate.py --measured`, into DIR, after every
+finding anew; `DIR/<section>.log` holds what a section said. Each section runs in a process of its own with a time
+limit. Packages that are missing (s3prl, transformers, soundfile, kaldiio, ...) are told and passed over. Ends with 1
+where something failed.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from tools.gpu.correct import BOUNDS, COSINE, LENGTH, correctness, gradients  # noqa: E402
+from tools.gpu.loader import loader  # noqa: E402
+from tools.gpu.machine import ceilings, commit, versions  # noqa: E402
+from tools.gpu.outside import ranks, recipe, tests  # noqa: E402
+from tools.gpu.page import CASES, page  # noqa: E402
+from tools.gpu.sections import FAILED, Check, Section, run_sections  # noqa: E402
+from tools.gpu.speed import COUNTED, measured, mixed  # noqa: E402
+
+SPEED_NOTE = ("Every system has the same back-end (MHFA, 32 heads), loss and AdamW, random weights, no layer drop; "
+              "noise of one length, in memory of the device. Medians. " + COUNTED)
+MINIATURE = ("In miniature: tiny models, batches and repeats in the place of those that the titles name. It shows that "
+             "the check works; its times mean nothing.")
+BOUNDS_NOTE = ", ".join(f"{kind} {a:g} / {b:g}" for kind, (a, b) in BOUNDS.items())
+SECTIONS = (  # what is worth most comes first
+    Section("versions", "Versions", versions, 30),
+    Section("ceilings", "Ceilings of this machine", ceilings, 30),
+    Section("correctness", "Correctness", correctness, 80,
+            "Relative error ||a - b|| / ||b||, the largest of all layers: the device beside the CPU in float32 / a "
+            "file in a padded batch beside the same file alone. Encoders of three blocks of the real width, back-ends "
+            f"with their default options, random weights. Bounds: {BOUNDS_NOTE}."),
+    Section("frozen", CASES["frozen"] + ", 128 x 3 s", measured("frozen"), 70,
+            SPEED_NOTE + "the encoder's forward pass once."),
+    Section("full", CASES["full"] + ", 32 x 3 s", measured("full"), 90, SPEED_NOTE + "three times the forward pass."),
+    Section("evaluation", CASES["evaluation"] + ", 16 x 20 s", measured("evaluation"), 70,
+            SPEED_NOTE + "the forward pass once."),
+    Section("mixed", "Short files of 0.5 to 2 s, WavLM base+ to embeddings", mixed, 45,
+            "Ours batched, 64 files of like length at a time; one file at a time is what a user of s3prl has to do, as "
+            "its features are wrong in a padded batch."),
+    Section("gradients", "Gradients in bfloat16 beside float32", gradients, 40,
+            "Of the whole detector, four files of mixed length, no dropout. Bounds for each part: cosine at least "
+            f"{COSINE}, relative length {LENGTH[0]} to {LENGTH[1]}."),
+    Section("ranks", "Ranks under torchrun", ranks, 45, "One for each GPU: NCCL on GPUs, gloo on a CPU."),
+    Section("tests", "tests/gpu", tests, 120),
+    Section("loader", "Loader", loader, 60,
+            "Utterances a second of the training loader, crops of 3 s, one epoch with warm workers; batches go to the "
+            "device. Processor time of all processes for a crop."),
+    Section("recipe", "The mini recipe from data to report", recipe, 150, "egs/detection/mini, few epochs."))
+
+
+def write(out: Path, about: dict, found: dict) -> None:
+    """Both files, whole at any instant."""
+    title = f"GPU check: {about['device']}, {about['date']}, commit {about['commit']}"
+    for name, text in (("gpu_check.json", json.dumps({"about": about, "sections": found}, indent=1)),
+                       ("gpu_check.md", page(found, title, *([MINIATURE] if about["tiny"] else [])))):
+        draft = out / f".{name}"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(out / name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    names = [section.name for section in SECTIONS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("gpu_check"), help="folder of the page (default: gpu_check)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="what is not begun by then is passed over")
+    parser.add_argument("--sections", type=lambda text: text.split(","), default=names, metavar="A,B,...",
+                        help=f"these alone: {','.join(names)}")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="tiny models and few repeats: does the check itself work?")
+    arguments = parser.parse_args(argv)
+    unknown = sorted(set(arguments.sections) - set(names))
+    if unknown:
+        parser.error(f"unknown section {', '.join(unknown)} (known: {','.join(names)})")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    about = {"date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "commit": commit(),
+             "device": arguments.device, "tiny": arguments.tiny, "minutes": arguments.minutes}
+    check = Check(arguments.device, arguments.tiny, arguments.out.resolve())
+    chosen = [section for section in SECTIONS if section.name in arguments.sections]
+    run_sections(chosen, check, arguments.minutes, partial(flush, arguments.out, about))
+    print(f"wrote {arguments.out / 'gpu_check.md'}")
+    return int(any(entry["status"] in FAILED for entry in check.found.values()))
+
+
+def flush(out: Path, about: dict, found: dict) -> None:
+    write(out, about, found)
+    last = list(found.values())[-1]
+    if last["status"] != "RUNNING":
+        print(f"{last['status']:8}{last['seconds']:6.1f} s  {last['title']}  {last['words']}".rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
