@@ -215,11 +215,11 @@ class LoadedDetector:
         """(embedding, logits) of each."""
         if not wavs:
             return iter(())
-        lengths = torch.tensor([len(wav) for wav in wavs])
-        batch = torch.zeros(len(wavs), int(lengths.max()))
+        lengths = [len(wav) for wav in wavs]
+        batch = torch.zeros(len(wavs), max(lengths))
         for row, wav in zip(batch, wavs):
             row[:len(wav)] = torch.from_numpy(wav)
-        embeddings = self.detector.embed(batch.to(self.device), lengths.to(self.device))
+        embeddings = self.detector.embed(batch.to(self.device), lengths)
         logits = self.detector.projection(embeddings)
         return zip(embeddings.float().cpu().numpy(), logits.float().cpu().numpy())
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.models.layers import check_inputs, mix_layers
+from wedefense.models.layers import check_inputs
+from wedefense.models.mix import mix_layers
 from wedefense.models.options import CAMHFAOptions, MHFAOptions
 from wedefense.models.pooling import masked_softmax
 from wedefense.utils.features import LayerFeatures

@@ -18,8 +18,9 @@ def embeddings_of(detector: Detector, loader, world: World, description: str) ->
         seconds = 0.0
         for batch in loader:
             moved = batch.to(world.device)
-            embeddings = detector.embed(moved.wav, moved.lengths).float().cpu()
-            seconds += batch.lengths.sum().item() / detector.sample_rate
+            lengths = batch.lengths.tolist()
+            embeddings = detector.embed(moved.wav, lengths).float().cpu()
+            seconds += sum(lengths) / detector.sample_rate
             bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s", refresh=False)
             bar.update()
             yield batch.keys, embeddings, batch.labels

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Span
 from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dtype
-
+from wedefense.utils.devices import numbers_on, send
 
 LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
 
@@ -24,6 +25,13 @@ def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
     far = (exact + far).long().clamp(max=half - 1)
     near = distance.abs()
     return torch.where(near < exact, near, far) + half * (distance > 0)
+
+
+@lru_cache(maxsize=64)
+def _buckets_on(frames: int, buckets: int, max_distance: int, device: torch.device) -> Tensor:
+    """`distance_buckets` on a device."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return send(distance_buckets(frames, buckets, max_distance).numpy(), device)
 
 
 def gate_sublayer(y: Tensor, units: Tensor | None, sublayer_gate: Callable[[], Tensor] | None) -> Tensor:
@@ -52,8 +60,8 @@ class PositionBias(nn.Embedding):
         return self.table.get((self.weight,), room, lambda: self._of(room))[:, :frames, :frames]
 
     def _of(self, frames: int) -> Tensor:
-        buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
-        table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
+        buckets = _buckets_on(frames, self.num_embeddings, self.max_distance, self.weight.device)
+        table = F.embedding(buckets, self.weight)  # (2 * frames - 1, heads)
         # window r of the table starts at distance r - (frames - 1): that of query frames - 1 - r
         return table.t().to(wide_dtype(table.dtype)).contiguous().unfold(1, frames, 1).flip(1)
 
@@ -81,7 +89,7 @@ class Attention(nn.Module):
         dim, inner = architecture.dim, len(shape.heads) * architecture.head_dim
         self.heads, self.total_heads = len(shape.heads), architecture.total_heads
         self.head_dim, self.dropout = architecture.head_dim, architecture.attention_dropout
-        self.kept = None if self.heads == self.total_heads else list(shape.heads)
+        self.kept = None if self.heads == self.total_heads else tuple(shape.heads)
         self.relative = architecture.rel_buckets > 0
         if self.heads:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
@@ -127,7 +135,8 @@ class Attention(nn.Module):
         x = x.unflatten(-1, (self.total_heads, self.head_dim))  # (rows, all heads, head_dim)
         const = self.gru_rel_pos_const.flatten()
         if self.kept is not None:
-            x, const = x[:, self.kept], const[self.kept]
+            kept = numbers_on(self.kept, x.device)
+            x, const = x.index_select(1, kept), const.index_select(0, kept)
         # the eight outputs are summed by fours: summing the weights gives the same with a quarter of the work
         weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
         bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
@@ -136,6 +145,8 @@ class Attention(nn.Module):
 
     def _bias(self, span: Span, scale: Tensor) -> Tensor:
         """(batch, heads, frames, frames): the scaled position bias, and the mask if there is one."""
-        bias = span.position_bias if self.kept is None else span.position_bias[self.kept]
+        bias = span.position_bias
+        if self.kept is not None:
+            bias = bias.index_select(0, numbers_on(self.kept, bias.device))
         scale = span.packing.pad(scale).transpose(1, 2)[..., None].to(bias.dtype)  # (batch, heads, frames, 1)
         return scale * bias if span.mask is None else torch.addcmul(span.mask, scale, bias)

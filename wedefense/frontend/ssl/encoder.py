@@ -10,8 +10,9 @@ from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer
 from wedefense.frontend.ssl.packing import Packing, Span
 from wedefense.frontend.ssl.positional import positional_conv
 from wedefense.frontend.ssl.products import Linear, clear_derived, wide_dtype
+from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 
 
 class FeatureProjection(nn.Module):
@@ -155,7 +156,7 @@ def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
 class Encoder(nn.Module):
     """An encoder of the wav2vec 2.0 family.
 
-    `forward(wav (batch, samples), lengths (batch,))` gives all N+1 layers: z_0, the input of the first block, then
+    `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the first block, then
     the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
     transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is False.
     An utterance's features do not depend on what shares its batch; frames past its end are zero.
@@ -192,73 +193,73 @@ class Encoder(nn.Module):
         clear_derived(self)
         return super()._apply(*args, **kwargs)
 
-    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
-        """wav (batch, samples), lengths (batch,) in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
-        if lengths is None:
-            lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
-        lengths = lengths.to(wav.device)
-        frames = conv_lengths(lengths, self.architecture.conv_layers)
-        counts = self._checked(frames, lengths)
-        wav = self._prepared(wav, lengths)
+    def forward(self, wav: Tensor, lengths: Lengths | None = None) -> LayerFeatures:
+        """wav (batch, samples), lengths in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
+        samples = [wav.shape[1]] * len(wav) if lengths is None else on_host(lengths)
+        counts = self._checked(samples)
+        wav = self._prepared(wav, samples)
         groups = [list(range(len(counts)))]
         if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             groups = groups_of(counts)
-        if len(groups) == 1:
-            return LayerFeatures(self._encode(wav, lengths, frames, counts), frames)
-        return LayerFeatures(self._in_groups(wav, lengths, frames, counts, groups), frames)
+        encode = self._encode if len(groups) == 1 else self._in_groups
+        return LayerFeatures(encode(wav, samples, counts), numbers_on(tuple(counts), wav.device), counts)
 
-    def _encode(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int]) -> list[Tensor]:
-        """-> layers (batch, frames, dim)."""
-        packing = Packing.of(frames, counts)
+    def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
+        """`counts`: frames of each -> layers (batch, frames, dim)."""
+        packing = Packing.of(counts, wav.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_extractor):
-            x, gate = self.feature_extractor(wav, lengths, frames)
+            x, gate = self.feature_extractor(wav, samples, counts)
         x = self.encoder.feature_projection(x, gate)
         return [packing.pad(layer) for layer in self.encoder.transformer(x, packing)]
 
-    def _in_groups(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int],
-                   groups: list[list[int]]) -> list[Tensor]:
+    def _in_groups(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
         """The same, some utterances at a time."""
         layers = []
-        for group in groups:
-            part = wav[group, :int(lengths[group].max())]
-            outputs = self._encode(part, lengths[group], frames[group], [counts[i] for i in group])
+        for group in groups_of(counts):
+            own = [samples[i] for i in group]
+            outputs = self._encode(wav[group, :max(own)], own, [counts[i] for i in group])
             if not layers:
                 layers = [x.new_zeros(len(counts), max(counts), x.shape[2]) for x in outputs]
             for layer, output in zip(layers, outputs, strict=True):
                 layer[group, :output.shape[1]] = output
         return layers
 
-    def _checked(self, frames: Tensor, lengths: Tensor) -> list[int]:
-        counts = frames.tolist()
+    def _checked(self, samples: list[int]) -> list[int]:
+        """-> the frames of each."""
+        counts = conv_lengths(samples, self.architecture.conv_layers).tolist()
         if min(counts) < 1:
             shortest = counts.index(min(counts))
             raise InputError(
-                f"utterance {shortest} of the batch has {int(lengths[shortest])} samples, and this model makes a frame "
+                f"utterance {shortest} of the batch has {samples[shortest]} samples, and this model makes a frame "
                 f"of no fewer than {self.architecture.receptive_field}; repeat or drop such short audio")
         return counts
 
-    def _prepared(self, wav: Tensor, lengths: Tensor) -> Tensor:
+    def _prepared(self, wav: Tensor, samples: list[int]) -> Tensor:
         """Zeros past each utterance's end; zero mean and unit variance over what is before it, if the model asks."""
-        wav = wav[:, :int(lengths.max())]
+        wav = wav[:, :max(samples)]
         if wav.dtype != torch.float64:
             wav = wav.float()
-        valid = frame_mask(lengths, wav.shape[1])
-        wav = wav.masked_fill(~valid, 0)
+        ragged, lengths = min(samples) < wav.shape[1], numbers_on(tuple(samples), wav.device)
+        if ragged:
+            valid = frame_mask(lengths, wav.shape[1])
+            wav = wav.masked_fill(~valid, 0)
         if self.architecture.normalize_waveform:
             count = lengths[:, None]
-            wav = (wav - wav.sum(1, keepdim=True) / count) * valid
+            wav = wav - wav.sum(1, keepdim=True) / count
+            if ragged:
+                wav = wav * valid
             variance = wav.square().sum(1, keepdim=True) / count
             wav = wav * torch.rsqrt(variance + self.architecture.normalize_eps)
         return wav
 
 
-def pad_to_s3prl(features: LayerFeatures, wav_lengths: Tensor, stride: int = 320) -> LayerFeatures:
+def pad_to_s3prl(features: LayerFeatures, wav_lengths: Lengths, stride: int = 320) -> LayerFeatures:
     """s3prl's frame count, ceil(samples / stride): an utterance's last valid frame fills up what is missing."""
-    wanted = -(-wav_lengths.to(features.lengths.device) // stride)
-    frames = int(wanted.max())
-    position = torch.arange(frames, device=wanted.device)[None, :]
+    counts = [-(-samples // stride) for samples in on_host(wav_lengths)]
+    wanted = numbers_on(tuple(counts), features.lengths.device)
+    position = torch.arange(max(counts), device=wanted.device)[None, :]
     index = torch.minimum(position, features.lengths[:, None] - 1)  # (batch, frames)
     present = (position < wanted[:, None])[:, :, None]
     layers = [layer.gather(1, index[:, :, None].expand(-1, -1, layer.shape[2])) * present
               for layer in features.layers]
-    return LayerFeatures(layers, wanted)
+    return LayerFeatures(layers, wanted, counts)
