@@ -1,6 +1,7 @@
 """Before a big job on a GPU machine: is it right here, how fast is it, and does everything work? Offline, in minutes.
 
     bash tools/gpu_check.sh [--out DIR] [--minutes 8] [--sections correctness,frozen,...]
+                           [--against s3prl,...] [--precisions bfloat16,...]
     bash tools/gpu_check.sh --device cpu --tiny      # the same in miniature, on any machine
 
 Writes `gpu_check.md`, a page to read, and `gpu_check.json`, for `tools/estimate.py --measured`, into DIR, after every
@@ -77,6 +78,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=8.0, help="what is not begun by then is passed over")
     parser.add_argument("--sections", type=lambda text: text.split(","), default=names, metavar="A,B,...",
                         help=f"these alone: {','.join(names)}")
+    parser.add_argument("--against", type=_list_of(Check.peers), default=Check.peers, metavar="A,B,...",
+                        help="the peers that are measured beside ours (default: all; '' for none)")
+    parser.add_argument("--precisions", type=_list_of(Check.precisions), default=Check.precisions, metavar="A,B,...",
+                        help="of the measurements of speed (default: all)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="tiny models and few repeats: does the check itself work?")
     arguments = parser.parse_args(argv)
@@ -86,11 +91,22 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {"date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "commit": commit(),
              "device": arguments.device, "tiny": arguments.tiny, "minutes": arguments.minutes}
-    check = Check(arguments.device, arguments.tiny, arguments.out.resolve())
+    check = Check(arguments.device, arguments.tiny, arguments.out.resolve(), arguments.against, arguments.precisions)
     chosen = [section for section in SECTIONS if section.name in arguments.sections]
     run_sections(chosen, check, arguments.minutes, partial(flush, arguments.out, about))
     print(f"wrote {arguments.out / 'gpu_check.md'}")
     return int(any(entry["status"] in FAILED for entry in check.found.values()))
+
+
+def _list_of(known: tuple[str, ...]):
+    """A type for argparse: some of these, with commas between."""
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(name for name in text.split(",") if name)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)} (known: {','.join(known)})")
+        return names
+    return parse
 
 
 def flush(out: Path, about: dict, found: dict) -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wedefense.models.layers import mix_layers
+from wedefense.models import mix
+from wedefense.models.mix import mix_layers
 from wedefense.models.mhfa import CAMHFA, MHFA
 from wedefense.models.options import HEADS, CAMHFAOptions, MHFAOptions
 from wedefense.utils.features import LayerFeatures
@@ -185,3 +186,19 @@ def test_public_parameter_names():
     names = {name for name, _ in MHFA(MHFAOptions(), 8, 2).named_parameters()}
     assert names == {"weights_k", "weights_v", *(f"{layer}.{kind}" for layer in
                      ("cmp_linear_k", "cmp_linear_v", "att_head", "pooling_fc") for kind in ("weight", "bias"))}
+
+
+def test_a_mix_by_products_is_that_of_one_layer_at_a_time(monkeypatch):
+    """What GPUs compute, in parts that do not divide the layers evenly; some layers in bfloat16 as under autocast."""
+    monkeypatch.setattr(mix, "BLOCK", 8)
+    monkeypatch.setattr(mix, "CHUNK", 48)
+    x = features(dim=7)
+    layers = [layer.bfloat16() if n == 1 else layer for n, layer in enumerate(x.layers)]
+    weights = torch.stack([torch.tensor([0.2, 0.5, 0.3]), torch.tensor([1.0, -1.0, 0.25])])
+    grads = tuple(torch.randn_like(layers[0]) for _ in range(2))
+    for ours, theirs in zip(mix.mixed_by_products(weights, layers), mix._mixed(weights, layers), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(mix.dots_by_products(grads, layers), mix._dots(grads, layers), atol=1e-4, rtol=1e-4)
+    for n, ours in enumerate(mix.combined_by_product(weights, grads)):
+        torch.testing.assert_close(ours, mix._combine(weights[:, n], grads))
+    assert len(list(mix._stacked(layers, torch.float32))) == 8  # 126 values, 16 at a time

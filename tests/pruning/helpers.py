@@ -65,6 +65,11 @@ def set_gates(encoder, decide) -> None:
             site.gate.open_probability = lambda gate=site.gate: (gate.log_alpha > 0).to(gate.log_alpha.dtype)
 
 
+def as_set(gates) -> torch.Tensor:
+    """Openness as `set_gates` has it, for sizes."""
+    return torch.cat([gate.open_probability() for gate in gates]).double()
+
+
 def randomly(seed: int, share: float = 0.5):
     """Each unit open with a probability; a layer of channels keeps one."""
     generator = torch.Generator().manual_seed(seed)

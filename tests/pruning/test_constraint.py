@@ -32,7 +32,8 @@ def test_the_expected_size_is_the_mean_over_independent_gates():
             site.gate.log_alpha.copy_(torch.randn(site.count) - 1.6)
     size = Size(encoder)
     torch.manual_seed(0)
-    sizes = [size.of(lambda gate: (gate.sample() > 0).double()).item() for _ in range(400)]
+    sizes = [size.of(lambda gates: torch.cat([gate.sample() > 0 for gate in gates]).double()).item()
+             for _ in range(400)]
     assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.02)
 
 

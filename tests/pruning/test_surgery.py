@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 
-from tests.pruning.helpers import FAMILIES, LENGTHS, UNITS, batch, difference, encoder_of, gated, randomly, set_gates
+from tests.pruning.helpers import (FAMILIES, LENGTHS, UNITS, as_set, batch, difference, encoder_of, gated, randomly,
+                                   set_gates)
 from wedefense.pruning.gates import attach, gated_sites
-from wedefense.pruning.size import Size, decided, learnt
+from wedefense.pruning.size import Size, decided
 from wedefense.pruning.surgery import cut
 from wedefense.utils.errors import InputError
 
@@ -17,7 +18,7 @@ def parameters(encoder) -> int:
 
 
 def assert_exact(encoder):
-    counted, probable = Size(encoder).of(decided), Size(encoder).of(learnt)
+    counted, probable = Size(encoder).of(decided), Size(encoder).of(as_set)
     small = cut(encoder)
     assert counted == probable == parameters(small)
     assert difference(encoder, small) < 1e-5

@@ -46,15 +46,19 @@ def test_a_row_that_fails_shows_why(capfd):
 
 
 def test_precisions_set_the_switches_and_put_them_back():
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [switch.allow_tf32 for switch in switches]
-    x = torch.ones(2, 2)
+    def switches():
+        cuda = torch.backends.cuda
+        return [cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, cuda.cudnn_sdp_enabled()]
+
+    before, x = switches(), torch.ones(2, 2)
     for name in PRECISIONS:
-        with precision(name, CPU) as forward:
-            assert [switch.allow_tf32 for switch in switches] == [name != "float32"] * 2
-            with forward():
-                assert (x @ x).dtype == (torch.bfloat16 if name == "bfloat16" else torch.float32)
-        assert [switch.allow_tf32 for switch in switches] == before
+        with precision(name, torch.device("cuda")):
+            assert switches() == [name == "tf32"] * 2 + [False]
+        with precision(name, torch.device("cuda"), ours=False):
+            assert switches() == [name == "tf32"] * 2 + before[2:]
+        with precision(name, CPU) as forward, forward():
+            assert (x @ x).dtype == (torch.bfloat16 if name == "bfloat16" else torch.float32)
+        assert switches() == before
 
 
 def test_clocks_count_what_is_called():

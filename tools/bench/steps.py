@@ -18,6 +18,8 @@ from wedefense.frontend.options import SSLOptions
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.names import find_model
+from wedefense.gpu import kernels_run_on
+from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Cmvn, Detector
 from wedefense.models.mhfa import MHFA
 from wedefense.models.options import HEADS, MHFAOptions
@@ -91,14 +93,17 @@ def noise(samples: Sequence[int], device: torch.device | str = "cpu") -> Batch:
 def training_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], None]:
     """Forward, backward and optimiser in the precision of this name."""
     step = TrainStep(detector, nn.CrossEntropyLoss(), Mode()).to(device).train()
+    ours = isinstance(detector.frontend, SSLFrontend)
+    if ours and kernels_run_on(device):
+        detector.frontend.upstream.graphs = Graphs()  # as the trainer does for crops of one length
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type == "cuda")
 
     def run(batch: Batch) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with precision(name, device) as forward:
+        with precision(name, device, ours) as forward:
             with forward():
-                loss, _ = step(batch.wav, batch.lengths, batch.labels)
+                loss, _ = step(batch.wav, batch.lengths.tolist(), batch.labels)
             loss.backward()
         optimizer.step()
 
@@ -108,9 +113,10 @@ def training_step(detector: Detector, name: str, device: torch.device) -> Callab
 def embedding_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], Tensor]:
     """A batch to its embeddings, as stage 4 does it."""
     detector.to(device).eval()
+    ours = isinstance(detector.frontend, SSLFrontend)
 
     def run(batch: Batch) -> Tensor:
-        with torch.no_grad(), precision(name, device) as forward, forward():
-            return detector.embed(batch.wav, batch.lengths)
+        with torch.no_grad(), precision(name, device, ours) as forward, forward():
+            return detector.embed(batch.wav, batch.lengths.tolist())
 
     return run

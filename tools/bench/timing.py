@@ -8,29 +8,32 @@ from collections.abc import Callable, Iterator
 import torch
 
 from wedefense.frontend.ssl.products import Linear
+from wedefense.utils.precision import Precision
 
 PRECISIONS = ("bfloat16", "tf32", "float32")
 
 
 @contextlib.contextmanager
-def precision(name: str, device: torch.device) -> Iterator[Callable[[], contextlib.AbstractContextManager]]:
-    """Everything inside computes in this precision; gives the context that a forward pass runs in.
-
-    `float32`: products and convolutions in float32; `tf32`: both on the tensor cores with inputs of 10 bits (the same
-    as float32 where there are none); `bfloat16`: autocast, and TF32 for what it leaves in float32.
+def precision(name: str, device: torch.device, ours: bool = True) -> Iterator[Callable[[], torch.autocast]]:
+    """Everything inside computes in this precision (see `wedefense.utils.precision`); gives the context that a forward
+    pass runs in. A peer keeps the attention that PyTorch chooses.
 
         with precision("bfloat16", device) as forward:
             with forward():
                 loss = model(x)
             loss.backward()
     """
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = name != "float32"
+    products, convolutions, cuda = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.cuda
+    before = products.allow_tf32, convolutions.allow_tf32, cuda.cudnn_sdp_enabled()
+    chosen = Precision(name, device)
+    chosen.set_switches()
+    if device.type == "cuda" and not ours:
+        cuda.enable_cudnn_sdp(before[2])
     try:
-        yield lambda: torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16")
+        yield chosen.autocast
     finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
+        products.allow_tf32, convolutions.allow_tf32 = before[:2]
+        cuda.enable_cudnn_sdp(before[2])
 
 
 def wait_for(device: torch.device) -> None:

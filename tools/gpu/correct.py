@@ -21,7 +21,8 @@ from wedefense.utils.features import LayerFeatures
 # ||a - b|| / ||b||: of the device beside the CPU, and of an utterance in a batch beside the same alone. A product's
 # inputs are rounded to 24, 11 and 8 bits: 6e-8, 5e-4, 4e-3; a few layers add up to some times that.
 BOUNDS = {"float32": (1e-4, 1e-4), "tf32": (5e-3, 2e-3), "bfloat16": (5e-2, 3e-2)}
-COSINE, LENGTH = 0.97, (0.9, 1.1)  # of a part's gradient in bfloat16 beside float32
+# of a part's gradient in bfloat16 beside float32: 24 untrained blocks that normalise first come to 0.956
+COSINE, LENGTH = 0.93, (0.9, 1.1)
 FAMILIES = ("wav2vec2_base_960", "xls_r_300m", "hubert_base", "hubert_large_ll60k", "wavlm_base_plus", "wavlm_large",
             "data2vec_base_960", "unispeech_sat_base_plus")
 TINY_FAMILIES = ("wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "wavlm_large_tiny", "data2vec_tiny",

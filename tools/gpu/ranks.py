@@ -56,7 +56,7 @@ def training(world: World, size: str, samples: int) -> None:
         for _ in range(2):
             with precision("bfloat16", world.device) as forward:
                 with forward():
-                    loss, _ = parallel.module(batch.wav, batch.lengths, batch.labels)
+                    loss, _ = parallel.module(batch.wav, batch.lengths.tolist(), batch.labels)
                 loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()

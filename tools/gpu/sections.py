@@ -34,6 +34,8 @@ class Check:
     device: str
     tiny: bool
     out: Path
+    peers: tuple[str, ...] = ("s3prl", "transformers", "torchaudio")
+    precisions: tuple[str, ...] = ("bfloat16", "tf32", "float32")
     found: dict = field(default_factory=dict)  # section -> what it found so far, see `Runner.results`
 
     def rows(self, section: str, table: str) -> list[dict]:

@@ -12,14 +12,12 @@ from tools.bench.ssl_encoders import operations
 from tools.bench.ssl_peers import PeerMissing, peer_of
 from tools.bench.steps import (RATE, PeerFrontend, architecture_of_size, built_on, detector_on, embedding_step, noise,
                                our_frontend, training_step)
-from tools.bench.timing import PRECISIONS, median_seconds, wait_for
+from tools.bench.timing import median_seconds, wait_for
 from tools.gpu.machine import peak_of
 from tools.gpu.sections import Check, first_line
 from tools.gpu.trace import launches, synchronisations
 from wedefense.data.batch import Batch
 from wedefense.frontend.ssl.architecture import Architecture
-
-PEERS = ("s3prl", "transformers", "torchaudio")
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ def measured(name: str) -> Callable[[Check, Callable], None]:
     """The section of a case."""
     def run(check: Check, emit: Callable) -> None:
         case = CASES[name].tiny() if check.tiny else CASES[name]
-        for system in ("ours", *PEERS):
-            for kind in PRECISIONS:
+        for system in ("ours", *check.peers):
+            for kind in check.precisions:
                 try:
                     measure(case, system, kind, check, emit)
                 except PeerMissing as reason:
@@ -101,7 +99,7 @@ def measure(case: Case, system: str, kind: str, check: Check, emit: Callable) ->
         row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     row |= {"first_step_s": round(first, 2), "built_in_s": round(built - started, 2)}
     emit("speed", **row)
-    if system == "ours" and kind == PRECISIONS[0]:
+    if system == "ours" and kind == check.precisions[0]:
         trace(lambda: step(on_host.to(device)), device, emit)
 
 
@@ -137,8 +135,9 @@ def mixed(check: Check, emit: Callable) -> None:
     samples, case = short_files(check.tiny), Case("tiny" if check.tiny else "base", 0, 0, "nothing", 1)
     ways = {"batched": [noise(group, device) for group in in_batches(samples, 64)],
             "one at a time": [noise([length], device) for length in samples]}
-    for kind in PRECISIONS:
-        for system, way in (("ours", "batched"), ("ours", "one at a time"), ("s3prl", "one at a time")):
+    peers = [(peer, "one at a time") for peer in check.peers if peer == "s3prl"]
+    for kind in check.precisions:
+        for system, way in (("ours", "batched"), ("ours", "one at a time"), *peers):
             try:
                 step = step_of(case, system, kind, device)
             except PeerMissing as reason:

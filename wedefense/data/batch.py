@@ -21,8 +21,8 @@ class Batch:
         return len(self.keys)
 
     def to(self, device, non_blocking: bool = True) -> "Batch":
+        """Audio and labels on a device; lengths stay on the host, which plans with them."""
         return replace(self, wav=self.wav.to(device, non_blocking=non_blocking),
-                       lengths=self.lengths.to(device, non_blocking=non_blocking),
                        labels=self.labels.to(device, non_blocking=non_blocking))
 
     def __getstate__(self):  # on the way from a worker, small tensors would take a shared file each

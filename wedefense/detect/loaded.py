@@ -226,13 +226,12 @@ class LoadedDetector:
         """(embedding, logits) of each."""
         if not wavs:
             return iter(())
-        lengths = torch.tensor([len(wav) for wav in wavs])
-        batch = torch.zeros(len(wavs), int(lengths.max()))
+        lengths = [len(wav) for wav in wavs]
+        batch = torch.zeros(len(wavs), max(lengths))
         for row, wav in zip(batch, wavs):
             row[:len(wav)] = torch.from_numpy(wav)
         with self.arithmetic.scope():
-            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths.to(self.device), keys,
-                                   self.hearing.rate).float()
+            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths, keys, self.hearing.rate).float()
             logits = head_logits(self.detector, embeddings)
         return zip(embeddings.cpu().numpy(), logits.numpy())
 

@@ -301,7 +301,7 @@ class PlainBLSTM(nn.Module):
         for way, suffix in zip(self.ways, ("", "_reverse")):
             way.load_state_dict({name: getattr(both, name + suffix) for name in way.state_dict()})
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, counts: None) -> Tensor:
         time = torch.arange(x.shape[1], device=x.device)[None]
         valid = time < lengths[:, None]
         turn = torch.where(valid, lengths[:, None] - 1 - time, time)[..., None]  # (batch, frames, 1)

@@ -4,7 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.frontend.options import FbankOptions, LfccOptions
-from wedefense.utils.features import LayerFeatures
+from wedefense.utils.devices import numbers_on
+from wedefense.utils.features import LayerFeatures, Lengths, on_host
+
+
+def _counts(lengths: Lengths, window: int, shift: int) -> list[int]:
+    """Frames of so many samples."""
+    return [1 + (samples - window) // shift for samples in on_host(lengths)]
 
 
 class Fbank(nn.Module):
@@ -31,7 +37,8 @@ class Fbank(nn.Module):
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        counts = _counts(lengths, self.window, self.shift)
         frames = (wav.float() * 32768).unfold(1, self.window, self.shift)  # (batch, frames, window)
         if self.training and self.dither > 0:
             frames = frames + self.dither * torch.randn_like(frames)
@@ -40,7 +47,7 @@ class Fbank(nn.Module):
         frames = (frames - 0.97 * before) * self.taper
         power = torch.fft.rfft(frames, n=self.n_fft).abs().square()        # (batch, frames, n_fft / 2 + 1)
         features = (power @ self.banks).clamp_min(torch.finfo(torch.float32).eps).log()
-        return LayerFeatures([features], 1 + (lengths - self.window) // self.shift)
+        return LayerFeatures([features], numbers_on(tuple(counts), wav.device), counts)
 
 
 class Lfcc(nn.Module):
@@ -68,12 +75,12 @@ class Lfcc(nn.Module):
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        cepstra = self.lfcc(wav.float())                     # (batch, n_lfcc, frames)
-        frames = 1 + (lengths - self.n_fft) // self.shift
+    def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        counts = _counts(lengths, self.n_fft, self.shift)
+        cepstra, frames = self.lfcc(wav.float()), numbers_on(tuple(counts), wav.device)  # (batch, n_lfcc, frames)
         if self.use_delta:
             cepstra = _with_deltas(cepstra, frames)
-        return LayerFeatures([cepstra.transpose(1, 2)], frames)  # (batch, frames, dim)
+        return LayerFeatures([cepstra.transpose(1, 2)], frames, counts)  # (batch, frames, dim)
 
 
 def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:

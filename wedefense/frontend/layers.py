@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.features import LayerFeatures
+from wedefense.utils.features import LayerFeatures, Lengths, on_host
 
 SAMPLE_RATE = 16000
 
@@ -69,14 +69,13 @@ class PretrainedFrontend(nn.Module):
             self.upstream.eval()
         return self
 
-    def encode(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         """All layers of the encoder."""
         return self.upstream(wav, lengths)
 
-    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
-        """wav (batch, samples), lengths (batch,) -> the chosen layers, each (batch, frames, feat_dim)."""
-        if lengths is None:
-            lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+    def forward(self, wav: Tensor, lengths: Lengths | None = None) -> LayerFeatures:
+        """wav (batch, samples), lengths on the host -> the chosen layers, each (batch, frames, feat_dim)."""
+        lengths = [wav.shape[1]] * len(wav) if lengths is None else on_host(lengths)
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
-            features = self.encode(wav, lengths.to(wav.device))
-        return LayerFeatures(self.featurizer(features.layers), features.lengths)
+            features = self.encode(wav, lengths)
+        return features.with_layers(self.featurizer(features.layers))

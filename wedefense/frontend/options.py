@@ -85,7 +85,7 @@ class SSLOptions:
     download_dir: str | None = None       # where downloads are kept; the default is ~/.cache/wedefense
     multilayer_feature: bool = True
     layerwise_feature: bool = True
-    layer: int = -1
+    layer: int = -1                       # blocks above it do not run
     frozen: bool = False
     freeze_extractor: bool = False        # keep the convolutional extractor frozen while the rest is trained
     frame_shift: float = 20.0             # ms

@@ -27,6 +27,7 @@ from wedefense.frontend.ssl.download import cache_dir, fetch, is_url
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, encode_as_s3prl, rename_upstream, without_layer_drop
 from wedefense.frontend.ssl.names import find_model
+from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.features import LayerFeatures
 
@@ -63,7 +64,7 @@ class S3prlFrontend(PretrainedFrontend):
         """Of the native encoder; None where s3prl's own classes run."""
         return getattr(self.upstream, "architecture", None)
 
-    def encode(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if isinstance(self.upstream, Encoder):
             features = encode_as_s3prl(self.upstream, wav, lengths)
         else:
@@ -101,9 +102,8 @@ class Upstream(nn.Module):
     def _hidden(self, wavs: list[Tensor]) -> list[Tensor]:
         return list(self.upstream(wavs)["hidden_states"])
 
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    def forward(self, wav: Tensor, samples: list[int]) -> LayerFeatures:
         """wav (batch, samples) -> layers (batch, ceil(samples / stride), dim); short ends repeat their last frame."""
-        samples = lengths.tolist()
         frames = [-(-count // self.stride) for count in samples]
         padded = [F.pad(row[:count], (0, max(S3PRL_MINIMUM - count, 0))) for row, count in zip(wav, samples)]
         layers = [[None] * len(padded) for _ in range(self.num_layers)]
@@ -111,8 +111,8 @@ class Upstream(nn.Module):
             for number, hidden in enumerate(self._hidden([padded[i] for i in group])):
                 for row, i in enumerate(group):
                     layers[number][i] = _matched(hidden[row], frames[i])
-        lengths = torch.tensor(frames, device=wav.device)
-        return LayerFeatures([nn.utils.rnn.pad_sequence(layer, batch_first=True) for layer in layers], lengths)
+        layers = [nn.utils.rnn.pad_sequence(layer, batch_first=True) for layer in layers]
+        return LayerFeatures(layers, numbers_on(tuple(frames), wav.device), frames)
 
     def _groups(self, wavs: list[Tensor]) -> list[list[int]]:
         """Which utterances go through s3prl together."""

@@ -23,7 +23,7 @@ class SpecAugment(nn.Module):
         hidden_bins = _bands(whole, dim, o.num_f_mask, o.max_f)                             # (batch, dim)
         drawn = torch.rand(batch, device=device) < o.prob
         hidden = (hidden_frames[:, :, None] | hidden_bins[:, None, :]) & drawn[:, None, None]
-        return LayerFeatures([x.masked_fill(hidden, 0) for x in features.layers], features.lengths)
+        return features.with_layers([x.masked_fill(hidden, 0) for x in features.layers])
 
 
 def _bands(lengths: Tensor, size: int, count: int, widest: int) -> Tensor:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from wedefense.frontend.layers import PretrainedFrontend
 from wedefense.frontend.options import WhisperOptions
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
+from wedefense.frontend.ssl.attention import attends_packed
 from wedefense.frontend.ssl.encoder import Block, run_block
 from wedefense.frontend.ssl.hf import read_json, read_weights
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
+from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.utils.tables import some
 
 HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"
@@ -44,26 +47,33 @@ def _constants(bands: int, device: torch.device) -> tuple[Tensor, Tensor]:
         return mel_filters(bands).to(device), torch.hann_window(N_FFT, device=device)
 
 
-def log_mel(wav: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Tensor]:
+def _silenced(x: Tensor, counts: list[int]) -> Tensor:
+    """x (batch, ..., time), 0 past the end of each utterance."""
+    if min(counts) == x.shape[-1]:
+        return x
+    valid = frame_mask(numbers_on(tuple(counts), x.device), x.shape[-1])
+    return x * valid.view(len(x), *[1] * (x.dim() - 2), -1)
+
+
+def log_mel(wav: Tensor, lengths: Lengths, bands: int) -> tuple[Tensor, np.ndarray]:
     """Whisper's log-mel spectrogram: wav (batch, samples) -> (batch, bands, frames), and the frames of each.
 
     On the frames of an utterance it equals what Whisper's own extractor computes from the utterance followed by
     silence up to 30 seconds, the range limit below the loudest frame included; past its end it is zero. Longer
     audio is not cut: its limit is below the loudest frame of the whole. Always computed in float32.
     """
+    samples = on_host(lengths)
+    frames = -(-np.array(samples) // HOP)
     filters, window = _constants(bands, wav.device)
     with torch.autocast(wav.device.type, enabled=False):
-        wav = wav[:, :int(lengths.max())].float()
-        wav = wav * frame_mask(lengths, wav.shape[1])
+        wav = _silenced(wav[:, :max(samples)].float(), samples)
         wav = F.pad(wav, (0, N_FFT))  # silence: the last windows reach into it
         wav = F.pad(wav, (N_FFT // 2, 0), mode="reflect")
         spectrum = torch.stft(wav, N_FFT, HOP, window=window, center=False, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()  # (batch, frequencies, frames)
         log = (filters.t() @ power).clamp(min=1e-10).log10()
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)
-        frames = -(-lengths // HOP)
-        log = (log[:, :, :int(frames.max())] + 4) / 4
-        return log * frame_mask(frames, log.shape[2])[:, None], frames
+        return _silenced((log[:, :, :frames.max()] + 4) / 4, frames.tolist()), frames
 
 
 class WhisperEncoder(nn.Module):
@@ -97,42 +107,44 @@ class WhisperEncoder(nn.Module):
         if layer < len(self.layers):
             self.layer_norm.requires_grad_(False)
 
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        """wav (batch, samples), lengths (batch,) -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
-        if int(lengths.min()) < 1:
+    def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        """wav (batch, samples), lengths on the host -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
+        samples = on_host(lengths)
+        if min(samples) < 1:
             raise InputError("an utterance of the batch has no samples; drop it")
-        mel, lengths = log_mel(wav, lengths, self.architecture.mel_bins)
-        windows = [self._window(mel[:, :, start:start + WINDOW], (lengths - start).clamp(0, WINDOW))
+        mel, frames = log_mel(wav, samples, self.architecture.mel_bins)
+        windows = [self._window(mel[:, :, start:start + WINDOW], (frames - start).clip(0, WINDOW))
                    for start in range(0, mel.shape[2], WINDOW)]
         layers = [torch.cat(parts, dim=1) for parts in zip(*windows, strict=True)] if len(windows) > 1 else windows[0]
-        return LayerFeatures(layers, (lengths + 1) // 2)
+        counts = ((frames + 1) // 2).tolist()
+        return LayerFeatures(layers, numbers_on(tuple(counts), wav.device), counts)
 
-    def _window(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
+    def _window(self, mel: Tensor, lengths: np.ndarray) -> list[Tensor]:
         """Encode the utterances that reach into a window; the others get zeros."""
-        reaching = lengths > 0
-        if bool(reaching.all()):
+        reaching = np.flatnonzero(lengths)
+        if len(reaching) == len(mel):
             return self.encode(mel, lengths).layers
-        layers = self.encode(mel[reaching], lengths[reaching]).layers
-        index = reaching.nonzero().squeeze(1)
-        return [x.new_zeros(len(mel), *x.shape[1:]).index_copy(0, index, x) for x in layers]
+        index = numbers_on(tuple(reaching.tolist()), mel.device)
+        layers = self.encode(mel.index_select(0, index), lengths[reaching]).layers
+        return [x.new_zeros(len(mel), *x.shape[1:]).index_copy_(0, index, x) for x in layers]
 
-    def encode(self, mel: Tensor, lengths: Tensor) -> LayerFeatures:
-        """mel (batch, bands, frames <= 3000), lengths (batch,) in mel frames -> N+1 layers (batch, frames / 2, dim)."""
-        valid = frame_mask(lengths, mel.shape[2])[:, None]
-        x = F.gelu(self.conv1((mel * valid).to(self.conv1.weight.dtype)))
-        x = F.gelu(self.conv2(x * valid)).transpose(1, 2)  # (batch, frames, dim)
-        frames = (lengths + 1) // 2
-        packing = Packing.of(frames, frames.tolist())
+    def encode(self, mel: Tensor, lengths: Lengths) -> LayerFeatures:
+        """mel (batch, bands, frames <= 3000), lengths in mel frames -> N+1 layers (batch, frames / 2, dim)."""
+        lengths = on_host(lengths)
+        x = F.gelu(self.conv1(_silenced(mel, lengths).to(self.conv1.weight.dtype)))
+        x = F.gelu(self.conv2(_silenced(x, lengths))).transpose(1, 2)  # (batch, frames, dim)
+        counts = [(length + 1) // 2 for length in lengths]
+        packing = Packing.of(counts, mel.device)
         x = x.to(self.positions.dtype) + self.positions[:x.shape[1]]  # under autocast too in the parameters' precision
         x = self.dropout(packing.pack(x))  # (rows, dim)
-        spans = packing.spans(x.dtype)
-        layers = [x]
+        spans = packing.spans(x.dtype, packed=attends_packed(self.architecture.head_dim, x.device))
+        layers, copy = [x], None
         for block in self.layers[:self.depth]:
-            x = run_block(block, x, spans, self.gradient_checkpointing)
+            x, copy = run_block(block, x, copy, spans, self.gradient_checkpointing)
             layers.append(x)
         if self.depth == len(self.layers):
             layers[-1] = self.layer_norm(x)
-        return LayerFeatures([packing.pad(layer) for layer in layers], frames)
+        return LayerFeatures([packing.pad(layer) for layer in layers], packing.lengths, counts)
 
 
 class WhisperFrontend(PretrainedFrontend):

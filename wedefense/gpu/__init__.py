@@ -1,7 +1,8 @@
 """What only CUDA devices use: Triton kernels, and the operators that call them.
 
-Everything here equals some plain torch code elsewhere, which serves all other devices and says what is computed;
-`WEDEFENSE_KERNELS=0` in the environment makes GPUs run that too.
+Everything here equals some plain torch code elsewhere, which serves all other devices and says what is computed.
+The environment decides, where it says so: `WEDEFENSE_KERNELS=0`, and GPUs run that plain code too; `interpret`, and CPUs
+run the kernels, by Triton's interpreter, as tests do.
 """
 
 import functools
@@ -14,11 +15,12 @@ LEAST_CAPABILITY = (8, 0)  # of the device: bfloat16 and the wide products of Am
 
 
 def kernels_run_on(device: torch.device) -> bool:
-    return device.type == "cuda" and os.environ.get("WEDEFENSE_KERNELS") != "0" and _capable(device)
+    said = os.environ.get("WEDEFENSE_KERNELS")
+    return said == "interpret" or device.type == "cuda" and said != "0" and _capable(device)
 
 
 @functools.lru_cache
 def _capable(device: torch.device) -> bool:
-    if importlib.util.find_spec("triton") is None:
+    if importlib.util.find_spec("triton") is None or not torch.cuda.is_available() or torch.version.hip is not None:
         return False
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    return torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY

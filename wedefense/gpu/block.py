@@ -75,14 +75,14 @@ def residual_norm_backward(kept: tuple, norm: tuple[Tensor, Tensor] | None, dnor
     dx = like.new_empty(rows, dim, dtype=dx_dtype) if norm else dtotal
     dy = torch.empty_like(like) if adds else None
     tile = 2
-    programs = min(PROGRAMS * 2, -(-rows // tile))
+    programs = min(2 * PROGRAMS, -(-rows // tile))
     partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
     norm_kernels.residual_norm_gradient_kernel[(programs,)](
         total, *(norm or (like, like)), mean, scale, _or(dnormed, like), _or(dwide, like), _or(dtotal, like),
         _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
         NORMS=norm is not None, NARROW=dnormed is not None, WIDE=dwide is not None, RESIDUAL=dtotal is not None,
         GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
-    return dx, dy, partial.sum(0)
+    return dx, dy, total_of(partial[None])[0].view(3, dim)
 
 
 def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0) -> Tensor:
@@ -102,7 +102,7 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
     norm_kernels.gelu_gradient_kernel[(across, down)](
         x, _or(seed, x), gradient, dx, partial, rows, dim, dropout, salt, DROPS=dropout > 0, ROWS=16, DIM=256,
         num_warps=4)
-    return dx, partial.sum(0)
+    return dx, total_of(partial[None])[0]
 
 
 def gates(x: Tensor, shape: Shape, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def gates_backward(x: Tensor, shape: Shape, linear: tuple[Tensor, Tensor], const
     gate_kernels.gate_gradient_kernel[(programs, heads)](
         x, *linear, const, shape.place, dgate, dh, _or(residual, dh), dx, partial, len(x), heads, shape.heads,
         RESIDUAL=residual is not None, ROWS=32, DIM=dim, num_warps=4)
-    sums = partial.sum(1)                                                     # (heads, 2 * dim + 3)
+    sums = total_of(partial)                                                  # (heads, 2 * dim + 3)
     both = sums[:, :-1].sum(0)
     dweight = both[:2 * dim].view(2, 1, dim).expand(2, 4, dim).reshape(8, dim)  # four rows of each sum learn alike
     dbias = both[2 * dim:].view(2, 1).expand(2, 4).reshape(8)
@@ -135,6 +135,15 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     if dy.is_cuda and dy.dtype != torch.float32:
         return torch.mm(dy.t(), x, out_dtype=torch.float32)
     return dy.t() @ x
+
+
+def total_of(x: Tensor) -> Tensor:
+    """(groups, parts, ..) float32 -> (groups, values): the sum over parts."""
+    x = x.flatten(2)
+    groups, parts, dim = x.shape
+    out = x.new_empty(groups, dim)
+    norm_kernels.sum_kernel[-(-dim // 64), groups](x, out, parts, dim, ROWS=32, DIM=64, num_warps=4)
+    return out
 
 
 def column_sums(x: Tensor) -> Tensor:
@@ -175,14 +184,21 @@ class Products:
     @classmethod
     @torch.no_grad()
     def of(cls, p: dict[str, Tensor], dtype: torch.dtype) -> "Products":
-        def joined(kind: str) -> Tensor:
-            parts = [p[f"{name}.{kind}"] for name in "qkv"]
-            whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=dtype)
-            torch._foreach_copy_(list(whole.split([len(part) for part in parts])), parts)
-            return whole
+        pairs = []
 
-        others = [(p[f"{name}.weight"].to(dtype), p[f"{name}.bias"].to(dtype)) for name in ("out", "inner", "outer")]
-        return cls((joined("weight"), joined("bias")), *others)
+        def whole(*names: str) -> Tensor:
+            parts = [p[name].detach() for name in names]
+            if len(parts) == 1 and parts[0].dtype == dtype:
+                return parts[0]
+            out = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=dtype)
+            pairs.extend(zip(out.split([len(part) for part in parts]), parts))
+            return out
+
+        sides = [["q", "k", "v"], ["out"], ["inner"], ["outer"]]
+        found = [tuple(whole(*(f"{name}.{kind}" for name in side)) for kind in ("weight", "bias")) for side in sides]
+        if pairs:
+            torch._foreach_copy_(*map(list, zip(*pairs)))  # all at once
+        return cls(*found)
 
 
 def _linear(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import extractor_kernels as kernels
-from wedefense.gpu.block import gelu, gelu_backward, residual_norm, residual_norm_backward, weight_gradient
+from wedefense.gpu.block import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
 from wedefense.gpu.products_kernels import product_kernel
 
 TAPS = 16            # of a window of samples with its one, rounded up
@@ -74,11 +74,16 @@ class FirstLayer(torch.autograd.Function):
             signal.samples, signal.slot_starts, weights, *((gain, shift) if norm else (weights, weights)),
             gradient.contiguous(), dweights, dnorm, signal.samples.numel(), taps - 1, channels, ctx.epsilon,
             int(len(weights) > 1), len(gradient), NORM=norm, STRIDE=ctx.stride, PER_SLOT=per_slot, TAPS=TAPS,
-            WINDOWS=tile, CHANNELS=width, SLOTS=slots, PRECISION=PRECISION, num_warps=8)
-        found = dweights.sum(1)[:, :taps]
+            WINDOWS=tile, CHANNELS=width, SLOTS=slots, PRECISION=_gradient_precision(gradient), num_warps=8)
+        found = total_of(dweights).view(batch, TAPS, channels)[:, :taps]
         found = found if len(weights) > 1 else found.sum(0, keepdim=True)
-        of_norm = dnorm.sum((0, 1)) if norm else (None, None)
+        of_norm = total_of(dnorm.view(1, -1, 2, channels)).view(2, channels) if norm else (None, None)
         return None, None, None, None, found, of_norm[0], of_norm[1]
+
+
+def _gradient_precision(gradient: Tensor) -> str:
+    """Finer than the gradient itself."""
+    return PRECISION if gradient.dtype == torch.float32 else "tf32"
 
 
 def _windows(per_slot: int) -> int:

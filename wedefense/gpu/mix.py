@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import mix_kernels as kernels
+from wedefense.gpu.block import total_of
 
 BLOCK = 2048
 PROGRAMS = 1056  # that share the values where sums over all of them are wanted
@@ -33,7 +34,7 @@ class Mix(torch.autograd.Function):
             partial = weights.new_empty(programs, *weights.shape)
             kernels.mix_gradient_kernel[(programs,)](tuple(layers), gradients, partial, count, **sizes,
                                                   BLOCK=BLOCK // 2)
-            for_weights = partial.sum(0).to(ctx.dtype)
+            for_weights = total_of(partial[None])[0].view_as(weights).to(ctx.dtype)
         if any(ctx.needs_input_grad[1:]):
             for_layers = [torch.empty_like(layer) for layer in layers]
             kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count,

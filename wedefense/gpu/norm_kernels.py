@@ -134,3 +134,15 @@ def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, sal
         tl.store(dx + place, d.to(dx.dtype.element_ty), mask=inside)
         total += d
     tl.store(partial + tl.program_id(1) * dim + column, tl.sum(total, 0), mask=column < dim)
+
+
+@triton.jit
+def sum_kernel(x, out, parts, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """x (groups, parts, dim) float32 -> out (groups, dim): the sum over parts, in one order whatever ran first."""
+    group, column = tl.program_id(1).to(tl.int64), tl.program_id(0) * DIM + tl.arange(0, DIM)
+    total = tl.zeros((ROWS, DIM), tl.float32)
+    for first in range(0, parts, ROWS):
+        row = first + tl.arange(0, ROWS)
+        total += tl.load(x + (group * parts + row[:, None]) * dim + column[None, :],
+                         mask=(row[:, None] < parts) & (column[None, :] < dim), other=0.0)
+    tl.store(out + group * dim + column, tl.sum(total, 0), mask=column < dim)

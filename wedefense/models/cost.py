@@ -43,7 +43,7 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     for parameter in learnt:
         parameter.requires_grad_(False)  # the counter looks for the graph of whatever asks for gradients
     with FlopCounterMode(display=False) as frontend:
-        features = detector.features(wav, torch.tensor([samples], device=device))
+        features = detector.features(wav, [samples])
     with FlopCounterMode(display=False) as rest:
         detector.projection(detector.backend(features))
     for parameter in learnt:

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from wedefense.frontend.options import FRONTENDS
 from wedefense.frontend.ssl.frontend import rename_upstream
+from wedefense.gpu import kernels_run_on
 from wedefense.models.cache import FeatureCache
 from wedefense.models.options import BACKENDS, HEADS
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
-from wedefense.utils.features import LayerFeatures
+from wedefense.utils.features import CentredFeatures, LayerFeatures, Lengths
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -39,8 +40,10 @@ class Cmvn(nn.Module):
     def forward(self, features: LayerFeatures) -> LayerFeatures:
         if not (self.norm_mean or self.norm_var):
             return features
+        if self.norm_mean and not (self.norm_var or self.over_time) and kernels_run_on(features.lengths.device):
+            return CentredFeatures(features.layers, features.lengths, features.counts)
         mask = features.mask()[..., None] if self.over_time else None  # (batch, frames, 1)
-        return LayerFeatures([self._normalise(x, mask) for x in features.layers], features.lengths)
+        return features.with_layers([self._normalise(x, mask) for x in features.layers])
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if mask is None and self.norm_mean and self.norm_var:
@@ -73,23 +76,22 @@ class Detector(nn.Module):
         self.spec_augment = spec_augment
         self.cache: FeatureCache | None = None  # training sets it where a frozen front-end hears the same again
 
-    def features(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        """wav (batch, samples) -> what the back-end sees."""
+    def features(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        """wav (batch, samples), lengths on the host -> what the back-end sees."""
         features = self.frontend(wav, lengths) if self.cache is None else self.cache(self.frontend, wav, lengths)
         if self.grad_mult != 1.0 and torch.is_grad_enabled() and features.layers[-1].requires_grad:
-            layers = [_ScaleGradient.apply(x, self.grad_mult) for x in features.layers]
-            features = LayerFeatures(layers, features.lengths)
+            features = features.with_layers([_ScaleGradient.apply(x, self.grad_mult) for x in features.layers])
         if self.cmvn is not None:
             features = self.cmvn(features)
         if self.spec_augment is not None and self.training:
             features = self.spec_augment(features)
         return features
 
-    def embed(self, wav: Tensor, lengths: Tensor) -> Tensor:
-        """wav (batch, samples) -> (batch, embed_dim)"""
+    def embed(self, wav: Tensor, lengths: Lengths) -> Tensor:
+        """wav (batch, samples), lengths on the host -> (batch, embed_dim)"""
         return self.backend(self.features(wav, lengths))
 
-    def forward(self, wav: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor | None = None) -> Tensor:
         """wav (batch, samples) -> logits (batch, classes); the head's margin applies when labels are given."""
         return self.projection(self.embed(wav, lengths), labels)
 

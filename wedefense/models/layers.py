@@ -1,11 +1,9 @@
 """What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
 
-import functools
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from wedefense.models.mix import mix_features
 from wedefense.utils.errors import InputError
 from wedefense.utils.features import LayerFeatures, frame_mask
 from wedefense.utils.log import get_logger
@@ -22,57 +20,6 @@ def check_inputs(options, feat_dim: int, num_layers: int) -> None:
                              told, num_layers, num_layers)
 
 
-class _Mix(torch.autograd.Function):
-    """sum_n weights[m, n] * layers[n] for each row m, one layer at a time."""
-
-    @staticmethod
-    def forward(ctx, weights, *layers):
-        ctx.save_for_backward(weights, *layers)
-        return _mixed(weights, layers)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        weights, *layers = ctx.saved_tensors
-        grad_weights = None
-        if ctx.needs_input_grad[0]:
-            rows = [torch.stack([_dot(grad, layer) for layer in layers]) for grad in grads]
-            grad_weights = torch.stack(rows).to(weights.dtype)
-        grad_layers = [_combine(weights[:, n], grads) if needed else None
-                       for n, needed in enumerate(ctx.needs_input_grad[1:])]
-        return grad_weights, *grad_layers
-
-
-def _mixed(weights: Tensor, layers: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    narrow = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
-    wide = torch.promote_types(narrow, torch.float32)
-    mixes = [torch.zeros_like(layers[0], dtype=wide) for _ in weights]
-    for n, layer in enumerate(layers):
-        for mix, row in zip(mixes, weights):
-            mix.addcmul_(layer.to(wide), row[n].to(wide))
-    return tuple(mix.to(narrow) for mix in mixes)
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of x * y, in blocks: no product in memory, and the rounding of short sums."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    blocks = zip(x.reshape(-1).split(2**20), y.reshape(-1).split(2**20))
-    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in blocks]).sum()
-
-
-def _combine(column: Tensor, grads: tuple[Tensor, ...]) -> Tensor:
-    total = grads[0] * column[0].to(grads[0].dtype)
-    for grad, weight in zip(grads[1:], column[1:]):
-        total.addcmul_(grad, weight.to(grad.dtype))
-    return total
-
-
-def mix_layers(layers: list[Tensor], *weights: Tensor) -> tuple[Tensor, ...]:
-    """Weighted sums of layers, (batch, frames, dim) for each (layers,) row of weights; nothing is stacked."""
-    if not torch.is_grad_enabled():  # exporters cannot look into an autograd function
-        return _mixed(torch.stack(weights), layers)
-    return _Mix.apply(torch.stack(weights), *layers)
-
-
 class LayerSum(nn.Module):
     """The softmax-weighted sum of all layers; one layer passes as it is."""
 
@@ -80,11 +27,11 @@ class LayerSum(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(num_layers)) if num_layers > 1 else None
 
-    def forward(self, layers: list[Tensor]) -> Tensor:
+    def forward(self, features: LayerFeatures) -> Tensor:
         """num_layers x (batch, frames, dim) -> (batch, frames, dim)"""
         if self.weights is None:
-            return layers[0]
-        return mix_layers(layers, self.weights.softmax(dim=0))[0]
+            return features.layers[0]
+        return mix_features(features, self.weights.softmax(dim=0))[0]
 
 
 class Backend(nn.Module):
@@ -100,7 +47,7 @@ class Backend(nn.Module):
 
     def one_input(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
         """-> x (batch, frames, dim), zero where padded, and lengths, at least `min_frames`"""
-        return repeat_short(self.layer_sum(features.layers), features.lengths, self.min_frames)
+        return repeat_short(self.layer_sum(features), features.lengths, self.min_frames)
 
 
 def repeat_short(x: Tensor, lengths: Tensor, minimum: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from wedefense.models.layers import Backend
 from wedefense.models.options import LCNNLSTMOptions, LLGFOptions
 from wedefense.models.pooling import POOLINGS
-from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.devices import numbers_on
+from wedefense.utils.features import LayerFeatures, frame_mask, on_host
 
 REDUCTION = 16  # of time and of frequency, by four poolings
 
@@ -25,10 +26,17 @@ class BLSTM(nn.Module):
         super().__init__()
         self.l_blstm = nn.LSTM(dim, dim // 2, bidirectional=True, batch_first=True)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (batch, frames, dim); the backward direction starts at each utterance's own end."""
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.l_blstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+    def forward(self, x: Tensor, lengths: Tensor, counts: list[int] | None) -> Tensor:
+        """x (batch, frames, dim), `counts`: the lengths on the host, if they are known there.
+
+        The backward direction starts at each utterance's own end. The longest come first, as cuDNN wants them;
+        PyTorch's own sorting would wait for the device.
+        """
+        counts, order = torch.tensor(on_host(lengths) if counts is None else counts).sort(descending=True)
+        order, back = (numbers_on(tuple(places.tolist()), x.device) for places in (order, order.argsort()))
+        packed = pack_padded_sequence(x.index_select(0, order), counts, batch_first=True)
+        h, _ = pad_packed_sequence(self.l_blstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        return h.index_select(0, back)
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
@@ -59,11 +67,11 @@ class LCNNLSTM(Backend):
         self.m_linear = nn.Linear(self.m_pool.out_dim, embed_dim)
 
     def forward(self, features: LayerFeatures) -> Tensor:
-        x, lengths = self.one_input(features)
-        return self._embed(x, lengths)
+        return self._embed(*self.one_input(features), features.counts)
 
-    def _embed(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _embed(self, x: Tensor, lengths: Tensor, counts: list[int] | None) -> Tensor:
         """x (batch, frames, dim) -> (batch, embed_dim)"""
+        counts = None if counts is None else [max(count, self.min_frames) // REDUCTION for count in counts]
         x = F.pad(x, (0, max(0, REDUCTION - x.shape[2])))[:, None]             # (batch, 1, frames, dim)
         for step in self.m_transform:
             if isinstance(step, nn.Conv2d) and step.kernel_size[0] > 1:
@@ -74,7 +82,7 @@ class LCNNLSTM(Backend):
         x = x.transpose(1, 2).flatten(2)                                       # (batch, frames / 16, 32 * dim / 16)
         h = x
         for blstm in self.m_lstm:
-            h = blstm(h, lengths)
+            h = blstm(h, lengths, counts)
         return self.m_linear(self.m_pool((x + h).transpose(1, 2), frame_mask(lengths, x.shape[1])))
 
 
@@ -88,4 +96,4 @@ class LLGF(LCNNLSTM):
 
     def forward(self, features: LayerFeatures) -> Tensor:
         x, lengths = self.one_input(features)
-        return self._embed(self.LL(x), lengths)
+        return self._embed(self.LL(x), lengths, features.counts)

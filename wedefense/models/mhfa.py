@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.models.layers import check_inputs, mix_layers
+from wedefense.models.layers import check_inputs
+from wedefense.models.mix import mix_features
 from wedefense.models.options import CAMHFAOptions, MHFAOptions
 from wedefense.models.pooling import masked_softmax
 from wedefense.utils.features import LayerFeatures
@@ -57,7 +58,7 @@ class MHFA(nn.Module):
     def _attend(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
         """-> attention (batch, heads, frames), values (batch, frames, compression)"""
         mask = features.mask()
-        keys, values = mix_layers(features.layers, self.weights_k.softmax(dim=0), self.weights_v.softmax(dim=0))
+        keys, values = mix_features(features, self.weights_k.softmax(dim=0), self.weights_v.softmax(dim=0))
         keys, values = self.cmp_linear_k(keys), self.cmp_linear_v(values)
         scores = self._scores(keys, mask)                        # (batch, heads, frames)
         return masked_softmax(scores.float(), mask[:, None]), self._values(values, mask)

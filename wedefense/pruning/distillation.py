@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.options import DistillOptions
-from wedefense.utils.features import LayerFeatures
+from wedefense.utils.features import LayerFeatures, Lengths
 
 
 def layer_distance(student: LayerFeatures, teacher: LayerFeatures) -> Tensor:
@@ -40,11 +40,12 @@ class Teacher:
             setattr(site.module, site.attribute, None)
         self.theirs, self.own = _listen(student), _listen(self.detector)
 
-    def terms(self, wav: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
         """Call after the student's forward pass of the same batch."""
-        options, terms = self.options, {}
+        options, terms, teacher = self.options, {}, self.detector
+        if next(teacher.parameters()).device != wav.device:  # moving it each time would undo what it keeps
+            teacher.to(wav.device)
         with torch.no_grad():
-            teacher = self.detector.to(wav.device)
             answer = (teacher if options.logits else teacher.frontend)(wav, lengths)
         if options.layers:
             terms["distill_layers"] = options.layers * layer_distance(self.theirs["frontend"], self.own["frontend"])

@@ -12,6 +12,11 @@ EVEN = BETA * math.log(-LOW / HIGH)  # the log_alpha of a gate that is open half
 _EVAL_SLOPE = 0.8 / BETA
 
 
+def open_probability(log_alpha: Tensor) -> Tensor:
+    """The probability that a sample is above 0."""
+    return torch.sigmoid(log_alpha - EVEN)
+
+
 class HardConcrete(nn.Module):
     """`count` gates; calling it gives their values (count,).
 
@@ -39,7 +44,7 @@ class HardConcrete(nn.Module):
 
     def open_probability(self) -> Tensor:
         """(count,): the probability that a sample is above 0."""
-        return torch.sigmoid(self.log_alpha - EVEN)
+        return open_probability(self.log_alpha)
 
     def is_open(self) -> Tensor:
         """(count,) bool: the gates that evaluation keeps."""

@@ -21,9 +21,10 @@ def embeddings_of(detector: Detector, loader, world: World, description: str) ->
         seconds = 0.0
         for batch in ahead(loader, world.device):
             moved = batch.to(world.device)
-            embeddings = in_halves(detector.embed, moved.wav, moved.lengths, batch.keys, detector.sample_rate, sharded)
+            lengths = batch.lengths.tolist()
+            embeddings = in_halves(detector.embed, moved.wav, lengths, batch.keys, detector.sample_rate, sharded)
             embeddings = embeddings.float().cpu()
-            seconds += batch.lengths.sum().item() / detector.sample_rate
+            seconds += sum(lengths) / detector.sample_rate
             bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s", refresh=False)
             bar.update()
             yield batch.keys, embeddings, batch.labels

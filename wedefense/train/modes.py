@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from wedefense.models.detector import Detector
 from wedefense.utils.errors import InputError
+from wedefense.utils.features import Lengths
 
 
 class Mode(nn.Module):
@@ -32,7 +33,7 @@ class Mode(nn.Module):
     def before_step(self, step: int, steps_per_epoch: int) -> None:
         """Called before each optimiser step."""
 
-    def terms(self, wav: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
         """Extra terms of the loss, by name; the detector has just heard this batch."""
         return {}
 

@@ -12,6 +12,7 @@ from wedefense.pruning.schedule import target_at
 from wedefense.pruning.size import Size, decided, learnt, no_more_than_needed
 from wedefense.train.modes import Mode
 from wedefense.utils.errors import OptionError
+from wedefense.utils.features import Lengths
 from wedefense.utils.log import get_logger
 
 log = get_logger()
@@ -74,7 +75,7 @@ class Prune(Mode):
         self.target = target_at(step / steps_per_epoch, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
 
-    def terms(self, wav: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
         terms = {} if self.teacher is None else self.teacher.terms(wav, lengths)
         self.distances = {name: term.detach() for name, term in terms.items()}
         return terms | {"penalty": self.lagrangian(self.size.sparsity(learnt), self.target)}

@@ -17,10 +17,13 @@ from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.options import SCHEDULERS
 from wedefense.train.parallel import over_ranks
+from wedefense.train.recording import record_encoder
 from wedefense.train.schedules import margin_at
 from wedefense.train.validate import Validator, improved
+from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
+from wedefense.utils.features import Lengths
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger, progress
 from wedefense.utils.precision import resolve
@@ -35,8 +38,11 @@ class TrainStep(nn.Module):
         super().__init__()
         self.detector, self.criterion, self.mode = detector, criterion, mode
 
-    def forward(self, wav: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """-> the loss, and (task loss, share of right answers) for the log"""
+    def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """-> the loss, and (task loss, share of right answers) for the log
+
+        `lengths` as numbers: what wraps this module would send a tensor to the device.
+        """
         logits = self.detector(wav, lengths, labels)
         task = self.detector.projection.loss(logits, labels, self.criterion)
         loss = task + sum(self.mode.terms(wav, lengths).values())
@@ -70,6 +76,7 @@ class Trainer:
         self.models = Path(config.exp_dir) / "models"
         self.precision = resolve(config.chosen_precision, world.device)
         self.precision.set_switches()
+        record_encoder(config, detector, world)
 
     def fit(self) -> None:
         torch.manual_seed(self.config.seed + self.world.rank)
@@ -107,7 +114,7 @@ class Trainer:
                 skips.check()
                 parts = self._trained(batch)
                 self._check_finite(pending)
-                pending = (parts, batch.keys)
+                pending = (Trailing(parts[0]), batch.keys)
                 sums += torch.cat([parts.float(), parts.new_ones(1)])
                 samples += batch.wav.numel() * self.world.size
                 bar.update()
@@ -145,7 +152,7 @@ class Trainer:
         batch = batch.to(self.world.device)
         with self.parallel.gradients(wanted=last_of_group):
             with self.precision.autocast():
-                loss, parts = self.parallel.module(batch.wav, batch.lengths, batch.labels)
+                loss, parts = self.parallel.module(batch.wav, batch.lengths.tolist(), batch.labels)
             (loss / group_size).backward()
         if last_of_group:
             if self.config.grad_clip > 0:
@@ -165,12 +172,13 @@ class Trainer:
         self.detector.projection.set_margin(margin)
         self.mode.before_step(self.step, self.steps_per_epoch)
 
-    def _check_finite(self, pending) -> None:
-        """One step late, so that the device is never waited for; nothing is saved before the check."""
-        if pending is not None and not torch.isfinite(pending[0][0]):
+    def _check_finite(self, pending: tuple[Trailing, list[str]] | None) -> None:
+        """One step late: the device has the next step to do meanwhile; nothing is saved before the check."""
+        loss = 0.0 if pending is None else pending[0].read().item()
+        if not math.isfinite(loss):
             keys = ", ".join(pending[1][:8]) + (" ..." if len(pending[1]) > 8 else "")
             raise InputError(
-                f"the loss is {pending[0][0].item()} in epoch {self.epoch + 1} on the batch with {keys}; "
+                f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {keys}; "
                 "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, or look at these files")
 
     def _validate(self) -> dict[str, float]:

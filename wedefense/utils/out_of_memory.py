@@ -17,9 +17,9 @@ def lacking(error: torch.OutOfMemoryError) -> str:
     return ", ".join(f"{size[1]} {words}" for words, size in found.items() if size) or str(error).split("\n")[0]
 
 
-def in_halves(run: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lengths: Tensor, keys: Sequence[str],
+def in_halves(run: Callable[[Tensor, Sequence[int]], Tensor], wav: Tensor, lengths: Sequence[int], keys: Sequence[str],
               sample_rate: int, whole: bool = False) -> Tensor:
-    """`run(wav (batch, samples), lengths (batch,))` -> (batch, ...), by halves of the batch where memory does not suffice.
+    """`run(wav (batch, samples), lengths)` -> (batch, ...), by halves of the batch where memory does not suffice.
 
     For what does not depend on the batch. `whole`: the batch cannot be cut, all ranks must run alike.
     """
@@ -39,5 +39,5 @@ def in_halves(run: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lengths: Ten
     parts, half = [], (count + 1) // 2
     for part in (slice(0, half), slice(half, count)):
         own = lengths[part]
-        parts.append(in_halves(run, wav[part, :int(own.max())], own, keys[part], sample_rate))
+        parts.append(in_halves(run, wav[part, :max(own)], own, keys[part], sample_rate))
     return torch.cat(parts)

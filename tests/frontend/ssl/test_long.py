@@ -52,7 +52,7 @@ def test_some_queries_at_a_time_with_a_mask(few_scores):
     """As on a GPU, where a batch attends as a whole."""
     encoder = encoder_of(FAMILIES["wavlm"])
     layer, counts = encoder.encoder.transformer.layers[0].attention, [200, 130, 7]
-    packing, x = Packing.of(torch.tensor(counts), counts), torch.randn(sum(counts), 24)
+    packing, x = Packing.of(counts, torch.device("cpu")), torch.randn(sum(counts), 24)
 
     def attended():
         with torch.no_grad():

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Span
 from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dtype
-
+from wedefense.gpu import kernels_run_on
+from wedefense.utils.devices import kept, numbers_on, send
 
 LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
 # Where no gradient is wanted and (batch, heads, queries, keys) has more than MOST_SCORES values, some queries attend at a
@@ -30,6 +31,13 @@ def distance_buckets(frames: int, buckets: int, max_distance: int) -> Tensor:
     far = (exact + far).long().clamp(max=half - 1)
     near = distance.abs()
     return torch.where(near < exact, near, far) + half * (distance > 0)
+
+
+@kept(maxsize=64)
+def _buckets_on(frames: int, buckets: int, max_distance: int, device: torch.device) -> Tensor:
+    """`distance_buckets` on a device."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return send(distance_buckets(frames, buckets, max_distance).numpy(), device)
 
 
 def gate_sublayer(y: Tensor, units: Tensor | None, sublayer_gate: Callable[[], Tensor] | None) -> Tensor:
@@ -53,7 +61,7 @@ class BiasRows:
 
     table: Tensor  # (heads, 2 * frames - 1): the bias of each distance key - query, from -(frames - 1)
 
-    def __getitem__(self, at: tuple[list[int], slice]) -> Tensor:
+    def __getitem__(self, at: tuple[Tensor | slice, slice]) -> Tensor:
         """[heads, queries] -> (heads, queries, frames)."""
         heads, queries = at
         frames = (self.table.shape[1] + 1) // 2
@@ -74,7 +82,7 @@ class PositionBias(nn.Embedding):
     def forward(self, frames: int) -> Tensor | BiasRows:
         """-> (heads, frames, frames): what to add to the score of [query, key]."""
         if queries_at_once(1, self.embedding_dim, frames, self.weight.device) < frames:
-            return BiasRows(self._by_distance(frames))
+            return BiasRows(self.by_distance(frames))
         if torch.is_grad_enabled() or frames > LONGEST_KEPT:
             return self._of(frames)
         room = min(2 ** math.ceil(math.log2(max(frames, 64))), LONGEST_KEPT)  # so that few lengths make a table anew
@@ -83,13 +91,26 @@ class PositionBias(nn.Embedding):
         return self.table.get((self.weight,), room, lambda: self._of(room))[:, :frames, :frames]
 
     def _of(self, frames: int) -> Tensor:
-        return BiasRows(self._by_distance(frames))[:, :]
+        return BiasRows(self.by_distance(frames))[:, :]
 
-    def _by_distance(self, frames: int) -> Tensor:
+    def by_distance(self, frames: int) -> Tensor:
         """(heads, 2 * frames - 1)"""
-        buckets = distance_buckets(frames, self.num_embeddings, self.max_distance)
-        table = F.embedding(buckets.to(self.weight.device), self.weight)  # (2 * frames - 1, heads)
+        buckets = _buckets_on(frames, self.num_embeddings, self.max_distance, self.weight.device)
+        table = F.embedding(buckets, self.weight)  # (2 * frames - 1, heads)
         return table.t().to(wide_dtype(table.dtype)).contiguous()
+
+
+def packed_attention(qkv: Tensor, scale: Tensor | None, table: Tensor | None, starts: Tensor, frames: int,
+                     dropout: float) -> Tensor:
+    """See `wedefense.gpu.attention`, which is imported where it runs alone."""
+    from wedefense.gpu.attention import packed_attention
+
+    return packed_attention(qkv, None if scale is None else scale.float(), table, starts, frames, dropout)
+
+
+def attends_packed(head_dim: int, device: torch.device) -> bool:
+    """Whether the kernels for rows serve heads of this width on this device."""
+    return head_dim in (16, 32, 64, 128) and kernels_run_on(device)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
@@ -115,7 +136,7 @@ class Attention(nn.Module):
         dim, inner = architecture.dim, len(shape.heads) * architecture.head_dim
         self.heads, self.total_heads = len(shape.heads), architecture.total_heads
         self.head_dim, self.dropout = architecture.head_dim, architecture.attention_dropout
-        self.kept = None if self.heads == self.total_heads else list(shape.heads)
+        self.kept = None if self.heads == self.total_heads else tuple(shape.heads)
         self.relative = architecture.rel_buckets > 0
         if self.heads:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
@@ -144,13 +165,23 @@ class Attention(nn.Module):
 
     def _attended(self, span: Span, qkv: Tensor, scale: Tensor | None) -> Tensor:
         """qkv (rows, 3 * heads * head_dim), scale (rows, heads) -> (rows, heads, head_dim)."""
+        dropout = self.dropout if self.training else 0.0
+        if span.packed:
+            return packed_attention(qkv.unflatten(-1, (3, self.heads, self.head_dim)), scale, self.own_rows(span.table),
+                                    span.packing.starts, span.packing.frames, dropout)
         qkv = span.packing.pad(qkv).unflatten(-1, (3, self.heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, frames, head_dim)
         if scale is None:  # the kernels hold no scores
-            y = attend(q, k, v, span.mask, self.dropout if self.training else 0.0)
+            y = attend(q, k, v, span.mask, dropout)
         else:
             y = self._attended_by_distance(span, q, k, v, span.packing.pad(scale).transpose(1, 2)[..., None])
         return span.packing.pack(y.transpose(1, 2))
+
+    def own_rows(self, of_all_heads: Tensor | None) -> Tensor | None:
+        """(all heads, ..) -> (heads, ..)"""
+        if of_all_heads is None or self.kept is None:
+            return of_all_heads
+        return of_all_heads.index_select(0, numbers_on(self.kept, of_all_heads.device))
 
     def _attended_by_distance(self, span: Span, q: Tensor, k: Tensor, v: Tensor, scale: Tensor) -> Tensor:
         """With the position bias times `scale` (batch, heads, frames, 1), some queries at a time if there are many."""
@@ -175,7 +206,8 @@ class Attention(nn.Module):
         x = x.unflatten(-1, (self.total_heads, self.head_dim))  # (rows, all heads, head_dim)
         const = self.gru_rel_pos_const.flatten()
         if self.kept is not None:
-            x, const = x[:, self.kept], const[self.kept]
+            kept = numbers_on(self.kept, x.device)
+            x, const = x.index_select(1, kept), const.index_select(0, kept)
         # the eight outputs are summed by fours: summing the weights gives the same with a quarter of the work
         weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
         bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
@@ -184,6 +216,7 @@ class Attention(nn.Module):
 
     def _bias(self, span: Span, scale: Tensor, queries: slice) -> Tensor:
         """(batch, heads, queries, frames): the position bias times `scale`, and the mask if there is one."""
-        bias = span.position_bias[slice(None) if self.kept is None else self.kept, queries]
+        heads = slice(None) if self.kept is None else numbers_on(self.kept, scale.device)
+        bias = span.position_bias[heads, queries]
         scale = scale.to(bias.dtype)
         return scale * bias if span.mask is None else torch.addcmul(span.mask, scale, bias)

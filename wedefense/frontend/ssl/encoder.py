@@ -5,14 +5,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
-from wedefense.frontend.ssl.attention import Attention, gate_sublayer
+from wedefense.frontend.ssl.attention import Attention, attends_packed, gate_sublayer
 from wedefense.frontend.ssl.dropping import hand_on
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths, open_layer_norm
+from wedefense.frontend.ssl.fusing import fused, fuses
 from wedefense.frontend.ssl.packing import Packing, Span
 from wedefense.frontend.ssl.positional import positional_conv
-from wedefense.frontend.ssl.products import Linear, clear_derived, wide_dtype
+from wedefense.frontend.ssl.products import Derived, Linear, clear_derived, wide_dtype
+from wedefense.gpu import kernels_run_on
+from wedefense.gpu.graphs import Graphs
+from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures, frame_mask
+from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 
 
 class FeatureProjection(nn.Module):
@@ -63,11 +67,14 @@ class Block(nn.Module):
         self.final_layer_norm = nn.LayerNorm(architecture.dim)
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         self.norm_first = architecture.norm_first
+        self.products = Derived()
 
     def forward(self, x: Tensor, spans: list[Span], dropped: bool = False) -> Tensor:
         """(rows, dim) -> (rows, dim); `dropped`: hands on its input, see `Transformer.calls_dropped`."""
         if dropped:
             return hand_on(x, self)
+        if fuses(self, x, spans[0]):
+            return fused(self, x, None, spans[0])[0]
         if self.norm_first:
             if self.has_attention:
                 x = x + self.dropout(self.attention(self.layer_norm(x), spans))
@@ -82,11 +89,17 @@ class Block(nn.Module):
         return self.final_layer_norm(x)
 
 
-def run_block(block: Block, x: Tensor, spans: list[Span], checkpointing: bool) -> Tensor:
-    """(rows, dim) -> (rows, dim); with checkpointing, activations are computed again on the way back."""
+def run_block(block: Block, x: Tensor, copy: Tensor | None, spans: list[Span], checkpointing: bool,
+              calls: bool = False) -> tuple[Tensor, Tensor | None]:
+    """(rows, dim) -> (rows, dim), and its copy for the next block if there is one, see `fusing.fused`.
+
+    With checkpointing, activations are computed again on the way back; `calls`: by a call, which hooks see.
+    """
     if checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, spans, use_reentrant=False)
-    return block(x, spans)
+        return checkpoint(block, x, spans, use_reentrant=False), None
+    if calls or not fuses(block, x, spans[0]):
+        return block(x, spans), None
+    return fused(block, x, copy, spans[0])
 
 
 class Transformer(nn.Module):
@@ -100,7 +113,7 @@ class Transformer(nn.Module):
             Block(architecture, shape, first=number == 0) for number, shape in enumerate(architecture.blocks))
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         self.norm_first, self.final_norm = architecture.norm_first, architecture.final_norm
-        self.relative = architecture.rel_buckets > 0
+        self.relative, self.head_dim = architecture.rel_buckets > 0, architecture.head_dim
         self.layer_drop = architecture.layer_drop
         self.depth = len(self.layers)  # how many blocks run: those of the layers that are wanted
         self.calls_dropped = False     # set where parameters are shared among ranks, which must all call each block
@@ -118,11 +131,12 @@ class Transformer(nn.Module):
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None)
-        outputs = [x]
+        spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
+                              attends_packed(self.head_dim, x.device))
+        outputs, copy = [x], None
         for block in self.layers[:self.depth]:
             if not self._dropped():
-                x = run_block(block, x, spans, self.gradient_checkpointing)
+                x, copy = run_block(block, x, copy, spans, self.gradient_checkpointing, self.calls_dropped)
             elif self.calls_dropped:
                 x = block(x, spans, dropped=True)
             outputs.append(x)
@@ -166,7 +180,7 @@ def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
 class Encoder(nn.Module):
     """An encoder of the wav2vec 2.0 family.
 
-    `forward(wav (batch, samples), lengths (batch,))` gives all N+1 layers: z_0, the input of the first block, then
+    `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the first block, then
     the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
     transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is False.
     An utterance's features do not depend on what shares its batch; frames past its end are zero.
@@ -183,6 +197,7 @@ class Encoder(nn.Module):
         self.encoder = FrameEncoder(architecture)
         self.gradient_checkpointing = gradient_checkpointing
         self.freeze_extractor = freeze_extractor
+        self.graphs: Graphs | None = None  # set where training may play back what it launches, see `wedefense.gpu.graphs`
         if freeze_extractor:
             self.feature_extractor.requires_grad_(False)
 
@@ -208,80 +223,96 @@ class Encoder(nn.Module):
         self.feature_extractor.gradient_checkpointing = value
 
     def train(self, mode: bool = True) -> "Encoder":
-        clear_derived(self)
+        self._forget()
         return super().train(mode)
 
     def _apply(self, *args, **kwargs) -> "Encoder":
-        clear_derived(self)
+        self._forget()
         return super()._apply(*args, **kwargs)
 
-    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> LayerFeatures:
-        """wav (batch, samples), lengths (batch,) in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
-        if lengths is None:
-            lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
-        lengths = lengths.to(wav.device)
-        frames = conv_lengths(lengths, self.architecture.conv_layers)
-        counts = self._checked(frames, lengths)
-        wav = self._prepared(wav, lengths)
+    def _forget(self) -> None:
+        """What was made from the weights, or has them in it."""
+        clear_derived(self)
+        if self.graphs is not None:
+            self.graphs.clear()
+
+    def forward(self, wav: Tensor, lengths: Lengths | None = None) -> LayerFeatures:
+        """wav (batch, samples), lengths in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
+        samples = [wav.shape[1]] * len(wav) if lengths is None else on_host(lengths)
+        counts = self._checked(samples)
+        wav = self._prepared(wav, samples)
         groups = [list(range(len(counts)))]
         if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             groups = groups_of(counts)
-        if len(groups) == 1:
-            return LayerFeatures(self._encode(wav, lengths, frames, counts), frames)
-        return LayerFeatures(self._in_groups(wav, lengths, frames, counts, groups), frames)
+        if self._can_be_recorded(wav, samples):
+            layers = self.graphs(self, wav, lambda wav: self._encode(wav, samples, counts))
+        else:
+            layers = (self._encode if len(groups) == 1 else self._in_groups)(wav, samples, counts)
+        return LayerFeatures(layers, numbers_on(tuple(counts), wav.device), counts)
 
-    def _encode(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int]) -> list[Tensor]:
-        """-> layers (batch, frames, dim)."""
-        packing = Packing.of(frames, counts)
+    def _can_be_recorded(self, wav: Tensor, samples: list[int]) -> bool:
+        """Whether the same kernels run for every batch of this shape, and nobody has to be called for each block."""
+        transformer = self.encoder.transformer
+        drops = self.training and transformer.layer_drop > 0
+        return (self.graphs is not None and kernels_run_on(wav.device) and min(samples) == wav.shape[1]
+                and not (drops or transformer.calls_dropped or self.gradient_checkpointing))
+
+    def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
+        """`counts`: frames of each -> layers (batch, frames, dim)."""
+        packing = Packing.of(counts, wav.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_extractor):
-            x, gate = self.feature_extractor(wav, lengths, frames)
+            x, gate = self.feature_extractor(wav, samples, counts)
         x = self.encoder.feature_projection(x, gate)
         return [packing.pad(layer) for layer in self.encoder.transformer(x, packing)]
 
-    def _in_groups(self, wav: Tensor, lengths: Tensor, frames: Tensor, counts: list[int],
-                   groups: list[list[int]]) -> list[Tensor]:
+    def _in_groups(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
         """The same, some utterances at a time."""
         layers = []
-        for group in groups:
-            part = wav[group, :int(lengths[group].max())]
-            outputs = self._encode(part, lengths[group], frames[group], [counts[i] for i in group])
+        for group in groups_of(counts):
+            own = [samples[i] for i in group]
+            outputs = self._encode(wav[group, :max(own)], own, [counts[i] for i in group])
             if not layers:
                 layers = [x.new_zeros(len(counts), max(counts), x.shape[2]) for x in outputs]
             for layer, output in zip(layers, outputs, strict=True):
                 layer[group, :output.shape[1]] = output
         return layers
 
-    def _checked(self, frames: Tensor, lengths: Tensor) -> list[int]:
-        counts = frames.tolist()
+    def _checked(self, samples: list[int]) -> list[int]:
+        """-> the frames of each."""
+        counts = conv_lengths(samples, self.architecture.conv_layers).tolist()
         if min(counts) < 1:
             shortest = counts.index(min(counts))
             raise InputError(
-                f"utterance {shortest} of the batch has {int(lengths[shortest])} samples, and this model makes a frame "
+                f"utterance {shortest} of the batch has {samples[shortest]} samples, and this model makes a frame "
                 f"of no fewer than {self.architecture.receptive_field}; repeat or drop such short audio")
         return counts
 
-    def _prepared(self, wav: Tensor, lengths: Tensor) -> Tensor:
+    def _prepared(self, wav: Tensor, samples: list[int]) -> Tensor:
         """Zeros past each utterance's end; zero mean and unit variance over what is before it, if the model asks."""
-        wav = wav[:, :int(lengths.max())]
+        wav = wav[:, :max(samples)]
         if wav.dtype != torch.float64:
             wav = wav.float()
-        valid = frame_mask(lengths, wav.shape[1])
-        wav = wav.masked_fill(~valid, 0)
+        ragged, lengths = min(samples) < wav.shape[1], numbers_on(tuple(samples), wav.device)
+        if ragged:
+            valid = frame_mask(lengths, wav.shape[1])
+            wav = wav.masked_fill(~valid, 0)
         if self.architecture.normalize_waveform:
             count = lengths[:, None]
-            wav = (wav - wav.sum(1, keepdim=True) / count) * valid
+            wav = wav - wav.sum(1, keepdim=True) / count
+            if ragged:
+                wav = wav * valid
             variance = wav.square().sum(1, keepdim=True) / count
             wav = wav * torch.rsqrt(variance + self.architecture.normalize_eps)
         return wav
 
 
-def pad_to_s3prl(features: LayerFeatures, wav_lengths: Tensor, stride: int = 320) -> LayerFeatures:
+def pad_to_s3prl(features: LayerFeatures, wav_lengths: Lengths, stride: int = 320) -> LayerFeatures:
     """s3prl's frame count, ceil(samples / stride): an utterance's last valid frame fills up what is missing."""
-    wanted = -(-wav_lengths.to(features.lengths.device) // stride)
-    frames = int(wanted.max())
-    position = torch.arange(frames, device=wanted.device)[None, :]
+    counts = [-(-samples // stride) for samples in on_host(wav_lengths)]
+    wanted = numbers_on(tuple(counts), features.lengths.device)
+    position = torch.arange(max(counts), device=wanted.device)[None, :]
     index = torch.minimum(position, features.lengths[:, None] - 1)  # (batch, frames)
     present = (position < wanted[:, None])[:, :, None]
     layers = [layer.gather(1, index[:, :, None].expand(-1, -1, layer.shape[2])) * present
               for layer in features.layers]
-    return LayerFeatures(layers, wanted)
+    return LayerFeatures(layers, wanted, counts)

@@ -7,27 +7,34 @@ Padding to the longest utterance is never computed. Rows are times, columns chan
 product with rows that hold a window each.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.fusing import extracts_fused, fused_frames, window_statistics
+from wedefense.frontend.ssl.packing import KEPT, within
 from wedefense.frontend.ssl.products import StridedConv, Weights, working_dtype
+from wedefense.gpu import kernels_run_on
+from wedefense.utils.devices import kept, send_together
 from wedefense.utils.features import frame_mask
 
 # how many values of the first layer run at a time: on a CPU, what a layer writes the next finds in the cache;
 # elsewhere it bounds the memory
-CHUNK_ON_CPU, CHUNK = 2**21, 2**27
+CHUNK_ON_CPU, CHUNK = 2**21, 2**29
 
 
-def conv_lengths(lengths: Tensor, conv_layers: tuple[tuple[int, int, int], ...]) -> Tensor:
+def conv_lengths(lengths: Sequence[int], conv_layers: tuple[tuple[int, int, int], ...]) -> np.ndarray:
     """Frames that the convolutions make of so many samples."""
+    lengths = np.asarray(lengths)
     for _, kernel, stride in conv_layers:
-        lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
-    return lengths.clamp(min=0)
+        lengths = (lengths - kernel) // stride + 1
+    return lengths.clip(min=0)
 
 
 def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tensor:
@@ -46,24 +53,38 @@ def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tenso
     return (centred * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias) * is_open
 
 
-@dataclass
+@dataclass(frozen=True)
 class Slots:
-    """The utterances of a batch cut into slots of one frame shift, one after the other."""
+    """Where the slots of a batch lie, worked out on the host and sent to the device at once."""
 
-    signal: Tensor  # (slots, stride)
-    owner: Tensor   # (slots,): the utterance of a slot
-    place: Tensor   # (slots,): which of its utterance's slots it is
-    rows: Tensor    # (valid frames,): the slots that begin a valid frame
+    stride: int
+    longest: int         # slots of the longest utterance
+    windows: Tensor      # (batch,): valid windows of the first layer
+    starts: Tensor       # (batch + 1,): the first slot of each utterance, and the number of slots
+    owner: Tensor        # (slots,): the utterance of a slot
+    left: Tensor         # (slots,): how many of these windows begin in the slot or later in its utterance
+    rows: Tensor         # (valid frames,): the slots that begin a valid frame
+    used: Tensor | None  # (slots,): the slots of the padded batch that hold samples; None: all of them
 
-    @classmethod
-    def cut(cls, wav: Tensor, lengths: Tensor, frames: Tensor, stride: int) -> "Slots":
-        batch, slots = len(wav), -(-wav.shape[1] // stride)
-        signal = F.pad(wav, (0, slots * stride - wav.shape[1])).view(batch * slots, stride)
-        used = frame_mask(-(-lengths // stride), slots).flatten().nonzero().squeeze(1)
-        place = used % slots
-        owner = torch.div(used, slots, rounding_mode="floor")
-        rows = (place < frames[owner]).nonzero().squeeze(1)
-        return cls(signal if len(used) == len(signal) else signal[used], owner, place, rows)
+    @staticmethod
+    @kept(maxsize=KEPT)
+    def of(samples: tuple[int, ...], frames: tuple[int, ...], first: tuple[int, int], stride: int,
+           device: torch.device) -> "Slots":
+        """`first`: kernel and stride of the first layer. Fixed crops are worked out once."""
+        slots = -(-np.array(samples) // stride)  # of each utterance
+        windows = (np.array(samples) - first[0]) // first[1] + 1
+        owner, place = np.repeat(np.arange(len(slots)), slots), within(slots)
+        left = windows[owner] - place * (stride // first[1])
+        rows = np.repeat(np.cumsum(slots) - slots, frames) + within(frames)
+        used = owner * slots.max() + place if slots.min() < slots.max() else owner[:0]
+        with torch.inference_mode(False):  # what is kept must serve training too
+            *sent, used = send_together(device, windows, np.cumsum((0, *slots)), owner, left, rows, used)
+        return Slots(stride, int(slots.max()), *sent, used if len(used) else None)
+
+    def cut(self, wav: Tensor) -> Tensor:
+        """(batch, samples) -> (slots, stride), the utterances one after the other."""
+        signal = F.pad(wav, (0, -wav.shape[1] % self.stride)).view(-1, self.stride)
+        return signal if self.used is None else signal[self.used]
 
 
 class ConvLayer(nn.Module):
@@ -110,26 +131,26 @@ class FirstLayer(ConvLayer):
     utterance's valid windows, and no pass over the channels is needed. A bias before a norm over time cancels.
     """
 
-    def weights(self, slots: Slots, lengths: Tensor) -> Tensor:
+    def weights(self, signal: Tensor, slots: Slots) -> Tensor:
         """(batch or 1, kernel + 1, channels): weights per utterance; the last row is what is added."""
-        weight = self.conv.weight[:, 0].to(slots.signal.dtype)  # (channels, kernel)
+        weight = self.conv.weight[:, 0].to(signal.dtype)  # (channels, kernel)
         if not self.norms_time:
             bias = weight.new_zeros(len(weight)) if self.conv.bias is None else self.conv.bias.to(weight.dtype)
             return torch.cat((weight.t(), bias[None]))[None]
-        mean, covariance = self._window_statistics(slots, lengths)
+        mean, covariance = self._window_statistics(signal, slots)
         wide, norm = weight.double(), self.layer_norm
         variance = torch.einsum("ck,bkl,cl->bc", wide, covariance, wide)
         scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)  # (batch, channels)
         shift = norm.bias.double() - (mean @ wide.t()) * scale
         return torch.cat((scale[:, None] * wide.t(), shift[:, None]), 1).to(weight.dtype)
 
-    def _window_statistics(self, slots: Slots, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _window_statistics(self, signal: Tensor, slots: Slots) -> tuple[Tensor, Tensor]:
         """Mean (batch, kernel) and covariance (batch, kernel, kernel) of each utterance's valid windows, float64."""
-        kernel = self.conv.kernel_size[0]
-        x = self.windows(slots.signal)[:, :, :kernel].double()  # (slots, windows, kernel)
-        count = torch.div(lengths - kernel, self.conv.stride[0], rounding_mode="floor") + 1  # valid windows
-        x = x * frame_mask(count[slots.owner] - slots.place * x.shape[1], x.shape[1])[:, :, None]
-        first, second = (torch.zeros(len(lengths), *part.shape[1:], dtype=x.dtype, device=x.device)
+        if kernels_run_on(signal.device) and signal.dtype == torch.float32:
+            return window_statistics(signal, slots, self.conv.kernel_size[0], self.conv.stride[0])
+        x, count = self.windows(signal)[:, :, :self.conv.kernel_size[0]].double(), slots.windows
+        x = x * frame_mask(slots.left, x.shape[1])[:, :, None]  # (slots, windows, kernel)
+        first, second = (torch.zeros(len(count), *part.shape[1:], dtype=x.dtype, device=x.device)
                          .index_add(0, slots.owner, part) for part in (x.sum(1), x.transpose(1, 2) @ x))
         mean, square = first / count[:, None], second / count[:, None, None]
         return mean, square - mean[:, :, None] * mean[:, None, :]
@@ -171,28 +192,34 @@ class Extractor(nn.Module):
         self.stride, self.receptive_field = architecture.stride, architecture.receptive_field
         self.gradient_checkpointing = False
 
-    def forward(self, wav: Tensor, lengths: Tensor, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, wav: Tensor, samples: Sequence[int], frames: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
-        slots = Slots.cut(wav, lengths, frames, self.stride)
-        gates = [layer.open_gate() for layer in self.conv_layers]
-        weights = [self.conv_layers[0].weights(slots, lengths), *(layer.conv.weights() for layer in self.conv_layers[1:])]
-        overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         first = self.conv_layers[0].conv
+        slots = Slots.of(tuple(samples), tuple(frames), (first.kernel_size[0], first.stride[0]), self.stride, wav.device)
+        signal = slots.cut(wav)
+        gates = [layer.open_gate() for layer in self.conv_layers]
+        weights = [self.conv_layers[0].weights(signal, slots), *(layer.conv.weights() for layer in self.conv_layers[1:])]
+        overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         values = CHUNK_ON_CPU if wav.device.type == "cpu" else CHUNK
         size = max(values * first.stride[0] // (self.stride * first.out_channels), 1)
         chunks = []
-        for start in range(0, len(slots.signal), size):
+        for start in range(0, len(signal), size):
             part = slice(start, start + size + overlap)
-            chunks.append(self._run(slots.signal[part], slots.owner[part], weights, gates)[:size])
+            if extracts_fused(signal, gates):
+                starts = (slots.starts - start).clamp(0, len(signal[part]))
+                x = self._run(fused_frames, self.conv_layers, signal[part], slots.owner[part], starts, slots.longest, weights)
+            else:
+                x = self._run(self._frames, signal[part], slots.owner[part], weights, gates)
+            chunks.append(x[:size])
         x = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).index_select(0, slots.rows)
         if hasattr(self, "dummy_weight"):
             x = x * self.dummy_weight
         return x, gates[-1]
 
-    def _run(self, *inputs) -> Tensor:
+    def _run(self, frames: Callable[..., Tensor], *inputs) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._frames, *inputs, use_reentrant=False)
-        return self._frames(*inputs)
+            return checkpoint(frames, *inputs, use_reentrant=False)
+        return frames(*inputs)
 
     def _frames(self, signal: Tensor, owner: Tensor, weights: list[Tensor | Weights],
                 gates: list[Tensor | None]) -> Tensor:

@@ -12,6 +12,7 @@ from wedefense.frontend.ssl.checkpoint import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.convert import locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
 from wedefense.frontend.ssl.summary import describe
+from wedefense.utils.devices import numbers_on
 from wedefense.utils.features import LayerFeatures, frame_mask
 from wedefense.utils.log import get_logger
 
@@ -45,7 +46,7 @@ class SSLFrontend(PretrainedFrontend):
     def architecture(self) -> Architecture:
         return self.upstream.architecture
 
-    def encode(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+    def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if not self.s3prl_frames:
             return self.upstream(wav, lengths)
         return encode_as_s3prl(self.upstream, wav, lengths)
@@ -68,20 +69,22 @@ def _read(options: SSLOptions, own: dict) -> Encoder:
     return load_encoder(checkpoint, with_choices(checkpoint.architecture, options), **own)
 
 
-def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: list[int]) -> LayerFeatures:
     """s3prl's frames: ceil(samples / 320) of them, the last one repeated."""
-    heard = lengths.clamp(min=S3PRL_MINIMUM)
-    wav = wav * frame_mask(lengths, wav.shape[1])
-    wav = F.pad(wav, (0, max(int(heard.max()) - wav.shape[1], 0)))
-    features = pad_to_s3prl(encoder(wav, heard), heard, encoder.architecture.stride)
-    return cut(features, -(-lengths // encoder.architecture.stride))
+    heard, stride = [max(samples, S3PRL_MINIMUM) for samples in lengths], encoder.architecture.stride
+    if heard == lengths:
+        return pad_to_s3prl(encoder(wav, heard), heard, stride)
+    wav = wav * frame_mask(numbers_on(tuple(lengths), wav.device), wav.shape[1])
+    wav = F.pad(wav, (0, max(max(heard) - wav.shape[1], 0)))
+    return cut(pad_to_s3prl(encoder(wav, heard), heard, stride), [-(-samples // stride) for samples in lengths])
 
 
-def cut(features: LayerFeatures, lengths: Tensor) -> LayerFeatures:
-    """Keep the first `lengths` frames of each utterance."""
-    features = LayerFeatures([layer[:, :int(lengths.max())] for layer in features.layers], lengths)
+def cut(features: LayerFeatures, counts: list[int]) -> LayerFeatures:
+    """Keep the first `counts` frames of each utterance."""
+    layers = [layer[:, :max(counts)] for layer in features.layers]
+    features = LayerFeatures(layers, numbers_on(tuple(counts), layers[0].device), counts)
     valid = features.mask()[:, :, None]
-    return LayerFeatures([layer * valid for layer in features.layers], lengths)
+    return features.with_layers([layer * valid for layer in layers])
 
 
 def rename_upstream(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:

@@ -1,33 +1,60 @@
 """Utterances of unequal lengths as one run of rows, so that no padding is computed."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wedefense.utils.devices import kept, numbers_on, send, send_together
 from wedefense.utils.features import frame_mask
 
+if TYPE_CHECKING:
+    from wedefense.frontend.ssl.attention import PositionBias
 
-@dataclass
+KEPT = 16  # packings and the like: those of fixed crops come again and again
+
+
+def within(counts: Sequence[int]) -> np.ndarray:
+    """0, 1, .. of each run: [2, 3] -> [0, 1, 0, 1, 2]."""
+    counts = np.asarray(counts)
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 class Packing:
     """Where each utterance's frames lie among the rows.
 
     Rows are the valid frames of all utterances one after the other, (rows, ...); the padded form is
     (batch, frames, ...) with zeros past an utterance's end. When all lengths are equal both are the same memory.
+    What the device needs is worked out on the host and sent once.
     """
 
-    lengths: Tensor      # (batch,) int64: valid frames
-    counts: list[int]    # the same
-    index: Tensor | None  # (rows,): a row's place in the flattened padded form; None: lengths are equal
+    def __init__(self, counts: Sequence[int], device: torch.device):
+        self.counts, self.device = tuple(counts), device  # valid frames of each
+        self.index: Tensor | None = None  # (rows,): a row's place in the flattened padded form; None: lengths are equal
+        if min(counts) < max(counts):
+            index = np.repeat(np.arange(self.batch) * self.frames, counts) + within(counts)
+            self.lengths, self.index = send_together(device, counts, index)
 
     @classmethod
-    def of(cls, lengths: Tensor, counts: list[int]) -> "Packing":
-        index = None
-        if min(counts) < max(counts):
-            index = frame_mask(lengths, max(counts)).flatten().nonzero().squeeze(1)
-        return cls(lengths, counts, index)
+    def of(cls, counts: Sequence[int], device: torch.device) -> "Packing":
+        """The same object for the same lengths, for a while."""
+        return _packing(tuple(counts), device)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(batch,) int64: valid frames."""
+        return numbers_on(self.counts, self.device)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """(batch + 1,) int32: the row at which each utterance starts; at last the number of rows."""
+        with torch.inference_mode(False):
+            return send(np.cumsum((0, *self.counts), dtype=np.int32), self.device)
 
     @property
     def batch(self) -> int:
@@ -38,30 +65,36 @@ class Packing:
         """Of the longest utterance."""
         return max(self.counts)
 
+    @property
+    def rows(self) -> int:
+        return sum(self.counts)
+
     def pad(self, rows: Tensor) -> Tensor:
         """(rows, ...) -> (batch, frames, ...)."""
         shape = (self.batch, self.frames, *rows.shape[1:])
         if self.index is None:
             return rows.reshape(shape)
         padded = rows.new_zeros(self.batch * self.frames, *rows.shape[1:])
-        return padded.index_copy(0, self.index, rows).view(shape)
+        return padded.index_copy_(0, self.index, rows).view(shape)
 
     def pack(self, padded: Tensor) -> Tensor:
         """(batch, frames, ...) -> (rows, ...)."""
         rows = padded.reshape(self.batch * self.frames, *padded.shape[2:])
         return rows if self.index is None else rows.index_select(0, self.index)
 
-    def spans(self, dtype: torch.dtype, position_bias: Callable[[int], Tensor] | None = None) -> list["Span"]:
+    def spans(self, dtype: torch.dtype, position_bias: "PositionBias | None" = None, packed: bool = False) -> list["Span"]:
         """What attends at one go, in the order of the rows.
 
-        On a CPU utterances of one length that follow one another, without padding; elsewhere many small products
-        are slow, and the batch attends as a whole, with a mask.
+        `packed`: the whole batch, by kernels that need neither padding nor a matrix of scores. Else on a CPU utterances
+        of one length that follow one another, without padding; elsewhere many small products are slow, and the batch
+        attends as a whole, with a mask.
         """
-        if self.index is None or self.lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        if packed:
+            return [Span(self, None, None, packed, position_bias and position_bias.by_distance(self.frames))]
+        if self.index is None or self.device.type != "cpu" or torch.compiler.is_compiling():
             parts = [self]
         else:
-            runs = [len(list(run)) for _, run in groupby(self.counts)]
-            parts = [Packing(part, part.tolist(), None) for part in self.lengths.split(runs)]
+            parts = [Packing(tuple(run), self.device) for _, run in groupby(self.counts)]
         biases = {frames: position_bias and position_bias(frames) for frames in {part.frames for part in parts}}
         return [Span(part, part._key_mask(dtype), biases[part.frames]) for part in parts]
 
@@ -74,6 +107,12 @@ class Packing:
         return mask[:, None, None, :]
 
 
+@kept(maxsize=KEPT)
+def _packing(counts: tuple[int, ...], device: torch.device) -> Packing:
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return Packing(counts, device)
+
+
 @dataclass
 class Span:
     """Utterances that attend at one go, and what is added to their scores."""
@@ -81,7 +120,9 @@ class Span:
     packing: Packing
     mask: Tensor | None           # (batch, 1, 1, frames)
     position_bias: Tensor | None  # (all heads, frames, frames)
+    packed: bool = False          # they attend as rows
+    table: Tensor | None = None   # then (all heads, 2 * frames - 1): the bias by distance
 
     @property
     def rows(self) -> int:
-        return sum(self.packing.counts)
+        return self.packing.rows

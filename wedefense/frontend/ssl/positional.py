@@ -42,9 +42,16 @@ class PositionalConv(nn.Module):
             y = fft_conv(x.to(wide), self._spectrum(wide, size), kernel, size) + self.conv.bias.to(wide)
         return F.gelu(y.to(x.dtype))
 
+    def _weight(self) -> Tensor:
+        """`self.conv.weight`; on a GPU torch's kernels for it take longer than all else that is done here."""
+        if self.conv.bias.device.type == "cpu":
+            return self.conv.weight
+        length, direction = self.conv.parametrizations.weight.parameters()  # (1, 1, kernel), (dim, in, kernel)
+        return direction * (length / torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+
     def _spectrum(self, dtype: torch.dtype, size: int) -> Tensor:
         def make() -> Tensor:
-            weight = self.conv.weight.to(dtype)  # (dim, in, kernel)
+            weight = self._weight().to(dtype)  # (dim, in, kernel)
             parts = fourier(weight.shape[-1], size, dtype, weight.device) @ weight.flatten(0, 1).t()
             real, imaginary = parts.view(2, -1, self.conv.groups, len(weight) // self.conv.groups, weight.shape[1])
             return torch.complex(real, imaginary).transpose(2, 3)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wedefense.gpu import kernels_run_on
+
 ROWS_PACKED_FOR = 512  # a hint: weights packed for so many rows serve any number
 
 
@@ -87,7 +89,8 @@ def weights_of(kept: Derived, sources: tuple[Tensor | None, ...],
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return Weights(*make())
     dtype = working_dtype(sources[0])
-    onednn = sources[0].device.type == "cpu" and onednn_is_faster(dtype)
+    device = sources[0].device
+    onednn = device.type == "cpu" and not kernels_run_on(device) and onednn_is_faster(dtype)
 
     def prepared() -> Weights:
         weight, bias = make()

@@ -1,0 +1,165 @@
+"""Nobody waits for a GPU: not in a training step, not in an embedding batch, whatever the detector is made of.
+
+Lengths that have not been seen before go through as those of fixed crops do. `pytest -s` prints launches and bytes.
+"""
+
+import copy
+
+import pytest
+import torch
+
+from tests.corpus import make_list, write_config
+from tests.emulation.cuda import emulated_cuda
+from tests.emulation.steps import (EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on,
+                                   watched_step)
+from tests.models.test_backends import NAMES, build, noise
+from tests.pruning.helpers import FAMILIES
+from wedefense.config.loader import load_config
+from wedefense.data.options import SpecAugOptions
+from wedefense.frontend.acoustic import Fbank, Lfcc
+from wedefense.frontend.options import FbankOptions, LfccOptions
+from wedefense.frontend.spec_augment import SpecAugment
+from wedefense.models.cache import FeatureCache
+from wedefense.models.heads import build_criterion
+from wedefense.models.options import HEADS, LossOptions
+from wedefense.train.run import build_trainer
+from wedefense.utils.distributed import World
+from wedefense.utils.features import LayerFeatures
+
+
+@pytest.fixture
+def cuda():
+    with emulated_cuda() as emulation:
+        yield emulation
+
+
+def assert_nobody_waits(step, cuda, what: str) -> None:
+    """In a step of fixed crops, in one of lengths never seen, in an embedding batch of others never seen."""
+    step.to(cuda.device)
+    for kind, warm, lengths in (("fixed", [EQUAL], EQUAL), ("mixed", [], MIXED)):
+        seen = watched_step(step, cuda, *warm, lengths=lengths)
+        print(f"\n{what}, {kind}: {seen}", end="")
+        seen.check()
+    assert all(p.grad is not None for p in step.detector.backend.parameters())
+    step.detector.eval()
+    wav, *_ = batch_of(OTHERS, cuda)
+    with cuda.watch() as seen, torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        step.detector.embed(wav, OTHERS)
+    print(f"\n{what}, embedding: {seen}")
+    seen.check()
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_encoders(cuda, family, frozen):
+    assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], frozen)), cuda, family)
+
+
+@pytest.mark.parametrize("family, frozen", [
+    ("wavlm", True), ("wavlm", False), ("wavlm_large", True), ("whisper", False),
+    pytest.param("wavlm_large", False, marks=pytest.mark.slow)])  # the gradient of its first layer, interpreted
+def test_encoders_by_their_kernels(family, frozen):
+    with emulated_cuda(kernels=True) as cuda:
+        assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], frozen)), cuda, f"{family}, kernels")
+
+
+@pytest.mark.parametrize("options", [
+    {"s3prl_frames": True}, {"layerwise_feature": False}, {"gradient_checkpointing": True},
+    {"freeze_extractor": True, "layer_drop": 0.5}], ids=str)
+def test_options_of_the_front_end(cuda, options):
+    frontend = ssl_frontend(FAMILIES["wavlm"], **options)
+    backend = "SSL_BACKEND_MHFA" if frontend.num_layers > 1 else "SSL_BACKEND_MEAN"
+    assert_nobody_waits(step_on(frontend, backend), cuda, str(options))
+
+
+@pytest.mark.parametrize("family", ["wavlm", "wavlm_large", "data2vec", "pruned before", "whisper"])
+def test_pruning_with_a_teacher(cuda, family):
+    assert_nobody_waits(gated(FAMILIES[family], layers=1.0, logits=0.5), cuda, f"{family}, gated")
+
+
+@pytest.mark.parametrize("kind, options", [(Fbank, FbankOptions(num_mel_bins=20)), (Lfcc, LfccOptions())])
+def test_classical_features_and_spec_augment(cuda, kind, options):
+    frontend = kind(options, 16000)
+    step = step_on(frontend, "ECAPA_TDNN_c512", spec_augment=SpecAugment(SpecAugOptions(num_t_mask=2, prob=1.0)))
+    step.detector.cmvn.over_time = True
+    assert_nobody_waits(step, cuda, kind.__name__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_back_ends(cuda, name):
+    model = build(name).to(cuda.device).train()
+    for lengths in ([30, 24, 30, 7], [30, 9, 20, 28]):
+        given = noise(lengths)
+        x = LayerFeatures([layer.to(cuda.device).requires_grad_() for layer in given.layers],
+                          given.lengths.to(cuda.device), lengths)
+        with cuda.watch() as seen:
+            with torch.autocast("cuda", torch.bfloat16):
+                y = model(x).float()
+            y.square().sum().backward()
+    print(f"\n{name}: {seen}")
+    seen.check()
+
+
+@pytest.mark.parametrize("name", HEADS.names())
+def test_heads(cuda, name):
+    head = HEADS.load(name)(HEADS.options(name)(), 8, 3).to(cuda.device).train()
+    criterion = build_criterion(LossOptions(weight=(0.5, 0.3, 0.2)), ["a", "b", "c"]).to(cuda.device)
+    x, labels = torch.randn(4, 8).to(cuda.device).requires_grad_(), torch.tensor([0, 2, 1, 2]).to(cuda.device)
+    with cuda.watch() as seen:
+        head.set_margin(0.2)
+        head.loss(head(x, labels), labels, criterion).backward()
+    print(f"\n{name}: {seen}")
+    seen.check()
+
+
+@pytest.mark.parametrize("family", ["wav2vec2_large", "wavlm", "data2vec", "pruned before", "whisper"])
+def test_the_device_computes_what_the_cpu_does(cuda, family):
+    """Loss and gradients of the code that runs on devices alone: masks, padding, the mix of the layers."""
+    step = step_on(ssl_frontend(FAMILIES[family])).double().eval()
+    there, gradients = copy.deepcopy(step), {}
+    wav, lengths, labels = batch_of(MIXED, cuda)
+    loss, _ = step(wav.cpu().double(), lengths, labels.cpu())
+    loss.backward()
+    there.to(cuda.device)
+    assert run_step(there, (wav.double(), lengths, labels), amp=False).item() == pytest.approx(loss.item(), rel=1e-5)
+    gradients = dict(there.named_parameters())
+    for name, parameter in step.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(gradients[name].grad.cpu(), parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_a_feature_cache_waits_once_a_batch(cuda):
+    frontend = ssl_frontend(FAMILIES["wavlm"], frozen=True).to(cuda.device)
+    cache, (wav, lengths, _) = FeatureCache(1.0), batch_of(MIXED, cuda)
+    order = torch.tensor([2, 0, 1]).to(cuda.device)
+    found = []
+    for rows in ([0, 1], [0, 1, 2], [2, 0, 1]):  # all new, one new, none
+        part, own = wav[order.new_tensor(rows)], [lengths[row] for row in rows]
+        with cuda.watch() as seen:
+            found.append(cache(frontend, part, own))
+        assert list(seen.faults) == [next(fault for fault in seen.faults if "samples = wav.cpu()" in fault)]
+        assert seen.faults.total() == 1
+    whole = frontend(wav, lengths)
+    for one, other in zip(found[-1].layers, whole.layers, strict=True):
+        torch.testing.assert_close(one.cpu(), other.cpu()[[2, 0, 1]], atol=1e-4, rtol=1e-4)
+    assert found[-1].lengths.tolist() == [whole.counts[row] for row in (2, 0, 1)] == found[-1].counts
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_an_epoch_of_the_trainer_waits_where_it_ends(cuda, tmp_path, pruned):
+    """For the sums of the epoch; never in between: to look at a loss, it waits with the next step under way."""
+    ssl = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm" if pruned else ""}}
+    config = load_config(write_config(
+        tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl", dataset_args__ssl_args=ssl,
+        dataloader_args__pin_memory=True, enable_amp=True, grad_clip=1.0, dataloader_args__num_workers=0, use_pruning_loss=pruned,
+        log_batch_interval=100))
+    (tmp_path / "exp/models").mkdir(parents=True)
+    trainer = build_trainer(config, World(0, 1, 0, cuda.device))
+    trainer._train_epoch(None)
+    trainer.epoch, trainer.batch = 1, 0
+    with cuda.watch() as seen:
+        loss, _ = trainer._train_epoch(None)
+    assert trainer.batches == 3 and 0 < loss < 10
+    assert sorted(fault.split(" in ")[0] for fault in seen.faults.elements()) == [
+        "blocking copy to the device", "tolist"], seen.faults
+    assert len(seen.waits) == 3 and min(seen.waits[:-1]) > 300

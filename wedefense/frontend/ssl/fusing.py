@@ -1,0 +1,85 @@
+"""Blocks and convolutions by the kernels of `wedefense.gpu`, where they run and nothing stands in a kernel's way."""
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.frontend.ssl.packing import Span
+from wedefense.frontend.ssl.products import working_dtype
+from wedefense.gpu import kernels_run_on
+from wedefense.utils.devices import numbers_on
+
+
+def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
+    """Whether `fused` serves a block: a whole one without gates, over a residual stream in float32."""
+    if not span.packed or not block.has_attention or block.feed_forward is None or torch.compiler.is_compiling():
+        return False
+    gates = [getattr(part, name) for part in (block.attention, block.feed_forward) for name in ("gate", "sublayer_gate")]
+    return x.dtype == block.layer_norm.weight.dtype == torch.float32 and not any(gate is not None for gate in gates)
+
+
+def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple[Tensor, Tensor | None]:
+    """`block(x, [span])`, and a copy of it in the precision of the products, which the next block begins with."""
+    from wedefense.gpu.block import Rows, Shape, fused_block
+
+    attention, heads = block.attention, block.attention.kept or range(block.attention.total_heads)
+    place = [-1] * attention.total_heads
+    for number, head in enumerate(heads):
+        place[head] = number
+    dropouts = (attention.dropout, block.dropout.p, block.feed_forward.dropout.p) if block.training else (0.0, 0.0, 0.0)
+    shape = Shape(attention.heads, attention.total_heads, attention.head_dim, block.norm_first, attention.relative,
+                  block.layer_norm.eps, dropouts, numbers_on(tuple(place), x.device))
+    rows = Rows(span.packing.starts, span.packing.frames, attention.own_rows(span.table))
+    return fused_block(block, shape, x, copy, rows, _products(block))
+
+
+def _products(block: nn.Module):
+    """The weights of the block's products in their precision; frozen ones, and those of evaluation, are kept."""
+    from wedefense.gpu.block import Products, parameters_of
+
+    parameters = {name: value for name, value in parameters_of(block).items() if value is not None}
+    dtype = working_dtype(block.attention.out_proj.weight)
+
+    def make() -> Products:
+        return Products.of(parameters, dtype)
+
+    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters.values()):
+        block.products.clear()
+        return make()
+    return block.products.get(tuple(parameters.values()), dtype, make)
+
+
+def extracts_fused(signal: Tensor, gates: list[Tensor | None]) -> bool:
+    """Whether the extractor's kernels serve: samples in float32, no channel with a gate."""
+    ready = kernels_run_on(signal.device) and signal.dtype == torch.float32 and not torch.compiler.is_compiling()
+    return ready and all(gate is None for gate in gates)
+
+
+def window_statistics(signal: Tensor, slots, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
+    """As `FirstLayer._window_statistics`, in one pass over the samples."""
+    from wedefense.gpu.extractor import Signal, window_products
+
+    sums = window_products(Signal(signal.contiguous(), slots.owner, slots.starts, slots.longest), slots.windows, kernel, stride)
+    count = sums[:, -1, -1]
+    mean = sums[:, -1, :-1] / count[:, None]
+    return mean, sums[:, :-1, :-1] / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
+
+
+def fused_frames(layers: nn.ModuleList, signal: Tensor, owner: Tensor, starts: Tensor, longest: int,
+                 weights: list) -> Tensor:
+    """As `Extractor._frames`; `starts` (batch + 1,): the first slot of each utterance in this part of the signal."""
+    from wedefense.gpu.extractor import FirstLayer, Signal, conv_layer
+
+    first = layers[0]
+    x = FirstLayer.apply(Signal(signal.contiguous(), owner, starts, longest), first.conv.stride[0], *_norm(first)[:1],
+                         working_dtype(first.conv.weight), weights[0], *_norm(first)[1:])
+    for layer, own in zip(layers[1:], weights[1:], strict=True):
+        epsilon, *norm = _norm(layer)
+        x = conv_layer(layer.conv.stride[0], epsilon, own.weight.detach(), x, layer.conv.weight, layer.conv.bias, *norm)
+    return x
+
+
+def _norm(layer: nn.Module) -> tuple[float, Tensor | None, Tensor | None]:
+    """Of a layer's channels: epsilon, gain, shift."""
+    if not layer.norms_channels:
+        return 0.0, None, None
+    return layer.layer_norm.eps, layer.layer_norm.weight, layer.layer_norm.bias

@@ -1,0 +1,94 @@
+"""CUDA graphs: what an encoder launches for crops of one length, recorded once and played back at one command.
+
+A step of a large model launches well over a thousand kernels; a host that needs longer for them than the GPU needs to
+run them would be what is waited for.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.utils.devices import holding
+
+AFTER = 2   # calls of one shape that run as usual before it is recorded: many lengths come but once
+AT_MOST = 4  # recordings, each of which holds the memory of its activations
+
+
+class _Recorded(nn.Module):
+    """The layers of batches of one shape, a function of the samples alone, as `torch.cuda.graph` wants it."""
+
+    def __init__(self, encoder: nn.Module, layers: Callable[[Tensor], Sequence[Tensor]]):
+        super().__init__()
+        self.encoder = encoder  # for its parameters
+        self._layers, self._device = layers, torch.device("cuda")
+        self._autocast = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+
+    def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
+        enabled, dtype = self._autocast
+        with torch.autocast("cuda", dtype=dtype, enabled=enabled, cache_enabled=False):
+            return tuple(self._layers(wav))
+
+
+class Graphs:
+    """Recordings of one encoder, which must be cleared when its weights move or its mode changes.
+
+    What a recording gives lies in memory that the next call writes over: for training alone, where nothing of a step
+    outlives it. Gradients are handed on in such memory too, so that they cannot be summed over several batches.
+    """
+
+    def __init__(self):
+        self._seen: Counter = Counter()
+        self._recorded: dict = {}
+
+    def clear(self) -> None:
+        self._recorded.clear()
+
+    def __deepcopy__(self, memo) -> "Graphs":
+        return Graphs()
+
+    def __reduce__(self):
+        return Graphs, ()
+
+    def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """`layers(wav)`, played back once the shape has come often enough."""
+        grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
+        key = (wav.shape, grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+        if key not in self._recorded:
+            self._seen[key] += 1
+            if self._seen[key] <= AFTER or len(self._recorded) == AT_MOST:
+                return list(layers(wav))
+            self._recorded[key] = self._record(encoder, wav, layers, grad)
+        return list(self._recorded[key](wav))
+
+    def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Callable[[Tensor], Sequence[Tensor]]:
+        state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
+        module = _Recorded(encoder, layers).train(encoder.training)
+        with holding() as held, torch.autocast("cuda", enabled=False, cache_enabled=False):
+            if grad:
+                played = torch.cuda.make_graphed_callables(module, (wav.clone(),), allow_unused_input=True)
+            else:
+                played = _forward_alone(module, wav)
+        torch.cuda.set_rng_state(state, wav.device)
+        return lambda wav, held=held: played(wav)  # what the kernels read must outlive its caches
+
+
+@torch.no_grad()
+def _forward_alone(module: nn.Module, wav: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
+    """Without a way back."""
+    source, stream = wav.clone(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        module(source)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = module(source)
+
+    def play(wav: Tensor) -> Sequence[Tensor]:
+        source.copy_(wav, non_blocking=True)
+        graph.replay()
+        return outputs
+
+    return play

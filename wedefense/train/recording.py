@@ -1,0 +1,22 @@
+"""Whether a training run lets the GPU play back what its encoder launches."""
+
+from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.gpu import kernels_run_on
+from wedefense.gpu.graphs import Graphs
+from wedefense.models.detector import Detector
+from wedefense.utils.distributed import World
+
+
+def record_encoder(config, detector: Detector, world: World) -> None:
+    """Where every batch launches the same kernels: crops of one length and no gates, by one rank.
+
+    Gradients of a recording lie in memory of its own, so they must not be summed over batches. Several ranks exchange
+    gradients meanwhile, which a recording must not see.
+    """
+    frontend = detector.frontend
+    if not (config.cuda_graphs and isinstance(frontend, SSLFrontend) and kernels_run_on(world.device)):
+        return
+    trained = any(parameter.requires_grad for parameter in frontend.upstream.parameters())
+    alike = not (config.dataset_args.whole_utt or config.use_pruning_loss or config.compile)
+    if alike and world.size == 1 and not (trained and config.accum_grad > 1):
+        frontend.upstream.graphs = Graphs()
