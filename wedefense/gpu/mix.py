@@ -19,7 +19,8 @@ class Mix(torch.autograd.Function):
         ctx.save_for_backward(wide, *layers)
         ctx.dtype = weights.dtype
         out, count = layers[0].new_empty(len(wide), *layers[0].shape), layers[0].numel()
-        kernels.mix_kernel[(-(-count // BLOCK),)](layers, wide, out, count, **_sizes(layers, wide), BLOCK=BLOCK)
+        kernels.mix_kernel[(-(-count // BLOCK),)](layers, wide, out, count, LAYERS=len(layers), MIXES=len(wide),
+                                               ROWS=1 << (len(wide) - 1).bit_length(), BLOCK=BLOCK)
         return out.unbind()
 
     @staticmethod
@@ -28,7 +29,7 @@ class Mix(torch.autograd.Function):
         weights, *layers = ctx.saved_tensors
         gradients, count = tuple(gradient.contiguous() for gradient in gradients), layers[0].numel()
         for_weights, for_layers = None, [None] * len(layers)
-        sizes = _sizes(layers, weights)
+        sizes = {"LAYERS": len(layers), "MIXES": len(weights)}
         if ctx.needs_input_grad[0]:
             programs = min(PROGRAMS, -(-2 * count // BLOCK))
             partial = weights.new_empty(programs, *weights.shape)
@@ -37,11 +38,7 @@ class Mix(torch.autograd.Function):
             for_weights = total_of(partial[None])[0].view_as(weights).to(ctx.dtype)
         if any(ctx.needs_input_grad[1:]):
             for_layers = [torch.empty_like(layer) for layer in layers]
-            kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count,
-                                                         LAYERS=len(layers), MIXES=len(weights), BLOCK=BLOCK)
+            kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count, **sizes,
+                                                         BLOCK=BLOCK)
         return for_weights, *for_layers
 
-
-def _sizes(layers, weights: Tensor) -> dict[str, int]:
-    """ROWS: the mixes, rounded up to a power of two."""
-    return {"LAYERS": len(layers), "MIXES": len(weights), "ROWS": 1 << (len(weights) - 1).bit_length()}
