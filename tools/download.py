@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from wedefense.frontend.ssl.download import NotFound, fetch, file_name, verify
+from wedefense.utils.download import NotFound, fetch, file_name, verify
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.log import get_logger, progress, setup_logging
 

@@ -38,11 +38,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.rates import KINDS, Rates, crop_ms, entry, named, of_check
 from wedefense.config.loader import load_config
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 TOOLS = Path(__file__).parent
 EGS = TOOLS.parent / "egs"

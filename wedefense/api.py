@@ -1,6 +1,6 @@
 """What a Python user calls."""
 
-from wedefense.detect.loaded import FrameScores, LoadedDetector
+from wedefense.detect.loaded_detector import FrameScores, LoadedDetector
 from wedefense.detect.loading import Experiment, load_detector, load_experiment
 from wedefense.detect.score import Score
 

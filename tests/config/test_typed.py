@@ -6,8 +6,8 @@ import pytest
 from wedefense.config.registry import Registry, Row
 from wedefense.config.tree import Leaf
 from wedefense.config.typed import build, plain
+from wedefense.utils.checks import positive
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.options import positive
 
 
 @dataclass(frozen=True)

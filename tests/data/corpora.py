@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import soundfile
 
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.shards import write_shard
 
 

@@ -12,7 +12,7 @@ from wedefense.data import ahead as module
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import Batch
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.data.ring import Parcel, Ring
+from wedefense.data.shared_buffers import Parcel, Ring
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 GPU = torch.device("cuda", 0)

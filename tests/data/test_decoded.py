@@ -14,10 +14,10 @@ import soundfile
 import torch
 from corpora import CROPS, loading, noise
 
+from wedefense.config.data import FilterOptions
 from wedefense.data.audio import open_audio, rate_ratio, read_span, resampled_length
 from wedefense.data.decoded import DecodedSource, Memory
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.data.options import FilterOptions
 from wedefense.data.sources import RawSource
 from wedefense.utils import host_memory as machine
 

@@ -11,9 +11,9 @@ import soundfile
 import torch
 from corpora import CROPS, Corpus, loading, noise
 
+from wedefense.config.data import FilterOptions
 from wedefense.data.batch import SkipCounter
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.data.options import FilterOptions
 from wedefense.utils.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 from tests.detect.experiments import make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.score import main as score
+from wedefense.config.models import BACKENDS
 from wedefense.detect.export import export
-from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import open_recording
 from wedefense.frontend.whisper import WhisperEncoder, _hugging_face_name, whisper_architecture
 from wedefense.metrics.table import text_table
-from wedefense.models.options import BACKENDS
 from wedefense.utils.errors import InputError
 
 WAYS = ("command", "torchscript", "onnx")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.detect.agreement import RECORDINGS, TINY_SSL, WAYS, differences, experiment, make_recordings
-from wedefense.models.options import BACKENDS
+from wedefense.config.models import BACKENDS
 
 TOLERANCE = 1e-4
 PAIRS = [*((frontend, backend) for frontend in ("fbank", "wavlm_tiny") for backend in BACKENDS.names()),

@@ -13,13 +13,13 @@ from tests.detect.agreement import experiment, runner, tiny_whisper
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.export import main
+from wedefense.config.frontend import SSLOptions, UpstreamOptions, WhisperOptions
 from wedefense.detect import export as module
 from wedefense.detect.export import export
-from wedefense.detect.plain import plain_frontend
-from wedefense.frontend.options import SSLOptions, UpstreamOptions, WhisperOptions
+from wedefense.detect.export_modules import plain_frontend
 from wedefense.frontend.ssl.architecture import BlockShape
 from wedefense.frontend.ssl.frontend import SSLFrontend
-from wedefense.frontend.ssl.names import MODELS
+from wedefense.frontend.ssl.zoo import MODELS
 from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.llr import Labels

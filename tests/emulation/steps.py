@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from tests.emulation.cuda import Emulation, Seen, emulated_cuda
-from wedefense.frontend.options import SSLOptions, WhisperOptions
+from wedefense.config.frontend import SSLOptions, WhisperOptions
+from wedefense.config.models import BACKENDS, HEADS
+from wedefense.config.pruning import DistillOptions, PruningOptions
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.frontend import SSLFrontend
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.models.detector import Cmvn, Detector
-from wedefense.models.options import BACKENDS, HEADS
 from wedefense.pruning.gates import attach
-from wedefense.pruning.options import DistillOptions, PruningOptions
 from wedefense.train.modes import Mode
 from wedefense.train.prune import Prune
 from wedefense.train.trainer import TrainStep

@@ -14,17 +14,17 @@ from tests.emulation.steps import (EQUAL, MIXED, OTHERS, batch_of, gated, run_st
                                    watched_step)
 from tests.models.test_backends import NAMES, build, noise
 from tests.pruning.helpers import FAMILIES
+from wedefense.config.data import SpecAugOptions
+from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.config.loader import load_config
-from wedefense.data.options import SpecAugOptions
+from wedefense.config.models import HEADS, LossOptions
 from wedefense.frontend.acoustic import Fbank, Lfcc
-from wedefense.frontend.options import FbankOptions, LfccOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import build_criterion
-from wedefense.models.options import HEADS, LossOptions
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
-from wedefense.utils.features import LayerFeatures
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torchaudio
 
+from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.frontend.acoustic import Fbank, Lfcc
-from wedefense.frontend.options import FbankOptions, LfccOptions
 
 
 def speech_like(samples, seed=0):

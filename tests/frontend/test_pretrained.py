@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.frontend.ssl import files
-from wedefense.frontend.options import FRONTENDS, S3prlOptions, S3prlUpstreamOptions, SSLOptions, UpstreamOptions
+from wedefense.config.frontend import FRONTENDS, S3prlOptions, S3prlUpstreamOptions, SSLOptions, UpstreamOptions
 from wedefense.frontend.s3prl import S3prlFrontend
-from wedefense.frontend.ssl.checkpoint import read_checkpoint
+from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.utils.errors import InputError
 

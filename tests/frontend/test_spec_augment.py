@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from wedefense.data.options import SpecAugOptions
+from wedefense.config.data import SpecAugOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment
-from wedefense.utils.features import LayerFeatures
 
 
 def hidden(batch=400, frames=60, dim=40, lengths=None, seed=0, **options):

@@ -8,7 +8,7 @@ import torch
 from tests.gpu.interpreter import DEVICE
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperEncoder
 from wedefense.models.mix import mix_layers
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.corpus import make_list
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.ahead import ahead
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

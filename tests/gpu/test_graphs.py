@@ -7,7 +7,7 @@ import torch
 
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu.graphs import Graphs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

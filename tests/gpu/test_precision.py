@@ -5,7 +5,7 @@ import torch
 
 from tests.models.test_backends import NAMES, build, noise, trained_a_little
 from tests.pruning.helpers import FAMILIES, LENGTHS, batch, encoder_of
-from wedefense.utils.features import LayerFeatures
+from wedefense.frontend.features import LayerFeatures
 from wedefense.utils.precision import resolve
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore"),

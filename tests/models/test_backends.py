@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from wedefense.models.options import BACKENDS, CAMHFAOptions, SLSOptions
+from wedefense.config.models import BACKENDS, CAMHFAOptions, SLSOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 SMALL = {"compression_dim": 16, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4}
 VARIANTS = {  # beside each name with its default options

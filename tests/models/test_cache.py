@@ -4,11 +4,11 @@ from torch import nn
 
 from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.cache import FeatureCache
 from wedefense.train.run import build_trainer
 from wedefense.utils import distributed
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 
 class Listening(nn.Module):

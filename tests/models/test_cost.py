@@ -4,10 +4,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
+from wedefense.config.models import BACKENDS
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
-from wedefense.models.options import BACKENDS
-from wedefense.utils.features import LayerFeatures
 
 
 def test_cost_of_a_network_that_can_be_counted_by_hand(tmp_path):

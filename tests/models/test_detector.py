@@ -4,8 +4,8 @@ from torch import nn
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.detector import Cmvn, Detector, build_detector, own_weights, public_weights
-from wedefense.utils.features import LayerFeatures
 
 
 def tiny(tmp_path, **changes) -> Detector:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from wedefense.config.models import HEADS, LossOptions
 from wedefense.models.heads import build_criterion
-from wedefense.models.options import HEADS, LossOptions
 from wedefense.utils.errors import InputError
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from wedefense.config.models import HEADS, CAMHFAOptions, MHFAOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models import mix
-from wedefense.models.mix import mix_layers
 from wedefense.models.mhfa import CAMHFA, MHFA
-from wedefense.models.options import HEADS, CAMHFAOptions, MHFAOptions
-from wedefense.utils.features import LayerFeatures
+from wedefense.models.mix import mix_layers
 
 
 def features(dim=6, layers=3, lengths=(9, 5), dtype=torch.float32):

@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wedefense.models.options import SLSOptions
+from wedefense.config.models import SLSOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.sls import SLS, is_published
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 LENGTH, DIM = 12, 7
 

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wedefense.frontend.options import SSLOptions, UpstreamOptions
+from wedefense.config.frontend import SSLOptions, UpstreamOptions
+from wedefense.config.models import SLSHeadOptions, SLSOptions
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.models.detector import Detector
 from wedefense.models.heads import SLSHead
-from wedefense.models.options import SLSHeadOptions, SLSOptions
 from wedefense.models.sls import SLS, from_published, is_published
 
 pytest.importorskip("s3prl")

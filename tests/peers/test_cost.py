@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.pruning.helpers import BASE, RELATIVE
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperEncoder
 from wedefense.models.cost import encoder_multiply_adds
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.frontend.ssl import files
-from wedefense.frontend.options import S3prlOptions, S3prlUpstreamOptions
+from wedefense.config.frontend import S3prlOptions, S3prlUpstreamOptions
 from wedefense.frontend.s3prl import S3prlFrontend, Upstream, load_expert, upstream_names
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.utils.errors import InputError

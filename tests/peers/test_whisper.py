@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wedefense.frontend.options import UpstreamOptions, WhisperOptions
+from wedefense.config.frontend import UpstreamOptions, WhisperOptions
 from wedefense.frontend.whisper import WhisperFrontend, log_mel, mel_filters, read_whisper
 from wedefense.utils.errors import InputError
 

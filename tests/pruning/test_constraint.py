@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tests.pruning.helpers import FAMILIES, batch, gated, holding, randomly, set_gates
+from wedefense.config.pruning import PruningOptions
+from wedefense.config.train import OPTIMIZER_ARGS
 from wedefense.pruning.constraint import STIFFNESS, Lagrangian, words
 from wedefense.pruning.gates import gated_sites
-from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import Size, decided, learnt
 from wedefense.pruning.surgery import cut
-from wedefense.train.options import OPTIMIZER_ARGS
 from wedefense.train.prune import Prune
 from wedefense.utils.errors import InputError
 

@@ -6,13 +6,13 @@ import torch
 from tests.corpus import make_list, write_config
 from wedefense.bin.train import main as train
 from wedefense.config.loader import load_config
+from wedefense.config.pruning import DistillOptions
+from wedefense.experiment.checkpoint import load
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.detector import build_detector
 from wedefense.pruning.distillation import Teacher, layer_distance, logit_distance
 from wedefense.pruning.gates import gated_sites
-from wedefense.pruning.options import DistillOptions
-from wedefense.train.checkpoint import load
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 STILL = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": False, "projection_dropout": 0.0, "hidden_dropout": 0.0,
          "attention_dropout": 0.0, "activation_dropout": 0.0}

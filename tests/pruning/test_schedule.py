@@ -2,7 +2,7 @@
 
 import pytest
 
-from wedefense.pruning.options import PruningOptions
+from wedefense.config.pruning import PruningOptions
 from wedefense.pruning.schedule import SHAPES, target_at
 from wedefense.utils.errors import InputError
 

@@ -47,7 +47,7 @@ def test_stages_cut_verify_and_score(recipe):
 
 def test_the_scores_are_those_of_the_cut_detector(recipe):
     from wedefense.detect.loading import load_experiment
-    from wedefense.scoring.arks import read_scp
+    from wedefense.experiment.arks import read_scp
     from wedefense.scoring.stages import _digest
 
     folder, _ = recipe

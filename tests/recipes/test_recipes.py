@@ -82,7 +82,7 @@ def table_rows():
 
 
 def test_every_row_of_the_map_names_a_published_row_and_files_that_exist():
-    from wedefense.scoring import published
+    from wedefense.report import published
 
     for table, row, recipe, experiment, command in table_rows():
         published.load(table).row(row)
@@ -93,7 +93,7 @@ def test_every_row_of_the_map_names_a_published_row_and_files_that_exist():
 
 
 def test_the_map_holds_every_row_that_can_be_run():
-    from wedefense.scoring import published
+    from wedefense.report import published
 
     left_out = {"Rank 3 T27 fusion", "Rank 4 T23 fusion", "Rank 9 T23 best single", "paper", "NEMO-large + MFA",
                 "Conformer + MHFA", "WavLM-large + ECAPA-TDNN (WeSpeaker)"}

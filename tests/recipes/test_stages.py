@@ -82,7 +82,7 @@ def test_shards_give_the_same_scores_as_files(finished, tmp_path):
                "--data_type", "shard", *SMALL)
     assert done.returncode == 0, done.stderr
     from wedefense.bin.embed import main as embed
-    from wedefense.scoring.arks import read_scp
+    from wedefense.experiment.arks import read_scp
 
     before = dict(zip(*read_scp(folder / "exp/embeddings/dev/embedding.scp")))
     embed(["--exp_dir", str(folder / "exp"), "--set", "dev_shard", "--data", str(folder / "data/dev/shard.list"),

@@ -106,7 +106,7 @@ def test_every_config_goes_through_the_stages(walk, path):
 
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if "table=" in s.read_text() and s.name != "run_ft.sh"], ids=title)
 def test_stage_9_puts_an_experiment_beside_the_published_row(walk, script):
-    from wedefense.scoring import published
+    from wedefense.report import published
 
     prefix = "superb" if script.name == "run_superb.sh" else ""
     path = next(p for p in WITH_CORPUS if p.parents[1] == script.parent and p.name.startswith(prefix))

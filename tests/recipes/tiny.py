@@ -29,7 +29,7 @@ def title(path: Path) -> str:
 
 def architecture_of(config):
     """Of the published encoder that a config names; None for front-ends without one."""
-    from wedefense.frontend.ssl.names import find_model
+    from wedefense.frontend.ssl.zoo import find_model
     from wedefense.frontend.whisper import whisper_architecture
 
     if config.dataset_args.frontend == "whisper":

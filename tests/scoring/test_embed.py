@@ -10,8 +10,8 @@ from tests.corpus import make_list
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense.api import load_detector, load_experiment
 from wedefense.bin import embed, llr, logits
+from wedefense.experiment.arks import read_scp
 from wedefense.models.detector import Detector
-from wedefense.scoring.arks import read_scp
 from wedefense.scoring.results import load_set
 
 

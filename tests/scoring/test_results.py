@@ -31,7 +31,7 @@ def write_set(root, name, seed, shift=2.0, count=90):
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("wedefense.scoring.report.write_report", lambda *arguments: None)
+    monkeypatch.setattr("wedefense.report.write.write_report", lambda *arguments: None)
 
 
 @pytest.fixture

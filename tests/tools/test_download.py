@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.frontend.ssl.test_download import server  # noqa: F401, a fixture
+from tests.utils.test_download import server  # noqa: F401, a fixture
 from wedefense.utils.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "download.py"

@@ -51,7 +51,7 @@ def test_a_bare_machine_gets_a_whole_page(bare):
 
 
 def test_every_model_is_judged_in_every_precision(bare):
-    from wedefense.models.options import BACKENDS
+    from wedefense.config.models import BACKENDS
 
     rows = bare[1]["sections"]["correctness"]["tables"]["outputs"]
     judged = {(row["model"], row["precision"]) for row in rows}

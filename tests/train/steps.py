@@ -6,9 +6,9 @@ import torch
 
 from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
-from wedefense.frontend.ssl.names import find_model
+from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.detector import build_detector, public_weights
-from wedefense.train import checkpoint
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
 

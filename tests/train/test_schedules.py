@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from wedefense.train.options import OPTIMIZER_ARGS, ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
+from wedefense.config.train import OPTIMIZER_ARGS, ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
 from wedefense.train.schedules import ExponentialDecrease, TriAngular2, margin_at
 
 

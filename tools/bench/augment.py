@@ -22,12 +22,12 @@ import numpy as np  # noqa: E402
 
 from tools.bench.audio import CROP, RATE, SEED, make_corpus, make_recordings, write_list  # noqa: E402
 from tools.bench.published_rawboost import rawboost as plain_rawboost  # noqa: E402
+from wedefense.config.augment import RawBoostOptions, Setting  # noqa: E402
+from wedefense.config.data import DataLoaderOptions, DatasetOptions  # noqa: E402
 from wedefense.data.augment.codecs import available  # noqa: E402
-from wedefense.data.augment.options import RawBoostOptions, Setting  # noqa: E402
 from wedefense.data.augment.pipeline import Pipeline  # noqa: E402
 from wedefense.data.augment.rawboost import RawBoost  # noqa: E402
 from wedefense.data.loader import train_loader  # noqa: E402
-from wedefense.data.options import DataLoaderOptions, DatasetOptions  # noqa: E402
 
 TARGET, WORKERS = 0.5, 2
 STEPS = {"nothing": {}, "speed": {"speed_perturb": True},

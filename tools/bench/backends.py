@@ -16,9 +16,9 @@ import time
 import torch
 from torch import Tensor
 
+from wedefense.config.models import MHFAOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.models.mhfa import MHFA
-from wedefense.models.options import MHFAOptions
-from wedefense.utils.features import LayerFeatures
 
 GIB = 2**30
 

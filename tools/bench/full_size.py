@@ -31,9 +31,9 @@ if __name__ == "__main__":
 import numpy as np
 import soundfile
 
-from wedefense.data.parallel import default_workers, parallel_map
 from wedefense.data.prepare import Entry, write_data_dir
 from wedefense.utils.errors import InputError
+from wedefense.utils.parallel_map import default_workers, parallel_map
 from wedefense.utils.tables import read_table
 
 RATE, SEED = 16_000, 5
@@ -112,7 +112,7 @@ def random_weights(name: str, path: Path) -> None:
     import torch
 
     from wedefense.frontend.ssl.encoder import Encoder
-    from wedefense.frontend.ssl.names import find_model
+    from wedefense.frontend.ssl.zoo import find_model
 
     model = find_model(name)
     if model is None:

@@ -23,9 +23,9 @@ import soundfile  # noqa: E402
 import torch  # noqa: E402
 
 from tools.bench.audio import CROP, RATE, SEED, cpu_seconds, make_corpus, write_list  # noqa: E402
+from wedefense.config.data import DataLoaderOptions, DatasetOptions  # noqa: E402
 from wedefense.data.ahead import ahead  # noqa: E402
 from wedefense.data.loader import train_loader  # noqa: E402
-from wedefense.data.options import DataLoaderOptions, DatasetOptions  # noqa: E402
 from wedefense.utils.random import generator  # noqa: E402
 
 WORKERS = 2

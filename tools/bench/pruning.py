@@ -12,7 +12,7 @@ import time
 import torch
 
 from wedefense.frontend.ssl.encoder import Encoder
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import Size

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.convert import locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder
+from wedefense.frontend.ssl.formats.tensor_names import locate, to_our_names
 from wedefense.utils.log import get_logger
 
 

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from tools.bench.ssl_peers import Peer
 from tools.bench.timing import precision
+from wedefense.config.frontend import SSLOptions
+from wedefense.config.models import HEADS, MHFAOptions
 from wedefense.data.batch import Batch
-from wedefense.frontend.options import SSLOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.frontend import SSLFrontend
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Cmvn, Detector
 from wedefense.models.mhfa import MHFA
-from wedefense.models.options import HEADS, MHFAOptions
 from wedefense.train.modes import Mode
 from wedefense.train.trainer import TrainStep
-from wedefense.utils.features import LayerFeatures
 
 MODELS = {"tiny": "wavlm_tiny", "large_tiny": "wavlm_large_tiny", "base": "wavlm_base_plus", "large": "wavlm_large"}
 RATE = 16000

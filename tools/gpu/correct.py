@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from tools.bench.steps import RATE, built_on, detector_on, noise, our_frontend
 from tools.bench.timing import PRECISIONS, precision
 from tools.gpu.sections import Check, first_line
+from wedefense.config.frontend import WhisperOptions
+from wedefense.config.models import BACKENDS
 from wedefense.data.batch import Batch
-from wedefense.frontend.options import WhisperOptions
+from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperFrontend
-from wedefense.models.options import BACKENDS
-from wedefense.utils.features import LayerFeatures
 
 # ||a - b|| / ||b||: of the device beside the CPU, and of an utterance in a batch beside the same alone. A product's
 # inputs are rounded to 24, 11 and 8 bits: 6e-8, 5e-4, 4e-3; a few layers add up to some times that.

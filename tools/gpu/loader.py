@@ -35,9 +35,9 @@ def loader(check: Check, emit: Callable) -> None:
 
 def rate(listed: Path, options: dict, recordings: dict, batch_size: int, workers: int, device: torch.device) -> dict:
     from tools.bench.audio import RATE, SEED, cpu_seconds
+    from wedefense.config.data import DataLoaderOptions, DatasetOptions
     from wedefense.data.augment.pipeline import Pipeline
     from wedefense.data.loader import train_loader
-    from wedefense.data.options import DataLoaderOptions, DatasetOptions
 
     data = DatasetOptions(frontend="ssl", num_frms=150, sample_num_per_epoch=batch_size * workers * 4, **options)
     reader = train_loader(listed, "raw", data, DataLoaderOptions(batch_size, workers, device.type == "cuda"), seed=SEED,

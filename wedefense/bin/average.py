@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     config = load_config(arguments.config, overrides)
 
-    from wedefense.train import checkpoint
+    from wedefense.experiment import checkpoint
 
     epochs = checkpoint.epochs_to_average(config)
     target = Path(config.exp_dir) / "models" / "avg_model.pt"

@@ -12,8 +12,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if bool(options.average) == bool(options.sets) or (options.sets and not options.data):
         parser.error("give either --data and --sets, or --average")
+    from wedefense.report.write import write_class_report
     from wedefense.scoring import classes
-    from wedefense.scoring.report import write_class_report
 
     if options.average:
         print(classes.average(options.average, options.exp_dir))

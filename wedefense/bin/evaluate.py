@@ -5,7 +5,7 @@ import sys
 
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.tandem import AsvRates, TandemCosts
-from wedefense.scoring import score_files
+from wedefense.report import evaluate
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -39,16 +39,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    files = score_files.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
+    files = evaluate.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
     costs = DetectionCosts(*options.costs)
     if options.classes:
-        found = score_files.classes(files)
+        found = evaluate.classes(files)
     elif options.sasv:
-        found = score_files.sasv(files, TandemCosts.like(costs), AsvRates(*options.asv_rates or ()))
+        found = evaluate.sasv(files, TandemCosts.like(costs), AsvRates(*options.asv_rates or ()))
     elif options.segments is not None:
-        found = score_files.segment(files, options.segments, options.label_shift, costs, options.bootstrap, options.rocch)
+        found = evaluate.segment(files, options.segments, options.label_shift, costs, options.bootstrap, options.rocch)
     else:
-        found = score_files.detection(files, costs, options.bootstrap, options.rocch)
+        found = evaluate.detection(files, costs, options.bootstrap, options.rocch)
     print(found.text)
     for doubt in found.result.get("doubts", []):
         print(f"warning: {doubt}", file=sys.stderr)

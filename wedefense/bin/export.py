@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("--int8 and --data go with --format torchscript or onnx")
 
     from wedefense.api import load_detector
-    from wedefense.detect.card import write_card
     from wedefense.detect.export import export
     from wedefense.detect.loading import results_of
     from wedefense.detect.share import write_folder
-    from wedefense.frontend.ssl.download import set_offline
+    from wedefense.report.model_card import write_card
+    from wedefense.utils.download import set_offline
 
     if options.offline:
         set_offline()

@@ -2,7 +2,7 @@
 
 import argparse
 
-from wedefense.utils.options import PRECISIONS
+from wedefense.utils.checks import PRECISIONS
 
 
 def main(argv: list[str] | None = None) -> int:

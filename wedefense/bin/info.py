@@ -14,8 +14,8 @@ def main(argv: list[str] | None = None) -> int:
         print_names()
         return 0
 
-    from wedefense.frontend.loading import frontend_of
-    from wedefense.frontend.ssl.download import set_offline
+    from wedefense.frontend.load import frontend_of
+    from wedefense.utils.download import set_offline
 
     if arguments.offline:
         set_offline()
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_names() -> None:
-    from wedefense.frontend.ssl.names import MODELS
+    from wedefense.frontend.ssl.zoo import MODELS
 
     for model in MODELS.values():
         architecture = model.architecture
@@ -37,7 +37,7 @@ def print_names() -> None:
 
 
 def ssl_rows(path: str, download_dir: str | None) -> dict[str, str]:
-    from wedefense.frontend.ssl.checkpoint import find_checkpoint
+    from wedefense.frontend.ssl.formats.read import find_checkpoint
     from wedefense.frontend.ssl.summary import rows
 
     return rows(find_checkpoint(path, None, download_dir))

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from wedefense.data.parallel import default_workers
+from wedefense.utils.parallel_map import default_workers
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="wedefense models", description=__doc__).parse_args(argv)
 
     from wedefense.detect.published import MODELS
-    from wedefense.scoring.published import NONE, load
+    from wedefense.report.published import NONE, load
 
     for model in MODELS.values():
         table, row = model.result

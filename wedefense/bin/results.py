@@ -22,8 +22,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    from wedefense.detect.card import write_card
-    from wedefense.scoring.report import write_report
+    from wedefense.report.model_card import write_card
+    from wedefense.report.write import write_report
     from wedefense.scoring.results import evaluate_sets, load_set, save_results
 
     names = list(dict.fromkeys(" ".join(options.sets).split()))

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.utils.options import PRECISIONS
+from wedefense.utils.checks import PRECISIONS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.api import load_detector
     from wedefense.detect.inputs import collect, costs_of
     from wedefense.detect.output import rendered, told
-    from wedefense.frontend.ssl.download import set_offline
     from wedefense.utils.distributed import start
+    from wedefense.utils.download import set_offline
     from wedefense.utils.files import atomic_write
 
     if options.offline:

@@ -27,24 +27,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    from wedefense.scoring import speaker
-    from wedefense.scoring.report import write_report
+    from wedefense.report.write import write_report
     from wedefense.scoring.results import evaluate_sets, save_results
+    from wedefense.scoring.speaker import verification
     from wedefense.utils.errors import InputError
     from wedefense.utils.tables import read_table
 
     if (options.cohort is None) != (options.cohort_spk is None):
         raise InputError("--cohort and --cohort_spk go together")
-    how = speaker.SpeakerOptions(options.norm, options.top_n, not options.keep_mean)
-    cohort = speaker.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
+    how = verification.SpeakerOptions(options.norm, options.top_n, not options.keep_mean)
+    cohort = verification.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
     durations = {key: value for path in options.durations for key, value in read_table(path).items()} or None
-    others = speaker.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
+    others = verification.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
     folder = Path(options.exp_dir)
-    sets, model = speaker.score_lists(options.trials, options.qmf, folder / "scores", lambda names: speaker.prepare(
-        names, *speaker.read_embeddings(folder, options.set), how, cohort, durations, others))
+    sets, model = verification.score_lists(
+        options.trials, options.qmf, folder / "scores", lambda names: verification.prepare(
+            names, *verification.read_embeddings(folder, options.set), how, cohort, durations, others))
     bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
     remark = f"quality measures fitted on {options.qmf}" if model else f"cosine scores, norm {options.norm}, not calibrated"
-    results, _ = evaluate_sets(sets, None, bootstrap, speaker.CLASSES, speaker.COSTS, remark)
+    results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS, remark)
     print(save_results(folder, results))
     if model:
         model.save(folder / "scores" / "qmf.json")

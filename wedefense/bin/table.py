@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from wedefense.scoring import published
-from wedefense.scoring.typeset import FORMATS, comparison_rows, filled_rows, published_rows
+from wedefense.report import published
+from wedefense.report.typeset import FORMATS, comparison_rows, filled_rows, published_rows
 from wedefense.utils.errors import InputError
 
 

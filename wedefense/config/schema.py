@@ -1,17 +1,17 @@
 """The whole configuration of an experiment, one typed field per YAML key.
 
-Sections belong to the parts that use them (`wedefense.<part>.options`); this page composes them.
+Each section has a page of its own beside this one, which composes them.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
-from wedefense.models.options import BACKENDS, HEADS, LOSSES
-from wedefense.pruning.options import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
-from wedefense.train.options import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.config.models import BACKENDS, HEADS, LOSSES
+from wedefense.config.pruning import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
+from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
+from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import OptionError, did_you_mean
-from wedefense.utils.options import at_least, positive
 
 MONITORS = ("eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss")
 
@@ -83,7 +83,7 @@ class Config:
     reverb_data: str | None = None
     noise_data: str | None = None
 
-    # pruning: see wedefense.pruning.options
+    # pruning: see wedefense.config.pruning
     use_pruning_loss: bool = False         # learn which units of the SSL front-end to remove
     target_sparsity: float = 0.0           # the fraction of its parameters to remove
     target_params: float | None = None     # instead: parameters that it may keep

@@ -8,8 +8,8 @@ import torch
 
 from wedefense.data.audio import BadAudio, fill, rate_ratio, read_span, resampled_length
 from wedefense.data.batch import Batch
-from wedefense.data.ring import Ring
 from wedefense.data.sampler import Item
+from wedefense.data.shared_buffers import Ring
 from wedefense.data.sources import Source
 from wedefense.utils.random import generator
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense.data.manifest import Manifest, Recording
-from wedefense.data.parallel import parallel_map
 from wedefense.data.shards import shard_members, write_shard
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import read_lines
 
 _SHARD_NAME = re.compile(r"shards_\d{6}\.tar(\.idx)?")

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
 from wedefense.data.decoded import DecodedSource
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
-from wedefense.data.ring import Parcel, Ring
 from wedefense.data.sampler import TrainSampler, length_batches
+from wedefense.data.shared_buffers import Parcel, Ring
 from wedefense.data.sources import Source, open_source
 from wedefense.utils.distributed import before_fork
 from wedefense.utils.errors import InputError

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wedefense.data.audio import AudioInfo, BadAudio, probe
-from wedefense.data.parallel import parallel_map
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import read_lines, some
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
-from wedefense.data.parallel import default_workers
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import read_lines, read_table, some, write_table
 
 log = get_logger()

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.loader import eval_loader
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
-from wedefense.detect.loaded import LoadedDetector
-from wedefense.detect.plain import plain_copy, plain_frontend
+from wedefense.detect.export_modules import plain_copy, plain_frontend
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
 from wedefense.metrics.detection import eer
 from wedefense.models.detector import Detector

@@ -8,15 +8,15 @@ from pathlib import Path
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.detect import published
-from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
-from wedefense.frontend.ssl.checkpoint import read_checkpoint
-from wedefense.frontend.ssl.download import NotFound, cache_dir, fetch, hub_url
-from wedefense.frontend.ssl.hf import read_weight_file
+from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.formats.huggingface import read_weight_file
+from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.llr import Labels
-from wedefense.train import checkpoint
+from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.precision import check
 

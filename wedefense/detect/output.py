@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from wedefense.data.shards import AUDIO_SUFFIXES
-from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.score import Score, likelihood, percent
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table

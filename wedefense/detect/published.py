@@ -7,20 +7,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wedefense.detect.loaded import LoadedDetector
+from wedefense.config.frontend import SSLOptions
+from wedefense.config.models import HEADS, MHFAOptions, SLSHeadOptions, SLSOptions
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
-from wedefense.frontend.options import SSLOptions
-from wedefense.frontend.ssl.checkpoint import find_tensors, read_checkpoint
-from wedefense.frontend.ssl.download import cache_dir, fetch, hub_url
+from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.formats.huggingface import read_weight_file
+from wedefense.frontend.ssl.formats.read import find_tensors, read_checkpoint
 from wedefense.frontend.ssl.frontend import SSLFrontend, rename_upstream
-from wedefense.frontend.ssl.hf import read_weight_file
 from wedefense.models.detector import Cmvn, Detector, own_weights
 from wedefense.models.heads import SLSHead
 from wedefense.models.mhfa import MHFA
-from wedefense.models.options import HEADS, MHFAOptions, SLSHeadOptions, SLSOptions
 from wedefense.models.sls import ENCODER, SLS, from_published
 from wedefense.scoring.llr import Labels
-from wedefense.train import checkpoint
+from wedefense.utils.download import cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import some
 
@@ -38,7 +38,7 @@ class Published:
     hub_id: str | None
     files: tuple[str, ...]
     paper: str
-    result: tuple[str, str]  # table and row of wedefense.scoring.published_tables
+    result: tuple[str, str]  # table and row of wedefense.report.published_tables
     where: str = ""          # of a model that no hub has
     corpus: str = ""         # before the names of sets that do not say it
 

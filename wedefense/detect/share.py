@@ -8,10 +8,10 @@ import yaml
 from safetensors.torch import save as safetensors_bytes
 
 from wedefense.config.typed import plain
-from wedefense.detect.loaded import LoadedDetector
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import WEIGHTS, load_detector
+from wedefense.experiment import checkpoint
 from wedefense.models.detector import public_weights
-from wedefense.train import checkpoint
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 

@@ -8,9 +8,9 @@ def load_frontend(name_or_path: str, frozen: bool = True, sample_rate: int = 160
     >>> features = frontend(wav, lengths)     # wav (batch, samples)   # doctest: +SKIP
     >>> features.layers[0].shape              # (batch, frames, dim)   # doctest: +SKIP
 
-    `options` are those of the front-end (`wedefense.frontend.options`). Names of the native encoder and Whisper's
+    `options` are those of the front-end (`wedefense.config.frontend`). Names of the native encoder and Whisper's
     come first, then `fbank` and `lfcc`, then every upstream of s3prl.
     """
-    from wedefense.frontend.loading import load
+    from wedefense.frontend.load import load
 
     return load(name_or_path, frozen, sample_rate, options)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from wedefense.frontend.options import FbankOptions, LfccOptions
+from wedefense.config.frontend import FbankOptions, LfccOptions
+from wedefense.frontend.features import LayerFeatures, Lengths, on_host
 from wedefense.utils.devices import numbers_on
-from wedefense.utils.features import LayerFeatures, Lengths, on_host
 
 
 def _counts(lengths: Lengths, window: int, shift: int) -> list[int]:

@@ -19,17 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.frontend.layers import SAMPLE_RATE, PretrainedFrontend
-from wedefense.frontend.options import S3prlOptions
+from wedefense.config.frontend import S3prlOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.pretrained import SAMPLE_RATE, PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.checkpoint import find_checkpoint, load_encoder
-from wedefense.frontend.ssl.download import cache_dir, fetch, is_url
 from wedefense.frontend.ssl.encoder import Encoder
+from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, encode_as_s3prl, rename_upstream, without_layer_drop
-from wedefense.frontend.ssl.names import find_model
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.utils.devices import numbers_on
+from wedefense.utils.download import cache_dir, fetch, is_url
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.features import LayerFeatures
 
 _NATIVE = re.compile(r"(wavlm|wav2vec2|hubert|data2vec|unispeech_sat)_(local|url|custom)")
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from wedefense.data.options import SpecAugOptions
-from wedefense.utils.features import LayerFeatures
+from wedefense.config.data import SpecAugOptions
+from wedefense.frontend.features import LayerFeatures
 
 
 class SpecAugment(nn.Module):

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.frontend.layers import PretrainedFrontend
-from wedefense.frontend.options import WhisperOptions
+from wedefense.config.frontend import WhisperOptions
+from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
+from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.attention import attends_packed
 from wedefense.frontend.ssl.encoder import Block, run_block
-from wedefense.frontend.ssl.hf import read_json, read_weights
+from wedefense.frontend.ssl.formats.huggingface import read_json, read_weights
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.utils.tables import some
 
 HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from wedefense.utils.checks import positive
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.options import positive
 
 CLASSES = ("bona fide", "spoof")  # the one that a higher score speaks for, and the other
 

@@ -11,8 +11,8 @@ from wedefense.metrics.detection import CLASSES, DetectionCosts, detection_metri
 from wedefense.metrics.keys import Trials, doubts
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
 from wedefense.metrics.tandem import AsvRates, TandemCosts, a_dcf, min_tdcf, t_eer
+from wedefense.utils.checks import at_least
 from wedefense.utils.errors import OptionError
-from wedefense.utils.options import at_least
 
 DETECTION_RATES = ("eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "rocch_eer")
 SASV_RATES = ("a_dcf", "min_tdcf", "min_tdcf_legacy", "t_eer")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense.metrics.detection import DetectionCosts, Point, as_scores, det_curve, eer_point
+from wedefense.utils.checks import fraction, positive
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.options import fraction, positive
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend
-from wedefense.models.options import SSLBackendOptions
+from wedefense.config.models import SSLBackendOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.models.backend import Backend
 from wedefense.models.pooling import masked_softmax
-from wedefense.utils.features import LayerFeatures, frame_mask
 
 
 class ResidualBlock(nn.Module):

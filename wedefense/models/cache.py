@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.utils.devices import numbers_on, pinned_for
-from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 
 
 @dataclass

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.frontend.options import FRONTENDS
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.models import BACKENDS, HEADS
+from wedefense.frontend.features import CentredFeatures, LayerFeatures, Lengths
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
 from wedefense.models.cache import FeatureCache
-from wedefense.models.options import BACKENDS, HEADS
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
-from wedefense.utils.features import CentredFeatures, LayerFeatures, Lengths
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -6,10 +6,10 @@
 import torch
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend
-from wedefense.models.options import ECAPAOptions
+from wedefense.config.models import ECAPAOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import Backend
 from wedefense.models.pooling import ASTP, POOLINGS
-from wedefense.utils.features import LayerFeatures
 
 
 class ConvReluBn(nn.Module):

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from wedefense.models.layers import Backend
-from wedefense.models.options import LCNNLSTMOptions, LLGFOptions
+from wedefense.config.models import LCNNLSTMOptions, LLGFOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask, on_host
+from wedefense.models.backend import Backend
 from wedefense.models.pooling import POOLINGS
 from wedefense.utils.devices import numbers_on
-from wedefense.utils.features import LayerFeatures, frame_mask, on_host
 
 REDUCTION = 16  # of time and of frequency, by four poolings
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.models.layers import check_inputs
+from wedefense.config.models import CAMHFAOptions, MHFAOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import check_inputs
 from wedefense.models.mix import mix_features
-from wedefense.models.options import CAMHFAOptions, MHFAOptions
 from wedefense.models.pooling import masked_softmax
-from wedefense.utils.features import LayerFeatures
 
 
 class MHFA(nn.Module):

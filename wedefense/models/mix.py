@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wedefense.frontend.features import CentredFeatures, LayerFeatures, centred
 from wedefense.gpu import kernels_run_on
-from wedefense.utils.features import CentredFeatures, LayerFeatures, centred
 
 CHUNK = 2**26  # values of all layers together that are held at a time
 BLOCK = 2**14  # values that are summed in one go: one long product would keep few processors busy, and round more

@@ -6,10 +6,10 @@ Liu et al., 2025, arXiv 2504.05657; parameter names are those of the authors' co
 import torch
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend
-from wedefense.models.options import Nes2NetOptions
+from wedefense.config.models import Nes2NetOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import Backend
 from wedefense.models.pooling import POOLINGS
-from wedefense.utils.features import LayerFeatures
 
 
 class SqueezeExcite(nn.Module):

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend, halved
-from wedefense.models.options import ResNetOptions
+from wedefense.config.models import ResNetOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.models.backend import Backend, halved
 from wedefense.models.pooling import POOLINGS
-from wedefense.utils.features import LayerFeatures, frame_mask
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend, check_inputs
-from wedefense.models.options import AttentivePoolingOptions, MFAOptions, SSLBackendOptions
+from wedefense.config.models import AttentivePoolingOptions, MFAOptions, SSLBackendOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import Backend, check_inputs
 from wedefense.models.pooling import ASTP, TAP
-from wedefense.utils.features import LayerFeatures
 
 
 class MeanPooling(Backend):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.models.layers import check_inputs
-from wedefense.models.options import SLSOptions
+from wedefense.config.models import SLSOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.models.backend import check_inputs
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures, frame_mask
 
 
 class SLS(nn.Module):

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from wedefense.models.layers import Backend
-from wedefense.models.options import XVecOptions
+from wedefense.config.models import XVecOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.models.backend import Backend
 from wedefense.models.pooling import POOLINGS
-from wedefense.utils.features import LayerFeatures, frame_mask
 
 
 class TdnnLayer(nn.Module):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wedefense.config.pruning import DistillOptions
+from wedefense.frontend.features import LayerFeatures, Lengths
 from wedefense.pruning.gates import gated_sites
-from wedefense.pruning.options import DistillOptions
-from wedefense.utils.features import LayerFeatures, Lengths
 
 
 def layer_distance(student: LayerFeatures, teacher: LayerFeatures) -> Tensor:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from wedefense.frontend.options import PRUNING_UNITS
+from wedefense.config.frontend import PRUNING_UNITS
+from wedefense.config.pruning import DropRates
 from wedefense.pruning.hard_concrete import HardConcrete
-from wedefense.pruning.options import DropRates
 from wedefense.utils.errors import OptionError
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from wedefense.frontend.options import PRUNING_UNITS
+from wedefense.config.frontend import PRUNING_UNITS
 from wedefense.frontend.whisper import HOP, WINDOW
 from wedefense.pruning.gates import blocks, convolutions, sites
 from wedefense.pruning.hard_concrete import HardConcrete, open_probability

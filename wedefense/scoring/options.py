@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from wedefense.utils.checks import at_least
 from wedefense.utils.errors import OptionError
-from wedefense.utils.options import at_least
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.pruning import PruningOptions
+from wedefense.experiment import checkpoint
 from wedefense.models.detector import Detector, public_weights
 from wedefense.pruning.constraint import words
-from wedefense.pruning.export import kept_units, public_checkpoint, public_form
-from wedefense.pruning.figures import kept_figure
-from wedefense.pruning.options import PruningOptions
+from wedefense.pruning.public_form import kept_units, public_checkpoint, public_form
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import SAMPLES, Size
 from wedefense.pruning.surgery import cut, without_gates
-from wedefense.train import checkpoint
+from wedefense.report.pruning_plot import kept_figure
 from wedefense.train.prune import final_target
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write

@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor, nn
 
+from wedefense.frontend.features import Lengths
 from wedefense.models.detector import Detector
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import Lengths
 
 
 class Mode(nn.Module):

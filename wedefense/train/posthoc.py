@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wedefense.pruning.options import PRUNABLE
+from wedefense.config.pruning import PRUNABLE
 from wedefense.utils.errors import InputError
 
 CUT, AVERAGE = "pruned_model", Path("models") / "avg_model.pt"

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.pruning import PruningOptions
+from wedefense.frontend.features import Lengths
 from wedefense.pruning.constraint import Lagrangian, words
 from wedefense.pruning.distillation import Teacher
 from wedefense.pruning.gates import gated_sites, open_shares, sites
-from wedefense.pruning.options import PruningOptions
 from wedefense.pruning.schedule import target_at
 from wedefense.pruning.size import Size, decided, learnt, no_more_than_needed
 from wedefense.train.modes import Mode
 from wedefense.utils.errors import OptionError
-from wedefense.utils.features import Lengths
 from wedefense.utils.log import get_logger
 
 log = get_logger()

@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wedefense.data.augment.options import SPEEDS
+from wedefense.config.augment import SPEEDS
+from wedefense.config.pruning import PRUNABLE
 from wedefense.data.catalogue import label_ids
 from wedefense.data.loader import eval_loader, train_loader
+from wedefense.experiment import checkpoint
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.models.heads import build_criterion
-from wedefense.pruning.options import PRUNABLE
 from wedefense.scoring.llr import Labels
-from wedefense.train import checkpoint
 from wedefense.train.modes import Frozen, Mode
 from wedefense.train.prune import Prune
 from wedefense.train.summary import describe

@@ -2,7 +2,7 @@
 
 import math
 
-from wedefense.train.options import ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
+from wedefense.config.train import ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
 
 
 def _warm_up(step: int, warm_steps: float, scale: float, from_zero: bool) -> float:

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
+from wedefense.experiment import checkpoint
+from wedefense.frontend.features import Lengths
 from wedefense.models.detector import Detector, own_weights, public_names
-from wedefense.train import checkpoint
 from wedefense.train.failures import in_words
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
-from wedefense.train.options import SCHEDULERS
 from wedefense.train.parallel import over_ranks
 from wedefense.train.recording import record_encoder
 from wedefense.train.schedules import margin_at
@@ -23,7 +24,6 @@ from wedefense.train.validate import Validator, improved
 from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import Lengths
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger, progress
 from wedefense.utils.precision import resolve

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from wedefense.utils.checks import PRECISIONS
 from wedefense.utils.errors import OptionError, did_you_mean
 from wedefense.utils.log import info_once, warn_once
-from wedefense.utils.options import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
+from wedefense.config.augment import CODEC_NAMES, CodecOptions, Setting
 from wedefense.data.augment import codecs
 from wedefense.data.augment.codecs import CODECS, Codec, Soundfile, available, through
-from wedefense.data.augment.options import CODEC_NAMES, CodecOptions, Setting
 from wedefense.utils.errors import InputError
 
 RATE = 16000

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.data.options import DataLoaderOptions, DatasetOptions
 from wedefense.data.shards import write_shard
 
 RATE = 16000

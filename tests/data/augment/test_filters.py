@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from wedefense.config.augment import LowPassOptions, Setting, TelephoneOptions
 from wedefense.data.augment.channels import LowPass, Telephone
 from wedefense.data.augment.filters import filter_long, filter_sum, limit_peak
-from wedefense.data.augment.options import LowPassOptions, Setting, TelephoneOptions
 from wedefense.utils.errors import InputError
 
 RATE = 16000

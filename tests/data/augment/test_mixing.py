@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from wedefense.config.augment import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.augment.mixing import Noise, Reverb, mix, reverberate
-from wedefense.data.augment.options import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.augment.recordings import kind_of, open_recordings, pack
 from wedefense.utils.errors import InputError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from wedefense.data.augment.options import STEPS, OneOfOptions, RawBoostOptions, parse_steps
+from wedefense.config.augment import STEPS, OneOfOptions, RawBoostOptions, parse_steps
+from wedefense.config.data import DatasetOptions
 from wedefense.data.augment.pipeline import Pipeline
-from wedefense.data.options import DatasetOptions
 from wedefense.utils.errors import InputError, OptionError
 
 RATE = 16000
@@ -164,5 +164,5 @@ def test_lists_and_whole_numbers_of_yaml_become_what_the_options_hold():
 
 
 def test_options_need_no_torch():
-    code = "import sys, wedefense.data.augment.options; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    code = "import sys, wedefense.config.augment; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import firwin, freqz, welch
 
 from tools.bench import published_rawboost as published
-from wedefense.data.augment.options import RawBoostOptions, Setting
+from wedefense.config.augment import RawBoostOptions, Setting
 from wedefense.data.augment.rawboost import (
     Notches,
     RawBoost,

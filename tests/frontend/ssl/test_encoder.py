@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder, groups_of, pad_to_s3prl
 from wedefense.frontend.ssl.extractor import conv_lengths
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures
 
 CONV = ((16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2))
 BASE = Architecture("wav2vec2", full_blocks(2, 4, 40), dim=24, total_heads=4, conv_layers=CONV,

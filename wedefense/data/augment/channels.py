@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.signal import firwin
 
+from wedefense.config.augment import LowPassOptions, Setting, TelephoneOptions
 from wedefense.data.augment.filters import filter_same
-from wedefense.data.augment.options import LowPassOptions, Setting, TelephoneOptions
 from wedefense.utils.errors import InputError
 
 _SHARPNESS = 0.025  # seconds of filter: its edges are about 130 Hz wide

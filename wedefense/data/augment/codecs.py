@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 import soundfile
 
+from wedefense.config.augment import CodecOptions, Setting
 from wedefense.data.audio import resample
-from wedefense.data.augment.options import CodecOptions, Setting
 from wedefense.utils.errors import InputError
 
 _MP3_DELAY = 1105  # samples of encoder and decoder, where libsndfile finds no tag that tells it to take them off

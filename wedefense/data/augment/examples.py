@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from wedefense.config.augment import AugmentOptions, Step
 from wedefense.data.audio import BadAudio, open_audio, read_span, resample
 from wedefense.data.augment.codecs import Codec
-from wedefense.data.augment.options import AugmentOptions, Step
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.utils.errors import InputError
 from wedefense.utils.random import generator

@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from wedefense.config.augment import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.audio import BadAudio, fill, read_frames, read_span, resample, resampled_length
 from wedefense.data.augment.filters import filter_long, limit_peak, power
-from wedefense.data.augment.options import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.augment.recordings import Recordings, open_recordings
 from wedefense.utils.errors import InputError
 

@@ -6,7 +6,7 @@ between utterances, and each worker process opens its own files.
 
 import numpy as np
 
-from wedefense.data.augment.options import SPEEDS, STEPS, AugmentOptions, OneOfOptions, Setting, Step
+from wedefense.config.augment import SPEEDS, STEPS, AugmentOptions, OneOfOptions, Setting, Step
 
 
 def build_step(step: Step, setting: Setting):
@@ -44,7 +44,7 @@ class Pipeline:
                      noise_data: str | None = None, keep_label_on_speed: bool = True) -> "Pipeline | None":
         """What `dataset_args` and the paths beside it switch on; None when that is nothing.
 
-        >>> from wedefense.data.options import DatasetOptions
+        >>> from wedefense.config.data import DatasetOptions
         >>> pipeline = Pipeline.from_options(DatasetOptions(rawboost=True), 16000)
         >>> pipeline(np.zeros(16000, np.float32), np.random.default_rng(0)).shape
         (16000,)

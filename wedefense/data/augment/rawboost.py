@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from wedefense.config.augment import RawBoostOptions, Setting
 from wedefense.data.augment.filters import filter_sum, limit_peak
-from wedefense.data.augment.options import RawBoostOptions, Setting
 
 _GRID = 512      # frequencies at which the largest gain of a filter is looked for, as published
 _EDGE = 1e-3     # Hz that a band edge keeps from 0 and from half the sample rate

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wedefense.config.augment import NOISE_KINDS
 from wedefense.data.audio import BadAudio, open_audio
-from wedefense.data.augment.options import NOISE_KINDS
 from wedefense.data.catalogue import PackedStrings
 from wedefense.data.shards import AUDIO_SUFFIXES, FileSlice, shard_members, write_shard
 from wedefense.utils.errors import InputError

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import Attention, attends_packed, gate_sublayer
 from wedefense.frontend.ssl.dropping import hand_on
@@ -16,7 +17,6 @@ from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError
-from wedefense.utils.features import LayerFeatures, Lengths, frame_mask, on_host
 
 
 class FeatureProjection(nn.Module):

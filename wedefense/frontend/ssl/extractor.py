@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from wedefense.frontend.features import frame_mask
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.fusing import extracts_fused, fused_frames, window_statistics
 from wedefense.frontend.ssl.packing import KEPT, within
 from wedefense.frontend.ssl.products import StridedConv, Weights, working_dtype
 from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import kept, send_together
-from wedefense.utils.features import frame_mask
 
 # how many values of the first layer run at a time: on a CPU, what a layer writes the next finds in the cache;
 # elsewhere it bounds the memory

@@ -5,15 +5,15 @@ import dataclasses
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.frontend.layers import PretrainedFrontend
-from wedefense.frontend.options import SSLOptions
+from wedefense.config.frontend import SSLOptions
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.checkpoint import find_checkpoint, load_encoder
-from wedefense.frontend.ssl.convert import locate, to_our_names
 from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
+from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
+from wedefense.frontend.ssl.formats.tensor_names import locate, to_our_names
 from wedefense.frontend.ssl.summary import describe
 from wedefense.utils.devices import numbers_on
-from wedefense.utils.features import LayerFeatures, frame_mask
 from wedefense.utils.log import get_logger
 
 _CHOICES = ("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop",

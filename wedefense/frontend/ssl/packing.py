@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wedefense.frontend.features import frame_mask
 from wedefense.utils.devices import kept, numbers_on, send, send_together
-from wedefense.utils.features import frame_mask
 
 if TYPE_CHECKING:
     from wedefense.frontend.ssl.attention import PositionBias

@@ -4,9 +4,9 @@ import os
 import re
 from pathlib import Path
 
-from wedefense.frontend.ssl.download import cache_dir, fetch, fetch_hub, file_name, is_url, s3prl_name
-from wedefense.frontend.ssl.hf import WEIGHT_FILES
-from wedefense.frontend.ssl.names import MODELS, Model, find_model
+from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES
+from wedefense.frontend.ssl.zoo import MODELS, Model, find_model
+from wedefense.utils.download import cache_dir, fetch, fetch_hub, file_name, is_url, s3prl_name
 from wedefense.utils.errors import InputError, did_you_mean
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

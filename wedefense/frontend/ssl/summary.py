@@ -1,7 +1,7 @@
 """What a checkpoint is, in words."""
 
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.checkpoint import Checkpoint
+from wedefense.frontend.ssl.formats.read import Checkpoint
 
 
 def parameters(checkpoint: Checkpoint) -> int:

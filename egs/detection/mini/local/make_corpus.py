@@ -9,9 +9,9 @@ from pathlib import Path
 from minicorpus.layout import claim, settings, tables, wav_path, write_tables, write_utterance
 from minicorpus.plan import SETS, catalogue
 
-from wedefense.data.parallel import default_workers, parallel_map
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.parallel_map import default_workers, parallel_map
 from wedefense.utils.tables import count_text
 
 

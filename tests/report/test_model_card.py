@@ -1,0 +1,112 @@
+"""The model card, and the folder it makes complete: uploaded as it is, loaded by its id."""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.detect.experiments import SSL, make_experiment, wave
+from wedefense import load_detector
+from wedefense.bin.export import main
+from wedefense.detect.share import write_folder
+from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.metrics.keys import Trials
+from wedefense.report.model_card import write_card
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.results import ScoredSet, evaluate_sets, save_results
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture
+def exp(tmp_path):
+    return make_experiment(tmp_path, **SSL)
+
+
+def evaluated(exp):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    is_bonafide = np.arange(80) % 2 == 0
+    sets = [ScoredSet(name, Trials([f"{name}{i}" for i in range(80)], rng.normal(np.where(is_bonafide, 1, -1)),
+                                   is_bonafide), {}) for name in ("dev", "eval")]
+    save_results(exp, evaluate_sets(sets, "dev", BootstrapOptions(20))[0])
+
+
+def test_a_card_of_a_trained_and_evaluated_experiment(exp):
+    evaluated(exp)
+    text = write_card(exp).read_text()
+    results = json.loads((exp / "results.json").read_text())["sets"]["eval"]
+    assert text.startswith("# wavlm_tiny (ssl) + SSL_BACKEND_MHFA")
+    for part in ("100 utterances: bonafide 30, spoof 70", f"| eval | 40 | 40 | {results['min_dcf']:.4f}", "95 % interval",
+                 f"| eval | {results['eer_threshold']:.4f} | equal error rates", "calibrated on 'dev'",
+                 "wedefense.load_detector", "## Limits"):
+        assert part in text, part
+
+
+def test_a_pruned_model_says_what_is_left(exp):
+    (exp / "pruning.json").write_text(json.dumps({"parameters": {"before": 1000, "after": 400}}))
+    assert "its encoder keeps 400 of 1,000 parameters (40.0 %)" in write_card(exp).read_text()
+
+
+def test_a_damaged_results_file_is_told(exp):
+    (exp / "results.json").write_text("{}")
+    with pytest.raises(InputError, match="results.json"):
+        write_card(exp)
+
+
+def test_a_shared_folder_loads_anywhere_and_tells_nothing_of_where_it_was_made(tmp_path, capsys):
+    exp = make_experiment(tmp_path / "made", train_data=str(tmp_path / "made/corpus/train/raw.list"), **SSL)
+    Calibration((2.0,), 1.0).save(exp / "calibration.json")
+    evaluated(exp)
+    expected = load_detector(exp).score(wave(1), 16000).llr
+    assert main([str(exp), "--format", "hub", "--out", str(tmp_path / "shared")]) == 0
+    assert "loaded back, it gives the same outputs" in capsys.readouterr().out
+    shutil.rmtree(exp.parent)
+    folder = shutil.move(tmp_path / "shared", tmp_path / "elsewhere")
+    assert load_detector(folder).score(wave(1), 16000).llr == expected
+    assert {path.name for path in folder.iterdir()} == {
+        "MODEL.md", "config.yaml", "label2id", "frontend.json", "calibration.json", "model.safetensors"}
+    for path in folder.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+    assert "train/raw.list" in (folder / "config.yaml").read_text()
+    card = (folder / "MODEL.md").read_text()
+    assert "`model.safetensors`" in card and "calibrated on 'dev'" in card
+
+
+def test_what_cannot_be_shared_is_refused(exp, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="an experiment lies here"):
+        main([str(exp), "--format", "hub", "--out", str(exp)])
+    with pytest.raises(InputError, match="--int8 and --data go with"):
+        main([str(exp), "--format", "hub", "--int8", "--out", str(tmp_path / "out")])
+    with pytest.raises(InputError, match="share the file as it is"):
+        write_folder(replace(load_detector(exp), config=None), tmp_path / "out")
+    model = load_detector(exp)
+    model.detector.projection.register_buffer("odd", torch.zeros(1))
+    with pytest.raises(InputError, match="tensor 'projection.odd' is not part"):
+        write_folder(model, tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["experiment", "shared"])
+def test_an_uploaded_folder_loads_by_its_hub_id(form, tmp_path, monkeypatch):
+    exp = make_experiment(tmp_path)  # fbank: no frontend.json
+    Calibration((2.0,), 1.0).save(exp / "calibration.json")
+    uploaded = tmp_path / "hub" / "someone" / "my-detector" / "resolve" / "main"
+    shutil.copytree(exp, uploaded) if form == "experiment" else write_folder(load_detector(exp), uploaded)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "hub")
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("WEDEFENSE_CACHE", str(tmp_path / "cache"))
+        fetched = load_detector("someone/my-detector")
+        with pytest.raises(InputError, match="not to be had as a hub id"):
+            load_detector("someone/other")
+        server.shutdown()
+    assert fetched.score(wave(1), 16000).llr == load_detector(exp).score(wave(1), 16000).llr
+    monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
+    assert load_detector("someone/my-detector").calibration.bias == 1.0  # from the cache

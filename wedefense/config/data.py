@@ -1,0 +1,119 @@
+"""Options of the data sets and their loaders (`dataloader_args` and `dataset_args`)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wedefense.config.augment import CodecOptions, RawBoostOptions, parse_steps
+from wedefense.config.frontend import FbankOptions, LfccOptions, S3prlOptions, SSLOptions, WhisperOptions
+from wedefense.utils.checks import at_least, fraction, positive
+from wedefense.utils.errors import OptionError
+
+
+@dataclass(frozen=True)
+class DataLoaderOptions:
+    batch_size: int = 16      # utterances in a batch of one rank
+    num_workers: int = 2      # worker processes of one rank; 0 reads in the training process
+    pin_memory: bool = True   # for a GPU: page-locked memory, from which batches are copied while it computes
+    prefetch_factor: int = 4  # batches that each worker prepares ahead
+    drop_last: bool = True    # an epoch is made of full batches only, so this can only be true in training
+
+    def __post_init__(self):
+        positive(self, "batch_size", "prefetch_factor")
+        at_least(self, 0, "num_workers")
+
+
+@dataclass(frozen=True)
+class ShuffleOptions:
+    shuffle_size: int = 2500  # how far, in utterances, one may move from its place in its shard
+
+    def __post_init__(self):
+        positive(self, "shuffle_size")
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    min_num_frames: int = 100  # shorter utterances are left out
+    max_num_frames: int = 800  # longer ones are cut, at random
+
+    def __post_init__(self):
+        at_least(self, 0, "min_num_frames")
+        if self.max_num_frames < max(1, self.min_num_frames):
+            raise OptionError("max_num_frames", f"must be at least min_num_frames ({self.min_num_frames}) and 1, "
+                                                f"got {self.max_num_frames}")
+
+
+@dataclass(frozen=True)
+class CmvnOptions:
+    norm_mean: bool = True
+    norm_var: bool = False
+
+
+@dataclass(frozen=True)
+class SpecAugOptions:
+    """Bands of frames and of feature bins that are zeroed in training."""
+
+    num_t_mask: int = 1
+    num_f_mask: int = 1
+    max_t: int = 10     # frames
+    max_f: int = 8      # bins
+    prob: float = 0.6   # share of the utterances
+
+    def __post_init__(self):
+        at_least(self, 0, "num_t_mask", "num_f_mask", "max_t", "max_f")
+        fraction(self, "prob")
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    sample_num_per_epoch: int = 0  # 0: as many as the training list has
+    shuffle: bool = True
+    shuffle_args: ShuffleOptions = ShuffleOptions()
+    filter: bool = False
+    filter_args: FilterOptions = FilterOptions()
+    resample_rate: int = 16000     # Hz; audio of other rates is resampled
+    speed_perturb: bool = False
+    num_frms: int = 150            # frames of a training crop
+    random_crop: bool = True       # False: a crop is the beginning of its utterance
+    eval_frms: int = 0             # frames that scoring hears, repeated where there are fewer; 0: whole utterances
+    aug_prob: float = 0.0          # share of the utterances that get noise or reverberation
+    frontend: Literal["fbank", "lfcc", "s3prl", "huggingface", "ssl", "whisper"] = "fbank"
+    fbank_args: FbankOptions = FbankOptions()
+    lfcc_args: LfccOptions = LfccOptions()
+    s3prl_args: S3prlOptions = S3prlOptions()
+    huggingface_args: SSLOptions = SSLOptions()
+    ssl_args: SSLOptions = SSLOptions()
+    whisper_args: WhisperOptions = WhisperOptions()
+    cmvn: bool = True
+    cmvn_args: CmvnOptions = CmvnOptions()
+    spec_aug: bool = False
+    spec_aug_args: SpecAugOptions = SpecAugOptions()
+    whole_utt: bool = False        # train on whole utterances instead of crops
+    # memory: 16-bit recordings (WAV, FLAC ...) of the training and validation lists are decoded once and kept for all
+    # workers and ranks of a machine, so that later epochs only cut; the samples are the same, bit by bit
+    cache: Literal["none", "memory"] = "none"
+    cache_gib: float = 16.0        # GiB a list may take on each machine; what does not fit is read from its file
+    rawboost: bool = False
+    rawboost_args: RawBoostOptions = RawBoostOptions()
+    codec_aug: bool = False
+    codec_aug_args: CodecOptions = CodecOptions()
+    augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
+
+    def __post_init__(self):
+        at_least(self, 0, "sample_num_per_epoch", "eval_frms")
+        at_least(self, 1000, "resample_rate")
+        positive(self, "num_frms", "cache_gib")
+        fraction(self, "aug_prob")
+        parse_steps(self.augment)
+
+    @property
+    def frontend_args(self):
+        """The options of the chosen front-end."""
+        return getattr(self, f"{self.frontend}_args")
+
+    def samples(self, frames: int) -> int:
+        """How many audio samples so many frames of the front-end stand for.
+
+        >>> DatasetOptions(frontend="ssl").samples(150)
+        48000
+        """
+        return round(frames * self.frontend_args.frame_shift * self.resample_rate / 1000)

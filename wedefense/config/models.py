@@ -1,0 +1,330 @@
+"""Options of the back-ends, heads and losses, one dataclass each, and the tables of their names.
+
+Options of a back-end carry the names of WeSpeaker and WeDefense. `feat_dim` and `nb_layer` describe the
+front-end: the front-end itself has the last word (see `wedefense.models.backend.check_inputs`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wedefense.config.registry import Registry, Row
+from wedefense.utils.checks import at_least, fraction, positive
+from wedefense.utils.errors import OptionError
+
+Pooling = Literal["TAP", "TSDP", "TSTP", "ASTP", "MHASTP", "MQMHASTP"]
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What every back-end has. A back-end of one input takes a learned weighted sum of several layers."""
+
+    feat_dim: int = -1              # features per frame; -1: as the front-end gives
+    embed_dim: int = 256
+    feature_grad_mult: float = 1.0  # the gradient that flows into the front-end is scaled by this
+
+    def __post_init__(self):
+        positive(self, "embed_dim")
+        at_least(self, 0, "feature_grad_mult")
+        if self.feat_dim != -1:
+            positive(self, "feat_dim")
+
+
+@dataclass(frozen=True)
+class SSLBackendOptions(BackendOptions):
+    nb_layer: int = -1  # layers of the front-end; advisory, another number is taken with a warning
+
+
+@dataclass(frozen=True)
+class MHFAOptions(SSLBackendOptions):
+    """Multi-head factorised attentive pooling."""
+
+    head_nb: int = 8
+    compression_dim: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "head_nb", "compression_dim")
+
+
+@dataclass(frozen=True)
+class CAMHFAOptions(MHFAOptions):
+    """Context-aware MHFA: `head_nb` groups of queries that look at `context` frames."""
+
+    context: int = 9
+    conv_values: bool = False       # also convolve the values over 5 frames (the dagger row of the paper's table I)
+    divide_by_context: bool = True  # scores are means over the context, as in the paper; the authors' code: sums
+    l2_norm: bool = True            # embeddings of length 1, as in the paper; the authors' code leaves them
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "context")
+        if self.context % 2 == 0:
+            raise OptionError("context", f"must be odd, as many frames before as after, got {self.context}")
+
+
+@dataclass(frozen=True)
+class SLSOptions(SSLBackendOptions):
+    """SLS. The form of the paper: frame_length 201, embed_dim 1024, use_input_layer False."""
+
+    embed_dim: int = 256
+    kernel_size: int = 3
+    frame_length: int = 150
+    use_input_layer: bool = True  # False: the transformer blocks alone, without the layer that enters them
+    # Utterances of another length than frame_length: repeated or cut to it as published, or pooled to it.
+    fit: Literal["repeat_cut", "adaptive"] = "repeat_cut"
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "kernel_size")
+        if self.frame_length < self.kernel_size:
+            raise OptionError("frame_length", f"must be at least kernel_size ({self.kernel_size}), "
+                                              f"got {self.frame_length}")
+
+
+@dataclass(frozen=True)
+class AttentivePoolingOptions(SSLBackendOptions):
+    bottleneck_dim: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "bottleneck_dim")
+
+
+@dataclass(frozen=True)
+class MFAOptions(SSLBackendOptions):
+    """Multi-scale feature aggregation: all layers side by side, attentive statistics of them."""
+
+    embed_dim: int = 192
+    bottleneck_dim: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "bottleneck_dim")
+
+
+@dataclass(frozen=True)
+class XVecOptions(BackendOptions):
+    embed_dim: int = 512
+    hid_dim: int = 512
+    stats_dim: int = 1500
+    pooling_func: Pooling = "TSTP"
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "hid_dim", "stats_dim")
+
+
+@dataclass(frozen=True)
+class ECAPAOptions(BackendOptions):
+    embed_dim: int = 192
+    pooling_func: Pooling = "ASTP"
+    emb_bn: bool = False
+
+
+@dataclass(frozen=True)
+class ResNetOptions(BackendOptions):
+    m_channels: int = 32        # channels of the first stage
+    pooling_func: Pooling = "TSTP"
+    two_emb_layer: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "m_channels")
+
+
+@dataclass(frozen=True)
+class LCNNLSTMOptions(BackendOptions):
+    pooling_func: Pooling = "TSTP"
+    dropout: float = 0.7
+
+    def __post_init__(self):
+        super().__post_init__()
+        fraction(self, "dropout")
+
+
+@dataclass(frozen=True)
+class LLGFOptions(SSLBackendOptions):
+    """A linear layer, a light CNN, two bidirectional LSTM layers, average pooling."""
+
+    embed_dim: int = 64
+    compression_dim: int = 128
+    dropout: float = 0.7
+
+    def __post_init__(self):
+        super().__post_init__()
+        fraction(self, "dropout")
+        at_least(self, 16, "compression_dim")
+
+
+@dataclass(frozen=True)
+class Nes2NetOptions(SSLBackendOptions):
+    """Nested Res2Net. The embedding is twice `feat_dim` unless `embed_dim` asks for a linear layer."""
+
+    embed_dim: int = -1
+    Nes_ratio: tuple[int, int] = (8, 8)  # groups outside, and inside each of them
+    dilation: int = 1
+    SE_ratio: int = 1
+    pool_func: Pooling = "ASTP"
+    weighted: bool = True                # Nes2Net-X: learned sums of the branches; False: Nes2Net
+
+    def __post_init__(self):
+        if self.embed_dim != -1:
+            super().__post_init__()
+        positive(self, "dilation", "SE_ratio")
+        if min(self.Nes_ratio) < 2:
+            raise OptionError("Nes_ratio", f"both must be at least 2, got {list(self.Nes_ratio)}")
+
+
+def _row(place: str, options: type) -> Row:
+    return Row(f"wedefense.models.{place}", options)
+
+
+BACKENDS = Registry("back-end", {
+    "SSL_BACKEND_MHFA": _row("mhfa:MHFA", MHFAOptions),
+    "SSL_BACKEND_CA_MHFA": _row("mhfa:CAMHFA", CAMHFAOptions),
+    "SSL_BACKEND_SLS": _row("sls:SLS", SLSOptions),
+    "SSL_BACKEND_MEAN": _row("simple:MeanPooling", SSLBackendOptions),
+    "SSL_BACKEND_ATTENTIVE": _row("simple:AttentivePooling", AttentivePoolingOptions),
+    "SSL_BACKEND_MFA": _row("simple:MFA", MFAOptions),
+    "SSL_BACKEND_LLGF": _row("lcnn:LLGF", LLGFOptions),
+    "SSL_BACKEND_aasist": _row("aasist:AASIST", SSLBackendOptions),
+    "SSL_BACKEND_utt_only_nes2net": _row("nes2net:Nes2Net", Nes2NetOptions),
+    "XVEC": _row("xvector:XVEC", XVecOptions),
+    "LCNN_LSTM": _row("lcnn:LCNNLSTM", LCNNLSTMOptions),
+    "ECAPA_TDNN_c512": _row("ecapa_tdnn:ECAPA512", ECAPAOptions),
+    "ECAPA_TDNN_GLOB_c512": _row("ecapa_tdnn:ECAPA512Glob", ECAPAOptions),
+    "ECAPA_TDNN_c1024": _row("ecapa_tdnn:ECAPA1024", ECAPAOptions),
+    "ECAPA_TDNN_GLOB_c1024": _row("ecapa_tdnn:ECAPA1024Glob", ECAPAOptions),
+    **{name: _row(f"resnet:{name}", ResNetOptions) for name in (
+        "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293")},
+})
+
+
+@dataclass(frozen=True)
+class ProjectionOptions:
+    """What every head has; `margin_update` of the config moves the margin."""
+
+    project_type: str = "softmax"
+    scale: float = 32.0
+    easy_margin: bool = False
+    embed_dim: int | None = None  # these three are written by WeSpeaker into its resolved configs; not used
+    num_class: int | None = None
+    do_lm: bool = False           # large-margin fine-tuning; the config's own `do_lm` sets it
+
+    def __post_init__(self):
+        positive(self, "scale")
+
+
+@dataclass(frozen=True)
+class SoftmaxOptions(ProjectionOptions):
+    """Batch norm, ReLU and a linear layer."""
+
+    project_type: Literal["softmax"] = "softmax"
+
+
+@dataclass(frozen=True)
+class LinearOptions(ProjectionOptions):
+    """A linear layer alone."""
+
+    project_type: Literal["linear"] = "linear"
+
+
+@dataclass(frozen=True)
+class SLSHeadOptions(ProjectionOptions):
+    """The output layer of the published SLS model: log-softmax of SELU."""
+
+    project_type: Literal["sls"] = "sls"
+
+
+@dataclass(frozen=True)
+class AddMarginOptions(ProjectionOptions):
+    project_type: Literal["add_margin"] = "add_margin"
+
+
+@dataclass(frozen=True)
+class ArcMarginOptions(ProjectionOptions):
+    project_type: Literal["arc_margin"] = "arc_margin"
+
+
+@dataclass(frozen=True)
+class InterTopKOptions(ProjectionOptions):
+    """Additive angular margin with K centres per class, and a penalty on the closest wrong classes."""
+
+    project_type: Literal["arc_margin_intertopk_subcenter"] = "arc_margin_intertopk_subcenter"
+    K: int = 3
+    mp: float = 0.06       # penalty angle at margin 0.2; it grows with the margin
+    k_top: int = 5         # closest wrong classes to penalise, at most all of them; none with do_lm
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "K")
+        at_least(self, 0, "mp", "k_top")
+
+
+@dataclass(frozen=True)
+class SphereOptions(ProjectionOptions):
+    """Multiplicative angular margin; its margin is a whole number of its own."""
+
+    project_type: Literal["sphere"] = "sphere"
+    margin: int = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.margin <= 5:
+            raise OptionError("margin", f"must lie between 1 and 5, got {self.margin}")
+
+
+@dataclass(frozen=True)
+class SphereFace2Options(ProjectionOptions):
+    """One binary classifier for each class."""
+
+    project_type: Literal["sphereface2"] = "sphereface2"
+    t: int = 3                               # exponent that spreads the cosines
+    lanbuda: float = 0.7                     # weight of the own class against the others
+    margin_type: Literal["A", "C"] = "C"     # C: cos(theta) - margin, A: cos(theta + margin)
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "t")
+        fraction(self, "lanbuda")
+
+
+@dataclass(frozen=True)
+class P2SGradOptions(ProjectionOptions):
+    """Mean squared error between cosines and the one-hot label."""
+
+    project_type: Literal["p2sgrad", "MSEp2sgrad"] = "p2sgrad"
+
+
+HEADS = Registry("projection", {
+    "softmax": _row("heads:Softmax", SoftmaxOptions),
+    "linear": _row("heads:Linear", LinearOptions),
+    "sls": _row("heads:SLSHead", SLSHeadOptions),
+    "add_margin": _row("heads:AddMargin", AddMarginOptions),
+    "arc_margin": _row("heads:ArcMargin", ArcMarginOptions),
+    "arc_margin_intertopk_subcenter": _row("heads:InterTopK", InterTopKOptions),
+    "sphere": _row("heads:Sphere", SphereOptions),
+    "sphereface2": _row("heads:SphereFace2", SphereFace2Options),
+    "p2sgrad": _row("heads:P2SGrad", P2SGradOptions),
+    "MSEp2sgrad": _row("heads:P2SGrad", P2SGradOptions),
+})
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Cross-entropy."""
+
+    # Of the classes: [0.9, 0.1] in the order of the label ids, or {bonafide: 0.9, spoof: 0.1}.
+    weight: tuple[float, ...] | dict[str, float] | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        fraction(self, "label_smoothing")
+        values = self.weight.values() if isinstance(self.weight, dict) else self.weight or ()
+        if any(value < 0 for value in values):
+            raise OptionError("weight", f"class weights must not be negative, got {self.weight}")
+        if self.weight is not None and not any(values):
+            raise OptionError("weight", f"at least one class weight must be greater than 0, got {self.weight}")
+
+
+LOSSES = Registry("loss", {"CrossEntropyLoss": _row("heads:build_criterion", LossOptions)})

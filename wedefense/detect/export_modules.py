@@ -1,0 +1,311 @@
+"""Detectors in operations that exporters know, with dynamic shapes.
+
+The front-ends here compute on the padded batch what the fast ones in `wedefense.frontend` compute on packed rows, by
+frequencies or in chunks; weights are the same, and outputs agree to rounding.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from wedefense.frontend.acoustic import Fbank, Lfcc
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.frontend.ssl.attention import Attention, distance_buckets
+from wedefense.frontend.ssl.encoder import Block, Encoder
+from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, SSLFrontend
+from wedefense.frontend.ssl.positional import StackedPositionalConv, same_conv
+from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, WhisperFrontend, mel_filters
+from wedefense.models.lcnn import BLSTM
+from wedefense.utils.errors import InputError
+
+
+def plain_frontend(frontend: nn.Module) -> nn.Module:
+    """The exportable counterpart of a front-end."""
+    for kind, counterpart in ((SSLFrontend, PlainSSL), (WhisperFrontend, PlainWhisper), (Fbank, PlainFbank),
+                              (Lfcc, PlainLfcc)):
+        if type(frontend) is kind:
+            return counterpart(frontend)
+    raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own that "
+                     "exporters do not know; ssl (also with weights that s3prl trained), whisper, fbank and lfcc can")
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A copy in which modules with a fast path of their own are PyTorch's, and weight norms are folded in."""
+    module = copy.deepcopy(module)
+    for name, part in list(module.named_modules()):
+        if getattr(part, "gate", None) is not None or getattr(part, "sublayer_gate", None) is not None:
+            raise InputError("pruning is under way in this model; cut the closed units out first and export that")
+        if parametrize.is_parametrized(part):  # PyTorch's own removal would break the original, which shares the class
+            _put(module, name, _folded(part))
+        for kind in (nn.Linear, nn.Conv1d):
+            if isinstance(part, kind) and type(part) is not kind:
+                part.__class__ = _bare(part, kind)
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not part.affine:  # ONNX's norm has them
+            part.weight = nn.Parameter(torch.ones(part.num_features))
+            part.bias = nn.Parameter(torch.zeros(part.num_features))
+        if isinstance(part, BLSTM):
+            _put(module, name, PlainBLSTM(part))
+    return module.eval()
+
+
+def _bare(part: nn.Module, kind: type) -> type:
+    for name in [name for name, value in vars(part).items() if type(value).__module__.startswith("wedefense.")]:
+        delattr(part, name)
+    return kind
+
+
+def _folded(part: nn.Conv1d) -> nn.Conv1d:
+    conv = nn.Conv1d(part.in_channels, part.out_channels, part.kernel_size, padding=part.padding, groups=part.groups)
+    conv.load_state_dict({"weight": part.weight.detach(), "bias": part.bias.detach()})
+    return conv
+
+
+def _put(root: nn.Module, name: str, part: nn.Module) -> None:
+    owner, _, last = name.rpartition(".")
+    setattr(root.get_submodule(owner), last, part)
+
+
+class PlainSSL(nn.Module):
+    """The native encoder."""
+
+    def __init__(self, frontend: SSLFrontend):
+        super().__init__()
+        self.architecture, self.s3prl_frames = frontend.architecture, frontend.s3prl_frames
+        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
+        self.featurizer = copy.deepcopy(frontend.featurizer)
+        self.encoder: Encoder = plain_copy(frontend.upstream)
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        heard = lengths.clamp(min=S3PRL_MINIMUM) if self.s3prl_frames else lengths
+        x, frames = self._extracted(self._prepared(wav * frame_mask(lengths, wav.shape[1]), heard), heard)
+        layers = self._transformed(x, frames)
+        if self.s3prl_frames:
+            stride = self.architecture.stride
+            layers, frames = self._repeated_last(layers, frames, -(-lengths // stride), wav.shape[1] // stride)
+        return LayerFeatures(self.featurizer(layers), frames)
+
+    def _prepared(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        if not self.architecture.normalize_waveform:
+            return wav
+        valid, count = frame_mask(lengths, wav.shape[1]), lengths[:, None]
+        wav = (wav - wav.sum(1, keepdim=True) / count) * valid
+        return wav * torch.rsqrt(wav.square().sum(1, keepdim=True) / count + self.architecture.normalize_eps)
+
+    def _extracted(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (batch, frames, channels) and the valid frames of each utterance"""
+        extractor, x = self.encoder.feature_extractor, wav[:, None]
+        for layer, (_, kernel, stride) in zip(extractor.conv_layers, self.architecture.conv_layers):
+            x = F.conv1d(x, layer.conv.weight, layer.conv.bias, stride=stride)  # (batch, channels, frames)
+            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+            if layer.norms_time:
+                x = self._normed_over_time(x, lengths, layer.layer_norm)
+            elif layer.norms_channels:
+                x = layer.layer_norm(x.transpose(1, 2)).transpose(1, 2)
+            x = F.gelu(x)
+        x = x.transpose(1, 2)
+        return (x * extractor.dummy_weight if hasattr(extractor, "dummy_weight") else x), lengths
+
+    @staticmethod
+    def _normed_over_time(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
+        valid, count = frame_mask(lengths, x.shape[2])[:, None], lengths[:, None, None]
+        centred = x - (x * valid).sum(2, keepdim=True) / count
+        variance = (centred.square() * valid).sum(2, keepdim=True) / count
+        return centred * torch.rsqrt(variance + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+
+    def _transformed(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        projection, transformer = self.encoder.encoder.feature_projection, self.encoder.encoder.transformer
+        frames = x.shape[1]
+        valid = frame_mask(lengths, frames)[..., None]                          # (batch, frames, 1)
+        x = projection.projection(projection.layer_norm(x)) * valid
+        x = x + self._position(transformer.pos_conv_embed, x, valid)
+        if not transformer.norm_first:
+            x = transformer.layer_norm(x)
+        mask = _key_mask(valid)
+        bias = self._position_bias(transformer.layers[0].attention, frames) if transformer.relative else None
+        outputs = [x * valid]
+        for block in transformer.layers:
+            x = _block(block, x, mask, bias)
+            outputs.append(x * valid)
+        if transformer.norm_first and transformer.final_norm:
+            outputs[-1] = transformer.layer_norm(x) * valid
+        return outputs
+
+    @staticmethod
+    def _position(embed: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
+        if not isinstance(embed, StackedPositionalConv):
+            return F.gelu(same_conv(embed.conv, x))
+        for layer in embed.layers:
+            x = F.gelu(F.layer_norm(same_conv(layer.conv, x), (layer.conv.out_channels,))) * valid
+        return x
+
+    @staticmethod
+    def _position_bias(attention: Attention, frames: int) -> Tensor:
+        """(all heads, frames, frames)"""
+        embed, time = attention.rel_attn_embed, torch.arange(frames, device=attention.rel_attn_embed.weight.device)
+        buckets = distance_buckets(frames, embed.num_embeddings, embed.max_distance).to(time.device)
+        index = time[None, :] - time[:, None] + frames - 1                      # distance key - query, from 0
+        return embed.weight[buckets[index]].permute(2, 0, 1)
+
+    @staticmethod
+    def _repeated_last(layers: list[Tensor], lengths: Tensor, wanted: Tensor, frames: int):
+        """s3prl's frame count, the last frame repeated."""
+        time = torch.arange(frames, device=lengths.device)[None]
+        index = torch.minimum(time, lengths[:, None] - 1)[..., None]            # (batch, frames, 1)
+        valid = (time < wanted[:, None])[..., None]
+        return [layer.gather(1, index.expand(-1, -1, layer.shape[2])) * valid for layer in layers], wanted
+
+
+def _key_mask(valid: Tensor) -> Tensor:
+    """valid (batch, frames, 1) -> (batch, 1, 1, frames): what to add to the scores of each key."""
+    keys = valid[:, None, None, :, 0]
+    return torch.zeros_like(keys, dtype=torch.float32).masked_fill(~keys, float("-inf"))
+
+
+def _block(block: Block, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    def attention(x):
+        return _attention(block.attention, x, mask, bias)
+
+    def feed_forward(x):
+        return block.feed_forward.output_dense(F.gelu(block.feed_forward.intermediate_dense(x)))
+
+    if block.norm_first:
+        x = x + attention(block.layer_norm(x)) if block.has_attention else x
+        return x + feed_forward(block.final_layer_norm(x)) if block.feed_forward is not None else x
+    x = block.layer_norm(x + attention(x) if block.has_attention else x)
+    return block.final_layer_norm(x + feed_forward(x) if block.feed_forward is not None else x)
+
+
+def _attention(part: Attention, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    q, k, v = (product(x).unflatten(2, (part.heads, part.head_dim)).transpose(1, 2)
+               for product in (part.q_proj, part.k_proj, part.v_proj))      # (batch, heads, frames, head_dim)
+    if bias is not None:
+        heads, const = x.unflatten(2, (part.total_heads, part.head_dim)), part.gru_rel_pos_const.flatten()
+        if part.kept is not None:
+            kept = torch.tensor(part.kept, device=x.device)
+            heads, const, bias = heads[:, :, kept], const[kept], bias[kept]
+        gates = part.gru_rel_pos_linear(heads).unflatten(3, (2, 4)).sum(4).sigmoid()  # (batch, frames, heads, 2)
+        gate = gates[..., 0] * (gates[..., 1] * const - 1) + 2
+        mask = mask + gate.transpose(1, 2)[..., None] * bias
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return part.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class PlainWhisper(nn.Module):
+    """The encoder of Whisper, up to the 30 seconds that its positions reach; of longer audio it hears the beginning."""
+
+    longest = HOP * WINDOW  # samples
+
+    def __init__(self, frontend: WhisperFrontend):
+        super().__init__()
+        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
+        self.featurizer = copy.deepcopy(frontend.featurizer)
+        self.encoder: WhisperEncoder = plain_copy(frontend.upstream)
+        taper = torch.hann_window(N_FFT, dtype=torch.float64)
+        self.register_buffer("kernels", _kernels(torch.fft.rfft(torch.diag(taper))))
+        self.register_buffer("filters", mel_filters(frontend.architecture.mel_bins))
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        encoder, (x, lengths) = self.encoder, self._log_mel(wav, lengths.clamp(max=self.longest))
+        x = F.gelu(encoder.conv1(x))
+        x = F.gelu(encoder.conv2(x * frame_mask(lengths, x.shape[2])[:, None])).transpose(1, 2)
+        lengths = torch.div(lengths + 1, 2, rounding_mode="floor")
+        valid = frame_mask(lengths, x.shape[1])[..., None]                      # (batch, frames, 1)
+        x = x + encoder.positions[:x.shape[1]]
+        mask, layers = _key_mask(valid), [x * valid]
+        for block in encoder.layers:
+            x = _block(block, x, mask, None)
+            layers.append(x * valid)
+        layers[-1] = encoder.layer_norm(x) * valid
+        return LayerFeatures(self.featurizer(layers), lengths)
+
+    def _log_mel(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (batch, bands, frames), zero past its end, and the frames of each"""
+        wav = F.pad(wav * frame_mask(lengths, wav.shape[1]), (0, N_FFT))
+        wav = torch.cat([wav[:, 1:N_FFT // 2 + 1].flip(1), wav], dim=1)         # reflected at its beginning
+        log = (_power(wav, self.kernels, HOP) @ self.filters).clamp(min=1e-10).log10().transpose(1, 2)
+        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)[:, :, :WINDOW]
+        frames = torch.div(lengths + HOP - 1, HOP, rounding_mode="floor")
+        return (log + 4) / 4 * frame_mask(frames, log.shape[2])[:, None], frames
+
+
+class PlainFbank(nn.Module):
+    """Framing, windowing and the Fourier transform are linear: one convolution."""
+
+    def __init__(self, frontend: Fbank):
+        super().__init__()
+        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, 1, frontend.frame_shift
+        self.window, self.shift = frontend.window, frontend.shift
+        frames = 32768 * torch.eye(self.window, dtype=torch.float64)
+        frames = frames - frames.mean(dim=1, keepdim=True)
+        before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+        frames = (frames - 0.97 * before) * frontend.taper.double()
+        self.register_buffer("kernels", _kernels(torch.fft.rfft(frames, n=frontend.n_fft)))
+        self.register_buffer("banks", frontend.banks.clone())
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        features = _power(wav, self.kernels, self.shift) @ self.banks
+        features = features.clamp_min(torch.finfo(torch.float32).eps).log()
+        return LayerFeatures([features], 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor"))
+
+
+class PlainLfcc(nn.Module):
+    def __init__(self, frontend: Lfcc):
+        super().__init__()
+        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, 1, frontend.frame_shift
+        self.window, self.shift, self.use_delta = frontend.n_fft, frontend.shift, frontend.use_delta
+        taper = frontend.lfcc.Spectrogram.window.double()
+        left = (self.window - len(taper)) // 2
+        taper = F.pad(taper, (left, self.window - len(taper) - left))
+        self.register_buffer("kernels", _kernels(torch.fft.rfft(torch.diag(taper))))
+        self.register_buffer("filters", frontend.lfcc.filter_mat.clone())
+        self.register_buffer("cosines", frontend.lfcc.dct_mat.clone())
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        cepstra = (_power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
+        frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
+        if self.use_delta:
+            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None], frames[:, None] - 1)[..., None]
+            first = _differences(cepstra, last)
+            cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
+        return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)
+
+
+def _kernels(response: Tensor) -> Tensor:
+    """(window, bins) complex: what each sample adds to each bin -> (2 * bins, 1, window)"""
+    return torch.cat([response.real, response.imag], dim=1).t()[:, None].float().contiguous()
+
+
+def _power(wav: Tensor, kernels: Tensor, shift: int) -> Tensor:
+    """(batch, samples) -> (batch, frames, bins)"""
+    real, imaginary = F.conv1d(wav[:, None], kernels, stride=shift).chunk(2, dim=1)
+    return (real.square() + imaginary.square()).transpose(1, 2)
+
+
+def _differences(x: Tensor, last: Tensor) -> Tensor:
+    """x (batch, frames, dim) -> slopes over five frames; past its end an utterance repeats its last frame."""
+    x = x.gather(1, last.expand(-1, -1, x.shape[2]))
+    x = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], dim=1)
+    return (2 * (x[:, 4:] - x[:, :-4]) + (x[:, 3:-1] - x[:, 1:-3])) / 10
+
+
+class PlainBLSTM(nn.Module):
+    """Both directions as LSTMs that run forward; the backward one sees each utterance turned around."""
+
+    def __init__(self, source: BLSTM):
+        super().__init__()
+        both = source.l_blstm
+        self.ways = nn.ModuleList(nn.LSTM(both.input_size, both.hidden_size, batch_first=True) for _ in range(2))
+        for way, suffix in zip(self.ways, ("", "_reverse")):
+            way.load_state_dict({name: getattr(both, name + suffix) for name in way.state_dict()})
+
+    def forward(self, x: Tensor, lengths: Tensor, counts: None) -> Tensor:
+        time = torch.arange(x.shape[1], device=x.device)[None]
+        valid = time < lengths[:, None]
+        turn = torch.where(valid, lengths[:, None] - 1 - time, time)[..., None]  # (batch, frames, 1)
+        ahead = self.ways[0](x)[0]
+        back = self.ways[1](x.gather(1, turn.expand(-1, -1, x.shape[2])))[0]
+        back = back.gather(1, turn.expand(-1, -1, back.shape[2]))
+        return torch.cat([ahead, back], dim=2) * valid[..., None]

@@ -1,0 +1,68 @@
+"""What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.models.mix import mix_features
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
+
+
+def check_inputs(options, feat_dim: int, num_layers: int) -> None:
+    """Compare what the config says of the front-end with what the front-end is."""
+    if options.feat_dim not in (-1, feat_dim):
+        raise InputError(f"model_args.feat_dim is {options.feat_dim}, but the front-end gives {feat_dim} features "
+                         "per frame; leave it at -1 to follow the front-end")
+    told = getattr(options, "nb_layer", -1)
+    if told not in (-1, num_layers):
+        get_logger().warning("model_args.nb_layer is %d, but the front-end gives %d layers: all %d are used",
+                             told, num_layers, num_layers)
+
+
+class LayerSum(nn.Module):
+    """The softmax-weighted sum of all layers; one layer passes as it is."""
+
+    def __init__(self, num_layers: int):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(num_layers)) if num_layers > 1 else None
+
+    def forward(self, features: LayerFeatures) -> Tensor:
+        """num_layers x (batch, frames, dim) -> (batch, frames, dim)"""
+        if self.weights is None:
+            return features.layers[0]
+        return mix_features(features, self.weights.softmax(dim=0))[0]
+
+
+class Backend(nn.Module):
+    """A back-end of one input; several layers enter it as their weighted sum, short utterances repeated."""
+
+    min_frames = 1
+
+    def __init__(self, options, feat_dim: int, num_layers: int):
+        super().__init__()
+        check_inputs(options, feat_dim, num_layers)
+        self.layer_sum = LayerSum(num_layers)
+        self.embed_dim = options.embed_dim
+
+    def one_input(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
+        """-> x (batch, frames, dim), zero where padded, and lengths, at least `min_frames`"""
+        return repeat_short(self.layer_sum(features), features.lengths, self.min_frames)
+
+
+def repeat_short(x: Tensor, lengths: Tensor, minimum: int) -> tuple[Tensor, Tensor]:
+    """Utterances (batch, frames, dim) of fewer than `minimum` frames begin anew until they have them."""
+    lengths = lengths.to(x.device)
+    if minimum > 1:
+        start = torch.arange(minimum, device=x.device) % lengths.clamp(min=1)[:, None]  # (batch, minimum)
+        start = start.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
+        x = torch.cat([x.gather(1, start), x[:, minimum:]], dim=1)
+        lengths = lengths.clamp(min=minimum)
+    return x * frame_mask(lengths, x.shape[1])[..., None], lengths
+
+
+def halved(lengths, times: int = 1):
+    """Frames that are left of `lengths` (a tensor or a number) by convolutions of stride 2 (kernel 3, padding 1)."""
+    for _ in range(times):
+        lengths = (lengths + 1) // 2
+    return lengths

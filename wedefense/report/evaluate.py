@@ -1,0 +1,138 @@
+"""Score files against their keys, in each of the forms that `wedefense evaluate` knows."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wedefense.metrics import segments
+from wedefense.metrics.class_keys import load_class_trials
+from wedefense.metrics.classification import classification_metrics, confusion_table, summary_table
+from wedefense.metrics.detection import CLASSES, DetectionCosts
+from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection, evaluate_sasv
+from wedefense.metrics.keys import Trials, load_trials, read_meta
+from wedefense.metrics.sasv_keys import load_sasv_trials
+from wedefense.metrics.table import result_table
+from wedefense.metrics.tandem import AsvRates, TandemCosts
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import some
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    scores: str
+    keys: str
+    meta: tuple[str, ...] = ()  # tables to break the result down by
+    groups: str | None = None   # table of what the bootstrap draws together
+    common: bool = False        # take the utterances that both files have, instead of stopping
+
+    def columns(self, names: list[str]) -> dict[str, list[str]]:
+        return {title: column for path in self.meta for title, column in read_meta(path, names).items()}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found: as data, as text, and as the sections of a page (made when they are asked for)."""
+
+    result: dict
+    text: str
+    sections: Callable[[], list[str]]
+
+    def write(self, json_path: str | None, html_path: str | None, settings: Mapping[str, object]) -> None:
+        if json_path:
+            with atomic_write(json_path, "w") as stream:
+                json.dump(self.result, stream, indent=1)
+        if html_path:
+            from wedefense.report.write import write_page
+
+            shown = {name: value for name, value in settings.items() if name not in ("json", "html")
+                     and not (name == "costs" and settings["classes"])}
+            write_page(html_path, f"{Path(settings['scores']).name}: evaluation", shown, self.sections())
+
+
+def detection(files: ScoreFiles, costs: DetectionCosts, resamples: int | None = None, rocch: bool = False) -> Evaluated:
+    trials = load_trials(files.scores, files.keys, files.common)
+    by, groups = "trial", None
+    if files.groups:
+        by, groups = next(iter(read_meta(files.groups, trials.names).items()))
+    return _detection(files, trials, costs, resamples, by, groups, rocch)
+
+
+def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, costs: DetectionCosts,
+            resamples: int | None = None, rocch: bool = False) -> Evaluated:
+    """Frame scores against a `seglab` file; the bootstrap draws whole utterances, the range EER stands beside."""
+    label_shift = segments.label_shift_of(files.keys) if label_shift is None else label_shift
+    for name, seconds in (("--segments", frame_shift), ("--label_shift", label_shift)):
+        if not seconds > 0:
+            raise InputError(f"{name} is in seconds and must be above 0, got {seconds:g}")
+    scores, labels = segments.read_frame_scores(files.scores), segments.read_seglab(files.keys)
+    if files.common:
+        scores, labels = _in_common(files, scores, labels)
+    trials = segments.segment_trials(scores, labels, frame_shift, label_shift)
+    ranges = {name: segments.ranges_from_labels(values, label_shift, len(scores[name]) * frame_shift)
+              for name, values in labels.items()}
+    by_time = segments.range_eer(scores, ranges, frame_shift)
+    more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold,
+            "frame_shift": frame_shift, "label_shift": label_shift, "n_utterances": len(labels)}
+    return _detection(files, trials, costs, resamples, "utterance", trials.names, rocch, more)
+
+
+def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dict, dict]:
+    both = [name for name in labels if name in scores]
+    lost = sorted(scores.keys() ^ labels.keys())
+    if lost:
+        get_logger().warning("%d utterances are in one of %s and %s only: %s; evaluating the %d in common", len(lost),
+                             files.scores, files.keys, some(lost), len(both))
+    return {name: scores[name] for name in both}, {name: labels[name] for name in both}
+
+
+def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resamples: int | None, by: str,
+               groups: list[str] | None, rocch: bool, more: Mapping = {}) -> Evaluated:
+    meta = files.columns(trials.names)
+    bootstrap = None if resamples is None else BootstrapOptions(resamples, by=by)
+    result = evaluate_detection(trials, meta, costs, bootstrap, groups) | dict(more)
+
+    def made() -> list[str]:
+        from wedefense.report import sections
+        from wedefense.scoring.results import ScoredSet
+
+        scored = ScoredSet(Path(files.scores).name, trials, meta)
+        results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
+                   "sets": {scored.name: result}}
+        note = [sections.range_note(result)] if "range_eer" in result else []
+        return [sections.results_and_det(None, results, [scored], *note), sections.one_set(None, results, scored),
+                sections.conditions(results)]
+
+    return Evaluated(result, result_table(result, rocch), made)
+
+
+def sasv(files: ScoreFiles, costs: TandemCosts, asv: AsvRates) -> Evaluated:
+    """Spoofing-aware speaker verification: a-DCF, min t-DCF and t-EER of five-column scores."""
+    trials = load_sasv_trials(files.scores, files.keys, files.common)
+    result = evaluate_sasv(trials, files.columns(trials.names), costs, asv)
+
+    def made() -> list[str]:
+        from wedefense.report import sasv_sections
+
+        return sasv_sections.made(trials, result)
+
+    return Evaluated(result, result_table(result), made)
+
+
+def classes(files: ScoreFiles) -> Evaluated:
+    """Closed-set classification, such as of emotions: accuracy, mean accuracy of the classes, confusion."""
+    trials = load_class_trials(files.scores, files.keys, files.common)
+    words = np.array(trials.classes)
+    found = classification_metrics(words[trials.truth].tolist(), words[trials.predicted].tolist(), trials.classes)
+
+    def made() -> list[str]:
+        from wedefense.report import sections
+
+        return sections.classification(None, {Path(files.scores).name: found})
+
+    result = asdict(found) | {"confusion": found.confusion.tolist(), "n_utterances": len(trials.names)}
+    return Evaluated(result, f"{summary_table(found)}\n\n{confusion_table(found)}", made)

@@ -1,0 +1,207 @@
+"""The model card: what a user of a model who was not there when it was trained needs to know. No torch here."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from wedefense import __version__
+from wedefense.experiment.records import read_config
+from wedefense.scoring.llr import Labels
+from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import some
+
+CARD = "MODEL.md"
+
+
+def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = None, lines: Sequence[str] = (),
+               remark: str = "", exported: bool = False) -> Path:
+    """`folder/MODEL.md` about the model of an experiment (the folder itself, if none is given).
+
+    `lines` describe files beside the card, `exported` says that they run without this package; what an experiment
+    does not have, the card says it does not know.
+    """
+    folder, exp_dir = Path(folder), Path(exp_dir or folder)
+    config = read_config(exp_dir)
+    config = config[1] if config else None
+    parts = [f"# {_title(config)}\n", f"Made by WeDefense {__version__}. {_task(exp_dir)}"]
+    if remark:
+        parts.append(f"\n{remark[0].upper()}{remark[1:]}.")
+    lines = lines or [f"`{path}`: {(folder / path).stat().st_size / 1e6:.1f} MB, the average that stage 4 made"
+                      for path in ("models/avg_model.pt",) if (folder / path).is_file()]
+    if lines:
+        parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
+    runs = "\n".join(text for name, text in _RUNS.items() if (folder / name).is_file())
+    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config),
+              _settings(config) + _pruned(exp_dir),
+              _metrics(exp_dir), _LIMITS]
+    target = folder / CARD
+    with atomic_write(target, "w") as stream:
+        stream.write("\n".join(parts) + "\n")
+    return target
+
+
+def _title(config: dict | None) -> str:
+    if config is None:
+        return "A detector"
+    return f"{_frontend(config)} + {config.get('model')}"
+
+
+def _frontend(config: dict) -> str:
+    data = config.get("dataset_args") or {}
+    name = data.get("frontend", "fbank")
+    upstream = ((data.get(f"{name}_args") or {}).get("upstream_args") or {}).get("name")
+    return f"{upstream} ({name})" if upstream else name
+
+
+def _task(exp_dir: Path) -> str:
+    labels = _labels(exp_dir)
+    if labels is None or labels.has_bonafide:
+        return "It tells real speech (bona fide) from fake (spoof); a higher score means more bona fide."
+    return f"Its classes are {len(labels.names)} labels ({some(labels.names)}); its embeddings are what is used."
+
+
+def _labels(exp_dir: Path) -> Labels | None:
+    path = exp_dir / "label2id"
+    return Labels.load(path) if path.is_file() else None
+
+
+_EXPORTED_USAGE = """
+## How to use
+
+`export.json` says what goes in and comes out: `wav` (batch, samples) float32 in [-1, 1] at its `sample_rate`, mono,
+padded to the longest; `lengths` (batch,) int64; out come `llr`, `embedding` and `logits`.
+
+```python
+import numpy as np, soundfile
+wav, rate = soundfile.read("recording.wav", dtype="float32")    # mono, at the sample_rate of export.json
+wav, lengths = wav[None], np.array([len(wav)])
+{run}
+print("spoof" if llr[0] < -0.642 else "bona fide")              # where 5 % are spoofs and accepting one costs 10
+```
+"""
+
+_RUNS = {
+    "model.onnx": """
+import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+llr, embedding, logits = session.run(None, {"wav": wav, "lengths": lengths})""",
+    "model.ts": """
+import torch
+llr, embedding, logits = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))""",
+}
+
+_USAGE = """
+## How to use
+
+FOLDER is this folder, or the hub id it was uploaded to. Recordings of any rate, length and number of channels will do.
+
+```bash
+wedefense score --model FOLDER recording.wav
+wedefense export FOLDER --format hub --out shared    # the model alone, in a folder to upload as it is
+```
+
+```python
+import wedefense
+model = wedefense.load_detector("FOLDER")
+print(model.score("recording.wav").meaning)
+```
+"""
+
+
+def _data(exp_dir: Path, config: dict | None) -> str:
+    labels = _labels(exp_dir)
+    lines = ["## Data\n"]
+    if labels is not None:
+        counts = ", ".join(f"{name} {count:,}" for name, count in list(zip(labels.names, labels.counts))[:5])
+        rest = f" and {len(labels.names) - 5} more classes" if len(labels.names) > 5 else ""
+        lines.append(f"Trained on {sum(labels.counts):,} utterances: {counts}{rest}.")
+    else:
+        lines.append("What it was trained on is not recorded here.")
+    lists = [f"{key} `{'/'.join(Path(config[key]).parts[-2:])}`" for key in ("train_data", "val_data")
+             if config and config.get(key)]
+    return "\n".join(lines + [f"Lists: {', '.join(lists)}." if lists else "", ""])
+
+
+def _settings(config: dict | None) -> str:
+    if config is None:
+        return ""
+    data = config.get("dataset_args") or {}
+    seconds = "whole utterances" if data.get("whole_utt") else f"crops of {data.get('num_frms', 150)} frames"
+    augmented = [name for name in ("rawboost", "codec_aug", "speed_perturb") if data.get(name)]
+    augmented += ["noise or reverberation"] if data.get("aug_prob") else []
+    augmented += [str(step.get("type")) for step in data.get("augment") or []]
+    scheduler, head = config.get("scheduler_args") or {}, config.get("projection_args") or {}
+    return (f"## Training\n\nFront-end {_frontend(config)} at {data.get('resample_rate', 16000)} Hz, back-end "
+            f"{config.get('model')}, head {head.get('project_type')}; {seconds}; augmentation: "
+            f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, learning "
+            f"rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of {config.get('num_avg')} "
+            f"epochs, seed {config.get('seed')}. `config.yaml` has every setting.\n")
+
+
+def _pruned(exp_dir: Path) -> str:
+    path = exp_dir / "pruning.json"
+    if not path.is_file():
+        return ""
+    try:
+        size = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+        return (f"Pruned: its encoder keeps {size['after']:,} of {size['before']:,} parameters "
+                f"({100 * size['after'] / size['before']:.1f} %).\n")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not what pruning writes ({error!r}); run stage 4 again") from None
+
+
+def _metrics(exp_dir: Path) -> str:
+    path = exp_dir / "results.json"
+    if not path.is_file():
+        return "## Results\n\nNot evaluated: no results.json beside the model (stage 7 writes it).\n"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        rows = overview(results)
+        return "\n".join(["## Results\n", *_rate_table(rows), "", results["calibration"] + ".", "",
+                          "## Operating points\n", *_points(rows), *_doubts(results), ""])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the results that stage 7 writes ({error!r}); run it again") from None
+
+
+def _rate_table(rows: list[tuple[str, dict]]) -> list[str]:
+    table = [_line(["set", "bona fide", "spoof", *headings()]), _line(["---"] * (3 + len(headings())))]
+    for name, result in rows:
+        table.append(_line([name, str(result["n_bonafide"]), str(result["n_spoof"]), *rates(result)]))
+        if "confidence" in result:
+            table.append(_line([interval_name(result), "", "", *intervals(result)]))
+    return table
+
+
+def _points(rows: list[tuple[str, dict]]) -> list[str]:
+    """Thresholds and what they cost."""
+    table = [_line(["set", "threshold", "chosen for", "cost or error"]), _line(["---"] * 4)]
+    for name, result in rows:
+        costs = result["costs"]
+        told = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
+        for key, why, value in (
+                ("act_dcf_threshold", f"LLRs taken at their word, {told}", f"actDCF {result['act_dcf']:.4f}"),
+                ("min_dcf_threshold", "the least cost on this set", f"minDCF {result['min_dcf']:.4f}"),
+                ("eer_threshold", "equal error rates on this set", f"EER {100 * result['eer']:.2f} %")):
+            table.append(_line([name, f"{result[key]:.4f}", why, value]))
+    return table
+
+
+def _doubts(results: dict) -> list[str]:
+    return [f"\nNote on {name}: {doubt}." for name, result in results["sets"].items() for doubt in result["doubts"]]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+_LIMITS = """## Limits
+
+- Scores hold for speech like the data above. Synthesis methods, languages, codecs, noise and recording chains that
+  training did not have may be judged wrongly, in both directions and with confidence; test on data of your own.
+- Calibration holds for the conditions of the set it was fitted on. Without it only the order of scores means something.
+- A recording is scored as a whole: a short fake part in long real speech can go unseen. Look at the windows of a score.
+- A score is evidence, not proof; do not let it alone decide about a person.
+"""

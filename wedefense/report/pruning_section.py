@@ -1,0 +1,60 @@
+"""The section of a report about a pruned encoder: what it costs and scores before and after, and what was cut."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from wedefense.metrics.table import COLUMNS, number
+from wedefense.report import html, training_plots
+from wedefense.report.html import Figure, Row
+from wedefense.report.pruning_plot import kept_figure
+
+_METRICS = ("min_dcf", "eer")
+PICTURE = "What is left of each layer; grey is what was cut"
+
+
+def pruning(folder: Path) -> str:
+    """Empty for an experiment that was not pruned."""
+    told = _read(folder / "pruning.json")
+    if told is None:
+        return ""
+    source = told.get("unpruned")
+    note = f"{100 * told['target_sparsity']:.1f} % of the {told['measure']} were to go, {100 * told['sparsity']:.1f} % went. "
+    note += "Time: the least of eight forward passes, on the CPU that cut the model. "
+    note += (f"Before: {source}. " if source else "No unpruned experiment was named to compare with (wedefense prune "
+                                                   "--unpruned). ")
+    rows = _costs(told) + _accuracy(_read(folder / source / "results.json") if source else None,
+                                    _read(folder / "results.json"))
+    drawn = kept_figure(told["units"]["before"], told["units"]["after"])
+    picture = Figure("pruning", PICTURE, training_plots.png(drawn))
+    return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),
+                        html.paragraph(note, "note"), html.figures([picture]))
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _costs(told: Mapping) -> list[Row]:
+    rows = []
+    for name, key, unit, decimals in (("parameters, M", "parameters", 1e-6, 3),
+                                      ("multiply-adds for 2 s, G", "multiply-adds", 1e-9, 3),
+                                      ("forward pass of 2 s, ms", "seconds", 1e3, 1)):
+        before, after = told[key]["before"], told[key]["after"]
+        rows.append(Row([name, f"{unit * before:.{decimals}f}", f"{unit * after:.{decimals}f}",
+                         f"{100 * (after / before - 1):+.1f} %".replace("-", "−")]))
+    return rows
+
+
+def _accuracy(before: Mapping | None, after: Mapping | None) -> list[Row]:
+    """The metrics of each set that both have been scored on, or of this experiment alone."""
+    rows = []
+    for name, result in (after or {}).get("sets", {}).items():
+        other = (before or {}).get("sets", {}).get(name, {})
+        for metric in (metric for metric in _METRICS if metric in result):
+            heading, factor, decimals = COLUMNS[metric]
+            change = f"{factor * (result[metric] - other[metric]):+.{decimals}f}" if metric in other else ""
+            rows.append(Row([f"{name}, {heading}", number(metric, other[metric]) if metric in other else "",
+                             number(metric, result[metric]), change.replace("-", "−")],
+                            "rule" if not rows else ""))
+    return rows

@@ -1,0 +1,186 @@
+"""The sections that reports are made of: results, curves, conditions, training, layers, settings."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from wedefense.experiment import records
+from wedefense.metrics.classification import ClassificationResult
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.metrics.table import COLUMNS
+from wedefense.report import html, score_plots, training_plots
+from wedefense.report.html import Figure, Row
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.results import (ScoredSet, breakdown_rows, counts, headings, interval_name, intervals, overview,
+                                       rates)
+from wedefense.utils.files import atomic_write
+
+_MOST_BARS = 40
+
+
+def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
+    """The table, and where there are scores their DET curves beside it."""
+    rows, doubts = [], []
+    for label, result in overview(results):
+        numbers = rates(result)
+        if "confidence" in result:
+            numbers = [f"{number}\n{interval.replace('-', '–')}" for number, interval in zip(numbers, intervals(result))]
+        rows.append(Row([_label(label, results, *counts(result)), *numbers]))
+        doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
+    table = html.table(["set", *headings()], rows)
+    text = "\n".join([*doubts, table, *(html.paragraph(note, "note") for note in (*notes, _note(results)))])
+    if not sets:
+        return html.section("Results", text)
+    drawn = score_plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results),
+                                 results["classes"])
+    return html.section("Results", html.beside(text, show(folder, [det_figure(drawn)])))
+
+
+def range_note(result: Mapping) -> str:
+    return (f"Each trial is a segment of {result['label_shift']:g} s in one of {result['n_utterances']} utterances, scored "
+            f"every {result['frame_shift']:g} s. Counted in time instead of segments, the range EER is "
+            f"{100 * result['range_eer']:.3f} %.")
+
+
+def _label(name: str, results: Mapping, *amounts: str) -> str:
+    """The name, and on a second line how many trials of each class, where that is said."""
+    return name + "\n" * any(amounts) + ", ".join(f"{n} {kind}" for n, kind in zip(amounts, results["classes"]) if n)
+
+
+def _note(results: Mapping) -> str:
+    result = next(iter(results["sets"].values()))
+    costs, confidence = result["costs"], result.get("confidence")
+    first, second = results["classes"]
+    text = (f"A higher score means more {first}. Costs: P({second}) {costs['p_spoof']:g}, miss {costs['c_miss']:g}, "
+            f"false alarm {costs['c_fa']:g}. ")
+    if confidence:
+        text += (f"Small figures: {interval_name(result)}, {confidence['resamples']} bootstrap resamples "
+                 f"by {confidence['by']} (seed {confidence['seed']}). ")
+    else:
+        text += "Without confidence intervals, which the option bootstrap adds. "
+    return f"{text}{results['calibration'][:1].upper()}{results['calibration'][1:]}."
+
+
+def det_figure(drawn) -> Figure:
+    drawn.axes[0].tick_params(axis="x", labelrotation=45, labelsize=8)  # probit ticks crowd on a small figure
+    return Figure("det", "DET curve: misses against false alarms, each point a threshold", training_plots.png(drawn))
+
+
+def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibration: Calibration | None = None) -> str:
+    """Histogram, calibration and conditions of one set."""
+    result, name, classes = results["sets"][scored.name], scored.name, results["classes"]
+    positive, negative = _classes(scored)
+    attacks = scored.meta.get("attack")
+    if attacks is not None:
+        attacks = [attack for attack, real in zip(attacks, scored.trials.is_bonafide) if not real]
+    thresholds = {"EER": result["eer_threshold"], "minimum DCF": result["min_dcf_threshold"],
+                  "Bayes": result["act_dcf_threshold"]}
+    drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
+              score_plots.score_histogram(positive, negative, attacks, thresholds, classes))]
+    versions = {"": (positive, negative)}
+    if "calibrated" in result:
+        versions = {"raw": (positive, negative),
+                    "calibrated": (calibration.apply(positive), calibration.apply(negative))}
+    drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
+                  score_plots.bayes_error_plot(versions, _costs(results), classes)))
+    for title, found in result.get("breakdown", {}).items():
+        if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
+            drawn.append((f"eer_by_{title}", f"EER by {title}",
+                          score_plots.breakdown_bars(found, title, result["eer"])))
+    drawn.append(("reliability", "Reliability: what the scores promise and what is found",
+                  score_plots.reliability_plot(versions, classes)))
+    return html.section(f"Set {name}", show(folder, (
+        Figure(f"{name}_{kind}", caption, training_plots.png(figure)) for kind, caption, figure in drawn)))
+
+
+def _classes(scored: ScoredSet):
+    return scored.trials.bonafide, scored.trials.spoof
+
+
+def _costs(results: Mapping) -> DetectionCosts:
+    return DetectionCosts(**next(iter(results["sets"].values()))["costs"])
+
+
+def conditions(results: Mapping) -> str:
+    """A table for every breakdown; that of the attacks lies open, except on the dev set. Empty without any."""
+    parts = []
+    for name, result in results["sets"].items():
+        for title, found in result.get("breakdown", {}).items():
+            if found["values"]:
+                rows = [Row([_label(label, results, *cells[:2]), *cells[2:]], "rule" if label == "mean" else "")
+                        for label, cells in breakdown_rows(found)]
+                content = html.table([title, *headings()], rows)
+                shown = title == "attack" and name != results["dev_set"]
+                parts.append(html.folded(f"{name} by {title} ({len(found['values'])})", content, shown))
+    return html.section("By condition", *parts) if parts else ""
+
+
+def classification(folder: Path | None, found: Mapping[str, ClassificationResult]) -> list[str]:
+    """Accuracy and confusion of each set."""
+    rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *(f"{100 * value:.2f}" for value in (
+        result.accuracy, result.unweighted_accuracy, result.macro_f1))]) for name, result in found.items()]
+    note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean of "
+            "their F1.")
+    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", training_plots.png(
+        score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
+    table = html.table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows)
+    return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
+
+
+def training(folder: Path) -> str:
+    history = records.read_history(folder)
+    if history is None:
+        return html.section("Training", absent("there is no history.json"))
+    made = [Figure(f"training_{name}", caption, data)
+            for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
+    last = history["rows"][-1]
+    seconds = sum(row.get("seconds", 0) for row in history["rows"])
+    text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
+    best = history.get("best")
+    if best:
+        metric = best["metric"].removeprefix("val_")
+        heading, factor, decimals = COLUMNS.get(metric, (metric, 1, 4))
+        value = f"{factor * best['value']:.{decimals}f}{' %' * heading.endswith('%')}"
+        text += f" Best validation {heading.removesuffix(' %')} in epoch {best['epoch']}: {value}."
+    return html.section("Training", html.paragraph(text), show(folder, made))
+
+
+def layers(folder: Path) -> str:
+    weights = records.layer_weights(folder)
+    if weights is None:
+        return html.section("Layers", absent("there is no models/avg_model.pt"))
+    if not weights:
+        return html.section("Layers", absent("the back-end does not weight layers"))
+    caption = "What the back-end takes of each layer of the front-end"
+    return html.section("Layers", show(folder, [Figure("layers", caption, training_plots.layer_weight_bars(weights))]))
+
+
+def configuration(config) -> str:
+    if config is None:
+        return html.section("Configuration", absent("there is no config.yaml"))
+    return html.section("Configuration", html.preformatted(config[0]))
+
+
+def environment(seed=None) -> str:
+    found = records.environment() | ({} if seed is None else {"seed": str(seed)})
+    rows = [Row([name, value]) for name, value in found.items()]
+    table = html.table(["", ""], rows, "text")
+    return html.section("Environment", html.paragraph("When this report was made:", "note"), table)
+
+
+def show(folder: Path | None, made: Iterable[Figure]) -> str:
+    """Embed each figure; with a folder it is written as figures/<name>.png too."""
+    made = list(made)
+    for figure in made if folder else ():
+        with atomic_write(folder / "figures" / f"{figure.name}.png") as stream:
+            stream.write(figure.png)
+    return html.figures(made)
+
+
+def absent(why: str) -> str:
+    return html.paragraph(f"Left out: {why}.", "note")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

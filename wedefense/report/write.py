@@ -1,0 +1,75 @@
+"""report.html of an experiment: results with their confidence, curves, weights, settings, in one file."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wedefense.experiment import records
+from wedefense.metrics.classification import ClassificationResult
+from wedefense.report import html, pruning_section, sections
+from wedefense.report.html import Row
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.results import ScoredSet
+from wedefense.utils.files import atomic_write
+
+
+def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[ScoredSet] = (),
+                 calibration: Calibration | None = None) -> Path:
+    """Write report.html and figures/*.png; what the folder lacks is left out, and said so.
+
+    The curves of detection are drawn from the scores in `sets`.
+    """
+    folder = Path(exp_dir)
+    content = [sections.results_and_det(folder, results, sets)]
+    content += [sections.one_set(folder, results, scored, calibration) for scored in sets]
+    content.append(sections.conditions(results))
+    return _finish(folder, content)
+
+
+def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, ClassificationResult]) -> Path:
+    """The same for an experiment in closed-set classification, such as of emotions."""
+    return _finish(Path(exp_dir), sections.classification(Path(exp_dir), found))
+
+
+def _finish(folder: Path, content: list[str]) -> Path:
+    """Put what is known of the model and its training around the results."""
+    config = records.read_config(folder)
+    seed = config[1].get("seed") if config else None
+    content = [_introduction(config), *content, pruning_section.pruning(folder), sections.training(folder),
+               sections.layers(folder), sections.configuration(config), sections.environment(seed)]
+    path = folder / "report.html"
+    with atomic_write(path, "w") as stream:
+        stream.write(html.page(f"{folder.resolve().name}: results", *content))
+    return path
+
+
+def write_page(path: str | os.PathLike, title: str, settings: Mapping[str, object], content: Sequence[str]) -> None:
+    """One self-contained file about an evaluation that belongs to no experiment folder."""
+    rows = [Row([name, " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)])
+            for name, value in settings.items() if value not in (None, False, [])]
+    with atomic_write(path, "w") as stream:
+        stream.write(html.page(title, html.paragraph(_reported(), "note"), *content, html.section(
+            "Settings", html.table(["", ""], rows, "text")), sections.environment()))
+
+
+def _introduction(config) -> str:
+    parts = []
+    if config is not None:
+        content = config[1]
+        data = content.get("dataset_args") or {}
+        known = (("model", ""), ("optimizer", ""), ("num_epochs", "epochs "), ("seed", "seed "))
+        parts = [f"{label}{content[key]}" for key, label in known if content.get(key) is not None]
+        if data.get("frontend"):
+            parts.insert(0, _frontend_name(data))
+    return html.paragraph(", ".join([*parts, _reported()]), "note")
+
+
+def _reported() -> str:
+    return f"reported {time.strftime('%Y-%m-%d %H:%M')}"
+
+
+def _frontend_name(data: Mapping) -> str:
+    options = data.get(f"{data['frontend']}_args") or {}
+    name = (options.get("upstream_args") or {}).get("name")
+    return f"{data['frontend']} {name}" if name else data["frontend"]
