@@ -1,7 +1,8 @@
 """What a Python user calls."""
 
 from wedefense.detect.loaded_detector import FrameScores, LoadedDetector
-from wedefense.detect.loading import Experiment, load_detector, load_experiment
+from wedefense.detect.loading import load_detector
 from wedefense.detect.score import Score
+from wedefense.experiment.load import Experiment, load_experiment
 
 __all__ = ["Experiment", "FrameScores", "LoadedDetector", "Score", "load_detector", "load_experiment"]

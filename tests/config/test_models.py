@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from wedefense.config.models import (BACKENDS, HEADS, CAMHFAOptions, InterTopKOptions, LossOptions, MHFAOptions,
-                                     SLSOptions, SphereOptions)
+from wedefense.config.heads import HEADS, InterTopKOptions, LossOptions, SphereOptions
+from wedefense.config.models import BACKENDS, CAMHFAOptions, MHFAOptions, SLSOptions
 from wedefense.utils.errors import OptionError
 
 

@@ -6,10 +6,10 @@ import torch
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config, save_config
+from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.frontend.ssl.formats.wedefense import pruned_checkpoint
 from wedefense.models.detector import Detector, build_detector, public_weights
-from wedefense.scoring.llr import Labels
 
 SSL = {"dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}},
        "model": "SSL_BACKEND_MHFA", "model_args": {"embed_dim": 16, "head_nb": 4, "compression_dim": 8}}

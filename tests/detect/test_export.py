@@ -14,6 +14,7 @@ from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.export import main
 from wedefense.config.frontend import SSLOptions, UpstreamOptions, WhisperOptions
+from wedefense.data.labels import Labels
 from wedefense.detect import export as module
 from wedefense.detect.export import export
 from wedefense.detect.export_modules import plain_frontend
@@ -22,7 +23,6 @@ from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.zoo import MODELS
 from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.scoring.calibration import Calibration
-from wedefense.scoring.llr import Labels
 from wedefense.utils.errors import InputError
 
 SECONDS = (0.3, 2.7, 0.01, 5.2)

@@ -9,11 +9,12 @@ import torch
 
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
+from wedefense.data.labels import Labels
 from wedefense.detect.recordings import Hearing
 from wedefense.detect.score import decide, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.scoring.calibration import Calibration
-from wedefense.scoring.llr import Labels, llr
+from wedefense.scoring.llr import llr
 from wedefense.utils.errors import InputError
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from tests.emulation.cuda import Emulation, Seen, emulated_cuda
 from wedefense.config.frontend import SSLOptions, WhisperOptions
-from wedefense.config.models import BACKENDS, HEADS
+from wedefense.config.heads import HEADS
+from wedefense.config.models import BACKENDS
 from wedefense.config.pruning import DistillOptions, PruningOptions
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.frontend import SSLFrontend

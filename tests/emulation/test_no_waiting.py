@@ -16,8 +16,8 @@ from tests.models.test_backends import NAMES, build, noise
 from tests.pruning.helpers import FAMILIES
 from wedefense.config.data import SpecAugOptions
 from wedefense.config.frontend import FbankOptions, LfccOptions
+from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.loader import load_config
-from wedefense.config.models import HEADS, LossOptions
 from wedefense.frontend.acoustic import Fbank, Lfcc
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wedefense.config.models import HEADS, LossOptions
+from wedefense.config.heads import HEADS, LossOptions
 from wedefense.models.heads import build_criterion
 from wedefense.utils.errors import InputError
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wedefense.config.models import HEADS, CAMHFAOptions, MHFAOptions
+from wedefense.config.heads import HEADS
+from wedefense.config.models import CAMHFAOptions, MHFAOptions
 from wedefense.frontend.features import LayerFeatures
 from wedefense.models import mix
 from wedefense.models.mhfa import CAMHFA, MHFA

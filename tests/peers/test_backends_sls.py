@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wedefense.config.frontend import SSLOptions, UpstreamOptions
-from wedefense.config.models import SLSHeadOptions, SLSOptions
+from wedefense.config.heads import SLSHeadOptions
+from wedefense.config.models import SLSOptions
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.models.detector import Detector
 from wedefense.models.heads import SLSHead

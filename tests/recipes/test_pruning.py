@@ -46,8 +46,8 @@ def test_stages_cut_verify_and_score(recipe):
 
 
 def test_the_scores_are_those_of_the_cut_detector(recipe):
-    from wedefense.detect.loading import load_experiment
     from wedefense.experiment.arks import read_scp
+    from wedefense.experiment.load import load_experiment
     from wedefense.scoring.stages import _digest
 
     folder, _ = recipe

@@ -8,8 +8,7 @@ from wedefense.bin.calibrate import main as calibrate
 from wedefense.bin.fuse import main as fuse
 from wedefense.metrics.detection import act_dcf, cllr, eer, min_cllr
 from wedefense.metrics.keys import read_scores
-from wedefense.scoring.calibration import Calibration, fit
-from wedefense.scoring.options import CalibrationOptions
+from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit
 from wedefense.utils.errors import InputError, OptionError
 
 

@@ -9,8 +9,8 @@ from tests.corpus import make_list, write_config
 from wedefense.bin.average import main as average
 from wedefense.bin.prune import main as prune
 from wedefense.bin.train import main as train
-from wedefense.detect.loading import load_experiment
 from wedefense.experiment.checkpoint import load
+from wedefense.experiment.load import load_experiment
 from wedefense.pruning.gates import gated_sites
 from wedefense.utils.errors import InputError
 

@@ -15,8 +15,8 @@ from wedefense.bin.prune import main as prune
 from wedefense.bin.train import main as train
 from wedefense.config.loader import load_config
 from wedefense.config.pruning import PruningOptions
-from wedefense.detect.loading import load_experiment
 from wedefense.experiment.checkpoint import epochs_to_average, load
+from wedefense.experiment.load import load_experiment
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.pruning.gates import attach, gated_sites

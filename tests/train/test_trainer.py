@@ -5,8 +5,8 @@ import torch
 
 from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
+from wedefense.data.labels import Labels
 from wedefense.models.cost import multiply_adds, parameters
-from wedefense.scoring.llr import Labels
 from wedefense.train.run import build_trainer
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer

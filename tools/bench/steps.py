@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tools.bench.ssl_peers import Peer
 from tools.bench.timing import precision
 from wedefense.config.frontend import SSLOptions
-from wedefense.config.models import HEADS, MHFAOptions
+from wedefense.config.heads import HEADS
+from wedefense.config.models import MHFAOptions
 from wedefense.data.batch import Batch
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture

@@ -2,8 +2,7 @@
 
 import argparse
 
-from wedefense.scoring.calibration import Calibration, fit_files, read_qualities, read_systems
-from wedefense.scoring.options import CalibrationOptions
+from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit_files, read_qualities, read_systems
 from wedefense.utils.tables import write_table
 
 

@@ -10,7 +10,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--set", required=True, nargs="+", help="names of sets whose logits stage 5 wrote")
     arguments = parser.parse_args(argv)
 
-    from wedefense.scoring.llr import Labels
+    from wedefense.data.labels import Labels
     from wedefense.scoring.stages import llr_set
 
     labels = Labels.load(Path(arguments.exp_dir) / "label2id")

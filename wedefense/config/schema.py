@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
-from wedefense.config.models import BACKENDS, HEADS, LOSSES
+from wedefense.config.heads import HEADS, LOSSES
+from wedefense.config.models import BACKENDS
 from wedefense.config.pruning import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.utils.checks import at_least, positive

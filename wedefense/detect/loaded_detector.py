@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from wedefense.data.audio import BadAudio
+from wedefense.data.labels import Labels
 from wedefense.data.sampler import length_batches
 from wedefense.detect.recordings import Hearing, Recording, open_recording
 from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
@@ -18,7 +19,7 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.models.detector import Detector
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.embed import head_logits
-from wedefense.scoring.llr import Labels, llr
+from wedefense.scoring.llr import llr
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import progress
 from wedefense.utils.out_of_memory import in_halves

@@ -2,56 +2,24 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
+from wedefense.data.labels import Labels
 from wedefense.detect import published
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
-from wedefense.experiment import checkpoint
+from wedefense.experiment.load import AVERAGE, CUT, WEIGHTS, Experiment, build_experiment, load_experiment
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
-from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.scoring.calibration import Calibration
-from wedefense.scoring.llr import Labels
 from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.precision import check
 
-AVERAGE = Path("models") / "avg_model.pt"
-WEIGHTS = "model.safetensors"  # of a folder made to be shared
-CUT = "pruned_model"
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin|safetensors)))?")
-
-
-@dataclass
-class Experiment:
-    """A trained experiment folder, loaded."""
-
-    config: Config
-    labels: Labels
-    weights: Path
-    detector: Detector
-
-
-def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None) -> Experiment:
-    """Rebuild the detector of an experiment folder from its config, labels and averaged weights.
-
-    A pruned training is loaded as it was cut, unless other `weights` are named.
-    """
-    folder = Path(exp_dir)
-    if weights is None and (folder / CUT / "config.yaml").is_file():
-        folder = folder / CUT
-    for name, stage in (("config.yaml", 3), ("label2id", 3)):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; {folder} is not a trained experiment (run stage {stage})")
-    shared = folder / WEIGHTS
-    path = Path(weights) if weights else shared if shared.is_file() else folder / AVERAGE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
-    return _build(load_config(folder / "config.yaml"), Labels.load(folder / "label2id"), path, _architecture(path))
 
 
 def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
@@ -147,22 +115,6 @@ def experiment_of(file: Path) -> Path | None:
     return None
 
 
-def _architecture(weights: Path):
-    """Of the front-end: noted by the experiment the weights lie in."""
-    for folder in weights.absolute().parents[:2]:
-        if (found := checkpoint.load_architecture(folder)) is not None:
-            return found
-    return None
-
-
-def _build(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:
-    detector = build_detector(config, len(labels.names), architecture)
-    if weights is None:
-        weights = read_weight_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-    checkpoint.load_weights(detector, own_weights(weights), path)
-    return Experiment(config, labels, path, detector.eval())
-
-
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
     data = experiment.config.dataset_args
     shortest = max(Hearing.shortest, getattr(experiment.detector.frontend, "min_samples", 0))
@@ -189,7 +141,8 @@ def _pruned(folder: Path) -> LoadedDetector:
         return published.load_pruned(folder)
     encoder, whole = (folder / name for name in published.PRUNED_FILES)
     config = load_config(parent / "config.yaml")
-    return _ready(_build(config, Labels.load(parent / "label2id"), whole, read_checkpoint(encoder).architecture))
+    labels, architecture = Labels.load(parent / "label2id"), read_checkpoint(encoder).architecture
+    return _ready(build_experiment(config, labels, whole, architecture))
 
 
 def _bare(content, path: Path, config: Config) -> LoadedDetector:
@@ -200,4 +153,4 @@ def _bare(content, path: Path, config: Config) -> LoadedDetector:
     architecture = None
     if config.dataset_args.frontend in ("ssl", "huggingface"):
         architecture = read_checkpoint(path, config.dataset_args.frontend_args.upstream_args.name).architecture
-    return _ready(_build(config, labels, path, architecture, weights), remark)
+    return _ready(build_experiment(config, labels, path, architecture, weights), remark)

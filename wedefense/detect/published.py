@@ -8,7 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from wedefense.config.frontend import SSLOptions
-from wedefense.config.models import HEADS, MHFAOptions, SLSHeadOptions, SLSOptions
+from wedefense.config.heads import HEADS, SLSHeadOptions
+from wedefense.config.models import MHFAOptions, SLSOptions
+from wedefense.data.labels import Labels
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
 from wedefense.experiment import checkpoint
@@ -19,7 +21,6 @@ from wedefense.models.detector import Cmvn, Detector, own_weights
 from wedefense.models.heads import SLSHead
 from wedefense.models.mhfa import MHFA
 from wedefense.models.sls import ENCODER, SLS, from_published
-from wedefense.scoring.llr import Labels
 from wedefense.utils.download import cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import some

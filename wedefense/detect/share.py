@@ -9,8 +9,9 @@ from safetensors.torch import save as safetensors_bytes
 
 from wedefense.config.typed import plain
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.loading import WEIGHTS, load_detector
+from wedefense.detect.loading import load_detector
 from wedefense.experiment import checkpoint
+from wedefense.experiment.load import WEIGHTS
 from wedefense.models.detector import public_weights
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write

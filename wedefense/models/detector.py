@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.frontend import FRONTENDS
-from wedefense.config.models import BACKENDS, HEADS
+from wedefense.config.heads import HEADS
+from wedefense.config.models import BACKENDS
 from wedefense.frontend.features import CentredFeatures, LayerFeatures, Lengths
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.config.models import LossOptions, ProjectionOptions
+from wedefense.config.heads import LossOptions, ProjectionOptions
 from wedefense.utils.errors import InputError, did_you_mean
 
 SMALLEST_SINE2 = 1e-7  # of sin^2: keeps the gradient of a sine finite at angles 0 and pi

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.data.labels import Labels
 from wedefense.experiment.records import read_config
-from wedefense.scoring.llr import Labels
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write

@@ -16,8 +16,8 @@ import numpy as np
 from wedefense.metrics.columns import check_unique, numbers, positions, read_columns
 from wedefense.metrics.detection import CLASSES, as_scores
 from wedefense.metrics.keys import load_trials, read_scores
-from wedefense.scoring.options import CalibrationOptions
-from wedefense.utils.errors import InputError
+from wedefense.utils.checks import at_least
+from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import some
@@ -25,6 +25,17 @@ from wedefense.utils.tables import some
 _SKETCH = 256
 _STEPS = 100
 _RESOLUTION = 1e-13  # of a loss in float64, relative
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    prior: float = 0.5  # of bona fide: where on the score axis the fit tries hardest
+    ridge: float = 1e-7  # keeps the fit finite when the classes do not overlap
+
+    def __post_init__(self):
+        at_least(self, 0, "ridge")
+        if not 0 < self.prior < 1:
+            raise OptionError("prior", f"must lie between 0 and 1, both excluded, got {self.prior}")
 
 
 @dataclass(frozen=True)

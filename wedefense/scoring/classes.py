@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.data.labels import Labels
 from wedefense.experiment.arks import read_scp
 from wedefense.metrics.classification import ClassificationResult, classification_metrics, confusion_table
 from wedefense.metrics.table import text_table
-from wedefense.scoring.llr import Labels
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import read_table, some

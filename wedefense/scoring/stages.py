@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader
 from wedefense.experiment.arks import read_scp, write_ark
 from wedefense.models.detector import Detector
 from wedefense.scoring.embed import embeddings_of, head_logits
-from wedefense.scoring.llr import Labels, llr
+from wedefense.scoring.llr import llr
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write

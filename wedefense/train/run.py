@@ -9,12 +9,12 @@ from torch import Tensor
 from wedefense.config.augment import SPEEDS
 from wedefense.config.pruning import PRUNABLE
 from wedefense.data.catalogue import label_ids
+from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.models.heads import build_criterion
-from wedefense.scoring.llr import Labels
 from wedefense.train.modes import Frozen, Mode
 from wedefense.train.prune import Prune
 from wedefense.train.summary import describe

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from wedefense.data.labels import Labels
 from wedefense.metrics.detection import detection_metrics
 from wedefense.models.detector import Detector
 from wedefense.scoring.embed import embeddings_of, head_logits
-from wedefense.scoring.llr import Labels, llr
+from wedefense.scoring.llr import llr
 from wedefense.utils.distributed import World, gather
 from wedefense.utils.errors import InputError
 

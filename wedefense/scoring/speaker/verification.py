@@ -12,8 +12,7 @@ from wedefense.experiment.arks import read_scp
 from wedefense.metrics.columns import positions
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import Trials
-from wedefense.scoring.calibration import Calibration, fit, sketch
-from wedefense.scoring.options import CalibrationOptions
+from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit, sketch
 from wedefense.scoring.results import ScoredSet
 from wedefense.scoring.speaker import quality
 from wedefense.scoring.speaker.score_norm import CohortStatistics, cohort_statistics, normalise, speaker_means

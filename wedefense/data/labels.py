@@ -1,0 +1,51 @@
+"""The classes of a model: their order, their counts, and which of them are bona fide."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import read_table, write_table
+
+BONAFIDE_NAMES = ("bonafide", "bona-fide", "bona_fide", "genuine", "real", "human")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model in the order of its logits, and how often each came in training."""
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def bonafide(self) -> np.ndarray:
+        """(classes,) bool"""
+        return np.array([name.lower() in BONAFIDE_NAMES for name in self.names])
+
+    @property
+    def has_bonafide(self) -> bool:
+        return bool(self.bonafide.any() and not self.bonafide.all())
+
+    @property
+    def log_priors(self) -> np.ndarray:
+        counts = np.array(self.counts, dtype=np.float64)
+        return np.log(counts / counts.sum())
+
+    def ids(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+    def is_bonafide(self, ids: np.ndarray) -> np.ndarray:
+        return self.bonafide[ids]
+
+    def save(self, path: str | os.PathLike) -> None:
+        write_table(path, {name: f"{index} {count}" for index, (name, count) in enumerate(zip(self.names, self.counts))})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Labels":
+        rows = [(name, *value.split()) for name, value in read_table(path).items()]
+        try:
+            rows.sort(key=lambda row: int(row[1]))
+            return cls(tuple(row[0] for row in rows), tuple(int(row[2]) for row in rows))
+        except (IndexError, ValueError):
+            raise InputError(f"{path}: expected lines `LABEL ID COUNT`, as training writes them") from None
