@@ -8,67 +8,34 @@ from pathlib import Path
 
 import pytest
 
+from tools.structure import FLOORS, floor, imports, read_sources, upward
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wedefense"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-
-# The house, highest first: each package alone on its floor, and a file imports only from its own or lower ones.
-FLOORS = ("bin", "cli", "api", "train", "detect", "report", "scoring", "experiment", "models", "pruning", "data",
-          "frontend", "config", "metrics", "gpu", "utils")
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def floor(module: str) -> int | None:
-    """0 is the highest; `wedefense` itself lies below all, and None is what has no floor."""
-    top, _, inner = module.partition(".")
-    name = inner.split(".")[0]
-    if top != "wedefense":
-        return None
-    return len(FLOORS) if not name else FLOORS.index(name) if name in FLOORS else None
-
-
-def imports(path: Path):
-    """(line, module) of every import, anywhere in the file; `from wedefense import train` is one of the package."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.lineno, node.module
-            if node.module == "wedefense":
-                yield from ((node.lineno, f"wedefense.{alias.name}") for alias in node.names if alias.name in FLOORS)
+MODULES = read_sources(ROOT)
 
 
 def test_imports_go_down_the_floors():
-    wrong = []
-    for path in SOURCES:
-        own = floor(module_name(path))
-        for line, module in imports(path):
-            target = floor(module)
-            if own is not None and target is not None and target < own:
-                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
-    assert not wrong, "\n".join(wrong)
+    assert not (wrong := upward(MODULES)), "\n".join(wrong)
 
 
 def test_every_module_has_a_floor_of_its_package_alone():
-    assert not [name for name in map(module_name, SOURCES) if floor(name) is None]
+    assert not [source.module for source in MODULES if floor(source.module) is None]
     assert len(set(FLOORS)) == len(FLOORS)
 
 
 def test_every_imported_project_module_exists():
     missing = []
-    for path in SOURCES:
-        for line, module in imports(path):
+    for source in MODULES:
+        for line, module in imports(source.tree):
             target = ROOT / Path(*module.split("."))
             if module.startswith("wedefense") and not (target.with_suffix(".py").exists() or target.is_dir()):
-                missing.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+                missing.append(f"{source.path}:{line} imports {module}")
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_habits(path):
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
@@ -116,7 +83,7 @@ def test_import_is_light():
 
 @pytest.mark.parametrize("package", ["config", "metrics"])
 def test_no_module_of_these_packages_loads_torch(package):
-    names = [module_name(path) for path in SOURCES if path.is_relative_to(PACKAGE / package)]
+    names = [source.module for source in MODULES if source.package == package]
     code = (f"import sys, {', '.join(names)}\n"
             "sys.exit(', '.join({'torch', 'torchaudio', 'matplotlib'} & set(sys.modules)) or 0)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
