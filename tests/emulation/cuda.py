@@ -73,6 +73,9 @@ class OnDevice(Tensor):
     device, is_cuda, is_cpu = DEVICE, True, False
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def record_stream(self, stream) -> None:
+        """Memory that nobody else is given needs no note of who uses it."""
+
     def tolist(self) -> list:
         Emulation.current.fault("tolist")
         return self.held.tolist()
@@ -359,6 +362,22 @@ class _Event:
             Emulation.current.fault("wait for an event with nothing queued behind it")
 
 
+class _Stream:
+    """Beside the one that computes; what is queued there has always arrived."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def record_event(self) -> "_Stream":
+        return self
+
+    def wait_event(self, event) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
 def _launched(plain):
     """A kernel of Triton's on the emulated device: the interpreter runs it on what the tensors hold."""
     def launch(executor, *args, **kwargs):
@@ -390,7 +409,9 @@ def emulated_cuda(kernels: bool = False):
             patches.enter_context(mock.patch.object(GridExecutor, "__call__", _launched(GridExecutor.__call__)))
         for name, value in {"is_available": lambda: True, "_lazy_init": lambda: None, "current_device": lambda: 0,
                             "is_bf16_supported": lambda **_: True, "is_current_stream_capturing": lambda: False,
-                            "Event": _Event, "set_device": lambda device: None,
+                            "Event": _Event, "Stream": _Stream, "current_stream": _Stream,
+                            "stream": lambda stream: contextlib.nullcontext(),
+                            "get_device_name": lambda device=None: "emulated", "set_device": lambda device: None,
                             "get_rng_state": lambda device=None: torch.get_rng_state(),
                             "set_rng_state": lambda state, device=None: torch.set_rng_state(state)}.items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
