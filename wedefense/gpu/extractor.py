@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import extractor_kernels as kernels
-from wedefense.gpu.block import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
+from wedefense.gpu.passes import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
 from wedefense.gpu.products_kernels import product_kernel
 
 TAPS = 16            # of a window of samples with its one, rounded up

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import mix_kernels as kernels
-from wedefense.gpu.block import total_of
+from wedefense.gpu.passes import total_of
 
 BLOCK = 2048
 PROGRAMS = 1056  # that share the values where sums over all of them are wanted

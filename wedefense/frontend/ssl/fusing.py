@@ -26,8 +26,8 @@ def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple
     for number, head in enumerate(heads):
         place[head] = number
     dropouts = (attention.dropout, block.dropout.p, block.feed_forward.dropout.p) if block.training else (0.0, 0.0, 0.0)
-    shape = Shape(attention.heads, attention.total_heads, attention.head_dim, block.norm_first, attention.relative,
-                  block.layer_norm.eps, dropouts, numbers_on(tuple(place), x.device))
+    shape = Shape(attention.heads, attention.head_dim, block.norm_first, attention.relative, block.layer_norm.eps,
+                  dropouts, numbers_on(tuple(place), x.device))
     rows = Rows(span.packing.starts, span.packing.frames, attention.own_rows(span.table))
     return fused_block(block, shape, x, copy, rows, _products(block))
 

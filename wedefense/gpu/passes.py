@@ -1,0 +1,130 @@
+"""Everything between two products in one pass each: residual sum, dropout, norm, GELU, gates; and the ways back."""
+
+import torch
+from torch import Tensor
+
+from wedefense.gpu import gate_kernels, norm_kernels
+
+PROGRAMS = 264  # that share the rows where sums over rows are wanted: two for each multiprocessor of an H100
+
+
+def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | None, epsilon: float, dtype: torch.dtype,
+                  seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0, keep: bool = True,
+                  wide: bool = False, gelu: bool = False) -> tuple[Tensor | None, ...]:
+    """total = x + dropout(y) and its layer norm in `dtype` (and in float32) -> total, normed, wide, mean, scale.
+
+    Without y the total is x; without `norm` there is but the total; what is not kept is None.
+    """
+    rows, dim = x.shape
+    total = torch.empty_like(x) if y is not None and keep else None
+    normed = x.new_empty(rows, dim, dtype=dtype) if norm else None
+    also = x.new_empty(rows, dim, dtype=torch.float32) if wide else None
+    mean, scale = x.new_empty(2, rows, dtype=torch.float32) if norm else (None, None)
+    tile = _tile(dim)
+    norm_kernels.residual_norm_kernel[(-(-rows // tile),)](
+        x, _or(y, x), *(norm or (x, x)), _or(seed, x), _or(total, x), _or(normed, x), _or(also, x), _or(mean, x),
+        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0, KEEPS=total is not None,
+        NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
+    return x if y is None else total, normed, also, mean, scale
+
+
+def residual_norm_backward(kept: tuple, norm: tuple[Tensor, Tensor] | None, dnormed: Tensor | None,
+                           dwide: Tensor | None, dtotal: Tensor | None, like: Tensor, seed: Tensor | None = None,
+                           dropout: float = 0.0, salt: int = 0, adds: bool = True, gelu: bool = False,
+                           dx_dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None, Tensor]:
+    """-> dx, dy in the type of `like` where y was added, and (3, dim): of the gain, the shift, y's sum over rows.
+
+    `kept`: total, mean and scale.
+    """
+    total, mean, scale = kept if norm else (like, like, like)
+    rows, dim = like.shape
+    dx = like.new_empty(rows, dim, dtype=dx_dtype) if norm else dtotal
+    dy = torch.empty_like(like) if adds else None
+    tile = 2
+    programs = min(2 * PROGRAMS, -(-rows // tile))
+    partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
+    norm_kernels.residual_norm_gradient_kernel[(programs,)](
+        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), _or(dwide, like), _or(dtotal, like),
+        _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
+        NORMS=norm is not None, NARROW=dnormed is not None, WIDE=dwide is not None, RESIDUAL=dtotal is not None,
+        GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
+    return dx, dy, total_of(partial[None])[0].view(3, dim)
+
+
+def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0) -> Tensor:
+    out = torch.empty_like(x)
+    norm_kernels.gelu_kernel[(-(-x.numel() // 2048),)](x, _or(seed, x), out, x.numel(), dropout, salt, DROPS=dropout > 0,
+                                                       BLOCK=2048, num_warps=4)
+    return out
+
+
+def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropout: float = 0.0,
+                  salt: int = 0) -> tuple[Tensor, Tensor]:
+    """-> dx (rows, dim), and its sum over rows (dim,) float32."""
+    rows, dim = x.shape
+    across = -(-dim // 256)
+    down = min(max(4 * PROGRAMS // across, 1), -(-rows // 16))
+    dx, partial = torch.empty_like(x), x.new_empty(down, dim, dtype=torch.float32)
+    norm_kernels.gelu_gradient_kernel[(across, down)](
+        x, _or(seed, x), gradient, dx, partial, rows, dim, dropout, salt, DROPS=dropout > 0, ROWS=16, DIM=256,
+        num_warps=4)
+    return dx, total_of(partial[None])[0]
+
+
+def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
+    """x (rows, dim) -> (rows, heads) float32; `place` (all heads,): a head's among those kept, or -1."""
+    gate, every = x.new_empty(len(x), heads, dtype=torch.float32), len(place)
+    gate_kernels.gate_kernel[(-(-len(x) // 64), every)](
+        x, *linear, const, place, gate, len(x), every, heads, ROWS=64, DIM=x.shape[1] // every, num_warps=4)
+    return gate
+
+
+def gates_backward(x: Tensor, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor, dgate: Tensor, dh: Tensor,
+                   residual: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """-> dx = dh + what the gates add (+ residual), and gradients of the linear layer's weight and bias, of const."""
+    heads, dim = len(place), x.shape[1] // len(place)
+    programs = max(min(4 * PROGRAMS // heads, -(-len(x) // 32)), 1)
+    dx, partial = x.new_empty(x.shape, dtype=dtype), x.new_empty(heads, programs, 2 * dim + 3, dtype=torch.float32)
+    gate_kernels.gate_gradient_kernel[(programs, heads)](
+        x, *linear, const, place, dgate, dh, _or(residual, dh), dx, partial, len(x), heads, dgate.shape[1],
+        RESIDUAL=residual is not None, ROWS=32, DIM=dim, num_warps=4)
+    sums = total_of(partial)                                                  # (heads, 2 * dim + 3)
+    both = sums[:, :-1].sum(0)
+    dweight = both[:2 * dim].view(2, 1, dim).expand(2, 4, dim).reshape(8, dim)  # four rows of each sum learn alike
+    dbias = both[2 * dim:].view(2, 1).expand(2, 4).reshape(8)
+    return dx, dweight, dbias, sums[:, -1].view_as(const)
+
+
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """dy (rows, out), x (rows, in) -> (out, in) float32."""
+    if dy.is_cuda and dy.dtype != torch.float32:
+        return torch.mm(dy.t(), x, out_dtype=torch.float32)
+    return dy.t() @ x
+
+
+def total_of(x: Tensor) -> Tensor:
+    """(groups, parts, ..) float32 -> (groups, values): the sum over parts."""
+    x = x.flatten(2)
+    groups, parts, dim = x.shape
+    out = x.new_empty(groups, dim)
+    norm_kernels.sum_kernel[-(-dim // 64), groups](x, out, parts, dim, ROWS=32, DIM=64, num_warps=4)
+    return out
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """(rows, dim) -> (dim,) float32; a product with ones is faster than a sum down the columns."""
+    return weight_gradient(x, x.new_ones(len(x), 1)).squeeze(1)
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """A kernel wants a pointer even where it reads nothing."""
+    return other if tensor is None else tensor
+
+
+def _power(dim: int) -> int:
+    return max(1 << (dim - 1).bit_length(), 16)
+
+
+def _tile(dim: int) -> int:
+    """Rows of a program: about two thousand values."""
+    return max(2048 // _power(dim), 1)
