@@ -55,6 +55,15 @@ def test_encoders(cuda, family, frozen):
     assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], frozen)), cuda, family)
 
 
+def test_lengths_on_the_device_cost_one_wait(cuda):
+    detector = step_on(ssl_frontend(FAMILIES["wavlm"])).detector.to(cuda.device)
+    wav, lengths, _ = batch_of(MIXED, cuda)
+    with cuda.watch() as seen, torch.no_grad():
+        found = detector.eval().embed(wav, torch.tensor(lengths).to(cuda.device, non_blocking=True))
+    assert [fault.split(" in ")[0] for fault in seen.faults.elements()] == ["tolist"]
+    assert torch.equal(found.cpu(), detector.embed(wav, lengths).cpu())
+
+
 @pytest.mark.parametrize("options", [
     {"s3prl_frames": True}, {"layerwise_feature": False}, {"gradient_checkpointing": True},
     {"freeze_extractor": True, "layer_drop": 0.5}], ids=str)

@@ -41,7 +41,7 @@ def training_step(args):
     optimizer = torch.optim.AdamW([p for p in step.parameters() if p.requires_grad], lr=1e-4)
     samples = int(args.seconds * RATE)
     wav = 0.1 * torch.randn(args.batch, samples, device=args.device)
-    lengths = torch.full((args.batch,), samples, device=args.device)
+    lengths = [samples] * args.batch
     labels = torch.arange(args.batch, device=args.device) % 2
 
     def run() -> None:
