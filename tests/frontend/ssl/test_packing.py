@@ -2,7 +2,7 @@
 
 import torch
 
-from wedefense.frontend.ssl.extractor import Slots
+from wedefense.frontend.ssl.extractor import slots_of
 from wedefense.frontend.ssl.packing import Packing
 
 CPU = torch.device("cpu")
@@ -37,9 +37,9 @@ def test_a_plan_made_in_inference_serves_training():
 
 def test_slots():
     """Of 4 samples, in which 2 windows of the first layer (kernel 3, stride 2) begin."""
-    slots = Slots.of((10, 3), (2, 1), (3, 2), 4, CPU)
+    slots = slots_of((10, 3), (2, 1), (3, 2), 4, CPU)
     assert slots.windows.tolist() == [4, 1] and slots.owner.tolist() == [0, 0, 0, 1]
     assert slots.left.tolist() == [4, 2, 0, 1] and slots.rows.tolist() == [0, 1, 3]
     wav = torch.arange(20.0).view(2, 10)
     assert slots.cut(wav).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0], [10, 11, 12, 13]]
-    assert Slots.of((8, 8), (2, 2), (3, 2), 4, CPU).used is None
+    assert slots_of((8, 8), (2, 2), (3, 2), 4, CPU).used is None
