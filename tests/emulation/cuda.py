@@ -15,7 +15,9 @@ own, one each, however many kernels a library makes of them.
 
 import contextlib
 import functools
+import inspect
 import math
+import sys
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
@@ -27,12 +29,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import wedefense.gpu
+from tests.emulation.engine import backward
 
 DEVICE = torch.device("cuda", 0)
 TAKEN_ALONG = 2**16  # bytes of pageable memory that a copy takes along without waiting for the stream
 
 _READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim",
-          "unique_consecutive", "bincount", "repeat_interleave"}  # their result is a value or a shape that the host needs
+          "unique_consecutive", "bincount", "repeat_interleave"}  # the host needs their value or their shape
 _GRADIENT_READS = {"prod", "cumprod"}  # the gradient looks for zeros
 _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 _NO_SCALARS = {"cat", "stack", "mm", "addmm", "bmm", "baddbmm", "index_select", "gather", "scatter", "index_add",
@@ -66,7 +69,8 @@ class OnDevice(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor):
         shape = torch.empty_strided(held.shape, held.stride(), dtype=held.dtype, device="meta")
-        self = Tensor._make_subclass(cls, shape, held.requires_grad, dispatch_device=True, device_for_backend_keys=DEVICE)
+        self = Tensor._make_subclass(cls, shape, held.requires_grad, dispatch_device=True,
+                                     device_for_backend_keys=DEVICE)
         self.held = held.detach()
         return self
 
@@ -287,58 +291,6 @@ def _lstm(plain):
     return lstm
 
 
-def _backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
-    """What PyTorch's own engine does, which would look for the streams of a device that is none."""
-    with torch.no_grad():
-        arrived = {root.grad_fn: {root.output_nr: torch.ones_like(root) if gradient is None else gradient}}
-        for node in _from_the_end(root.grad_fn):
-            grads = arrived.pop(node, None)
-            if grads is None:
-                continue
-            if hasattr(node, "variable"):
-                leaf = node.variable
-                leaf.grad = grads[0] if leaf.grad is None else leaf.grad.add_(grads[0])
-                continue
-            grads = [grads.get(i) for i in range(len(node._input_metadata))]
-            if hasattr(node, "apply"):  # a function of ours
-                grads = [g if g is not None or node.name() == "_EmulatedBackward" else
-                         torch.zeros(m.shape, dtype=m.dtype, device=DEVICE) for g, m in zip(grads, node._input_metadata)]
-                results = _tuple(node.apply(*grads))
-                results = [result for result, needed in zip(results, node.needs_input_grad) if needed]
-                edges = [edge for edge in node.next_functions if edge[0] is not None]
-            else:
-                results, edges = _tuple(node(*grads)), node.next_functions
-            for (target, place), grad in zip(edges, results, strict=True):
-                if target is not None and grad is not None:
-                    _deliver(arrived.setdefault(target, {}), place, grad, target._input_metadata[place])
-
-
-def _tuple(results) -> tuple:
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _deliver(arrived: dict[int, Tensor], place: int, grad: Tensor, wanted) -> None:
-    """Gradients of broadcast or cast operands take the shape and precision of the operand."""
-    if grad.shape != wanted.shape:
-        grad = grad.sum_to_size(wanted.shape)
-    grad = grad.to(wanted.dtype)
-    arrived[place] = arrived[place] + grad if place in arrived else grad
-
-
-def _from_the_end(node) -> list:
-    """The nodes of a graph, each before those that its gradients flow on to."""
-    done, order, stack = set(), [], [(node, False)]
-    while stack:
-        node, left = stack.pop()
-        if left:
-            order.append(node)
-        elif node not in done:
-            done.add(node)
-            stack.append((node, True))
-            stack += [(target, False) for target, _ in node.next_functions if target is not None]
-    return order[::-1]
-
-
 class _Event:
     """Has passed once more work has been queued behind it; waited for at once, the device runs dry."""
 
@@ -394,6 +346,23 @@ def _launched(plain):
     return launch
 
 
+_HARDWARE = {
+    "is_available": lambda: True, "_lazy_init": lambda: None, "current_device": lambda: 0, "Event": _Event,
+    "Stream": _Stream, "current_stream": _Stream, "stream": lambda stream: contextlib.nullcontext(),
+    "get_device_name": lambda device=None: "emulated",
+    "is_bf16_supported": lambda **_: True, "is_current_stream_capturing": lambda: False,
+    "set_device": lambda device: None, "get_rng_state": lambda device=None: torch.get_rng_state(),
+    "set_rng_state": lambda state, device=None: torch.set_rng_state(state)}
+
+
+def _forget_what_is_on_devices() -> None:
+    """What the package keeps on a device by that device's name: neither ours nor a real one's may serve the other."""
+    for name, module in list(sys.modules.items()):
+        for kept in list(vars(module).values()) if name.startswith("wedefense.") else ():
+            if hasattr(kept, "cache_clear") and "device" in inspect.signature(kept).parameters:
+                kept.cache_clear()
+
+
 @contextlib.contextmanager
 def emulated_cuda(kernels: bool = False):
     """-> the `Emulation`; inside, `cuda` is a device like any other. Use one at a time.
@@ -402,20 +371,16 @@ def emulated_cuda(kernels: bool = False):
     """
     torch._C._ensureCUDADeviceGuardSet()
     with contextlib.ExitStack() as patches:
+        _forget_what_is_on_devices()
+        patches.callback(_forget_what_is_on_devices)
         patches.enter_context(mock.patch.object(wedefense.gpu, "_capable", lambda device: kernels))
         if kernels:
             from triton.runtime.interpreter import GridExecutor
 
             patches.enter_context(mock.patch.object(GridExecutor, "__call__", _launched(GridExecutor.__call__)))
-        for name, value in {"is_available": lambda: True, "_lazy_init": lambda: None, "current_device": lambda: 0,
-                            "is_bf16_supported": lambda **_: True, "is_current_stream_capturing": lambda: False,
-                            "Event": _Event, "Stream": _Stream, "current_stream": _Stream,
-                            "stream": lambda stream: contextlib.nullcontext(),
-                            "get_device_name": lambda device=None: "emulated", "set_device": lambda device: None,
-                            "get_rng_state": lambda device=None: torch.get_rng_state(),
-                            "set_rng_state": lambda state, device=None: torch.set_rng_state(state)}.items():
+        for name, value in _HARDWARE.items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
-        patches.enter_context(mock.patch.object(torch.autograd, "backward", _backward))
+        patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         patches.enter_context(mock.patch.object(torch._C, "_current_graph_task_id", lambda: 0))  # for checkpoints
         patches.enter_context(mock.patch.object(F, "scaled_dot_product_attention",
                                                 _attention(F.scaled_dot_product_attention)))

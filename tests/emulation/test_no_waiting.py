@@ -63,6 +63,15 @@ def test_encoders_by_their_kernels(family, frozen):
         assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], frozen)), cuda, f"{family}, kernels")
 
 
+def test_lengths_on_the_device_cost_one_wait(cuda):
+    detector = step_on(ssl_frontend(FAMILIES["wavlm"])).detector.to(cuda.device)
+    wav, lengths, _ = batch_of(MIXED, cuda)
+    with cuda.watch() as seen, torch.no_grad():
+        found = detector.eval().embed(wav, torch.tensor(lengths).to(cuda.device, non_blocking=True))
+    assert [fault.split(" in ")[0] for fault in seen.faults.elements()] == ["tolist"]
+    assert torch.equal(found.cpu(), detector.embed(wav, lengths).cpu())
+
+
 @pytest.mark.parametrize("options", [
     {"s3prl_frames": True}, {"layerwise_feature": False}, {"gradient_checkpointing": True},
     {"freeze_extractor": True, "layer_drop": 0.5}], ids=str)
@@ -150,9 +159,9 @@ def test_an_epoch_of_the_trainer_waits_where_it_ends(cuda, tmp_path, pruned):
     """For the sums of the epoch; never in between: to look at a loss, it waits with the next step under way."""
     ssl = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm" if pruned else ""}}
     config = load_config(write_config(
-        tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl", dataset_args__ssl_args=ssl,
-        dataloader_args__pin_memory=True, enable_amp=True, grad_clip=1.0, dataloader_args__num_workers=0, use_pruning_loss=pruned,
-        log_batch_interval=100))
+        tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl",
+        dataset_args__ssl_args=ssl, dataloader_args__pin_memory=True, dataloader_args__num_workers=0,
+        enable_amp=True, grad_clip=1.0, use_pruning_loss=pruned, log_batch_interval=100))
     (tmp_path / "exp/models").mkdir(parents=True)
     trainer = build_trainer(config, World(0, 1, 0, cuda.device))
     trainer._train_epoch(None)

@@ -32,7 +32,7 @@ def test_features_are_those_of_the_cpu(family):
     encoder, wav = encoder_of(family), 0.1 * torch.randn(len(LENGTHS), int(LENGTHS.max()))
     with torch.no_grad():
         on_cpu = encoder(wav, LENGTHS)
-        on_gpu = encoder.cuda()(wav.cuda(), LENGTHS.cuda())
+        on_gpu = encoder.cuda()(wav.cuda(), LENGTHS)
         alone = encoder(wav[1:2, :16000].cuda())
     assert on_gpu.lengths.tolist() == on_cpu.lengths.tolist()
     for here, there, one in zip(on_cpu.layers, on_gpu.layers, alone.layers, strict=True):
@@ -43,11 +43,11 @@ def test_features_are_those_of_the_cpu(family):
 def test_gradients_and_padding_in_bfloat16():
     encoder, wav = encoder_of("wavlm").cuda().train(), 0.1 * torch.randn(len(LENGTHS), int(LENGTHS.max())).cuda()
     with torch.autocast("cuda", torch.bfloat16):
-        encoder(wav, LENGTHS.cuda()).layers[-1].float().sin().sum().backward()
+        encoder(wav, LENGTHS).layers[-1].float().sin().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
     encoder.eval().bfloat16()
     with torch.no_grad():
-        together, alone = encoder(wav, LENGTHS.cuda()), encoder(wav[2:3, :33333])
+        together, alone = encoder(wav, LENGTHS), encoder(wav[2:3, :33333])
     for layer, one in zip(together.layers, alone.layers, strict=True):
         assert (layer[2:3, :one.shape[1]] - one).abs().max() < 0.1
 

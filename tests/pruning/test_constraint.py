@@ -11,7 +11,7 @@ from wedefense.config.train import OPTIMIZER_ARGS
 from wedefense.pruning.constraint import STIFFNESS, Lagrangian, words
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.settle import settle
-from wedefense.pruning.size import Size, decided, learnt
+from wedefense.pruning.size import Size, _Product, decided, learnt
 from wedefense.pruning.surgery import cut
 from wedefense.train.prune import Prune
 from wedefense.utils.errors import InputError
@@ -35,6 +35,15 @@ def test_the_expected_size_is_the_mean_over_independent_gates():
     sizes = [size.of(lambda gates: torch.cat([gate.sample() > 0 for gate in gates]).double()).item()
              for _ in range(400)]
     assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.02)
+
+
+def test_the_gradient_of_a_product_that_has_zeros():
+    rows = torch.tensor([[0.2, 0.5, 0.9], [0.0, 0.3, 0.4], [0.0, 0.0, 0.7], [1.0, 1.0, 1.0]], dtype=torch.float64)
+    ours, theirs = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    scale = torch.arange(1.0, 5.0, dtype=torch.float64)
+    (_Product.apply(ours) * scale).sum().backward()
+    (theirs.prod(1) * scale).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_every_gate_feels_the_size():

@@ -86,6 +86,16 @@ def test_the_teacher_is_what_the_student_was_before_gates(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in teacher.detector.projection.state_dict().items())
 
 
+def test_the_teacher_is_not_moved_where_it_already_is(tmp_path, monkeypatch):
+    """Moving it would undo what it has derived from its weights."""
+    detector = detector_of(tmp_path)
+    teacher = Teacher(DistillOptions(layers=1.0), detector)
+    monkeypatch.setattr(teacher.detector, "_apply", lambda *_: pytest.fail("moved"))
+    wav, lengths = 0.1 * torch.randn(2, 8000), [8000, 5000]
+    detector.train()(wav, lengths)
+    assert teacher.terms(wav, lengths)["distill_layers"] > 0
+
+
 def test_weights_of_the_terms(tmp_path):
     detector = detector_of(tmp_path)
     wav, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])

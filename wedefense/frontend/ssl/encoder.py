@@ -180,8 +180,8 @@ def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
 class Encoder(nn.Module):
     """An encoder of the wav2vec 2.0 family.
 
-    `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the first block, then
-    the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
+    `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the
+    first block, then the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
     transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is False.
     An utterance's features do not depend on what shares its batch; frames past its end are zero.
 

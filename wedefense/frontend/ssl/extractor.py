@@ -66,25 +66,25 @@ class Slots:
     rows: Tensor         # (valid frames,): the slots that begin a valid frame
     used: Tensor | None  # (slots,): the slots of the padded batch that hold samples; None: all of them
 
-    @staticmethod
-    @kept(maxsize=KEPT)
-    def of(samples: tuple[int, ...], frames: tuple[int, ...], first: tuple[int, int], stride: int,
-           device: torch.device) -> "Slots":
-        """`first`: kernel and stride of the first layer. Fixed crops are worked out once."""
-        slots = -(-np.array(samples) // stride)  # of each utterance
-        windows = (np.array(samples) - first[0]) // first[1] + 1
-        owner, place = np.repeat(np.arange(len(slots)), slots), within(slots)
-        left = windows[owner] - place * (stride // first[1])
-        rows = np.repeat(np.cumsum(slots) - slots, frames) + within(frames)
-        used = owner * slots.max() + place if slots.min() < slots.max() else owner[:0]
-        with torch.inference_mode(False):  # what is kept must serve training too
-            *sent, used = send_together(device, windows, np.cumsum((0, *slots)), owner, left, rows, used)
-        return Slots(stride, int(slots.max()), *sent, used if len(used) else None)
-
     def cut(self, wav: Tensor) -> Tensor:
         """(batch, samples) -> (slots, stride), the utterances one after the other."""
         signal = F.pad(wav, (0, -wav.shape[1] % self.stride)).view(-1, self.stride)
         return signal if self.used is None else signal[self.used]
+
+
+@kept(maxsize=KEPT)
+def slots_of(samples: tuple[int, ...], frames: tuple[int, ...], first: tuple[int, int], stride: int,
+             device: torch.device) -> Slots:
+    """`first`: kernel and stride of the first layer. Those of fixed crops are worked out once."""
+    slots = -(-np.array(samples) // stride)  # of each utterance
+    windows = (np.array(samples) - first[0]) // first[1] + 1
+    owner, place = np.repeat(np.arange(len(slots)), slots), within(slots)
+    left = windows[owner] - place * (stride // first[1])
+    rows = np.repeat(np.cumsum(slots) - slots, frames) + within(frames)
+    used = owner * slots.max() + place if slots.min() < slots.max() else owner[:0]
+    with torch.inference_mode(False):  # what is kept must serve training too
+        *sent, used = send_together(device, windows, np.cumsum((0, *slots)), owner, left, rows, used)
+    return Slots(stride, int(slots.max()), *sent, used if len(used) else None)
 
 
 class ConvLayer(nn.Module):
@@ -195,7 +195,8 @@ class Extractor(nn.Module):
     def forward(self, wav: Tensor, samples: Sequence[int], frames: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
         first = self.conv_layers[0].conv
-        slots = Slots.of(tuple(samples), tuple(frames), (first.kernel_size[0], first.stride[0]), self.stride, wav.device)
+        shape = first.kernel_size[0], first.stride[0]
+        slots = slots_of(tuple(samples), tuple(frames), shape, self.stride, wav.device)
         signal = slots.cut(wav)
         gates = [layer.open_gate() for layer in self.conv_layers]
         weights = [self.conv_layers[0].weights(signal, slots), *(layer.conv.weights() for layer in self.conv_layers[1:])]

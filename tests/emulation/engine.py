@@ -1,0 +1,57 @@
+"""The backward pass over PyTorch's graph; its own engine would look for the streams of a device that is none."""
+
+import torch
+from torch import Tensor
+
+
+def backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
+    """Instead of `torch.autograd.backward`."""
+    with torch.no_grad():
+        arrived = {root.grad_fn: {root.output_nr: torch.ones_like(root) if gradient is None else gradient}}
+        for node in _from_the_end(root.grad_fn):
+            grads = arrived.pop(node, None)
+            if grads is None:
+                continue
+            if hasattr(node, "variable"):
+                leaf = node.variable
+                leaf.grad = grads[0] if leaf.grad is None else leaf.grad.add_(grads[0])
+                continue
+            grads = [grads.get(i) for i in range(len(node._input_metadata))]
+            if hasattr(node, "apply"):  # a function of ours
+                if node.name() != "_EmulatedBackward":
+                    grads = [torch.zeros(m.shape, dtype=m.dtype, device=root.device) if g is None else g
+                             for g, m in zip(grads, node._input_metadata)]
+                results = _tuple(node.apply(*grads))
+                results = [result for result, needed in zip(results, node.needs_input_grad) if needed]
+                edges = [edge for edge in node.next_functions if edge[0] is not None]
+            else:
+                results, edges = _tuple(node(*grads)), node.next_functions
+            for (target, place), grad in zip(edges, results, strict=True):
+                if target is not None and grad is not None:
+                    _deliver(arrived.setdefault(target, {}), place, grad, target._input_metadata[place])
+
+
+def _tuple(results) -> tuple:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _deliver(arrived: dict[int, Tensor], place: int, grad: Tensor, wanted) -> None:
+    """Gradients of broadcast or cast operands take the shape and precision of the operand."""
+    if grad.shape != wanted.shape:
+        grad = grad.sum_to_size(wanted.shape)
+    grad = grad.to(wanted.dtype)
+    arrived[place] = arrived[place] + grad if place in arrived else grad
+
+
+def _from_the_end(node) -> list:
+    """The nodes of a graph, each before those that its gradients flow on to."""
+    done, order, stack = set(), [], [(node, False)]
+    while stack:
+        node, left = stack.pop()
+        if left:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            stack.append((node, True))
+            stack += [(target, False) for target, _ in node.next_functions if target is not None]
+    return order[::-1]
