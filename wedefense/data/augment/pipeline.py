@@ -6,6 +6,7 @@ between utterances, and each worker process opens its own files.
 
 import numpy as np
 
+from wedefense.data.augment.endings import Ending, EndsInFilter, begin
 from wedefense.data.augment.options import SPEEDS, STEPS, AugmentOptions, OneOfOptions, Setting, Step
 
 
@@ -14,7 +15,7 @@ def build_step(step: Step, setting: Setting):
     return STEPS.load(step.type)(step.options, setting)
 
 
-class OneOf:
+class OneOf(EndsInFilter):
     """One of several steps; their probabilities are the weights."""
 
     def __init__(self, options: OneOfOptions, setting: Setting):
@@ -23,10 +24,9 @@ class OneOf:
         weights = np.array([step.options.prob for step in steps])
         self._cumulative = np.cumsum(weights) / weights.sum()
 
-    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) -> (samples,)"""
+    def begin(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
         chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        return self._steps[min(chosen, len(self._steps) - 1)](wav, rng)
+        return begin(self._steps[min(chosen, len(self._steps) - 1)], wav, rng)
 
 
 class Pipeline:
@@ -71,11 +71,19 @@ class Pipeline:
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator, ran: list[Step] | None = None) -> np.ndarray:
         """(samples,) float32 -> (samples,) float32; the input is left as it is. The steps drawn are added to `ran`."""
-        augmented = wav
+        begun, ending = self.begin(wav, rng, ran)
+        return begun if ending is None else ending(begun).astype(np.float32, copy=False)
+
+    def begin(self, wav: np.ndarray, rng: np.random.Generator,
+              ran: list[Step] | None = None) -> tuple[np.ndarray, Ending | None]:
+        """As the call, up to the filter that comes last, if one does; that is given back to be done by whom it suits."""
+        augmented, ending = wav, None
         for step, run in self.steps:
             if rng.random() < step.options.prob:
-                augmented = run(augmented, rng)
+                if ending is not None:
+                    augmented = ending(augmented)
+                augmented, ending = begin(run, augmented, rng)
                 if ran is not None:
                     ran.append(step)
         assert augmented.shape == wav.shape, (augmented.shape, wav.shape)
-        return augmented.astype(np.float32, copy=False)
+        return augmented.astype(np.float32, copy=False), ending
