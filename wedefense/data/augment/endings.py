@@ -14,14 +14,15 @@ class Ending:
     kind: ClassVar[str]
     filters: list[np.ndarray]
     advances: list[int]  # samples that each filter's output is moved ahead
-    level = 1.0
+    level = 1.0          # a factor of the formula
+    has_signal = False
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
         raise TypeError(f"{type(self).__name__} does nothing")
 
-    def signal(self, samples: int) -> np.ndarray | None:
-        """(samples,) float32 that the formula takes besides the utterance."""
-        return None
+    def signal(self, samples: int) -> np.ndarray:
+        """(samples,) float32 that the formula takes besides the utterance, if it `has_signal`."""
+        raise TypeError(f"{type(self).__name__} has no signal")
 
 
 class EndsInFilter:

@@ -32,17 +32,22 @@ class OneOf(EndsInFilter):
 class Pipeline:
     """`speed` before the crop, the call after it; evaluation has none."""
 
-    def __init__(self, options: AugmentOptions, sample_rate: int, keep_label_on_speed: bool = True):
+    def __init__(self, options: AugmentOptions, sample_rate: int, keep_label_on_speed: bool = True,
+                 on_device: bool = False):
+        """`on_device`: whether a loader leaves the filters that come last to the device."""
         setting = Setting(sample_rate, options.reverb_data, options.noise_data)
         self.steps = [(step, build_step(step, setting)) for step in options.steps]
-        self.sample_rate = sample_rate
+        self.sample_rate, self.on_device = sample_rate, on_device
         self._speeds = SPEEDS if options.speed_perturb else (1.0,)
         self._keep_label = keep_label_on_speed
 
     @classmethod
     def from_options(cls, dataset_options, sample_rate: int, reverb_data: str | None = None,
-                     noise_data: str | None = None, keep_label_on_speed: bool = True) -> "Pipeline | None":
+                     noise_data: str | None = None, keep_label_on_speed: bool = True,
+                     device: str = "cpu") -> "Pipeline | None":
         """What `dataset_args` and the paths beside it switch on; None when that is nothing.
+
+        `device`: the type of the one that trains, for `augment_on: auto`.
 
         >>> from wedefense.data.options import DatasetOptions
         >>> pipeline = Pipeline.from_options(DatasetOptions(rawboost=True), 16000)
@@ -52,7 +57,8 @@ class Pipeline:
         options = AugmentOptions.gather(dataset_options, reverb_data, noise_data)
         if not options.steps and not options.speed_perturb:
             return None
-        return cls(options, sample_rate, keep_label_on_speed)
+        on_device = dataset_options.augment_on == "device" or (dataset_options.augment_on, device) == ("auto", "cuda")
+        return cls(options, sample_rate, keep_label_on_speed, on_device)
 
     def speed(self, rng: np.random.Generator) -> float:
         """How much faster than recorded the utterance is to be played: 1.0, 0.9 or 1.1."""

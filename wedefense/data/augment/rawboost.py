@@ -128,14 +128,18 @@ class Convolutive(Ending):
     def then(self, impulses: Impulses) -> "Convolutive":
         return Convolutive(self.filters, impulses)
 
-    def signal(self, samples: int) -> np.ndarray | None:
-        return None if self._impulses is None else self._impulses.gains(samples)
+    @property
+    def has_signal(self) -> bool:
+        return self._impulses is not None
+
+    def signal(self, samples: int) -> np.ndarray:
+        return self._impulses.gains(samples)
 
 
 class Stationary(Ending):
     """`stationary`; the white noise is its signal."""
 
-    kind = "stationary"
+    kind, has_signal = "stationary", True
 
     def __init__(self, white: np.ndarray, taps: np.ndarray, snr: float):
         self.filters, self.advances, self.level = [taps], advances([taps]), 10 ** (-snr / 20)
