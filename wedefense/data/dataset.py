@@ -85,7 +85,7 @@ class TrainDataset(torch.utils.data.Dataset):
 
     def _usable(self, item: Item, skipped: list,
                 row: np.ndarray | None = None) -> tuple[int, int, np.ndarray, Ending | None]:
-        """Index, label, samples and what is left to do to them, of the utterance or the first usable of its substitutes.
+        """Index, label, samples and the filter they lack, of the utterance or the first usable of its substitutes.
 
         The samples may be written to `row`, which is then what comes back.
         """

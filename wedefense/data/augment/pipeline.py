@@ -82,7 +82,7 @@ class Pipeline:
 
     def begin(self, wav: np.ndarray, rng: np.random.Generator,
               ran: list[Step] | None = None) -> tuple[np.ndarray, Ending | None]:
-        """As the call, up to the filter that comes last, if one does; that is given back to be done by whom it suits."""
+        """As the call, up to the filter that comes last, if one does; that is given back, to be done elsewhere."""
         augmented, ending = wav, None
         for step, run in self.steps:
             if rng.random() < step.options.prob:
