@@ -1,5 +1,6 @@
 """Cost of augmentation, everything in one run: RawBoost against numpy and scipy written straight from its
-formulas (one thread each, in turn), and the training loader's throughput with each step on two workers.
+formulas (one thread each, in turn), what a worker computes for each step where it does all (augment_on: cpu) and where
+it leaves the last filter to the device, and the training loader's throughput with each step on two workers.
 
     python tools/bench/augment.py [--rounds 15] [--utterances 300] [--steps rawboost noise ...]
 
@@ -19,12 +20,14 @@ if __name__ == "__main__":
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 from tools.bench.audio import CROP, RATE, SEED, make_corpus, make_recordings, write_list  # noqa: E402
 from tools.bench.published_rawboost import rawboost as plain_rawboost  # noqa: E402
 from wedefense.config.augment import RawBoostOptions, Setting  # noqa: E402
 from wedefense.config.data import DataLoaderOptions, DatasetOptions  # noqa: E402
 from wedefense.data.augment.codecs import available  # noqa: E402
+from wedefense.data.augment.later import pack  # noqa: E402
 from wedefense.data.augment.pipeline import Pipeline  # noqa: E402
 from wedefense.data.augment.rawboost import RawBoost  # noqa: E402
 from wedefense.data.loader import train_loader  # noqa: E402
@@ -60,6 +63,31 @@ def compare_rawboost(rounds: int) -> bool:
     return reached
 
 
+def compare_places(names: list[str], rounds: int, batch: int = 16) -> None:
+    """Processor time of the augmentation of a crop, reading left out; both places in turn."""
+    wavs = (np.random.default_rng(0).standard_normal((batch, CROP)) * 0.1).astype(np.float32)
+    rows, ring = np.empty_like(wavs), torch.empty(3 * batch * CROP)
+
+    def work(pipeline: Pipeline, seed: int, on_device: bool) -> float:
+        rng, endings, started = np.random.default_rng(seed), [], time.process_time()
+        for row, wav in zip(rows, wavs):
+            row[:], ending = pipeline.begin(wav, rng) if on_device else (pipeline(wav, rng), None)
+            endings.append(ending)
+        pack(endings, CROP, lambda floats: ring[:floats])
+        return 1000 * (time.process_time() - started) / batch
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_recordings(Path(folder))
+        print(f"\nprocessor time of a worker for {CROP / RATE:g} s, median of {rounds} rounds, ms\n"
+              f"{'step':16} augment_on: cpu  device")
+        for name in names:
+            pipeline = Pipeline.from_options(DatasetOptions(**STEPS[name]), RATE, **data)
+            if pipeline is not None and pipeline.steps:
+                pairs = [[work(pipeline, seed, place) for place in (False, True)] for seed in range(rounds + 1)][1:]
+                print(f"{name:16} {statistics.median(p for p, _ in pairs):15.2f} "
+                      f"{statistics.median(p for _, p in pairs):7.2f}", flush=True)
+
+
 def loader_throughput(names: list[str], utterances: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         records = make_corpus(Path(folder), utterances, "flac")
@@ -83,6 +111,7 @@ def main() -> int:
     parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=list(STEPS), metavar="STEP")
     arguments = parser.parse_args()
     reached = compare_rawboost(arguments.rounds)
+    compare_places(arguments.steps, arguments.rounds)
     loader_throughput(arguments.steps, arguments.utterances)
     return 0 if reached else 1
 

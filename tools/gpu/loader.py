@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tools.bench.timing import wait_for
 from tools.gpu.outside import need
 from tools.gpu.sections import Check
 
@@ -36,17 +37,18 @@ def loader(check: Check, emit: Callable) -> None:
 def rate(listed: Path, options: dict, recordings: dict, batch_size: int, workers: int, device: torch.device) -> dict:
     from tools.bench.audio import RATE, SEED, cpu_seconds
     from wedefense.config.data import DataLoaderOptions, DatasetOptions
+    from wedefense.data.ahead import ahead
     from wedefense.data.augment.pipeline import Pipeline
     from wedefense.data.loader import train_loader
 
     data = DatasetOptions(frontend="ssl", num_frms=150, sample_num_per_epoch=batch_size * workers * 4, **options)
     reader = train_loader(listed, "raw", data, DataLoaderOptions(batch_size, workers, device.type == "cuda"), seed=SEED,
-                          pipeline=Pipeline.from_options(data, RATE, **recordings))
+                          pipeline=Pipeline.from_options(data, RATE, device=device.type, **recordings))
     for epoch in range(2):  # in the first the workers start and the files come into memory
         reader.set_epoch(epoch)
         started, cpu, read = time.perf_counter(), cpu_seconds(), 0
-        for batch in reader:
-            batch.to(device)
+        for batch in ahead(reader, device):
             read += len(batch)
+        wait_for(device)
         seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     return {"utterances_s": round(read / seconds), "cpu_ms_a_crop": round(1e3 * cpu / read, 3)}

@@ -97,6 +97,9 @@ class DatasetOptions:
     codec_aug: bool = False
     codec_aug_args: CodecOptions = CodecOptions()
     augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
+    # where a crop's last filter is done (reverberation, RawBoost's filters, telephone, low_pass): by the workers (cpu),
+    # or in whole batches where the model computes (device); auto: device on a GPU. The draws are the same
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
 
     def __post_init__(self):
         at_least(self, 0, "sample_num_per_epoch", "eval_frms")

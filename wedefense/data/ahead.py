@@ -1,10 +1,10 @@
 """Batches on a device, the audio of each copied there while the step before it runs."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
+from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
 
 
@@ -25,14 +25,15 @@ class SideStream:
     def send(self, batch: Batch) -> tuple[Batch, torch.cuda.Event]:
         """The batch on the device, and the event of its arrival."""
         with torch.cuda.stream(self._stream):
-            moved = replace(batch, wav=batch.wav.to(self._device, non_blocking=True))
+            moved = batch.moved(lambda part: part.to(self._device, non_blocking=True))
             return moved, self._stream.record_event()
 
     def receive(self, batch: Batch, arrival: torch.cuda.Event) -> Batch:
         """The batch for the stream that computes, which waits for it on the device; the host does not."""
         computing = torch.cuda.current_stream(self._device)
         computing.wait_event(arrival)
-        batch.wav.record_stream(computing)  # its memory is not given to a later batch before this stream is done
+        for tensor in [batch.wav] + ([batch.later.data] if batch.later else []):
+            tensor.record_stream(computing)  # its memory is not given to a later batch before this stream is done
         return batch
 
 
@@ -42,10 +43,10 @@ def _ahead(batches: Iterator[Batch], stream) -> Iterator[Batch]:
         for batch in batches:
             before, sent = sent, stream.send(batch)
             if before:
-                yield stream.receive(*before)
+                yield finished(stream.receive(*before))
                 before[1].synchronize()  # copied long ago; a worker may write its memory once one more is asked for
         if sent:
-            yield stream.receive(*sent)
+            yield finished(stream.receive(*sent))
     finally:
         if sent:
             sent[1].synchronize()  # so that memory in use is not unlocked when an epoch is left in the middle

@@ -1,11 +1,12 @@
 """What a loader gives: a batch, and the count of what had to be left out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from wedefense.data.augment.later import Later
 from wedefense.utils.errors import InputError
 
 
@@ -16,6 +17,7 @@ class Batch:
     lengths: Tensor  # (batch,) int64
     labels: Tensor   # (batch,) int64; -1: none
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (key, reason) of what was left out for it
+    later: Later | None = None  # filters that `wav` still lacks; None in all that a loader gives, but for what it lends
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -24,6 +26,11 @@ class Batch:
         """Audio and labels on a device; lengths stay on the host, which plans with them."""
         return replace(self, wav=self.wav.to(device, non_blocking=non_blocking),
                        labels=self.labels.to(device, non_blocking=non_blocking))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        """Its audio, and what that lacks, where `move` puts them."""
+        later = self.later and replace(self.later, data=move(self.later.data))
+        return replace(self, wav=move(self.wav), later=later)
 
     def __getstate__(self):  # on the way from a worker, small tensors would take a shared file each
         return {**self.__dict__, "lengths": self.lengths.numpy(), "labels": self.labels.numpy()}

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from wedefense.data.audio import BadAudio, fill, rate_ratio, read_span, resampled_length
+from wedefense.data.augment.endings import Ending
+from wedefense.data.augment.later import layout, pack
 from wedefense.data.batch import Batch
 from wedefense.data.sampler import Item
 from wedefense.data.shared_buffers import Ring
@@ -56,6 +58,7 @@ class TrainDataset(torch.utils.data.Dataset):
         self.source, self.labels, self._crop = source, labels, crop
         self._seed, self._pipeline, self._num_classes = seed, pipeline, num_classes
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
+        self.leaves_endings = getattr(pipeline, "on_device", False) and crop.length is not None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -64,22 +67,25 @@ class TrainDataset(torch.utils.data.Dataset):
         skipped: list[tuple[str, str]] = []
         try:
             if self._crop.length is None:
-                indices, labels, wavs = zip(*(self._usable(item, skipped) for item in items))
+                indices, labels, wavs, _ = zip(*(self._usable(item, skipped) for item in items))
                 return _padded(self, indices, labels, wavs, skipped)
-            wav, indices, labels = self.ring.empty(len(items), self._crop.length), [], []
+            wav, indices, labels, endings = self.ring.empty(len(items), self._crop.length), [], [], []
             for row, item in zip(wav.numpy(), items):
-                index, label, samples = self._usable(item, skipped, row)
+                index, label, samples, ending = self._usable(item, skipped, row)
                 if samples is not row:
                     row[:] = samples
                 indices.append(index)
                 labels.append(label)
+                endings.append(ending)
             lengths = torch.full((len(items),), self._crop.length)
-            return _batch(self, indices, labels, wav, lengths, skipped)
+            later = pack(endings, self._crop.length, self.ring.behind)
+            return _batch(self, indices, labels, wav, lengths, skipped, later)
         except _NothingUsable as error:
             return Failure(str(error))
 
-    def _usable(self, item: Item, skipped: list, row: np.ndarray | None = None) -> tuple[int, int, np.ndarray]:
-        """The utterance's index, label and samples, or those of the first usable of its substitutes.
+    def _usable(self, item: Item, skipped: list,
+                row: np.ndarray | None = None) -> tuple[int, int, np.ndarray, Ending | None]:
+        """Index, label, samples and the filter they lack, of the utterance or the first usable of its substitutes.
 
         The samples may be written to `row`, which is then what comes back.
         """
@@ -90,7 +96,7 @@ class TrainDataset(torch.utils.data.Dataset):
         while True:
             try:
                 speed = self._pipeline.speed(rng) if self._pipeline else 1.0
-                return index, self._label(index, speed), self._samples(index, speed, rng, row)
+                return index, self._label(index, speed), *self._augmented(self._samples(index, speed, rng, row), rng)
             except BadAudio as error:
                 skipped.append((key, str(error)))
                 bad += 1
@@ -113,7 +119,7 @@ class TrainDataset(torch.utils.data.Dataset):
         return label if speed == 1.0 else self._pipeline.speed_label(label, speed, self._num_classes)
 
     def _samples(self, index: int, speed: float, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
-        """(samples,) float32: a crop, repeated where it is short, augmented."""
+        """(samples,) float32: a crop, repeated where it is short."""
         crop = self._crop
         with self.source.open(index) as sound:
             if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
@@ -127,9 +133,15 @@ class TrainDataset(torch.utils.data.Dataset):
             length = room if crop.length is None else min(crop.length, room)
             start = start + int(rng.integers(room - length + 1)) if crop.random else 0
             wav = read_span(sound, ratio, start, length, row)
-        if crop.length is not None:
-            wav = fill(wav, crop.length)
-        return self._pipeline(wav, rng) if self._pipeline else wav
+        return wav if crop.length is None else fill(wav, crop.length)
+
+    def _augmented(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
+        if not self.leaves_endings:
+            return self._pipeline(wav, rng) if self._pipeline else wav, None
+        wav, ending = self._pipeline.begin(wav, rng)
+        if ending is not None and layout(ending, len(wav)) is None:
+            return ending(wav), None
+        return wav, ending
 
 
 class EvalDataset(torch.utils.data.Dataset):
@@ -177,6 +189,6 @@ def _padded(dataset, indices, labels, wavs, skipped) -> Batch:
     return _batch(dataset, indices, labels, batch, lengths, skipped)
 
 
-def _batch(dataset, indices, labels, wav, lengths, skipped) -> Batch:
+def _batch(dataset, indices, labels, wav, lengths, skipped, later=None) -> Batch:
     keys = [dataset.source.entries.keys[i] for i in indices]
-    return Batch(keys, wav, lengths, torch.tensor(labels, dtype=torch.int64), skipped)
+    return Batch(keys, wav, lengths, torch.tensor(labels, dtype=torch.int64), skipped, later)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.data.augment.later import SPARE
+from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
@@ -46,10 +48,13 @@ class TrainLoader:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._epoch(iter(self._batches))
+        return self._epoch(map(finished, self._batches))
 
     def lent(self) -> Iterator[Batch]:
-        """As iterating gives them, in page-locked memory that is good until the second batch after is asked for."""
+        """As iterating gives them, in page-locked memory that is good until the second batch after is asked for.
+
+        What a batch has for `later` is for the device to do.
+        """
         return self._epoch(self._batches.lent())
 
     def _epoch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -121,6 +126,8 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     source = _cached(source, dataset_options, loader_options)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
+    if dataset.leaves_endings:
+        usual_length += crop.length + SPARE
     return TrainLoader(dataset, sampler, loader_options, usual_length * loader_options.batch_size, labels, counts)
 
 

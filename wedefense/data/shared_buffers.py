@@ -27,6 +27,7 @@ class Parcel:
     batch: Batch
     place: tuple[int, int]
     shape: tuple[int, int]
+    behind: int = 0  # floats for later that lie behind it
 
 
 class Ring:
@@ -40,6 +41,7 @@ class Ring:
 
     def __init__(self, workers: int, prefetch_factor: int, samples: int, lends: bool = False):
         self._slots, self._turn, self._last = prefetch_factor + 1 + lends, 0, None
+        self._used = self._behind = 0
         self._audio, self._locked = None, False
         if workers and multiprocessing.get_start_method() == "fork":  # else workers would not inherit it
             memory = mmap.mmap(-1, workers * self._slots * samples * 4)
@@ -48,29 +50,43 @@ class Ring:
     def empty(self, batch: int, samples: int) -> Tensor:
         """(batch, samples) float32, uninitialised: in the ring where it fits, in a worker; else ordinary."""
         worker = get_worker_info()
-        self._last = None
+        self._last, self._behind = None, 0
         if self._audio is None or worker is None or not 0 < batch * samples <= self._audio.shape[2]:
             return torch.empty(batch, samples)
         self._turn = (self._turn + 1) % self._slots
-        self._last = (worker.id, self._turn)
-        return self._view(self._last, (batch, samples))
+        self._last, self._used = (worker.id, self._turn), batch * samples
+        return self._span(self._last, 0, batch * samples).view(batch, samples)
 
-    def _view(self, place: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-        return self._audio[place][:shape[0] * shape[1]].view(shape)
+    def behind(self, floats: int) -> Tensor:
+        """(floats,) float32, uninitialised: behind what `empty` gave last where that and this fit; else ordinary."""
+        if self._last is None or self._used + floats > self._audio.shape[2]:
+            return torch.empty(floats)
+        self._behind = floats
+        return self._span(self._last, self._used, floats)
+
+    def _span(self, place: tuple[int, int], start: int, floats: int) -> Tensor:
+        return self._audio[place][start:start + floats]
 
     def pack(self, batch):
-        """In the worker, once the tensor that `empty` gave is part of `batch`."""
+        """In the worker, once the tensors that `empty` and `behind` gave are part of `batch`."""
         if self._last is None or not isinstance(batch, Batch):
             return batch
-        return Parcel(replace(batch, wav=None), self._last, tuple(batch.wav.shape))
+        later = replace(batch.later, data=None) if self._behind else batch.later
+        return Parcel(replace(batch, wav=None, later=later), self._last, tuple(batch.wav.shape), self._behind)
+
+    def _lying(self, parcel: Parcel) -> Batch:
+        """In the main process: the batch whose audio lies in the ring."""
+        batch, later, used = parcel.batch, parcel.batch.later, parcel.shape[0] * parcel.shape[1]
+        if parcel.behind:
+            later = replace(later, data=self._span(parcel.place, used, parcel.behind))
+        return replace(batch, wav=self._span(parcel.place, 0, used).view(parcel.shape), later=later)
 
     def unpack(self, parcel, pin_memory: bool = False):
         """In the main process: a batch with memory of its own, page-locked on demand."""
         if isinstance(parcel, Parcel):
-            wav = torch.empty(parcel.shape, pin_memory=pin_memory)
-            return replace(parcel.batch, wav=wav.copy_(self._view(parcel.place, parcel.shape)))
+            return self._lying(parcel).moved(lambda part: torch.empty(part.shape, pin_memory=pin_memory).copy_(part))
         if pin_memory and isinstance(parcel, Batch):
-            return replace(parcel, wav=parcel.wav.pin_memory())
+            return parcel.moved(Tensor.pin_memory)
         return parcel
 
     def lend(self, parcel):
@@ -79,7 +95,7 @@ class Ring:
         Its audio may be read until the second batch after it is asked for.
         """
         if self._locked and isinstance(parcel, Parcel):
-            return replace(parcel.batch, wav=self._view(parcel.place, parcel.shape))
+            return self._lying(parcel)
         return self.unpack(parcel, pin_memory=True)
 
     def lock(self) -> None:

@@ -51,7 +51,7 @@ def build_trainer(config, world: World) -> Trainer:
     if not config.train_data:
         raise InputError("train_data: no training list given; use --train_data data/train/raw.list")
     data = (config.dataset_args, config.dataloader_args)
-    pipeline = _pipeline(config)
+    pipeline = _pipeline(config, world.device.type)
     loader = train_loader(
         config.train_data, config.data_type, *data, seed=config.seed, rank=world.rank, world_size=world.size,
         pipeline=pipeline, label_table=config.train_label)
@@ -119,7 +119,7 @@ def _first_speed(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str
             if name in weights and len(weights[name]) == len(SPEEDS) * len(tensor)}
 
 
-def _pipeline(config):
+def _pipeline(config, device: str):
     """Training-time augmentation, or None when nothing is switched on.
 
     A speaker heard at another speed is a new speaker, and not wanted in large-margin fine-tuning; a spoof stays one.
@@ -134,7 +134,7 @@ def _pipeline(config):
     if speakers and config.do_lm:
         data = replace(data, speed_perturb=False)
     return Pipeline.from_options(data, data.resample_rate, config.reverb_data, config.noise_data,
-                                 keep_label_on_speed=not speakers)
+                                 keep_label_on_speed=not speakers, device=device)
 
 
 def _labels(counts, pipeline) -> Labels:

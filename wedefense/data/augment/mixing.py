@@ -6,6 +6,7 @@ import numpy as np
 
 from wedefense.config.augment import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.audio import BadAudio, fill, read_frames, read_span, resample, resampled_length
+from wedefense.data.augment.endings import Ending, EndsInFilter
 from wedefense.data.augment.filters import filter_long, limit_peak, power
 from wedefense.data.augment.recordings import Recordings, open_recordings
 from wedefense.utils.errors import InputError
@@ -19,9 +20,14 @@ def mix(wav: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     return limit_peak(wav + np.float32(gain) * noise)
 
 
+def direct_sound(response: np.ndarray) -> int:
+    """Where a room's response has it: at its largest sample."""
+    return int(np.abs(response).argmax())
+
+
 def reverberate(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Convolved with a room impulse response, the direct sound undelayed, at the power of `wav`; peak at most 1."""
-    wet = filter_long(wav, response, int(np.abs(response).argmax()))
+    wet = filter_long(wav, response, direct_sound(response))
     scale = np.sqrt(power(wav) / max(power(wet), np.finfo(np.float32).tiny))
     return limit_peak(wet * np.float32(scale))
 
@@ -61,18 +67,33 @@ class Noise:
             raise self._recordings.error(index, str(error)) from None
 
 
-class Reverb:
+class Room(Ending):
+    """`reverberate` by one response."""
+
+    kind = "room"
+
+    def __init__(self, response: np.ndarray):
+        self.filters = [response]
+
+    @property
+    def advances(self) -> list[int]:
+        return [direct_sound(self.filters[0])]
+
+    def __call__(self, wav: np.ndarray) -> np.ndarray:
+        return reverberate(wav, self.filters[0])
+
+
+class Reverb(EndsInFilter):
     def __init__(self, options: ReverbOptions, setting: Setting):
         self._rate = setting.sample_rate
         self._recordings = _recordings(options.data or setting.reverb_data, "reverb_data", "reverb")
 
-    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) -> (samples,)"""
+    def begin(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Room]:
         index = int(rng.integers(len(self._recordings)))
         response = self._read(index)
         if not response.any():
             raise self._recordings.error(index, "an impulse response of zeros")
-        return reverberate(wav, response)
+        return wav, Room(response)
 
     def _read(self, index: int) -> np.ndarray:
         """The first channel: a mean of several microphones would be a comb filter."""

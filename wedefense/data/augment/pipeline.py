@@ -7,6 +7,7 @@ between utterances, and each worker process opens its own files.
 import numpy as np
 
 from wedefense.config.augment import SPEEDS, STEPS, AugmentOptions, OneOfOptions, Setting, Step
+from wedefense.data.augment.endings import Ending, EndsInFilter, begin
 
 
 def build_step(step: Step, setting: Setting):
@@ -14,7 +15,7 @@ def build_step(step: Step, setting: Setting):
     return STEPS.load(step.type)(step.options, setting)
 
 
-class OneOf:
+class OneOf(EndsInFilter):
     """One of several steps; their probabilities are the weights."""
 
     def __init__(self, options: OneOfOptions, setting: Setting):
@@ -23,26 +24,30 @@ class OneOf:
         weights = np.array([step.options.prob for step in steps])
         self._cumulative = np.cumsum(weights) / weights.sum()
 
-    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) -> (samples,)"""
+    def begin(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
         chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        return self._steps[min(chosen, len(self._steps) - 1)](wav, rng)
+        return begin(self._steps[min(chosen, len(self._steps) - 1)], wav, rng)
 
 
 class Pipeline:
     """`speed` before the crop, the call after it; evaluation has none."""
 
-    def __init__(self, options: AugmentOptions, sample_rate: int, keep_label_on_speed: bool = True):
+    def __init__(self, options: AugmentOptions, sample_rate: int, keep_label_on_speed: bool = True,
+                 on_device: bool = False):
+        """`on_device`: whether a loader leaves the filters that come last to the device."""
         setting = Setting(sample_rate, options.reverb_data, options.noise_data)
         self.steps = [(step, build_step(step, setting)) for step in options.steps]
-        self.sample_rate = sample_rate
+        self.sample_rate, self.on_device = sample_rate, on_device
         self._speeds = SPEEDS if options.speed_perturb else (1.0,)
         self._keep_label = keep_label_on_speed
 
     @classmethod
     def from_options(cls, dataset_options, sample_rate: int, reverb_data: str | None = None,
-                     noise_data: str | None = None, keep_label_on_speed: bool = True) -> "Pipeline | None":
+                     noise_data: str | None = None, keep_label_on_speed: bool = True,
+                     device: str = "cpu") -> "Pipeline | None":
         """What `dataset_args` and the paths beside it switch on; None when that is nothing.
+
+        `device`: the type of the one that trains, for `augment_on: auto`.
 
         >>> from wedefense.config.data import DatasetOptions
         >>> pipeline = Pipeline.from_options(DatasetOptions(rawboost=True), 16000)
@@ -52,7 +57,8 @@ class Pipeline:
         options = AugmentOptions.gather(dataset_options, reverb_data, noise_data)
         if not options.steps and not options.speed_perturb:
             return None
-        return cls(options, sample_rate, keep_label_on_speed)
+        on_device = dataset_options.augment_on == "device" or (dataset_options.augment_on, device) == ("auto", "cuda")
+        return cls(options, sample_rate, keep_label_on_speed, on_device)
 
     def speed(self, rng: np.random.Generator) -> float:
         """How much faster than recorded the utterance is to be played: 1.0, 0.9 or 1.1."""
@@ -71,11 +77,19 @@ class Pipeline:
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator, ran: list[Step] | None = None) -> np.ndarray:
         """(samples,) float32 -> (samples,) float32; the input is left as it is. The steps drawn are added to `ran`."""
-        augmented = wav
+        begun, ending = self.begin(wav, rng, ran)
+        return begun if ending is None else ending(begun).astype(np.float32, copy=False)
+
+    def begin(self, wav: np.ndarray, rng: np.random.Generator,
+              ran: list[Step] | None = None) -> tuple[np.ndarray, Ending | None]:
+        """As the call, up to the filter that comes last, if one does; that is given back, to be done elsewhere."""
+        augmented, ending = wav, None
         for step, run in self.steps:
             if rng.random() < step.options.prob:
-                augmented = run(augmented, rng)
+                if ending is not None:
+                    augmented = ending(augmented)
+                augmented, ending = begin(run, augmented, rng)
                 if ran is not None:
                     ran.append(step)
         assert augmented.shape == wav.shape, (augmented.shape, wav.shape)
-        return augmented.astype(np.float32, copy=False)
+        return augmented.astype(np.float32, copy=False), ending

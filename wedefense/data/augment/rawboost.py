@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft
 
 from wedefense.config.augment import RawBoostOptions, Setting
+from wedefense.data.augment.endings import Ending, EndsInFilter
 from wedefense.data.augment.filters import filter_sum, limit_peak
 
 _GRID = 512      # frequencies at which the largest gain of a filter is looked for, as published
@@ -64,8 +65,13 @@ def notch_filters(notches: Notches, sample_rate: int) -> list[np.ndarray]:
 
 
 def _filtered(signals: list[np.ndarray], filters: list[np.ndarray]) -> np.ndarray:
-    """Sum of the filtered signals. The published program starts one sample after the filter's delay, so do we."""
-    return filter_sum(signals, filters, [(len(taps) + 1) // 2 for taps in filters])
+    """Sum of the filtered signals, which start where `advances` says."""
+    return filter_sum(signals, filters, advances(filters))
+
+
+def advances(filters: list[np.ndarray]) -> list[int]:
+    """The published program starts one sample after the filter's delay, so do we."""
+    return [(len(taps) + 1) // 2 for taps in filters]
 
 
 def convolutive(wav: np.ndarray, filters: list[np.ndarray]) -> np.ndarray:
@@ -91,37 +97,96 @@ def stationary(wav: np.ndarray, white: np.ndarray, taps: np.ndarray, snr: float)
     return wav + noise * np.float32(scale * 10 ** (-snr / 20))
 
 
-class RawBoost:
+class Impulses:
+    """`impulsive` with all its numbers drawn."""
+
+    def __init__(self, places: np.ndarray, factors: np.ndarray):
+        self._places, self._factors = places, factors
+
+    def __call__(self, wav: np.ndarray) -> np.ndarray:
+        return impulsive(wav, self._places, self._factors)
+
+    def gains(self, samples: int) -> np.ndarray:
+        """(samples,) by which the utterance is multiplied."""
+        gains = np.ones(samples, np.float32)
+        gains[self._places] += self._factors
+        return gains
+
+
+class Convolutive(Ending):
+    """`convolutive`, and the impulses where they come right after it."""
+
+    kind = "convolutive"
+
+    def __init__(self, filters: list[np.ndarray], impulses: Impulses | None = None):
+        self.filters, self.advances, self._impulses = filters, advances(filters), impulses
+
+    def __call__(self, wav: np.ndarray) -> np.ndarray:
+        y = convolutive(wav, self.filters)
+        return y if self._impulses is None else self._impulses(y)
+
+    def then(self, impulses: Impulses) -> "Convolutive":
+        return Convolutive(self.filters, impulses)
+
+    @property
+    def has_signal(self) -> bool:
+        return self._impulses is not None
+
+    def signal(self, samples: int) -> np.ndarray:
+        return self._impulses.gains(samples)
+
+
+class Stationary(Ending):
+    """`stationary`; the white noise is its signal."""
+
+    kind, has_signal = "stationary", True
+
+    def __init__(self, white: np.ndarray, taps: np.ndarray, snr: float):
+        self.filters, self.advances, self.level = [taps], advances([taps]), 10 ** (-snr / 20)
+        self._white, self._snr = white, snr
+
+    def __call__(self, wav: np.ndarray) -> np.ndarray:
+        return stationary(wav, self._white, self.filters[0], self._snr)
+
+    def signal(self, samples: int) -> np.ndarray:
+        return self._white
+
+
+class RawBoost(EndsInFilter):
     def __init__(self, options: RawBoostOptions, setting: Setting):
         self._options, self._rate = options, setting.sample_rate
 
-    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) -> (samples,)"""
+    def begin(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
         one, two, three = self._convolutive, self._impulsive, self._stationary
         if self._options.algo == 8:
-            return limit_peak(one(wav, rng) + two(wav, rng))
+            return limit_peak(one(wav, rng)(wav) + two(wav, rng)(wav)), None
         series = [(), (one,), (two,), (three,), (one, two, three), (one, two), (one, three), (two, three)]
-        for algorithm in series[self._options.algo]:
-            wav = algorithm(wav, rng)
-        return wav
+        parts = [draw(wav, rng) for draw in series[self._options.algo]]
+        if self._options.algo == 5:
+            parts = [parts[0].then(parts[1])]
+        for part in parts[:-1]:
+            wav = part(wav)
+        if parts and not isinstance(parts[-1], Ending):
+            return parts[-1](wav), None
+        return wav, parts[-1] if parts else None
 
     def _notches(self, gains, rng) -> list[np.ndarray]:
         return notch_filters(draw_notches(self._options, self._rate, gains, rng), self._rate)
 
-    def _convolutive(self, wav, rng):
+    def _convolutive(self, wav, rng) -> Convolutive:
         o = self._options
         linear = o.minG, o.maxG
         nonlinear = o.minG - o.minBiasLinNonLin, o.maxG - o.maxBiasLinNonLin
-        return convolutive(wav, self._notches([linear] + [nonlinear] * (o.N_f - 1), rng))
+        return Convolutive(self._notches([linear] + [nonlinear] * (o.N_f - 1), rng))
 
-    def _impulsive(self, wav, rng):
+    def _impulsive(self, wav, rng) -> Impulses:
         share = rng.random() * self._options.P / 100
         places = rng.choice(len(wav), int(len(wav) * share), replace=False, shuffle=False)
         unit = rng.random((2, len(places)), dtype=np.float32) * 2 - 1
-        return impulsive(wav, places, np.float32(self._options.g_sd) * unit[0] * unit[1])
+        return Impulses(places, np.float32(self._options.g_sd) * unit[0] * unit[1])
 
-    def _stationary(self, wav, rng):
+    def _stationary(self, wav, rng) -> Stationary:
         o = self._options
         white = rng.standard_normal(len(wav), dtype=np.float32)
         (taps,) = self._notches([(o.minG, o.maxG)], rng)
-        return stationary(wav, white, taps, _between(o.SNRmin, o.SNRmax, rng.random()))
+        return Stationary(white, taps, _between(o.SNRmin, o.SNRmax, rng.random()))
