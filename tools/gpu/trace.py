@@ -22,7 +22,7 @@ def synchronisations(run: Callable[[], object]) -> Counter:
             run()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return Counter(place(warning) for warning in caught if "synchroniz" in str(warning.message))
+    return Counter(place(warning) for warning in caught if "called a synchronizing" in str(warning.message))
 
 
 def place(warning: warnings.WarningMessage) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import extractor_kernels as kernels
+from wedefense.gpu.attention import precision
 from wedefense.gpu.passes import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
 from wedefense.gpu.products_kernels import product_kernel
 
@@ -166,6 +167,6 @@ def conv_layer(stride: int, epsilon: float, product: Tensor, x: Tensor, weight: 
     rows, columns = (128, 256) if x.dtype != torch.float32 else (64, 64)
     product_kernel[(-(-count // rows) * -(-outputs // columns),)](
         x, product, product if bias is None else bias, out, count, outputs, inner, stride * x.shape[1],
-        BIAS=bias is not None, GELU=True, ROWS=rows, COLUMNS=columns, INNER=64 if rows == 128 else 32, GROUP=8,
+        BIAS=bias is not None, GELU=True, PRECISION=precision(), ROWS=rows, COLUMNS=columns, INNER=64 if rows == 128 else 32, GROUP=8,
         num_warps=8 if rows == 128 else 4, num_stages=3)
     return out

@@ -4,15 +4,15 @@ A step of a large model launches well over a thousand kernels; a host that needs
 run them would be what is waited for.
 """
 
-from collections import Counter
+import gc
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from wedefense.utils.devices import holding
+from wedefense.utils.errors import InputError
 
-AFTER = 2   # calls of one shape that run as usual before it is recorded: many lengths come but once
 AT_MOST = 4  # recordings, each of which holds the memory of its activations
 
 
@@ -39,7 +39,6 @@ class Graphs:
     """
 
     def __init__(self):
-        self._seen: Counter = Counter()
         self._recorded: dict = {}
 
     def clear(self) -> None:
@@ -52,24 +51,29 @@ class Graphs:
         return Graphs, ()
 
     def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        """`layers(wav)`, played back once the shape has come often enough."""
+        """`layers(wav)`; recorded when a shape comes first, played back from then on."""
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
         key = (wav.shape, grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
         if key not in self._recorded:
-            self._seen[key] += 1
-            if self._seen[key] <= AFTER or len(self._recorded) == AT_MOST:
+            if len(self._recorded) == AT_MOST:
                 return list(layers(wav))
             self._recorded[key] = self._record(encoder, wav, layers, grad)
         return list(self._recorded[key](wav))
 
     def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Callable[[Tensor], Sequence[Tensor]]:
+        gc.collect()  # a graph of an earlier step that still lives would be drawn into the recording, which fails
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
         module = _Recorded(encoder, layers).train(encoder.training)
-        with holding() as held, torch.autocast("cuda", enabled=False, cache_enabled=False):
-            if grad:
-                played = torch.cuda.make_graphed_callables(module, (wav.clone(),), allow_unused_input=True)
-            else:
-                played = _forward_alone(module, wav)
+        try:
+            with holding() as held, torch.autocast("cuda", enabled=False, cache_enabled=False):
+                if grad:
+                    played = torch.cuda.make_graphed_callables(module, (wav.clone(),), allow_unused_input=True)
+                else:
+                    played = _forward_alone(module, wav)
+        except torch.AcceleratorError as error:
+            reason = str(error).split("\n")[0]
+            raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set cuda_graphs: "
+                             "False") from error
         torch.cuda.set_rng_state(state, wav.device)
         return lambda wav, held=held: played(wav)  # what the kernels read must outlive its caches
 

@@ -8,7 +8,7 @@ from wedefense.gpu.extractor_kernels import gelu
 
 @triton.jit
 def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.constexpr, GELU: tl.constexpr,
-                   ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, GROUP: tl.constexpr):
+                   PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, GROUP: tl.constexpr):
     """out (rows, columns) = x @ weight.T (+ bias) (through GELU); row i of x begins at i * step, weight (columns, inner)."""
     down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
     program = tl.program_id(0)
@@ -25,7 +25,7 @@ def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.co
     for begin in range(0, inner, INNER):
         left = inner - begin
         total = tl.dot(tl.load(a, mask=depth[None, :] < left, other=0.0),
-                       tl.load(b, mask=depth[:, None] < left, other=0.0), total)
+                       tl.load(b, mask=depth[:, None] < left, other=0.0), total, input_precision=PRECISION)
         a += INNER
         b += INNER
     if BIAS:
@@ -34,27 +34,3 @@ def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.co
         total = gelu(total)
     tl.store(out + row[:, None].to(tl.int64) * columns + column[None, :], total.to(out.dtype.element_ty),
              mask=(row[:, None] < rows) & (column[None, :] < columns))
-
-
-@triton.jit
-def descriptor_product_kernel(x, weight, bias, out, rows, columns, inner, BIAS: tl.constexpr, GELU: tl.constexpr,
-                              ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, GROUP: tl.constexpr,
-                              PROGRAMS: tl.constexpr):
-    """The same by Hopper's copy engine: x, weight, out are descriptors; programs go through the tiles in turn."""
-    down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
-    for program in tl.range(tl.program_id(0), down * across, PROGRAMS, flatten=True):
-        group = program // (GROUP * across)
-        height = tl.minimum(down - group * GROUP, GROUP)
-        i = group * GROUP + program % (GROUP * across) % height
-        j = program % (GROUP * across) // height
-        total = tl.zeros((ROWS, COLUMNS), tl.float32)
-        for begin in range(0, inner, INNER):
-            a = x.load([i * ROWS, begin])
-            b = weight.load([j * COLUMNS, begin])
-            total = tl.dot(a, b.T, total)
-        if BIAS:
-            column = j * COLUMNS + tl.arange(0, COLUMNS)
-            total += tl.load(bias + column, mask=column < columns, other=0.0)[None, :].to(tl.float32)
-        if GELU:
-            total = gelu(total)
-        out.store([i * ROWS, j * COLUMNS], total.to(out.dtype))
