@@ -10,7 +10,7 @@ from wedefense.frontend.ssl.encoder import Block
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.gpu.block import Products, Rows, Shape, fused_block, parameters_of
 
-COUNTS, DIM, TOTAL = [20, 7, 33], 32, 2
+COUNTS, DIM, TOTAL = [12, 5, 35], 32, 2  # more frames than a tile has keys
 
 
 @pytest.fixture(autouse=True)
