@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from wedefense.config.tree import from_plain
 from wedefense.config.typed import build, plain
 from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
@@ -122,9 +123,9 @@ def epochs_to_average(config) -> list[int]:
     if config.average == "best":
         history = Path(config.exp_dir) / "history.json"
         rows = json.loads(history.read_text(encoding="utf-8"))["rows"] if history.is_file() else []
-        metric = config.monitor if config.monitor == "train_loss" else f"val_{config.monitor}"
+        metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
         if not values:
             raise InputError(f"average: best: no {metric} in {history}; validate in training or use --average last")
-        epochs = sorted(sorted(values, key=values.get, reverse=config.monitor == "accuracy")[:config.num_avg])
+        epochs = sorted(sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)[:config.num_avg])
     return epochs[-config.num_avg:]

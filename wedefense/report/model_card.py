@@ -8,6 +8,7 @@ from pathlib import Path
 from wedefense import __version__
 from wedefense.data.labels import Labels
 from wedefense.experiment.records import read_config
+from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -181,11 +182,9 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
     for name, result in rows:
         costs = result["costs"]
         told = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
-        for key, why, value in (
-                ("act_dcf_threshold", f"LLRs taken at their word, {told}", f"actDCF {result['act_dcf']:.4f}"),
-                ("min_dcf_threshold", "the least cost on this set", f"minDCF {result['min_dcf']:.4f}"),
-                ("eer_threshold", "equal error rates on this set", f"EER {100 * result['eer']:.2f} %")):
-            table.append(_line([name, f"{result[key]:.4f}", why, value]))
+        for key, point in reversed(POINTS.items()):
+            table.append(_line([name, f"{result[f'{key}_threshold']:.4f}", point.why.format(costs=told),
+                                METRICS[key].told(result[key])]))
     return table
 
 

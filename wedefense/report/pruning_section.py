@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from wedefense.metrics.table import COLUMNS, number
+from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.report import html, training_plots
 from wedefense.report.html import Figure, Row
 from wedefense.report.pruning_plot import kept_figure
 
-_METRICS = ("min_dcf", "eer")
 PICTURE = "What is left of each layer; grey is what was cut"
 
 
@@ -47,14 +46,13 @@ def _costs(told: Mapping) -> list[Row]:
 
 
 def _accuracy(before: Mapping | None, after: Mapping | None) -> list[Row]:
-    """The metrics of each set that both have been scored on, or of this experiment alone."""
+    """The first two metrics of each set that both have been scored on, or of this experiment alone."""
     rows = []
     for name, result in (after or {}).get("sets", {}).items():
         other = (before or {}).get("sets", {}).get(name, {})
-        for metric in (metric for metric in _METRICS if metric in result):
-            heading, factor, decimals = COLUMNS[metric]
-            change = f"{factor * (result[metric] - other[metric]):+.{decimals}f}" if metric in other else ""
-            rows.append(Row([f"{name}, {heading}", number(metric, other[metric]) if metric in other else "",
-                             number(metric, result[metric]), change.replace("-", "−")],
-                            "rule" if not rows else ""))
+        for key in (key for key in SUMMARY[:2] if key in result):
+            metric = METRICS[key]
+            change = f"{metric.factor * (result[key] - other[key]):+.{metric.decimals}f}" if key in other else ""
+            rows.append(Row([f"{name}, {metric.heading}", metric.number(other[key]) if key in other else "",
+                             metric.number(result[key]), change.replace("-", "−")], "rule" if not rows else ""))
     return rows

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
-from wedefense.metrics.table import COLUMNS, number
 from wedefense.report import html, score_plots, sections, training_plots
 from wedefense.report.html import Figure, Row
 
@@ -11,8 +11,8 @@ _KIND_NAMES = {NONTARGET: "nontarget", SPOOF: "spoof"}
 
 
 def made(trials: SasvTrials, result: Mapping) -> list[str]:
-    keys = [key for key in COLUMNS if key in result]
-    header = [COLUMNS[key][0] for key in keys]
+    keys = [key for key in METRICS if key in result]
+    header = [METRICS[key].heading for key in keys]
     amounts = "{n_target} target, {n_nontarget} nontarget, {n_spoof} spoof".format
     table = html.table(["trials", *header], [Row([f"all\n{amounts(**result)}", *_numbers(result, keys)])])
     parts = [html.section("Results", table, html.paragraph(_note(result), "note")), _curves(trials, result)]
@@ -28,7 +28,7 @@ def made(trials: SasvTrials, result: Mapping) -> list[str]:
 
 
 def _numbers(result: Mapping, keys: list[str]) -> list[str]:
-    return [number(key, result[key]) if key in result else "" for key in keys]
+    return [METRICS[key].number(result[key]) if key in result else "" for key in keys]
 
 
 def _note(result: Mapping) -> str:

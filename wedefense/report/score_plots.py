@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from wedefense.metrics.catalogue import MAIN, METRICS, POINTS
 from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
                                          distinct_counts)
 
@@ -42,31 +44,30 @@ def _legend_below(figure, axes, columns: int) -> None:
 
 def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts | None = DetectionCosts(),
              classes: tuple[str, str] = CLASSES):
-    """Miss against false alarm rate on normal-deviate axes, with the EER, minimum and actual DCF points.
+    """Miss against false alarm rate on normal-deviate axes, with the points at which metrics are reached.
 
-    A rate of zero, which has no place on such axes, is drawn at half a trial. Without costs only the EER is marked.
+    A rate of zero, which has no place on such axes, is drawn at half a trial. Without costs only what takes none is marked.
     """
     figure, axes = _figure((6.4, 6.6))
+    points = {key: point for key, point in POINTS.items() if costs or not point.takes_costs}
     lowest, highest = 0.5, 0.5
     for index, (name, (bonafide, spoof)) in enumerate(systems.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs or DetectionCosts())
+        curve = det_curve(bonafide, spoof)
+        result = asdict(detection_metrics(bonafide, spoof, costs or DetectionCosts()))
         floors = 0.5 / len(spoof), 0.5 / len(bonafide)
-        dcfs = f", minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}" if costs else ""
         axes.plot(*_thin(_probit(curve.far, curve.frr, floors)), color=colour, linewidth=1.6, drawstyle="steps-post",
-                  label=f"{name}: EER {100 * result.eer:.2f} %{dcfs}")
-        points = [(np.mean(spoof > threshold), np.mean(bonafide <= threshold), marker) for threshold, marker in (
-            (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))[:2 if costs else 1]]
-        if costs:
-            points.append((np.mean(spoof >= costs.bayes_threshold), np.mean(bonafide < costs.bayes_threshold), "^"))
-        for far, frr, marker in points:
-            axes.plot(*_probit(far, frr, floors), marker, color=colour, markersize=7, markeredgecolor="white", zorder=5)
+                  label=f"{name}: {', '.join(METRICS[key].told(result[key]) for key in points)}")
+        for key, point in points.items():
+            at = result[f"{key}_threshold"]
+            far, frr = ((np.mean(spoof >= at), np.mean(bonafide < at)) if point.accepts_equal else
+                        (np.mean(spoof > at), np.mean(bonafide <= at)))
+            axes.plot(*_probit(far, frr, floors), point.marker, color=colour, markersize=7, markeredgecolor="white", zorder=5)
             lowest = min(lowest, max(min(far, frr), min(floors)))
             highest = max(highest, min(max(far, frr), 0.99))
     _probit_axes(axes, max(lowest / 1.6, _TICKS[0]), highest)
-    marks = (("o", "EER"), ("s", "minimum DCF"), ("^", "actual DCF (Bayes threshold)"))
-    for marker, text in marks if costs else marks[:1]:
-        axes.plot([], [], marker, color=_GREY, linestyle="none", label=text)
+    for point in points.values():
+        axes.plot([], [], point.marker, color=_GREY, linestyle="none", label=point.marked)
     axes.set(xlabel=f"false alarm rate: {classes[1]} accepted (%)", ylabel=f"miss rate: {classes[0]} rejected (%)")
     _legend_below(figure, axes, 1)
     return figure
@@ -194,12 +195,10 @@ def _wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "eer",
+def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = MAIN,
                    intervals: Mapping[str, tuple[float, float]] | None = None):
     """A bar per value (attack) of `evaluate_detection(...)["breakdown"][title]`, highest first, and the pooled line."""
-    from wedefense.metrics.table import COLUMNS
-
-    heading, factor, decimals = COLUMNS[rate]
+    metric, factor = METRICS[rate], METRICS[rate].factor
     values = {name: factor * result[rate] for name, result in breakdown["values"].items()}
     names = sorted(values, key=values.get, reverse=True)[:_BARS]
     figure, axes = _figure((7.0, max(2.2, 0.26 * len(names) + 1.2)))
@@ -211,12 +210,12 @@ def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "e
             low, high = (factor * x for x in intervals[name])
             axes.plot([low, high], [row, row], color="black", linewidth=1.2)
             end, top = max(end, high), max(top, high)
-        axes.text(end + 0.012 * top, row, f"{values[name]:.{decimals}f}", va="center", fontsize=8, zorder=4,
+        axes.text(end + 0.012 * top, row, f"{values[name]:.{metric.decimals}f}", va="center", fontsize=8, zorder=4,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.axvline(factor * pooled, color=_SPOOF, linewidth=1.2, linestyle="--", zorder=3,
-                 label=f"pooled {factor * pooled:.{decimals}f}")
+                 label=f"pooled {metric.number(pooled)}")
     left = f", the worst {_BARS} of {len(values)}" if len(values) > _BARS else ""
-    axes.set(xlabel=heading, ylabel=title + left, xlim=(0, 1.15 * top))
+    axes.set(xlabel=metric.heading, ylabel=title + left, xlim=(0, 1.15 * top))
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.legend(fontsize=8, loc="lower right", framealpha=0.95)

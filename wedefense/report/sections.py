@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wedefense.experiment import records
+from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, POINTS
 from wedefense.metrics.classification import ClassificationResult
+from wedefense.metrics.classification import headings as class_headings
+from wedefense.metrics.classification import rates as class_rates
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.metrics.table import COLUMNS
 from wedefense.report import html, score_plots, training_plots
 from wedefense.report.html import Figure, Row
 from wedefense.scoring.calibration import Calibration
@@ -38,7 +40,7 @@ def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[Scored
 def range_note(result: Mapping) -> str:
     return (f"Each trial is a segment of {result['label_shift']:g} s in one of {result['n_utterances']} utterances, scored "
             f"every {result['frame_shift']:g} s. Counted in time instead of segments, the range EER is "
-            f"{100 * result['range_eer']:.3f} %.")
+            f"{METRICS['range_eer'].number(result['range_eer'])} %.")
 
 
 def _label(name: str, results: Mapping, *amounts: str) -> str:
@@ -72,8 +74,7 @@ def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibratio
     attacks = scored.meta.get("attack")
     if attacks is not None:
         attacks = [attack for attack, real in zip(attacks, scored.trials.is_bonafide) if not real]
-    thresholds = {"EER": result["eer_threshold"], "minimum DCF": result["min_dcf_threshold"],
-                  "Bayes": result["act_dcf_threshold"]}
+    thresholds = {point.name: result[f"{key}_threshold"] for key, point in POINTS.items()}
     drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
               score_plots.score_histogram(positive, negative, attacks, thresholds, classes))]
     versions = {"": (positive, negative)}
@@ -84,8 +85,8 @@ def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibratio
                   score_plots.bayes_error_plot(versions, _costs(results), classes)))
     for title, found in result.get("breakdown", {}).items():
         if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
-            drawn.append((f"eer_by_{title}", f"EER by {title}",
-                          score_plots.breakdown_bars(found, title, result["eer"])))
+            drawn.append((f"{MAIN}_by_{title}", f"{METRICS[MAIN].title} by {title}",
+                          score_plots.breakdown_bars(found, title, result[MAIN])))
     drawn.append(("reliability", "Reliability: what the scores promise and what is found",
                   score_plots.reliability_plot(versions, classes)))
     return html.section(f"Set {name}", show(folder, (
@@ -116,13 +117,13 @@ def conditions(results: Mapping) -> str:
 
 def classification(folder: Path | None, found: Mapping[str, ClassificationResult]) -> list[str]:
     """Accuracy and confusion of each set."""
-    rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *(f"{100 * value:.2f}" for value in (
-        result.accuracy, result.unweighted_accuracy, result.macro_f1))]) for name, result in found.items()]
+    rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *class_rates(vars(result))])
+            for name, result in found.items()]
     note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean of "
             "their F1.")
     made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", training_plots.png(
         score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
-    table = html.table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows)
+    table = html.table(["set", *class_headings()], rows)
     return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
 
 
@@ -137,10 +138,9 @@ def training(folder: Path) -> str:
     text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
     best = history.get("best")
     if best:
-        metric = best["metric"].removeprefix("val_")
-        heading, factor, decimals = COLUMNS.get(metric, (metric, 1, 4))
-        value = f"{factor * best['value']:.{decimals}f}{' %' * heading.endswith('%')}"
-        text += f" Best validation {heading.removesuffix(' %')} in epoch {best['epoch']}: {value}."
+        metric = METRICS[best["metric"].removeprefix("val_")]
+        value = f"{metric.number(best['value'])}{' %' * metric.percent}" if metric.of == DETECTION else f"{best['value']:.4f}"
+        text += f" Best validation {metric.title} in epoch {best['epoch']}: {value}."
     return html.section("Training", html.paragraph(text), show(folder, made))
 
 

@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, MONITORS, history_key
+
 SIZE = (4.8, 3.5)  # inches; small, so that the letters stay legible when a phone shrinks the figure
 _COLOURS = ("#1f5fa8", "#d1495b", "#2f8f5b", "#8a5fbf")
 # name -> (caption, factor, {key in history.json: name in the legend})
 _PANELS = {
     "loss": ("Loss", 1, {"train_loss": "training", "val_loss": "validation"}),
     "accuracy": ("Accuracy (%)", 100, {"train_accuracy": "training", "val_accuracy": "validation"}),
-    "eer": ("Validation EER (%)", 100, {"val_eer": "EER"}),
-    "costs": ("Validation costs", 1, {"val_min_dcf": "minDCF", "val_act_dcf": "actDCF", "val_cllr": "Cllr"}),
+    MAIN: (f"Validation {METRICS[MAIN].title} (%)", 100, {history_key(MAIN): METRICS[MAIN].title}),
+    "costs": ("Validation costs", 1, {history_key(name): METRICS[name].title for name in MONITORS
+                                      if METRICS[name].of == DETECTION and not METRICS[name].percent}),
     "sparsity": ("Sparsity (%)", 100, {"target_sparsity": "target", "sparsity": "learnt", "cut_sparsity": "rounded"}),
 }
 

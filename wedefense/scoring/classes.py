@@ -8,13 +8,13 @@ from pathlib import Path
 from wedefense import __version__
 from wedefense.data.labels import Labels
 from wedefense.experiment.arks import read_scp
-from wedefense.metrics.classification import ClassificationResult, classification_metrics, confusion_table
+from wedefense.metrics.catalogue import METRICS, OF_CLASSES
+from wedefense.metrics.classification import (ClassificationResult, classification_metrics, confusion_table, headings,
+                                              rates)
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import read_table, some
-
-METRICS = ("accuracy", "unweighted_accuracy", "macro_f1")
 
 
 def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ClassificationResult:
@@ -32,7 +32,7 @@ def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
 
 def save(exp_dir: str | os.PathLike, found: dict[str, ClassificationResult]) -> str:
     """Write results.json and detection_result.txt; the text is returned."""
-    sets = {name: {metric: getattr(result, metric) for metric in METRICS}
+    sets = {name: {metric: getattr(result, metric) for metric in OF_CLASSES}
             | {"recalls": result.recalls, "confusion": result.confusion.tolist(), "classes": result.classes}
             for name, result in found.items()}
     confusions = [f"{name}\n{confusion_table(result)}" for name, result in found.items()]
@@ -47,7 +47,7 @@ def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> s
         raise InputError(f"the folds have different sets: {[list(result) for result in results]}")
     sets = {}
     for name in names:
-        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in METRICS}
+        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in OF_CLASSES}
         sets[name]["folds"] = [result[name]["accuracy"] for result in results]
     return _write(exp_dir, {"wedefense": __version__, "folds": [str(fold) for fold in folds], "sets": sets}, [])
 
@@ -62,10 +62,10 @@ def _read(path: Path) -> dict:
 def _write(exp_dir, results: dict, more: list[str]) -> str:
     rows = []
     for name, result in results["sets"].items():
-        rows.append([name, *(f"{100 * result[metric]:.2f}" for metric in METRICS)])
+        rows.append([name, *rates(result)])
         for number, accuracy in enumerate(result.get("folds", []), 1):
-            rows.append([f"  fold {number}", f"{100 * accuracy:.2f}", "", ""])
-    text = "\n\n".join([text_table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows), *more])
+            rows.append([f"  fold {number}", METRICS["accuracy"].number(accuracy), "", ""])
+    text = "\n\n".join([text_table(["set", *headings()], rows), *more])
     Path(exp_dir).mkdir(parents=True, exist_ok=True)
     for file, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
         with atomic_write(Path(exp_dir) / file, "w") as stream:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
-from wedefense.metrics.table import COLUMNS, number, text_table
+from wedefense.metrics.table import text_table
 from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
 
-RATES = ("min_dcf", "eer", "cllr", "act_dcf")  # in the order of the published tables
 _NOT_A_CONDITION = {"utt2lab", "utt2dur", "utt2num_frames"}
 _MOST_VALUES = 1000
 
@@ -141,7 +141,7 @@ def summary(results: dict) -> str:
     for name, result in results["sets"].items():
         parts = result.get("breakdown", {}).get("attack")
         if parts and (name != results["dev_set"] or len(results["sets"]) == 1):
-            rows += [[], [f"{name} by attack", *[""] * (2 + len(RATES))]]
+            rows += [[], [f"{name} by attack", *[""] * (2 + len(SUMMARY))]]
             rows += [[f"  {label}", *cells] for label, cells in breakdown_rows(parts)]
     return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"]])
 
@@ -156,7 +156,7 @@ def breakdown_rows(parts: dict) -> list[tuple[str, list[str]]]:
 
 
 def headings() -> list[str]:
-    return [COLUMNS[key][0] for key in RATES]
+    return [METRICS[key].heading for key in SUMMARY]
 
 
 def counts(result: dict) -> list[str]:
@@ -164,7 +164,7 @@ def counts(result: dict) -> list[str]:
 
 
 def rates(result: dict) -> list[str]:
-    return [number(key, result[key]) for key in RATES]
+    return [METRICS[key].number(result[key]) for key in SUMMARY]
 
 
 def interval_name(result: dict) -> str:
@@ -172,4 +172,4 @@ def interval_name(result: dict) -> str:
 
 
 def intervals(result: dict) -> list[str]:
-    return ["-".join(number(key, bound) for bound in result["confidence"][key]) for key in RATES]
+    return ["-".join(map(METRICS[key].number, result["confidence"][key])) for key in SUMMARY]

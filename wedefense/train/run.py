@@ -12,6 +12,7 @@ from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
+from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.models.heads import build_criterion
@@ -64,7 +65,7 @@ def build_trainer(config, world: World) -> Trainer:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
                                  world_size=world.size, label_table=config.val_label, again=True)
         validator = Validator(val_loader, labels, world, config.monitor)
-    elif config.early_stop_patience and config.monitor != "train_loss":
+    elif config.early_stop_patience and needs_validation(config.monitor):
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
                          "give it, or set monitor: train_loss")
     if world.is_main:

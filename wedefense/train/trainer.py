@@ -13,6 +13,7 @@ from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
 from wedefense.experiment import checkpoint
 from wedefense.frontend.features import Lengths
+from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train.failures import in_words
 from wedefense.train.modes import Mode
@@ -20,7 +21,7 @@ from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
 from wedefense.train.recording import record_encoder
 from wedefense.train.schedules import margin_at
-from wedefense.train.validate import Validator, improved
+from wedefense.train.validate import Validator
 from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
@@ -192,10 +193,10 @@ class Trainer:
     def _select(self, row: dict) -> None:
         """Keep the best epoch by the monitored metric; stop when it has not moved for too long."""
         monitor = self.config.monitor
-        name = monitor if monitor == "train_loss" else f"val_{monitor}"
+        name = history_key(monitor)
         if name not in row:
             return
-        if self.best is None or improved(monitor, row[name], self.best["value"]):
+        if self.best is None or METRICS[monitor].better(row[name], self.best["value"]):
             self.best, self.stale = {"epoch": self.epoch, "metric": name, "value": row[name]}, 0
             self._save_weights(self.models / "best_model.pt")
         else:
