@@ -1,9 +1,11 @@
 """The section of a report about a pruned encoder: what it costs and scores before and after, and what was cut."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.report import html, training_plots
 from wedefense.report.html import Figure, Row
@@ -12,9 +14,10 @@ from wedefense.report.pruning_plot import kept_figure
 PICTURE = "What is left of each layer; grey is what was cut"
 
 
-def pruning(folder: Path) -> str:
+def pruning(exp_dir: str | os.PathLike) -> str:
     """Empty for an experiment that was not pruned."""
-    told = _read(folder / "pruning.json")
+    folder = ExperimentFolder(exp_dir)
+    told = _read(folder.pruning)
     if told is None:
         return ""
     source = told.get("unpruned")
@@ -22,8 +25,8 @@ def pruning(folder: Path) -> str:
     note += "Time: the least of eight forward passes, on the CPU that cut the model. "
     note += (f"Before: {source}. " if source else "No unpruned experiment was named to compare with (wedefense prune "
                                                    "--unpruned). ")
-    rows = _costs(told) + _accuracy(_read(folder / source / "results.json") if source else None,
-                                    _read(folder / "results.json"))
+    rows = _costs(told) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
+                                    _read(folder.results))
     drawn = kept_figure(told["units"]["before"], told["units"]["after"])
     picture = Figure("pruning", PICTURE, training_plots.png(drawn))
     return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),

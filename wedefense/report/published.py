@@ -89,7 +89,7 @@ def _folder():
 
 def beside(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None = None,
            calibrated: bool = False) -> list[Comparison]:
-    """An experiment (the content of results.json) beside a row; `sets` maps the table's sets to ours.
+    """An experiment (what stage 7 found) beside a row; `sets` maps the table's sets to ours.
 
     What the row or the experiment lacks is left out; nothing in common is an error.
     """

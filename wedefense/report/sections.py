@@ -1,9 +1,9 @@
 """The sections that reports are made of: results, curves, conditions, training, layers, settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from wedefense.experiment import records
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, POINTS
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.metrics.classification import headings as class_headings
@@ -19,7 +19,7 @@ from wedefense.utils.files import atomic_write
 _MOST_BARS = 40
 
 
-def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
+def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
     """The table, and where there are scores their DET curves beside it."""
     rows, doubts = [], []
     for label, result in overview(results):
@@ -67,7 +67,7 @@ def det_figure(drawn) -> Figure:
     return Figure("det", "DET curve: misses against false alarms, each point a threshold", training_plots.png(drawn))
 
 
-def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibration: Calibration | None = None) -> str:
+def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet, calibration: Calibration | None = None) -> str:
     """Histogram, calibration and conditions of one set."""
     result, name, classes = results["sets"][scored.name], scored.name, results["classes"]
     positive, negative = _classes(scored)
@@ -115,7 +115,7 @@ def conditions(results: Mapping) -> str:
     return html.section("By condition", *parts) if parts else ""
 
 
-def classification(folder: Path | None, found: Mapping[str, ClassificationResult]) -> list[str]:
+def classification(folder: ExperimentFolder | None, found: Mapping[str, ClassificationResult]) -> list[str]:
     """Accuracy and confusion of each set."""
     rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *class_rates(vars(result))])
             for name, result in found.items()]
@@ -127,10 +127,10 @@ def classification(folder: Path | None, found: Mapping[str, ClassificationResult
     return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
 
 
-def training(folder: Path) -> str:
+def training(folder: ExperimentFolder) -> str:
     history = records.read_history(folder)
     if history is None:
-        return html.section("Training", absent("there is no history.json"))
+        return html.section("Training", absent(f"there is no {NAMES.history}"))
     made = [Figure(f"training_{name}", caption, data)
             for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
@@ -144,10 +144,10 @@ def training(folder: Path) -> str:
     return html.section("Training", html.paragraph(text), show(folder, made))
 
 
-def layers(folder: Path) -> str:
+def layers(folder: ExperimentFolder) -> str:
     weights = records.layer_weights(folder)
     if weights is None:
-        return html.section("Layers", absent("there is no models/avg_model.pt"))
+        return html.section("Layers", absent(f"there is no {NAMES.average}"))
     if not weights:
         return html.section("Layers", absent("the back-end does not weight layers"))
     caption = "What the back-end takes of each layer of the front-end"
@@ -156,7 +156,7 @@ def layers(folder: Path) -> str:
 
 def configuration(config) -> str:
     if config is None:
-        return html.section("Configuration", absent("there is no config.yaml"))
+        return html.section("Configuration", absent(f"there is no {NAMES.config}"))
     return html.section("Configuration", html.preformatted(config[0]))
 
 
@@ -167,11 +167,11 @@ def environment(seed=None) -> str:
     return html.section("Environment", html.paragraph("When this report was made:", "note"), table)
 
 
-def show(folder: Path | None, made: Iterable[Figure]) -> str:
+def show(folder: ExperimentFolder | None, made: Iterable[Figure]) -> str:
     """Embed each figure; with a folder it is written as figures/<name>.png too."""
     made = list(made)
     for figure in made if folder else ():
-        with atomic_write(folder / "figures" / f"{figure.name}.png") as stream:
+        with atomic_write(folder.figure(figure.name)) as stream:
             stream.write(figure.png)
     return html.figures(made)
 

@@ -9,7 +9,7 @@ from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, MONITORS, hist
 
 SIZE = (4.8, 3.5)  # inches; small, so that the letters stay legible when a phone shrinks the figure
 _COLOURS = ("#1f5fa8", "#d1495b", "#2f8f5b", "#8a5fbf")
-# name -> (caption, factor, {key in history.json: name in the legend})
+# name -> (caption, factor, {key in a row of the history: name in the legend})
 _PANELS = {
     "loss": ("Loss", 1, {"train_loss": "training", "val_loss": "validation"}),
     "accuracy": ("Accuracy (%)", 100, {"train_accuracy": "training", "val_accuracy": "validation"}),

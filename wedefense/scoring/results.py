@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.records import write_results
 from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
@@ -14,7 +16,6 @@ from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
 from wedefense.metrics.table import text_table
 from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
 
@@ -32,7 +33,7 @@ class ScoredSet:
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
     """The scores of a set, its labels, and what else its data folder says about each utterance."""
-    scores, folder = Path(exp_dir) / "posteriors" / name / "llr.txt", Path(data) / name
+    scores, folder = ExperimentFolder(exp_dir).posteriors(name).llr, Path(data) / name
     if not scores.is_file():
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
     skipped = _left_out(exp_dir, name)
@@ -49,20 +50,20 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     for title in [title for title, column in meta.items() if len(set(column)) > _MOST_VALUES]:
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
-    source = Path(exp_dir) / "embeddings" / name / "source.json"
+    source = ExperimentFolder(exp_dir).embeddings(name).source
     precision = json.loads(source.read_text()).get("precision") if source.is_file() else None
     return ScoredSet(name, trials, meta, precision)
 
 
 def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
-    path = Path(exp_dir) / "embeddings" / name / "left_out.txt"
+    path = ExperimentFolder(exp_dir).embeddings(name).left_out
     return set(read_table(path)) if path.is_file() else set()
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
                   classes: tuple[str, str] = CLASSES, costs: DetectionCosts = DetectionCosts(),
                   remark: str = "not calibrated") -> tuple[dict, Calibration | None]:
-    """What results.json holds, and the calibration fitted on the dev set (if there is one) and applied to the others.
+    """The results of an experiment, and the calibration fitted on the dev set (if there is one) and applied to the others.
 
     A bootstrap by something else than trials draws all trials with the same value of that column together.
     """
@@ -110,11 +111,9 @@ def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | N
 
 
 def save_results(exp_dir: str | os.PathLike, results: dict) -> str:
-    """Write results.json, and as detection_result.txt the summary that is returned."""
+    """Write the results and their summary, which is returned."""
     text = summary(results)
-    for name, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
-        with atomic_write(Path(exp_dir) / name, "w") as stream:
-            stream.write(content)
+    write_results(exp_dir, results, text)
     for name, result in results["sets"].items():
         for doubt in result["doubts"]:
             get_logger().warning("%s: %s", name, doubt)
