@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.catalogue import METRICS, SUMMARY
-from wedefense.report import html, training_plots
+from wedefense.report import html
 from wedefense.report.html import Figure, Row
 from wedefense.report.pruning_plot import kept_figure
+from wedefense.report.style import png
 
 PICTURE = "What is left of each layer; grey is what was cut"
 
@@ -28,7 +29,7 @@ def pruning(exp_dir: str | os.PathLike) -> str:
     rows = _costs(told) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
                                     _read(folder.results))
     drawn = kept_figure(told["units"]["before"], told["units"]["after"])
-    picture = Figure("pruning", PICTURE, training_plots.png(drawn))
+    picture = Figure("pruning", PICTURE, png(drawn))
     return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),
                         html.paragraph(note, "note"), html.figures([picture]))
 

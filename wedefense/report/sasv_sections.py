@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
-from wedefense.report import html, score_plots, sections, training_plots
+from wedefense.report import html, score_plots, sections
 from wedefense.report.html import Figure, Row
+from wedefense.report.style import png
 
 _KIND_NAMES = {NONTARGET: "nontarget", SPOOF: "spoof"}
 
@@ -59,5 +60,5 @@ def _curves(trials: SasvTrials, result: Mapping) -> str:
         at = {title: result[f"{key}_threshold"] for title, key in thresholds.items() if f"{key}_threshold" in result}
         names = classes if name != "ASV" else ("target", "nontarget or spoof")
         histogram = score_plots.score_histogram(scores[high], scores[rest], kinds, at, names)
-        drawn.append(Figure(f"{name}_histogram", f"{name} scores", training_plots.png(histogram)))
+        drawn.append(Figure(f"{name}_histogram", f"{name} scores", png(histogram)))
     return html.section("Scores", sections.show(None, drawn))

@@ -11,6 +11,7 @@ from wedefense.metrics.classification import rates as class_rates
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.report import html, score_plots, training_plots
 from wedefense.report.html import Figure, Row
+from wedefense.report.style import png
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import (ScoredSet, breakdown_rows, counts, headings, interval_name, intervals, overview,
                                        rates)
@@ -64,10 +65,11 @@ def _note(results: Mapping) -> str:
 
 def det_figure(drawn) -> Figure:
     drawn.axes[0].tick_params(axis="x", labelrotation=45, labelsize=8)  # probit ticks crowd on a small figure
-    return Figure("det", "DET curve: misses against false alarms, each point a threshold", training_plots.png(drawn))
+    return Figure("det", "DET curve: misses against false alarms, each point a threshold", png(drawn))
 
 
-def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet, calibration: Calibration | None = None) -> str:
+def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet,
+            calibration: Calibration | None = None) -> str:
     """Histogram, calibration and conditions of one set."""
     result, name, classes = results["sets"][scored.name], scored.name, results["classes"]
     positive, negative = _classes(scored)
@@ -90,7 +92,7 @@ def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet
     drawn.append(("reliability", "Reliability: what the scores promise and what is found",
                   score_plots.reliability_plot(versions, classes)))
     return html.section(f"Set {name}", show(folder, (
-        Figure(f"{name}_{kind}", caption, training_plots.png(figure)) for kind, caption, figure in drawn)))
+        Figure(f"{name}_{kind}", caption, png(figure)) for kind, caption, figure in drawn)))
 
 
 def _classes(scored: ScoredSet):
@@ -121,7 +123,7 @@ def classification(folder: ExperimentFolder | None, found: Mapping[str, Classifi
             for name, result in found.items()]
     note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean of "
             "their F1.")
-    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", training_plots.png(
+    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
         score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
     table = html.table(["set", *class_headings()], rows)
     return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
@@ -139,7 +141,9 @@ def training(folder: ExperimentFolder) -> str:
     best = history.get("best")
     if best:
         metric = METRICS[best["metric"].removeprefix("val_")]
-        value = f"{metric.number(best['value'])}{' %' * metric.percent}" if metric.of == DETECTION else f"{best['value']:.4f}"
+        value = f"{best['value']:.4f}"
+        if metric.of == DETECTION:
+            value = f"{metric.number(best['value'])}{' %' * metric.percent}"
         text += f" Best validation {metric.title} in epoch {best['epoch']}: {value}."
     return html.section("Training", html.paragraph(text), show(folder, made))
 
