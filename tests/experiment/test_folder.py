@@ -35,8 +35,8 @@ def strings(path):
 
 def test_the_names_are_those_that_users_have():
     assert spelled_here() >= WORDS | {
-        "config.yaml", "label2id", "frontend.json", "history.json", "train.log", "avg_model.pt", "best_model.pt", "last.ckpt",
-        "model_1.pt", "pruned_model", "pruning.json", "pytorch_model.bin", "whole_pytorch_model.bin", "embedding.scp",
+        "config.yaml", "label2id", "frontend.json", "history.json", "train.log", "avg_model.pt", "best_model.pt",
+        "last.ckpt", "model_1.pt", "pruned_model", "pruning.json", "pytorch_model.bin", "whole_pytorch_model.bin", "embedding.scp",
         "embedding_0.ark", "source.json", "left_out.txt", "logits.scp", "logits.ark", "llr.txt", "qmf.json",
         "results.json", "detection_result.txt", "calibration.json", "report.html", "MODEL.md", "model.safetensors"}
 
@@ -51,7 +51,8 @@ def test_no_other_file_spells_the_names(path):
     parts = [rf"(?<![\w.])(exp|\.|)/{word}/" for word in WORDS] + [rf"^{word}/" for word in WORDS]
     pattern = re.compile("|".join([*names, *parts, r"\bmodel_\d", r"^model_$"]))
     wrong = [f"{own}:{line} spells {found[0]}" for line, text in strings(path) if (found := pattern.search(text))]
-    divided = [f"{own}:{node.lineno} divides by {node.right.value}" for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    divided = [f"{own}:{node.lineno} divides by {node.right.value}"
+               for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
                and isinstance(node.right, ast.Constant) and node.right.value in WORDS]
     assert not wrong + divided, "\n".join(wrong + divided)

@@ -52,8 +52,8 @@ def _loaded(path, weights, config, download_dir) -> LoadedDetector:
     if published.is_sls(content):
         return published.load_sls(content, found)
     if config is None:
-        raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside it) and of "
-                         "no published kind; say how it was built with a config")
+        raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside "
+                         "it) and of no published kind; say how it was built with a config")
     return _bare(content, found, load_config(config))
 
 

@@ -102,6 +102,8 @@ def epochs_to_average(config) -> list[int]:
         metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
         if not values:
-            raise InputError(f"average: best: no {metric} in {folder.history}; validate in training or use --average last")
-        epochs = sorted(sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)[:config.num_avg])
+            raise InputError(f"average: best: no {metric} in {folder.history}; validate in training or use "
+                             "--average last")
+        ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
+        epochs = sorted(ranked[:config.num_avg])
     return epochs[-config.num_avg:]

@@ -31,7 +31,7 @@ class ExperimentFolder:
         self.last = self.models / "last.ckpt"     # what an exact resume takes
         # pruning
         self.pruning = root / "pruning.json"
-        self.public_form = root / "pytorch_model.bin", root / "whole_pytorch_model.bin"  # encoder, detector, as published
+        self.public_form = root / "pytorch_model.bin", root / "whole_pytorch_model.bin"  # encoder and detector
         # scoring
         self.scores = root / "scores"             # of speaker verification, <trials>.txt
         self.quality = self.scores / "qmf.json"

@@ -27,7 +27,7 @@ class Metric:
     heading: str                   # of its column; ends in % where the number is in per cent
     decimals: int = 4
     of: str = DETECTION
-    column: int = 0                # its place in the summary of an experiment, as in the published tables (0: not in it)
+    column: int = 0                # its place in the summary of an experiment, as published tables have it (0: none)
     bootstrapped: bool = False     # confidence.py has the form of it that a resample needs
     higher_is_better: bool = False
     shown: bool = True             # False: in the table of an evaluation only when asked for
@@ -80,11 +80,12 @@ METRICS = {
     "loss": Metric("loss", of=TRAINING),
     "train_loss": Metric("train_loss", of=TRAINING),
 }
-Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss"]  # what may choose the best epoch
+# What may choose the best epoch.
+Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss"]
 MONITORS: tuple[Monitor, ...] = get_args(Monitor)
 MAIN: Monitor = "eer"  # where there is room for one number of a system
 
-SUMMARY = tuple(sorted((name for name, metric in METRICS.items() if metric.column), key=lambda name: METRICS[name].column))
+SUMMARY = tuple(sorted((name for name in METRICS if METRICS[name].column), key=lambda name: METRICS[name].column))
 BOOTSTRAPPED = tuple(name for name, metric in METRICS.items() if metric.bootstrapped)
 OF_CLASSES = tuple(name for name, metric in METRICS.items() if metric.of == CLASSIFICATION)
 POINTS = {name: metric.point for name, metric in METRICS.items() if metric.point}

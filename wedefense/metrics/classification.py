@@ -44,7 +44,8 @@ def classification_metrics(labels: Sequence[Hashable], predicted: Sequence[Hasha
 
 
 def summary_table(result: ClassificationResult) -> str:
-    return text_table(["", "utterances", *headings()], [["all", str(int(result.confusion.sum())), *rates(vars(result))]])
+    row = ["all", str(int(result.confusion.sum())), *rates(vars(result))]
+    return text_table(["", "utterances", *headings()], [row])
 
 
 def headings() -> list[str]:

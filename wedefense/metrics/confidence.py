@@ -173,7 +173,8 @@ def statement(difference: Difference, name_a: str, name_b: str, level: float = 0
     metric = METRICS[difference.metric]
     scale, unit, points = (100, " %", " points") if metric.percent else (1, "", "")
     low, high = (scale * x for x in sorted(abs(x) for x in difference.interval))
-    text = f"{metric.title}: {name_b} {scale * difference.b:.4g}{unit} against {name_a} {scale * difference.a:.4g}{unit}"
+    ours, theirs = (f"{scale * value:.4g}{unit}" for value in (difference.b, difference.a))
+    text = f"{metric.title}: {name_b} {ours} against {name_a} {theirs}"
     chance = f"p = {difference.p_value:.2g}"
     if difference.interval.low <= 0 <= difference.interval.high:
         spread = f"[{scale * difference.interval.low:+.3g}, {scale * difference.interval.high:+.3g}]"

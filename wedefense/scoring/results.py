@@ -63,7 +63,7 @@ def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
                   classes: tuple[str, str] = CLASSES, costs: DetectionCosts = DetectionCosts(),
                   remark: str = "not calibrated") -> tuple[dict, Calibration | None]:
-    """The results of an experiment, and the calibration fitted on the dev set (if there is one) and applied to the others.
+    """The results, and the calibration fitted on the dev set (if there is one) and applied to the others.
 
     A bootstrap by something else than trials draws all trials with the same value of that column together.
     """

@@ -1,4 +1,4 @@
-"""What an experiment notes beside its models: the shape of its SSL front-end, so that it loads without a pretrained file."""
+"""What an experiment notes of its SSL front-end: the shape, so that it loads without the pretrained file."""
 
 import json
 import os
