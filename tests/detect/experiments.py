@@ -8,6 +8,7 @@ from tests.corpus import write_config
 from wedefense.config.loader import load_config, save_config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.formats.recorded import recorded_architecture
 from wedefense.frontend.ssl.formats.wedefense import pruned_checkpoint
 from wedefense.models.detector import Detector, build_detector, public_weights
 
@@ -50,7 +51,7 @@ def make_pruned(folder: Path, exp: Path) -> Path:
     weights = checkpoint.load(exp / "models" / "avg_model.pt")
     prefix = "frontend.upstream."
     encoder = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    content = pruned_checkpoint(checkpoint.load_architecture(exp), encoder)
+    content = pruned_checkpoint(recorded_architecture(exp), encoder)
     del content["architecture"]  # the public file has none
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(content, folder / "pytorch_model.bin")

@@ -6,25 +6,26 @@ import torch
 from torch import nn
 
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 
 
 def test_average_by_epoch_number_whatever_else_lies_there(tmp_path):
     for epoch, value in ((1, 1.0), (2, 2.0), (10, 6.0)):
-        checkpoint.save(checkpoint.model_path(tmp_path, epoch),
+        checkpoint.save(ExperimentFolder(tmp_path).epoch(epoch),
                         {"w": torch.full((2,), value), "seen": torch.tensor(epoch)})
     for name in ("best_model.pt", "avg_model.pt", "model_x.pt", "model_3.pt.tmp", "last.ckpt"):
         (tmp_path / "models" / name).write_text("something else")
-    assert checkpoint.saved_epochs(tmp_path) == [1, 2, 10]
-    mean = checkpoint.average(tmp_path, checkpoint.saved_epochs(tmp_path)[-2:])
+    assert ExperimentFolder(tmp_path).epochs() == [1, 2, 10]
+    mean = checkpoint.average(tmp_path, ExperimentFolder(tmp_path).epochs()[-2:])
     assert torch.equal(mean["w"], torch.full((2,), 4.0)) and mean["seen"].item() == 10
 
 
 def test_averaging_nothing_or_different_models_is_an_error(tmp_path):
     with pytest.raises(InputError, match="train first"):
         checkpoint.average(tmp_path, [])
-    checkpoint.save(checkpoint.model_path(tmp_path, 1), {"a": torch.zeros(1)})
-    checkpoint.save(checkpoint.model_path(tmp_path, 2), {"b": torch.zeros(1)})
+    checkpoint.save(ExperimentFolder(tmp_path).epoch(1), {"a": torch.zeros(1)})
+    checkpoint.save(ExperimentFolder(tmp_path).epoch(2), {"b": torch.zeros(1)})
     with pytest.raises(InputError, match="model_2.pt: tensor 'a'"):
         checkpoint.average(tmp_path, [1, 2])
 

@@ -17,7 +17,7 @@ def draw(seed, n_bonafide=60, n_spoof=140, decimals=None):
 def spelled_out(scores, is_bonafide, weights, costs):
     again = np.repeat(scores, weights), np.repeat(is_bonafide, weights)
     result = detection_metrics(again[0][again[1]], again[0][~again[1]], costs)
-    return [getattr(result, metric) for metric in confidence.METRICS]
+    return [getattr(result, metric) for metric in confidence.BOOTSTRAPPED]
 
 
 @pytest.mark.parametrize("decimals", [None, 0])
@@ -46,7 +46,7 @@ def test_groups_are_drawn_whole(monkeypatch):
         by_group = [set(times[i::7]) for i in range(7)]
         assert all(len(x) == 1 for x in by_group) and sum(x.pop() for x in by_group) == 7
         expected = spelled_out(scores, is_bonafide, times, DetectionCosts())
-        assert [samples[metric][number] for metric in confidence.METRICS] == pytest.approx(expected, abs=1e-12)
+        assert [samples[metric][number] for metric in confidence.BOOTSTRAPPED] == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_cover_the_truth():
@@ -77,12 +77,12 @@ def test_paired_comparison():
         assert (d.a, d.b) == pytest.approx([getattr(r, metric) for r in result], abs=1e-12)
     eer = found["eer"]
     assert 0 < eer.interval.low < eer.value < eer.interval.high and eer.p_value <= 0.01
-    said = statement(eer, "old", "new", "EER", percent=True)
+    said = statement(eer, "old", "new")
     assert "old is better by" in said and "significant at 5 %" in said
     # Order-preserving changes leave the EER untouched, and one resample serves both systems.
     same = {d.metric: d for d in compare(scores, 3 * scores + 1, is_bonafide, resamples=50)}
     assert same["eer"].interval == (0, 0) and same["eer"].p_value == 1
-    assert "no significant difference" in statement(same["eer"], "a", "b", "EER")
+    assert "no significant difference" in statement(same["eer"], "a", "b")
 
 
 def test_paired_samples_are_those_of_each_system():

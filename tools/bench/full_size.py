@@ -32,6 +32,7 @@ import numpy as np
 import soundfile
 
 from wedefense.data.prepare import Entry, write_data_dir
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 from wedefense.utils.parallel_map import default_workers, parallel_map
 from wedefense.utils.tables import read_table
@@ -146,7 +147,7 @@ def measure(folder: Path, arguments, overrides: list[str]) -> None:
     settings = settings_of(folder, arguments, overrides)
     started = time.monotonic()
     command(folder, "wedefense.bin.train", *settings, "--device", arguments.device)
-    rows = json.loads((folder / "exp/history.json").read_text())["rows"]
+    rows = json.loads(ExperimentFolder(folder / "exp").history.read_text())["rows"]
     print(f"training: {time.monotonic() - started:.1f} s with its start; {hours['train']:.2f} h of files an epoch"
           + (", then validation" if arguments.validate else ""))
     for row in rows:

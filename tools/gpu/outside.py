@@ -14,6 +14,7 @@ import torch
 
 from tools.gpu.machine import ROOT
 from tools.gpu.sections import Check, Skip
+from wedefense.experiment.folder import ExperimentFolder
 
 
 def need(*packages: str) -> None:
@@ -99,5 +100,6 @@ def recipe(check: Check, emit: Callable) -> None:
             found = re.match(r"== (stage \d): (.*): done in (\d+) s", line)
             if found:
                 emit("recipe", stage=found[1], what=found[2], seconds=int(found[3]), verdict="OK")
-        made = [name for name in ("results.json", "report.html") if (folder / "exp" / name).stat().st_size]
+        exp = ExperimentFolder(folder / "exp")
+        made = [path.name for path in (exp.results, exp.report) if path.stat().st_size]
         emit("recipe", stage="end", what=f"written: {', '.join(made)}", verdict="OK" if len(made) == 2 else "FAIL")

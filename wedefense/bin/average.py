@@ -1,7 +1,6 @@
 """Stage 4: average the weights of the last epochs (or of the best ones) into models/avg_model.pt."""
 
 import argparse
-from pathlib import Path
 
 from wedefense.config.loader import load_config
 
@@ -13,9 +12,10 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(arguments.config, overrides)
 
     from wedefense.experiment import checkpoint
+    from wedefense.experiment.folder import ExperimentFolder
 
     epochs = checkpoint.epochs_to_average(config)
-    target = Path(config.exp_dir) / "models" / "avg_model.pt"
+    target = ExperimentFolder(config.exp_dir).average
     checkpoint.save(target, checkpoint.average(config.exp_dir, epochs))
     print(f"{target}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
     return 0

@@ -2,10 +2,12 @@
 
 import argparse
 
+from wedefense.experiment.folder import NAMES
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense classify", description=__doc__)
-    parser.add_argument("--exp_dir", required=True, help="experiment folder; results.json goes there")
+    parser.add_argument("--exp_dir", required=True, help=f"experiment folder; {NAMES.results} goes there")
     parser.add_argument("--data", help="data folder; labels in <data>/<set>/utt2lab")
     parser.add_argument("--sets", nargs="+", default=[], help="the sets to report: dev eval")
     parser.add_argument("--average", nargs="+", default=[], metavar="EXP_DIR", help="folds whose results are averaged")

@@ -8,7 +8,6 @@ from pathlib import Path
 from wedefense.metrics.confidence import compare, statement
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import load_trials, read_meta
-from wedefense.metrics.table import COLUMNS
 from wedefense.utils.files import atomic_write
 
 
@@ -31,8 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     if names[0] == names[1]:
         names = [options.a, options.b]
     for difference in found:
-        heading, factor, _ = COLUMNS[difference.metric]
-        print(statement(difference, *names, heading.removesuffix(" %"), percent=factor == 100))
+        print(statement(difference, *names))
     if options.json:
         with atomic_write(options.json, "w") as stream:
             json.dump({d.metric: asdict(d) | {"difference": d.value} for d in found}, stream, indent=1)

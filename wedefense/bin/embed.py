@@ -2,6 +2,7 @@
 
 import argparse
 
+from wedefense.experiment.folder import NAMES
 from wedefense.utils.checks import PRECISIONS
 
 
@@ -11,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--set", required=True, nargs="+", help="names of sets; results go to embeddings/<set>")
     parser.add_argument("--data", required=True, nargs="+", help="raw.list or shard.list of each set")
     parser.add_argument("--data_type", default="raw", choices=["raw", "shard"])
-    parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
+    parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--skip_bad", default="false", choices=["true", "false"],
                         help="go on past unreadable audio and list what was left out")

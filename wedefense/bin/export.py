@@ -3,6 +3,7 @@ a folder that can be uploaded to a hub as it is."""
 
 import argparse
 
+from wedefense.experiment.folder import NAMES
 from wedefense.utils.errors import InputError
 
 
@@ -14,7 +15,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help="default: %(default)s")
     parser.add_argument("--int8", action="store_true", help="also a variant with 8-bit weights")
     parser.add_argument("--data", help="raw.list with labels: the EER of the source and of each file on it")
-    parser.add_argument("--out", required=True, help="folder for what is written, with a MODEL.md that describes it")
+    parser.add_argument("--out", required=True,
+                        help=f"folder for what is written, with a {NAMES.card} that describes it")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     return parser.parse_args(argv)
 

@@ -1,7 +1,6 @@
 """Stage 6: log-likelihood ratios of a set from its logits and the training priors."""
 
 import argparse
-from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -11,9 +10,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from wedefense.data.labels import Labels
+    from wedefense.experiment.folder import ExperimentFolder
     from wedefense.scoring.stages import llr_set
 
-    labels = Labels.load(Path(arguments.exp_dir) / "label2id")
+    labels = Labels.load(ExperimentFolder(arguments.exp_dir).labels)
     for name in arguments.set:
         print(llr_set(arguments.exp_dir, name, labels))
     return 0

@@ -2,12 +2,14 @@
 
 import argparse
 
+from wedefense.experiment.folder import NAMES
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense logits", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     parser.add_argument("--set", required=True, nargs="+", help="names of sets that stage 4 embedded")
-    parser.add_argument("--model", default=None, help="weights (default: models/avg_model.pt of the experiment)")
+    parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")
     arguments = parser.parse_args(argv)
 
     from wedefense.api import load_experiment

@@ -7,12 +7,13 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="wedefense models", description=__doc__).parse_args(argv)
 
     from wedefense.detect.published import MODELS
+    from wedefense.metrics.catalogue import MAIN
     from wedefense.report.published import NONE, load
 
     for model in MODELS.values():
         table, row = model.result
         rates = [f"{model.corpus}{name} {cell}" for name, metric, cell in load(table).row(row).values
-                 if metric == "eer" and cell != NONE]
+                 if metric == MAIN and cell != NONE]
         print(model.name)
         print(f"  from    {model.hub_id or model.where}")
         if model.files:

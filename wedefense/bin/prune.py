@@ -4,7 +4,8 @@ With --model the training comes first: a short one, of gates alone, that prunes 
 """
 
 import argparse
-from pathlib import Path
+
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,43 +15,43 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--exp_dir", required=True, help="experiment trained with use_pruning_loss: True; with --model "
                                                          "the new one to make")
     parser.add_argument("--model", help="prune this trained experiment, its weights kept as they are")
-    parser.add_argument("--weights", help="what to cut (default: models/avg_model.pt of the experiment)")
+    parser.add_argument("--weights", help=f"what to cut (default: {NAMES.average} of the experiment)")
     parser.add_argument("--unpruned", help="experiment whose results the report sets beside this one's (default: the one "
                                            "that training started from)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="for the training")
     arguments, overrides = parser.parse_known_args(argv)
     if overrides and not arguments.model:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
-    folder = Path(arguments.exp_dir)
+    folder = ExperimentFolder(arguments.exp_dir)
     if arguments.model:
         learn_gates(arguments.model, folder, overrides, arguments.device)
 
     from wedefense.api import load_experiment
     from wedefense.config.loader import save_config
-    from wedefense.train.cut import FOLDER, config_of_cut, cut_experiment, in_words
+    from wedefense.train.cut import config_of_cut, cut_experiment, in_words
     from wedefense.utils.errors import InputError
 
-    experiment = load_experiment(folder, arguments.weights or folder / "models" / "avg_model.pt")
+    experiment = load_experiment(folder, arguments.weights or folder.average)
     if not experiment.config.use_pruning_loss:
         raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it as "
                          f"it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
     told = cut_experiment(folder, experiment.config, experiment.detector, arguments.unpruned)
-    save_config(config_of_cut(experiment.config, folder / FOLDER), folder / FOLDER / "config.yaml")
+    save_config(config_of_cut(experiment.config, folder.cut), folder.cut.config)
     print("\n".join(in_words(told)))
-    print(f"{folder / FOLDER}: config.yaml, models/avg_model.pt, pruning.json; {folder}/figures/pruning.png")
+    print(f"{folder.cut}: {NAMES.config}, {NAMES.average}, {NAMES.pruning}; {folder.figure('pruning')}")
     return 0
 
 
-def learn_gates(model: str, folder: Path, overrides: list[str], device: str) -> None:
+def learn_gates(model: str, folder: ExperimentFolder, overrides: list[str], device: str) -> None:
     from wedefense.bin import average, train
     from wedefense.config.loader import load_config
     from wedefense.train.posthoc import settings, source_of
 
     source = source_of(model)
-    frontend = load_config(source / "config.yaml").dataset_args.frontend
+    frontend = load_config(source.config).dataset_args.frontend
     own = ["--exp_dir", str(folder), *settings(source, frontend, overrides)]
-    train.main(["--config", str(source / "config.yaml"), "--device", device, *own])
-    average.main(["--config", str(folder / "config.yaml")])
+    train.main(["--config", str(source.config), "--device", device, *own])
+    average.main(["--config", str(folder.config)])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Stage 7: metrics of the scored sets of an experiment, pooled and by attack, and its report."""
 
 import argparse
-from pathlib import Path
 
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
 
@@ -30,15 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
     bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
     results, calibration = evaluate_sets(sets, options.dev_set, bootstrap, costs=DetectionCosts(*options.costs))
-    folder = Path(options.exp_dir)
+    folder = ExperimentFolder(options.exp_dir)
     print(save_results(folder, results))
     if calibration:
-        calibration.save(folder / "calibration.json")
+        calibration.save(folder.calibration)
     else:
-        (folder / "calibration.json").unlink(missing_ok=True)
+        folder.calibration.unlink(missing_ok=True)
     write_report(folder, results, sets, calibration)
     write_card(folder)
-    print(f"wrote {folder / 'detection_result.txt'}, results.json, report.html, MODEL.md")
+    print(f"wrote {folder.summary}, {NAMES.results}, {NAMES.report}, {NAMES.card}")
     return 0
 
 

@@ -1,14 +1,14 @@
 """Score speaker verification trials with the embeddings of an experiment, and evaluate the scores."""
 
 import argparse
-from pathlib import Path
 
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.evaluation import BootstrapOptions
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense score_trials", description=__doc__)
-    parser.add_argument("--exp_dir", required=True, help="experiment folder; scores go to scores/<trials>.txt")
+    parser.add_argument("--exp_dir", required=True, help=f"experiment folder; scores go to {NAMES.scores}/<trials>.txt")
     parser.add_argument("--set", required=True, nargs="+", help="embedding sets that hold the utterances of the trials")
     parser.add_argument("--trials", required=True, nargs="+", help="files `1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
     parser.add_argument("--cohort", help="embedding set of the training speakers")
@@ -39,16 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     cohort = verification.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
     durations = {key: value for path in options.durations for key, value in read_table(path).items()} or None
     others = verification.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
-    folder = Path(options.exp_dir)
+    folder = ExperimentFolder(options.exp_dir)
     sets, model = verification.score_lists(
-        options.trials, options.qmf, folder / "scores", lambda names: verification.prepare(
+        options.trials, options.qmf, folder.scores, lambda names: verification.prepare(
             names, *verification.read_embeddings(folder, options.set), how, cohort, durations, others))
     bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
     remark = f"quality measures fitted on {options.qmf}" if model else f"cosine scores, norm {options.norm}, not calibrated"
     results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS, remark)
     print(save_results(folder, results))
     if model:
-        model.save(folder / "scores" / "qmf.json")
+        model.save(folder.quality)
     write_report(folder, results, sets)
     return 0
 

@@ -1,19 +1,19 @@
 """Stage 9: an experiment beside a published row; or a published table as it is, or filled with experiments."""
 
 import argparse
-import json
 from pathlib import Path
 
+from wedefense.experiment.folder import NAMES
+from wedefense.experiment.records import read_results
 from wedefense.report import published
 from wedefense.report.typeset import FORMATS, comparison_rows, filled_rows, published_rows
-from wedefense.utils.errors import InputError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense table", description=__doc__)
     parser.add_argument("--table", help="name of a published table (without it the tables are listed)")
     parser.add_argument("--row", help="name of a row to put the experiment beside")
-    parser.add_argument("--exp_dir", help="experiment folder with results.json of stage 7")
+    parser.add_argument("--exp_dir", help=f"experiment folder with {NAMES.results} of stage 7")
     parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR", help="the table with these experiments")
     parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS", help="sets that go by another name here")
     parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
@@ -49,11 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _beside(row: published.PublishedRow, folder: Path, options: argparse.Namespace) -> list[published.Comparison]:
-    path = folder / "results.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run stage 7 first")
-    return published.beside(row, json.loads(path.read_text(encoding="utf-8")),
-                            dict(pair.split("=", 1) for pair in options.set), options.calibrated)
+    return published.beside(row, read_results(folder), dict(pair.split("=", 1) for pair in options.set),
+                            options.calibrated)
 
 
 if __name__ == "__main__":

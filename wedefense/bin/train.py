@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from wedefense.config.loader import load_config, save_config
+from wedefense.experiment.folder import ExperimentFolder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     config = load_config(arguments.config, overrides)  # refuses before anything heavy is imported
     if os.environ.get("RANK", "0") == "0":
-        save_config(config, Path(config.exp_dir) / "config.yaml")
+        save_config(config, ExperimentFolder(config.exp_dir).config)
 
     from wedefense.train.run import train
 

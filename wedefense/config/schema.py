@@ -11,10 +11,9 @@ from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
 from wedefense.config.pruning import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
+from wedefense.metrics.catalogue import MAIN, Monitor
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import OptionError, did_you_mean
-
-MONITORS = ("eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss")
 
 # Naming another component drops the options of the one it replaces (`*`: its sibling keys).
 REPLACES = {
@@ -52,7 +51,7 @@ class Config:
     grad_clip: float = 0.0         # largest gradient norm (0: no clipping)
 
     validate_interval: int = 1     # epochs between validations on the whole dev set
-    monitor: Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss"] = "eer"
+    monitor: Monitor = MAIN        # of validation, but for train_loss: chooses the best epoch, and stops early
     early_stop_patience: int = 0   # validations without improvement before stopping (0: never)
     average: Literal["last", "best"] = "last"  # the last num_avg epochs, or the best num_avg by monitor
 

@@ -11,7 +11,8 @@ from wedefense.data.labels import Labels
 from wedefense.detect import published
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
-from wedefense.experiment.load import AVERAGE, CUT, WEIGHTS, Experiment, build_experiment, load_experiment
+from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
+from wedefense.experiment.load import Experiment, build_experiment, load_experiment
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
@@ -28,7 +29,7 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
     """A detector ready to score, from whatever holds one; what it is is told by its content.
 
     `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
-    `pruned_model` or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
+    cut by pruning or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
     lists, or a hub id (owner/model, or owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
     `precision`: float32, tf32 or bfloat16; auto is that of its experiment on a GPU and float32 on a CPU.
     """
@@ -38,12 +39,12 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
 
 def _loaded(path, weights, config, download_dir) -> LoadedDetector:
     found = _located(path, download_dir)
-    if found.is_dir() and published.is_pruned_folder(found) and not (found / "config.yaml").is_file():
-        return _calibrated(_pruned(found), found)
-    folder = found if found.is_dir() else experiment_of(found)
+    if found.is_dir() and published.is_pruned_folder(found) and not ExperimentFolder(found).config.is_file():
+        return _calibrated(_pruned(found), ExperimentFolder(found))
+    folder = ExperimentFolder(found) if found.is_dir() else folder_of(found)
     if folder is not None and config is None:
         model = _ready(load_experiment(folder, weights or (found if found.is_file() else None)))
-        average = model.weights.name in (AVERAGE.name, WEIGHTS)  # what stage 7 calibrated
+        average = model.weights.name in (NAMES.average.name, NAMES.shared.name)  # what stage 7 calibrated
         return _calibrated(model, folder) if average else model
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
@@ -51,8 +52,8 @@ def _loaded(path, weights, config, download_dir) -> LoadedDetector:
     if published.is_sls(content):
         return published.load_sls(content, found)
     if config is None:
-        raise InputError(f"{found}: a checkpoint without its experiment (no config.yaml and label2id beside it) and of "
-                         "no published kind; say how it was built with a config")
+        raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside "
+                         "it) and of no published kind; say how it was built with a config")
     return _bare(content, found, load_config(config))
 
 
@@ -79,40 +80,36 @@ def _located(path: str | os.PathLike, download_dir) -> Path:
 
 def _fetch_experiment(hub_id: str, folder: Path) -> Path:
     """A hub's model: a folder made to be shared, an experiment, or a pruned model's two files; weights come last."""
-    if published.is_pruned_folder(folder) or any((folder / name).is_file() for name in (WEIGHTS, AVERAGE)):
+    into = ExperimentFolder(folder)
+    if published.is_pruned_folder(folder) or any(path.is_file() for path in (into.shared, into.average)):
         return folder
 
-    def fetched(name: str) -> bool:
+    def get(path: Path) -> None:
+        fetch(hub_url(hub_id, path.relative_to(folder).as_posix()), path)
+
+    def fetched(path: Path) -> bool:
         try:
-            fetch(hub_url(hub_id, name), folder / name)
+            get(path)
         except NotFound:
             return False
         return True
 
-    if not fetched("config.yaml"):
-        for name in published.PRUNED_FILES:
-            fetch(hub_url(hub_id, name), folder / name)
+    if not fetched(into.config):
+        for path in into.public_form:
+            get(path)
         return folder
-    fetch(hub_url(hub_id, "label2id"), folder / "label2id")
-    for name in ("frontend.json", "calibration.json"):
-        fetched(name)
-    if not fetched(WEIGHTS):
-        fetch(hub_url(hub_id, str(AVERAGE)), folder / AVERAGE)
+    get(into.labels)
+    for path in (into.architecture, into.calibration):
+        fetched(path)
+    if not fetched(into.shared):
+        get(into.average)
     return folder
 
 
-def results_of(model: LoadedDetector) -> Path | None:
+def results_of(model: LoadedDetector) -> ExperimentFolder | None:
     """The experiment folder that has the results of a model, if it was made here."""
-    folder = experiment_of(model.weights)
-    return None if folder is None else _whole(folder)
-
-
-def experiment_of(file: Path) -> Path | None:
-    """The experiment folder that a checkpoint lies in."""
-    for folder in file.absolute().parents[:2]:
-        if (folder / "config.yaml").is_file() and (folder / "label2id").is_file():
-            return folder
-    return None
+    folder = folder_of(model.weights)
+    return None if folder is None else folder.whole
 
 
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
@@ -123,26 +120,19 @@ def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
                           hearing, remark=remark)
 
 
-def _calibrated(model: LoadedDetector, folder: Path) -> LoadedDetector:
-    path = _whole(folder) / "calibration.json"
+def _calibrated(model: LoadedDetector, folder: ExperimentFolder) -> LoadedDetector:
+    path = folder.whole.calibration
     return replace(model, calibration=Calibration.load(path)) if path.is_file() else model
-
-
-def _whole(folder: Path) -> Path:
-    """The experiment that a folder is or, being its cut model, belongs to."""
-    folder = folder.absolute()
-    return folder.parent if folder.name == CUT and (folder.parent / "config.yaml").is_file() else folder
 
 
 def _pruned(folder: Path) -> LoadedDetector:
     """The two files of a pruned model, with the config of the experiment around it if there is one."""
-    parent = folder.absolute().parent
-    if not ((parent / "config.yaml").is_file() and (parent / "label2id").is_file()):
+    around = ExperimentFolder(folder.absolute().parent)
+    if not around.is_trained:
         return published.load_pruned(folder)
-    encoder, whole = (folder / name for name in published.PRUNED_FILES)
-    config = load_config(parent / "config.yaml")
-    labels, architecture = Labels.load(parent / "label2id"), read_checkpoint(encoder).architecture
-    return _ready(build_experiment(config, labels, whole, architecture))
+    encoder, whole = ExperimentFolder(folder).public_form
+    config, labels = load_config(around.config), Labels.load(around.labels)
+    return _ready(build_experiment(config, labels, whole, read_checkpoint(encoder).architecture))
 
 
 def _bare(content, path: Path, config: Config) -> LoadedDetector:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.score import Score, likelihood, percent
+from wedefense.experiment.folder import NAMES
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
 from wedefense.utils.tables import some
@@ -67,7 +68,7 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
         lines.append(f"calibrated: {model.calibration.formula()}")
     else:
         lines.append("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
-                     "set writes calibration.json into the experiment")
+                     f"set writes {NAMES.calibration} into the experiment")
     return lines + ([model.remark] if model.remark else [])
 
 

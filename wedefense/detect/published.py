@@ -14,6 +14,7 @@ from wedefense.data.labels import Labels
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import Hearing
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import NAMES
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import find_tensors, read_checkpoint
 from wedefense.frontend.ssl.frontend import SSLFrontend, rename_upstream
@@ -25,7 +26,7 @@ from wedefense.utils.download import cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import some
 
-PRUNED_FILES = ("pytorch_model.bin", "whole_pytorch_model.bin")
+PRUNED_FILES = tuple(map(str, NAMES.public_form))
 SLS_SAMPLES = 64_600
 # How often the classes count in training: utterances of the training set times their weight in the loss.
 SLS_LABELS = Labels(("bonafide", "spoof"), (2_322, 2_280))          # ASVspoof 2019 LA: 2,580 x 0.9 and 22,800 x 0.1
@@ -162,5 +163,5 @@ def assumed_labels(classes: int) -> tuple[Labels, str]:
     """Of a checkpoint that does not tell them, and what to say about it."""
     if classes == 2:
         return Labels(("bonafide", "spoof"), (1, 1)), ("classes taken to be bonafide and spoof, equally frequent in "
-                                                       "training: no label2id lies beside the checkpoint")
+                                                       f"training: no {NAMES.labels} lies beside the checkpoint")
     return Labels(tuple(f"class {number}" for number in range(classes)), (1,) * classes), ""

@@ -11,7 +11,7 @@ from wedefense.config.typed import plain
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.experiment import checkpoint
-from wedefense.experiment.load import WEIGHTS
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.models.detector import public_weights
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -24,30 +24,30 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
 
     No path of the machine that the model was trained on goes along.
     """
-    out = Path(out)
+    out = ExperimentFolder(out)
     if model.config is None:
         raise InputError(f"{model.weights}: a published checkpoint of no experiment; share the file as it is")
-    if (out / "models").exists():
+    if out.models.exists():
         raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another folder")
     kind = model.config.dataset_args.frontend
     if kind not in _SELF_CONTAINED and not hasattr(model.detector.frontend, "architecture"):
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "
                          "from its own checkpoint, and the folder would not hold that")
-    out.mkdir(parents=True, exist_ok=True)
+    out.root.mkdir(parents=True, exist_ok=True)
     config = portable(plain(model.config)) | {"exp_dir": Path(model.config.exp_dir).name}
-    with atomic_write(out / "config.yaml", "w") as stream:
+    with atomic_write(out.config, "w") as stream:
         yaml.safe_dump(config, stream, sort_keys=False, allow_unicode=True)
-    model.labels.save(out / "label2id")
+    model.labels.save(out.labels)
     checkpoint.save_architecture(out, model.detector)
     if model.calibration is not None:
-        model.calibration.save(out / "calibration.json")
+        model.calibration.save(out.calibration)
     weights = {name: tensor.cpu().contiguous() for name, tensor in public_weights(model.detector).items()}
-    with atomic_write(out / WEIGHTS) as stream:
+    with atomic_write(out.shared) as stream:
         stream.write(safetensors_bytes(weights))
     difference = _difference(model, load_detector(out))
     if difference > 0:
         raise InputError(f"{out}: loaded back, it differs from {model.weights} by {difference:.2g}; do not share it")
-    return f"`{WEIGHTS}`: {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB; loaded back, it gives the same outputs"
+    return f"`{NAMES.shared}`: {out.shared.stat().st_size / 1e6:.1f} MB; loaded back, it gives the same outputs"
 
 
 def portable(tree):

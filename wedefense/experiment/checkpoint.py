@@ -1,22 +1,18 @@
-"""Checkpoints: weights by epoch for people, `last.ckpt` for an exact resume."""
+"""Checkpoints: weights by epoch for people, and all there is for an exact resume."""
 
 import errno
 import json
 import os
-import re
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from wedefense.config.tree import from_plain
-from wedefense.config.typed import build, plain
-from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.frontend.ssl.formats.recorded import record_architecture
+from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-
-LAST = "last.ckpt"
-_EPOCH_FILE = re.compile(r"^model_(\d+)\.pt$")
 
 
 def save(path: str | os.PathLike, state: object) -> None:
@@ -68,39 +64,20 @@ def _renamed(name: str, weights: dict, own: dict) -> str:
 
 
 def save_architecture(exp_dir: str | os.PathLike, detector: nn.Module) -> None:
-    """`frontend.json`: the shape of an SSL front-end, so that the experiment loads without its pretrained file."""
+    """The shape of an SSL front-end, so that the experiment loads without its pretrained file."""
     architecture = getattr(detector.frontend, "architecture", None)
     if architecture is not None:
-        with atomic_write(Path(exp_dir) / "frontend.json", "w") as stream:
-            json.dump(plain(architecture), stream)
-
-
-def load_architecture(exp_dir: str | os.PathLike) -> Architecture | None:
-    path = Path(exp_dir) / "frontend.json"
-    if not path.is_file():
-        return None
-    return build(Architecture, from_plain(json.loads(path.read_text(encoding="utf-8")), str(path)), source=str(path))
-
-
-def model_path(exp_dir: str | os.PathLike, epoch: int) -> Path:
-    return Path(exp_dir) / "models" / f"model_{epoch}.pt"
-
-
-def saved_epochs(exp_dir: str | os.PathLike) -> list[int]:
-    """Epochs whose weights lie in the experiment, ascending, whatever else lies there."""
-    folder = Path(exp_dir) / "models"
-    if not folder.is_dir():
-        return []
-    return sorted(int(m.group(1)) for m in map(_EPOCH_FILE.match, os.listdir(folder)) if m)
+        record_architecture(exp_dir, architecture)
 
 
 def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
     """The mean of the weights of the given epochs, summed in float64; integer buffers from the last."""
+    folder = ExperimentFolder(exp_dir)
     if not epochs:
-        raise InputError(f"{exp_dir}: no models/model_<epoch>.pt to average; train first (stage 3)")
+        raise InputError(f"{folder}: no {NAMES.epoch('<epoch>')} to average; train first (stage 3)")
     total: dict[str, Tensor] = {}
     for epoch in epochs:
-        path = model_path(exp_dir, epoch)
+        path = folder.epoch(epoch)
         weights = load(path)
         if total and weights.keys() != total.keys():
             odd = sorted(weights.keys() ^ total.keys())[0]
@@ -116,15 +93,17 @@ def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
 
 def epochs_to_average(config) -> list[int]:
     """The last `num_avg` saved epochs, or the best ones by the monitored metric of validation."""
-    epochs = saved_epochs(config.exp_dir)
+    folder = ExperimentFolder(config.exp_dir)
+    epochs = folder.epochs()
     if config.use_pruning_loss:  # before the target stands still, each epoch has another sparsity
         epochs = [epoch for epoch in epochs if epoch > config.sparsity_warmup_epochs] or epochs[-1:]
     if config.average == "best":
-        history = Path(config.exp_dir) / "history.json"
-        rows = json.loads(history.read_text(encoding="utf-8"))["rows"] if history.is_file() else []
-        metric = config.monitor if config.monitor == "train_loss" else f"val_{config.monitor}"
+        rows = json.loads(folder.history.read_text(encoding="utf-8"))["rows"] if folder.history.is_file() else []
+        metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
         if not values:
-            raise InputError(f"average: best: no {metric} in {history}; validate in training or use --average last")
-        epochs = sorted(sorted(values, key=values.get, reverse=config.monitor == "accuracy")[:config.num_avg])
+            raise InputError(f"average: best: no {metric} in {folder.history}; validate in training or use "
+                             "--average last")
+        ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
+        epochs = sorted(ranked[:config.num_avg])
     return epochs[-config.num_avg:]

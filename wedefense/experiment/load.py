@@ -8,13 +8,11 @@ from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
+from wedefense.frontend.ssl.formats.recorded import architecture_beside
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.utils.errors import InputError
-
-AVERAGE = Path("models") / "avg_model.pt"
-WEIGHTS = "model.safetensors"  # of a folder made to be shared
-CUT = "pruned_model"
 
 
 @dataclass
@@ -32,26 +30,17 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
 
     A pruned training is loaded as it was cut, unless other `weights` are named.
     """
-    folder = Path(exp_dir)
-    if weights is None and (folder / CUT / "config.yaml").is_file():
-        folder = folder / CUT
-    for name, stage in (("config.yaml", 3), ("label2id", 3)):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; {folder} is not a trained experiment (run stage {stage})")
-    shared = folder / WEIGHTS
-    path = Path(weights) if weights else shared if shared.is_file() else folder / AVERAGE
+    folder = ExperimentFolder(exp_dir)
+    if weights is None:
+        folder = folder.newest
+    for needed in (folder.config, folder.labels):
+        if not needed.is_file():
+            raise InputError(f"{needed}: no such file; {folder} is not a trained experiment (run stage 3)")
+    path = Path(weights) if weights else folder.shared if folder.shared.is_file() else folder.average
     if not path.is_file():
         raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
-    config, labels = load_config(folder / "config.yaml"), Labels.load(folder / "label2id")
-    return build_experiment(config, labels, path, _architecture(path))
-
-
-def _architecture(weights: Path):
-    """Of the front-end: noted by the experiment the weights lie in."""
-    for folder in weights.absolute().parents[:2]:
-        if (found := checkpoint.load_architecture(folder)) is not None:
-            return found
-    return None
+    config, labels = load_config(folder.config), Labels.load(folder.labels)
+    return build_experiment(config, labels, path, architecture_beside(path))
 
 
 def build_experiment(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:

@@ -12,15 +12,17 @@ import numpy as np
 import yaml
 
 import wedefense
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import read_lines
 
 _PACKAGES = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
 
 
 def read_config(exp_dir: str | os.PathLike) -> tuple[str, dict] | None:
-    """The text of config.yaml and its content, or None where there is none."""
-    path = Path(exp_dir) / "config.yaml"
+    """The text of the config and its content, or None where there is none."""
+    path = ExperimentFolder(exp_dir).config
     if not path.is_file():
         return None
     text = "\n".join(read_lines(path))
@@ -33,7 +35,7 @@ def read_config(exp_dir: str | os.PathLike) -> tuple[str, dict] | None:
 
 def read_history(exp_dir: str | os.PathLike) -> dict | None:
     """`{"rows": [one dict per epoch], "best": ...}` as training wrote it, or None."""
-    path = Path(exp_dir) / "history.json"
+    path = ExperimentFolder(exp_dir).history
     if not path.is_file():
         return None
     try:
@@ -43,12 +45,27 @@ def read_history(exp_dir: str | os.PathLike) -> dict | None:
         raise InputError(f"{path}: not a training history ({error!r}); stage 3 writes it") from None
 
 
+def read_results(exp_dir: str | os.PathLike) -> dict:
+    path = ExperimentFolder(exp_dir).results
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run stage 7 first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_results(exp_dir: str | os.PathLike, results: dict, summary: str) -> None:
+    """The results of stage 7 as data, and beside them as text."""
+    folder = ExperimentFolder(exp_dir)
+    for path, content in ((folder.results, json.dumps(results, indent=1)), (folder.summary, f"{summary}\n")):
+        with atomic_write(path, "w") as stream:
+            stream.write(content)
+
+
 def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
     """How much the back-end takes of each front-end layer (softmax of its weights), by parameter name.
 
     None without averaged weights; empty if the back-end has no such parameters.
     """
-    path = Path(exp_dir) / "models" / "avg_model.pt"
+    path = ExperimentFolder(exp_dir).average
     if not path.is_file():
         return None
     try:

@@ -1,10 +1,11 @@
 """Metrics of closed-set classification, such as emotions."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from wedefense.metrics.catalogue import METRICS, OF_CLASSES
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError, did_you_mean
 
@@ -43,9 +44,16 @@ def classification_metrics(labels: Sequence[Hashable], predicted: Sequence[Hasha
 
 
 def summary_table(result: ClassificationResult) -> str:
-    rows = [["all", str(int(result.confusion.sum())),
-             *(f"{100 * value:.2f}" for value in (result.accuracy, result.unweighted_accuracy, result.macro_f1))]]
-    return text_table(["", "utterances", "accuracy %", "unweighted %", "macro F1 %"], rows)
+    row = ["all", str(int(result.confusion.sum())), *rates(vars(result))]
+    return text_table(["", "utterances", *headings()], [row])
+
+
+def headings() -> list[str]:
+    return [METRICS[name].heading for name in OF_CLASSES]
+
+
+def rates(result: Mapping) -> list[str]:
+    return [METRICS[name].number(result[name]) for name in OF_CLASSES]
 
 
 def confusion_table(result: ClassificationResult) -> str:

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wedefense.metrics.catalogue import BOOTSTRAPPED, METRICS
 from wedefense.metrics.columns import encode
 from wedefense.metrics.detection import DetectionCosts, as_scores, distinct_counts
 from wedefense.utils.errors import InputError
-
-METRICS = ("eer", "min_dcf", "act_dcf", "cllr")
 
 
 class Interval(NamedTuple):
@@ -56,8 +55,8 @@ class _Ranked:
         self.decided = int(np.searchsorted(bonafide, at)), int(np.searchsorted(spoof, at))
         self.losses = np.logaddexp(0, -bonafide) / math.log(2), np.logaddexp(0, spoof) / math.log(2)
 
-    def metrics(self, bonafide_weights: np.ndarray, spoof_weights: np.ndarray) -> tuple[float, float, float, float]:
-        """The METRICS when each trial counts as often as its weight says; weights in this system's order."""
+    def metrics(self, bonafide_weights: np.ndarray, spoof_weights: np.ndarray) -> list[float]:
+        """The BOOTSTRAPPED when each trial counts as often as its weight says; weights in this system's order."""
         costs = self.costs
         b, s = (np.concatenate(([0], np.cumsum(w))) for w in (bonafide_weights, spoof_weights))
         n_b, n_s = int(b[-1]), int(s[-1])
@@ -65,8 +64,10 @@ class _Ranked:
         lowest = min(float(cost.min()), costs.miss_weight)
         actual = (costs.miss_weight * b[self.decided[0]] / n_b
                   + costs.fa_weight * (n_s - s[self.decided[1]]) / n_s)
-        cllr = (self.losses[0] @ bonafide_weights / n_b + self.losses[1] @ spoof_weights / n_s) / 2
-        return self._eer(b, s), lowest / costs.default, float(actual / costs.default), float(cllr)
+        bits = (self.losses[0] @ bonafide_weights / n_b + self.losses[1] @ spoof_weights / n_s) / 2
+        values = {"eer": self._eer(b, s), "min_dcf": lowest / costs.default, "act_dcf": float(actual / costs.default),
+                  "cllr": float(bits)}
+        return [values[name] for name in BOOTSTRAPPED]
 
     def _eer(self, b: np.ndarray, s: np.ndarray) -> float:
         """Bisection for the first threshold where frr >= far; the rates are closest there or one step before."""
@@ -112,7 +113,7 @@ class _Sampler:
 
 def _samples(systems: Sequence[np.ndarray], is_bonafide: np.ndarray, groups: Sequence[str] | None,
              costs: DetectionCosts, resamples: int, seed: int) -> np.ndarray:
-    """(systems, resamples, METRICS): every system on the same resamples."""
+    """(systems, resamples, BOOTSTRAPPED): every system on the same resamples."""
     if resamples < 1:
         raise InputError(f"the number of bootstrap resamples must be at least 1, got {resamples}")
     is_bonafide = np.asarray(is_bonafide, dtype=bool)
@@ -127,7 +128,7 @@ def _samples(systems: Sequence[np.ndarray], is_bonafide: np.ndarray, groups: Seq
     ordered = np.arange(is_bonafide.size) < is_bonafide.sum()
     sampler = _Sampler(ordered, groups, seed)
 
-    def one(number: int) -> list[tuple[float, ...]]:
+    def one(number: int) -> list[list[float]]:
         bonafide, spoof = sampler.draw(number)
         return [system.metrics(bonafide if i == 0 else bonafide[system.bonafide_order],
                                spoof if i == 0 else spoof[system.spoof_order]) for i, system in enumerate(ranked)]
@@ -139,7 +140,7 @@ def bootstrap(scores: np.ndarray, is_bonafide: np.ndarray, groups: Sequence[str]
               costs: DetectionCosts = DetectionCosts(), resamples: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
     """Each metric on every resample; with `groups` (the speaker of each trial) whole groups are drawn."""
     samples = _samples([np.asarray(scores)], is_bonafide, groups, costs, resamples, seed)[0]
-    return dict(zip(METRICS, samples.T))
+    return dict(zip(BOOTSTRAPPED, samples.T))
 
 
 def interval(samples: np.ndarray, level: float = 0.95) -> Interval:
@@ -158,7 +159,7 @@ def compare(a: np.ndarray, b: np.ndarray, is_bonafide: np.ndarray, groups: Seque
     ones = [np.ones(int(mask.sum()), np.int64) for mask in (is_bonafide, ~np.asarray(is_bonafide))]
     whole = [_Ranked(s[is_bonafide], s[~is_bonafide], costs).metrics(*ones) for s in systems]
     return [Difference(metric, whole[0][i], whole[1][i], interval(samples[1, :, i] - samples[0, :, i], level),
-                       _p_value(samples[1, :, i] - samples[0, :, i])) for i, metric in enumerate(METRICS)]
+                       _p_value(samples[1, :, i] - samples[0, :, i])) for i, metric in enumerate(BOOTSTRAPPED)]
 
 
 def _p_value(differences: np.ndarray) -> float:
@@ -167,16 +168,17 @@ def _p_value(differences: np.ndarray) -> float:
     return min(1.0, 2 * (side + 1) / (differences.size + 1))
 
 
-def statement(difference: Difference, name_a: str, name_b: str, label: str, percent: bool = False,
-              level: float = 0.95) -> str:
+def statement(difference: Difference, name_a: str, name_b: str, level: float = 0.95) -> str:
     """One sentence about who is better in a metric, and whether chance explains it."""
-    scale, unit, points = (100, " %", " points") if percent else (1, "", "")
+    metric = METRICS[difference.metric]
+    scale, unit, points = (100, " %", " points") if metric.percent else (1, "", "")
     low, high = (scale * x for x in sorted(abs(x) for x in difference.interval))
-    text = f"{label}: {name_b} {scale * difference.b:.4g}{unit} against {name_a} {scale * difference.a:.4g}{unit}"
+    ours, theirs = (f"{scale * value:.4g}{unit}" for value in (difference.b, difference.a))
+    text = f"{metric.title}: {name_b} {ours} against {name_a} {theirs}"
     chance = f"p = {difference.p_value:.2g}"
     if difference.interval.low <= 0 <= difference.interval.high:
         spread = f"[{scale * difference.interval.low:+.3g}, {scale * difference.interval.high:+.3g}]"
         return f"{text}: no significant difference ({scale * difference.value:+.3g}{points} {spread}, {chance})"
-    better = name_b if difference.value < 0 else name_a
+    better = name_b if metric.better(difference.b, difference.a) else name_a
     return (f"{text}: {better} is better by {scale * abs(difference.value):.3g}{points} [{low:.3g}, {high:.3g}], "
             f"significant at {100 * (1 - level):g} % ({chance})")

@@ -7,15 +7,13 @@ import numpy as np
 
 from wedefense.metrics import confidence
 from wedefense.metrics.breakdown import break_down
+from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.detection import CLASSES, DetectionCosts, detection_metrics
 from wedefense.metrics.keys import Trials, doubts
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
 from wedefense.metrics.tandem import AsvRates, TandemCosts, a_dcf, min_tdcf, t_eer
 from wedefense.utils.checks import at_least
 from wedefense.utils.errors import OptionError
-
-DETECTION_RATES = ("eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "rocch_eer")
-SASV_RATES = ("a_dcf", "min_tdcf", "min_tdcf_legacy", "t_eer")
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,11 @@ def evaluate_detection(trials: Trials, meta: Mapping[str, Sequence[str]] | None 
     With `groups` (the speaker of each trial) the bootstrap draws whole groups.
     """
     pooled = detection_metrics(trials.bonafide, trials.spoof, costs)
+    rates = [name for name in asdict(pooled) if name in METRICS]
     result = asdict(pooled) | {"costs": asdict(costs), "doubts": doubts(trials, pooled, classes)}
     if meta:
         result["breakdown"] = {
-            title: asdict(break_down(trials.is_bonafide, column, DETECTION_RATES, lambda b, s: asdict(
+            title: asdict(break_down(trials.is_bonafide, column, rates, lambda b, s: asdict(
                 detection_metrics(trials.scores[b], trials.scores[s], costs))))
             for title, column in meta.items()}
     if bootstrap:
@@ -58,7 +57,7 @@ def evaluate_sasv(trials: SasvTrials, meta: Mapping[str, Sequence[str]] | None =
     """a-DCF of the SASV scores, min t-DCF of the CM scores, t-EER of both; what has no score is left out."""
     target, nontarget, spoof = (np.flatnonzero(trials.kinds == kind) for kind in (TARGET, NONTARGET, SPOOF))
     result = sasv_metrics(trials, target, nontarget, spoof, costs, asv)
-    rates = [rate for rate in SASV_RATES if rate in result]
+    rates = [name for name in METRICS if name in result]
     if meta:
         result["breakdown"] = {
             title: asdict(break_down(trials.kinds != SPOOF, column, rates, lambda b, s: sasv_metrics(

@@ -2,13 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-# JSON key -> (heading, factor, decimals)
-COLUMNS = {
-    "eer": ("EER %", 100, 3), "rocch_eer": ("ROCCH-EER %", 100, 3), "min_dcf": ("minDCF", 1, 4),
-    "act_dcf": ("actDCF", 1, 4), "cllr": ("Cllr", 1, 4), "min_cllr": ("min Cllr", 1, 4),
-    "a_dcf": ("a-DCF", 1, 4), "min_tdcf": ("min t-DCF", 1, 4), "min_tdcf_legacy": ("min t-DCF (2019)", 1, 4),
-    "t_eer": ("t-EER %", 100, 3), "range_eer": ("range EER %", 100, 3),
-}
+from wedefense.metrics.catalogue import METRICS
+
 _COUNTS = {"n_bonafide": "bona fide", "n_target": "target", "n_nontarget": "nontarget", "n_spoof": "spoof"}
 
 
@@ -25,14 +20,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *(line(row) if row else "" for row in rows)])
 
 
-def number(key: str, value: float) -> str:
-    _, factor, decimals = COLUMNS[key]
-    return f"{factor * value:.{decimals}f}"
-
-
 def result_table(result: Mapping, rocch: bool = False) -> str:
     """An evaluation (of evaluate_detection or evaluate_sasv): pooled, interval, and each breakdown."""
-    keys = [key for key in COLUMNS if key in result and (rocch or key != "rocch_eer")]
+    keys = [key for key, metric in METRICS.items() if key in result and (rocch or metric.shown)]
     counts = [key for key in _COUNTS if key in result]
     rows = [["pooled", *_cells(result, counts, keys)]]
     if "confidence" in result:
@@ -44,7 +34,7 @@ def result_table(result: Mapping, rocch: bool = False) -> str:
             blank = [""] * len(counts)
             rows.append(["  mean", *blank, *_rates(parts["macro"], keys)])
             rows.append([f"  worst: {parts['worst']}", *blank, *_rates(parts["values"][parts["worst"]], keys)])
-    lines = [text_table(["", *(_COUNTS[key] for key in counts), *(COLUMNS[key][0] for key in keys)], rows)]
+    lines = [text_table(["", *(_COUNTS[key] for key in counts), *(METRICS[key].heading for key in keys)], rows)]
     return "\n".join([*lines, "", _thresholds(result), *_incomplete(result)])
 
 
@@ -53,12 +43,12 @@ def _cells(result: Mapping, counts: Sequence[str], keys: Sequence[str]) -> list[
 
 
 def _rates(result: Mapping, keys: Sequence[str]) -> list[str]:
-    return [number(key, result[key]) if key in result else "" for key in keys]
+    return [METRICS[key].number(result[key]) if key in result else "" for key in keys]
 
 
 def _interval_row(confidence: Mapping, counts: int, keys: Sequence[str]) -> list[str]:
     def cell(key: str) -> str:
-        return f"{number(key, confidence[key][0])}-{number(key, confidence[key][1])}" if key in confidence else ""
+        return "-".join(map(METRICS[key].number, confidence[key])) if key in confidence else ""
 
     by = "" if confidence["by"] == "trial" else f" by {confidence['by']}"
     return [f"  {100 * confidence['level']:g} % interval{by}", *[""] * counts, *(cell(key) for key in keys)]
@@ -66,9 +56,14 @@ def _interval_row(confidence: Mapping, counts: int, keys: Sequence[str]) -> list
 
 def _thresholds(result: Mapping) -> str:
     found = {key.removesuffix("_threshold"): value for key, value in result.items() if key.endswith("_threshold")}
-    names = {"t_eer_asv": "t-EER (ASV)", "t_eer_cm": "t-EER (CM)"}
-    titles = {key: names.get(key) or COLUMNS[key][0].removesuffix(" %") for key in found}
-    return "thresholds: " + ", ".join(f"{titles[key]} {value:.6g}" for key, value in found.items())
+    return "thresholds: " + ", ".join(f"{_threshold_title(key)} {value:.6g}" for key, value in found.items())
+
+
+def _threshold_title(key: str) -> str:
+    if key in METRICS:
+        return METRICS[key].title
+    metric, _, system = key.rpartition("_")  # one of the two thresholds of a metric: t_eer_cm
+    return f"{METRICS[metric].title} ({system.upper()})"
 
 
 def _incomplete(result: Mapping) -> list[str]:

@@ -7,40 +7,39 @@ from pathlib import Path
 
 from wedefense import __version__
 from wedefense.data.labels import Labels
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.records import read_config
+from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import some
 
-CARD = "MODEL.md"
-
 
 def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = None, lines: Sequence[str] = (),
                remark: str = "", exported: bool = False) -> Path:
-    """`folder/MODEL.md` about the model of an experiment (the folder itself, if none is given).
+    """The card in `folder` about the model of an experiment (the folder itself, if none is given).
 
     `lines` describe files beside the card, `exported` says that they run without this package; what an experiment
     does not have, the card says it does not know.
     """
-    folder, exp_dir = Path(folder), Path(exp_dir or folder)
+    folder, exp_dir = ExperimentFolder(folder), ExperimentFolder(exp_dir or folder)
     config = read_config(exp_dir)
     config = config[1] if config else None
     parts = [f"# {_title(config)}\n", f"Made by WeDefense {__version__}. {_task(exp_dir)}"]
     if remark:
         parts.append(f"\n{remark[0].upper()}{remark[1:]}.")
-    lines = lines or [f"`{path}`: {(folder / path).stat().st_size / 1e6:.1f} MB, the average that stage 4 made"
-                      for path in ("models/avg_model.pt",) if (folder / path).is_file()]
+    if not lines and folder.average.is_file():
+        lines = [f"`{NAMES.average}`: {folder.average.stat().st_size / 1e6:.1f} MB, the average that stage 4 made"]
     if lines:
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
-    runs = "\n".join(text for name, text in _RUNS.items() if (folder / name).is_file())
+    runs = "\n".join(text for name, text in _RUNS.items() if (folder.root / name).is_file())
     parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config),
               _settings(config) + _pruned(exp_dir),
               _metrics(exp_dir), _LIMITS]
-    target = folder / CARD
-    with atomic_write(target, "w") as stream:
+    with atomic_write(folder.card, "w") as stream:
         stream.write("\n".join(parts) + "\n")
-    return target
+    return folder.card
 
 
 def _title(config: dict | None) -> str:
@@ -56,16 +55,15 @@ def _frontend(config: dict) -> str:
     return f"{upstream} ({name})" if upstream else name
 
 
-def _task(exp_dir: Path) -> str:
+def _task(exp_dir: ExperimentFolder) -> str:
     labels = _labels(exp_dir)
     if labels is None or labels.has_bonafide:
         return "It tells real speech (bona fide) from fake (spoof); a higher score means more bona fide."
     return f"Its classes are {len(labels.names)} labels ({some(labels.names)}); its embeddings are what is used."
 
 
-def _labels(exp_dir: Path) -> Labels | None:
-    path = exp_dir / "label2id"
-    return Labels.load(path) if path.is_file() else None
+def _labels(exp_dir: ExperimentFolder) -> Labels | None:
+    return Labels.load(exp_dir.labels) if exp_dir.labels.is_file() else None
 
 
 _EXPORTED_USAGE = """
@@ -111,7 +109,7 @@ print(model.score("recording.wav").meaning)
 """
 
 
-def _data(exp_dir: Path, config: dict | None) -> str:
+def _data(exp_dir: ExperimentFolder, config: dict | None) -> str:
     labels = _labels(exp_dir)
     lines = ["## Data\n"]
     if labels is not None:
@@ -138,11 +136,11 @@ def _settings(config: dict | None) -> str:
             f"{config.get('model')}, head {head.get('project_type')}; {seconds}; augmentation: "
             f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, learning "
             f"rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of {config.get('num_avg')} "
-            f"epochs, seed {config.get('seed')}. `config.yaml` has every setting.\n")
+            f"epochs, seed {config.get('seed')}. `{NAMES.config}` has every setting.\n")
 
 
-def _pruned(exp_dir: Path) -> str:
-    path = exp_dir / "pruning.json"
+def _pruned(exp_dir: ExperimentFolder) -> str:
+    path = exp_dir.pruning
     if not path.is_file():
         return ""
     try:
@@ -153,10 +151,10 @@ def _pruned(exp_dir: Path) -> str:
         raise InputError(f"{path}: not what pruning writes ({error!r}); run stage 4 again") from None
 
 
-def _metrics(exp_dir: Path) -> str:
-    path = exp_dir / "results.json"
+def _metrics(exp_dir: ExperimentFolder) -> str:
+    path = exp_dir.results
     if not path.is_file():
-        return "## Results\n\nNot evaluated: no results.json beside the model (stage 7 writes it).\n"
+        return f"## Results\n\nNot evaluated: no {NAMES.results} beside the model (stage 7 writes it).\n"
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         rows = overview(results)
@@ -181,11 +179,9 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
     for name, result in rows:
         costs = result["costs"]
         told = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
-        for key, why, value in (
-                ("act_dcf_threshold", f"LLRs taken at their word, {told}", f"actDCF {result['act_dcf']:.4f}"),
-                ("min_dcf_threshold", "the least cost on this set", f"minDCF {result['min_dcf']:.4f}"),
-                ("eer_threshold", "equal error rates on this set", f"EER {100 * result['eer']:.2f} %")):
-            table.append(_line([name, f"{result[key]:.4f}", why, value]))
+        for key, point in reversed(POINTS.items()):
+            table.append(_line([name, f"{result[f'{key}_threshold']:.4f}", point.why.format(costs=told),
+                                METRICS[key].told(result[key])]))
     return table
 
 

@@ -1,7 +1,8 @@
 """A picture of what was cut."""
 
+from wedefense.report.style import BONAFIDE, PALE, SIZE
+
 TITLES = {"conv": "convolution channels", "head": "attention heads", "interm": "feed-forward units"}
-LEFT, GONE = "#1f5fa8", "#e3e7ec"
 
 
 def kept_figure(before: dict[str, list[int]], after: dict[str, list[int]]):
@@ -12,13 +13,13 @@ def kept_figure(before: dict[str, list[int]], after: dict[str, list[int]]):
     from matplotlib.figure import Figure
 
     most = max(map(len, before.values()))
-    figure = Figure(figsize=(4.8, 0.75 + 0.21 * most), layout="constrained")
+    figure = Figure(figsize=(SIZE[0], 0.75 + 0.21 * most), layout="constrained")
     panels = figure.subplots(1, len(before), squeeze=False)[0]
     for axes, (unit, counts) in zip(panels, before.items()):
         layers = range(len(counts))
         shares = [left / count if count else 0 for left, count in zip(after[unit], counts)]
-        axes.barh(layers, [1] * len(counts), 0.8, color=GONE)
-        axes.barh(layers, shares, 0.8, color=LEFT)
+        axes.barh(layers, [1] * len(counts), 0.8, color=PALE)
+        axes.barh(layers, shares, 0.8, color=BONAFIDE)
         for layer, left, count, share in zip(layers, after[unit], counts, shares):
             inside = share > 0.5
             axes.text(share - 0.03 if inside else share + 0.03, layer, f"{left} of {count}", va="center", fontsize=6,

@@ -1,21 +1,24 @@
 """The section of a report about a pruned encoder: what it costs and scores before and after, and what was cut."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from wedefense.metrics.table import COLUMNS, number
-from wedefense.report import html, training_plots
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.metrics.catalogue import METRICS, SUMMARY
+from wedefense.report import html
 from wedefense.report.html import Figure, Row
 from wedefense.report.pruning_plot import kept_figure
+from wedefense.report.style import png
 
-_METRICS = ("min_dcf", "eer")
 PICTURE = "What is left of each layer; grey is what was cut"
 
 
-def pruning(folder: Path) -> str:
+def pruning(exp_dir: str | os.PathLike) -> str:
     """Empty for an experiment that was not pruned."""
-    told = _read(folder / "pruning.json")
+    folder = ExperimentFolder(exp_dir)
+    told = _read(folder.pruning)
     if told is None:
         return ""
     source = told.get("unpruned")
@@ -23,10 +26,10 @@ def pruning(folder: Path) -> str:
     note += "Time: the least of eight forward passes, on the CPU that cut the model. "
     note += (f"Before: {source}. " if source else "No unpruned experiment was named to compare with (wedefense prune "
                                                    "--unpruned). ")
-    rows = _costs(told) + _accuracy(_read(folder / source / "results.json") if source else None,
-                                    _read(folder / "results.json"))
+    rows = _costs(told) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
+                                    _read(folder.results))
     drawn = kept_figure(told["units"]["before"], told["units"]["after"])
-    picture = Figure("pruning", PICTURE, training_plots.png(drawn))
+    picture = Figure("pruning", PICTURE, png(drawn))
     return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),
                         html.paragraph(note, "note"), html.figures([picture]))
 
@@ -47,14 +50,13 @@ def _costs(told: Mapping) -> list[Row]:
 
 
 def _accuracy(before: Mapping | None, after: Mapping | None) -> list[Row]:
-    """The metrics of each set that both have been scored on, or of this experiment alone."""
+    """The first two metrics of each set that both have been scored on, or of this experiment alone."""
     rows = []
     for name, result in (after or {}).get("sets", {}).items():
         other = (before or {}).get("sets", {}).get(name, {})
-        for metric in (metric for metric in _METRICS if metric in result):
-            heading, factor, decimals = COLUMNS[metric]
-            change = f"{factor * (result[metric] - other[metric]):+.{decimals}f}" if metric in other else ""
-            rows.append(Row([f"{name}, {heading}", number(metric, other[metric]) if metric in other else "",
-                             number(metric, result[metric]), change.replace("-", "−")],
-                            "rule" if not rows else ""))
+        for key in (key for key in SUMMARY[:2] if key in result):
+            metric = METRICS[key]
+            change = f"{metric.factor * (result[key] - other[key]):+.{metric.decimals}f}" if key in other else ""
+            rows.append(Row([f"{name}, {metric.heading}", metric.number(other[key]) if key in other else "",
+                             metric.number(result[key]), change.replace("-", "−")], "rule" if not rows else ""))
     return rows

@@ -11,11 +11,10 @@ from importlib.resources import files
 
 import yaml
 
-from wedefense.metrics.table import COLUMNS
+from wedefense.metrics.catalogue import METRICS
 from wedefense.utils.errors import InputError, did_you_mean
 
 NONE = "-"  # what a table prints where it has no value
-_UNITS = {key: (heading, factor) for key, (heading, factor, _) in COLUMNS.items()} | {"accuracy": ("accuracy %", 100)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Comparison:
 
     @property
     def heading(self) -> str:
-        return heading(self.metric)
+        return METRICS[self.metric].heading
 
     @property
     def difference(self) -> float:
@@ -70,10 +69,6 @@ class Comparison:
     def decimals(self) -> int:
         """One more than the table prints."""
         return len(self.published.partition(".")[2]) + 1
-
-
-def heading(metric: str) -> str:
-    return _UNITS[metric][0]
 
 
 def names() -> list[str]:
@@ -94,7 +89,7 @@ def _folder():
 
 def beside(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None = None,
            calibrated: bool = False) -> list[Comparison]:
-    """An experiment (the content of results.json) beside a row; `sets` maps the table's sets to ours.
+    """An experiment (what stage 7 found) beside a row; `sets` maps the table's sets to ours.
 
     What the row or the experiment lacks is left out; nothing in common is an error.
     """
@@ -110,7 +105,7 @@ def beside(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None =
         chosen = result.get("calibrated", result) if calibrated else result
         if value == NONE or metric not in chosen:
             continue
-        factor = _UNITS[metric][1]
+        factor = METRICS[metric].factor
         confidence = chosen.get("confidence", {})
         interval = confidence.get(metric)
         if interval is not None:

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 
+from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
-from wedefense.metrics.table import COLUMNS, number
-from wedefense.report import html, score_plots, sections, training_plots
+from wedefense.report import html, score_plots, sections
 from wedefense.report.html import Figure, Row
+from wedefense.report.style import png
 
 _KIND_NAMES = {NONTARGET: "nontarget", SPOOF: "spoof"}
 
 
 def made(trials: SasvTrials, result: Mapping) -> list[str]:
-    keys = [key for key in COLUMNS if key in result]
-    header = [COLUMNS[key][0] for key in keys]
+    keys = [key for key in METRICS if key in result]
+    header = [METRICS[key].heading for key in keys]
     amounts = "{n_target} target, {n_nontarget} nontarget, {n_spoof} spoof".format
     table = html.table(["trials", *header], [Row([f"all\n{amounts(**result)}", *_numbers(result, keys)])])
     parts = [html.section("Results", table, html.paragraph(_note(result), "note")), _curves(trials, result)]
@@ -28,7 +29,7 @@ def made(trials: SasvTrials, result: Mapping) -> list[str]:
 
 
 def _numbers(result: Mapping, keys: list[str]) -> list[str]:
-    return [number(key, result[key]) if key in result else "" for key in keys]
+    return [METRICS[key].number(result[key]) if key in result else "" for key in keys]
 
 
 def _note(result: Mapping) -> str:
@@ -59,5 +60,5 @@ def _curves(trials: SasvTrials, result: Mapping) -> str:
         at = {title: result[f"{key}_threshold"] for title, key in thresholds.items() if f"{key}_threshold" in result}
         names = classes if name != "ASV" else ("target", "nontarget or spoof")
         histogram = score_plots.score_histogram(scores[high], scores[rest], kinds, at, names)
-        drawn.append(Figure(f"{name}_histogram", f"{name} scores", training_plots.png(histogram)))
+        drawn.append(Figure(f"{name}_histogram", f"{name} scores", png(histogram)))
     return html.section("Scores", sections.show(None, drawn))

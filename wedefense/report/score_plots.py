@@ -2,73 +2,52 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from wedefense.metrics.catalogue import MAIN, METRICS, POINTS
 from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
                                          distinct_counts)
+from wedefense.report.style import BONAFIDE, CALIBRATED, FAINT, GREY, SERIES, SPOOF, legend_below, new_figure
 
-_SIZE = (7.0, 5.0)
-_BONAFIDE, _SPOOF, _GREY = "#1f6fb4", "#d1442c", "#666666"
-_COLOURS = ("#1f6fb4", "#d1442c", "#2c8c4f", "#8a52b8", "#b8860b", "#17929c", "#c2508f", "#555555")
-_VERSIONS = (_SPOOF, "#2c8c4f")  # raw and calibrated
+_VERSIONS = (SPOOF, CALIBRATED)  # raw and calibrated
 _TICKS = (0.0001, 0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
 _BARS = 40
 
 Scores = tuple[np.ndarray, np.ndarray]  # bona fide, spoof
 
 
-def _figure(size: tuple[float, float] = _SIZE, rows: int = 1, heights: Sequence[float] | None = None):
-    """(figure, axes, one above the other if several), with a light grid, drawn without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for axes in panels:
-        axes.grid(True, color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    return figure, panels[0] if rows == 1 else panels
-
-
-def _legend_below(figure, axes, columns: int) -> None:
-    """Under the picture, where it hides nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-
-
 def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts | None = DetectionCosts(),
              classes: tuple[str, str] = CLASSES):
-    """Miss against false alarm rate on normal-deviate axes, with the EER, minimum and actual DCF points.
+    """Miss against false alarm rate on normal-deviate axes, with the points at which metrics are reached.
 
-    A rate of zero, which has no place on such axes, is drawn at half a trial. Without costs only the EER is marked.
+    A rate of zero, which has no place on such axes, is drawn at half a trial. Without costs only what takes none is
+    marked.
     """
-    figure, axes = _figure((6.4, 6.6))
+    figure, axes = new_figure((6.4, 6.6))
+    points = {key: point for key, point in POINTS.items() if costs or not point.takes_costs}
     lowest, highest = 0.5, 0.5
     for index, (name, (bonafide, spoof)) in enumerate(systems.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        curve, result = det_curve(bonafide, spoof), detection_metrics(bonafide, spoof, costs or DetectionCosts())
+        colour = SERIES[index % len(SERIES)]
+        curve = det_curve(bonafide, spoof)
+        result = asdict(detection_metrics(bonafide, spoof, costs or DetectionCosts()))
         floors = 0.5 / len(spoof), 0.5 / len(bonafide)
-        dcfs = f", minDCF {result.min_dcf:.4f}, actDCF {result.act_dcf:.4f}" if costs else ""
         axes.plot(*_thin(_probit(curve.far, curve.frr, floors)), color=colour, linewidth=1.6, drawstyle="steps-post",
-                  label=f"{name}: EER {100 * result.eer:.2f} %{dcfs}")
-        points = [(np.mean(spoof > threshold), np.mean(bonafide <= threshold), marker) for threshold, marker in (
-            (result.eer_threshold, "o"), (result.min_dcf_threshold, "s"))[:2 if costs else 1]]
-        if costs:
-            points.append((np.mean(spoof >= costs.bayes_threshold), np.mean(bonafide < costs.bayes_threshold), "^"))
-        for far, frr, marker in points:
-            axes.plot(*_probit(far, frr, floors), marker, color=colour, markersize=7, markeredgecolor="white", zorder=5)
+                  label=f"{name}: {', '.join(METRICS[key].told(result[key]) for key in points)}")
+        for key, point in points.items():
+            at = result[f"{key}_threshold"]
+            far, frr = ((np.mean(spoof >= at), np.mean(bonafide < at)) if point.accepts_equal else
+                        (np.mean(spoof > at), np.mean(bonafide <= at)))
+            axes.plot(*_probit(far, frr, floors), point.marker, color=colour, markersize=7, markeredgecolor="white",
+                      zorder=5)
             lowest = min(lowest, max(min(far, frr), min(floors)))
             highest = max(highest, min(max(far, frr), 0.99))
     _probit_axes(axes, max(lowest / 1.6, _TICKS[0]), highest)
-    marks = (("o", "EER"), ("s", "minimum DCF"), ("^", "actual DCF (Bayes threshold)"))
-    for marker, text in marks if costs else marks[:1]:
-        axes.plot([], [], marker, color=_GREY, linestyle="none", label=text)
+    for point in points.values():
+        axes.plot([], [], point.marker, color=GREY, linestyle="none", label=point.marked)
     axes.set(xlabel=f"false alarm rate: {classes[1]} accepted (%)", ylabel=f"miss rate: {classes[0]} rejected (%)")
-    _legend_below(figure, axes, 1)
+    legend_below(figure, axes, 1)
     return figure
 
 
@@ -94,7 +73,7 @@ def _probit_axes(axes, lowest: float, highest: float) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(ndtri(ticks), [f"{100 * tick:g}" for tick in ticks])
     axes.set(xlim=edges, ylim=edges, aspect="equal")
-    axes.plot(edges, edges, color="#bbbbbb", linewidth=0.8, linestyle=":", zorder=0)
+    axes.plot(edges, edges, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
 
 
 def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[str] | None = None,
@@ -102,13 +81,13 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
     """Densities of the scores by class; with the attack of each spoof trial, a box for each attack below."""
     names = [] if attacks is None else sorted(set(attacks))[:_BARS]
     height = 0.24 * (len(names) + 1)
-    figure, panels = _figure((7.0, 3.9 + height), 2, (3.2, height)) if names else _figure((7.0, 4.2))
+    figure, panels = new_figure((7.0, 3.9 + height), 2, (3.2, height)) if names else new_figure((7.0, 4.2))
     top = panels[0] if names else panels
     low, high = np.quantile(np.concatenate((bonafide, spoof)), [0.0005, 0.9995])
     margin = 0.03 * (high - low) or 1.0
     bars = int(np.clip(2 * math.sqrt(len(bonafide) + len(spoof)), 16, 80))  # few trials make a comb of narrow ones
     edges = np.linspace(low - margin, high + margin, bars + 1)
-    for scores, colour, name in ((spoof, _SPOOF, classes[1]), (bonafide, _BONAFIDE, classes[0])):
+    for scores, colour, name in ((spoof, SPOOF, classes[1]), (bonafide, BONAFIDE, classes[0])):
         top.hist(np.clip(scores, edges[0], edges[-1]), edges, density=True, color=colour, alpha=0.5,
                  label=f"{name} ({len(scores)})")
     if names:
@@ -117,7 +96,7 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
         lows, left, middle, right, highs = np.array([np.quantile(x, (0.05, 0.25, 0.5, 0.75, 0.95)) for x in rows]).T
         places = np.arange(len(rows))
         panels[1].hlines(places, lows, highs, color="black", linewidth=1)
-        panels[1].barh(places, right - left, left=left, height=0.62, color=[_BONAFIDE] + [_SPOOF] * len(names), alpha=0.7)
+        panels[1].barh(places, right - left, left=left, height=0.62, color=[BONAFIDE] + [SPOOF] * len(names), alpha=0.7)
         panels[1].vlines(middle, places - 0.31, places + 0.31, color="black", linewidth=1.4)
         panels[1].set_yticks(places, [classes[0], *names], fontsize=8)
         panels[1].set_title("median, quartiles, 5 to 95 %", fontsize=8, loc="left")
@@ -127,7 +106,7 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
             panel.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} threshold {value:.3g}")
     top.set(ylabel="density", xlim=(edges[0], edges[-1]))
     (panels[1] if names else top).set_xlabel(f"score (higher: more {classes[0]})")
-    _legend_below(figure, top, 4)
+    legend_below(figure, top, 4)
     return figure
 
 
@@ -137,19 +116,19 @@ def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = Det
 
     The versions (such as raw and calibrated) order the trials alike, so that they share the minimum.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure((7.0, 5.0))
     log_odds, highest = np.linspace(-span, span, 241), 0.0
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         actual, lowest = bayes_error_rates(*scores, log_odds)
         axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"{name} actual (threshold from the prior)".strip())
         highest = max(highest, float(np.max(actual)))
-    axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
-    axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
+    axes.plot(log_odds, lowest, color=BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
+    axes.axhline(1, color=GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
                  label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
     axes.set(xlabel=f"effective prior log odds of {classes[0]}", ylabel="normalised Bayes error rate",
              xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * highest))))
-    _legend_below(figure, axes, 2)
+    legend_below(figure, axes, 2)
     return figure
 
 
@@ -158,8 +137,8 @@ def reliability_plot(versions: Mapping[str, Scores], classes: tuple[str, str] = 
 
     Bars are 95 % Wilson intervals of the share found.
     """
-    figure, axes = _figure((6.0, 6.0))
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
+    figure, axes = new_figure((6.0, 6.0))
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         stated, found, low, high = _reliability(*scores, bins)
         axes.errorbar(stated, found, yerr=(found - low, high - found), color=colour, marker="o", markersize=5,
@@ -194,16 +173,14 @@ def _wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "eer",
+def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = MAIN,
                    intervals: Mapping[str, tuple[float, float]] | None = None):
     """A bar per value (attack) of `evaluate_detection(...)["breakdown"][title]`, highest first, and the pooled line."""
-    from wedefense.metrics.table import COLUMNS
-
-    heading, factor, decimals = COLUMNS[rate]
+    metric, factor = METRICS[rate], METRICS[rate].factor
     values = {name: factor * result[rate] for name, result in breakdown["values"].items()}
     names = sorted(values, key=values.get, reverse=True)[:_BARS]
-    figure, axes = _figure((7.0, max(2.2, 0.26 * len(names) + 1.2)))
-    axes.barh(names, [values[name] for name in names], color=_BONAFIDE, height=0.7)
+    figure, axes = new_figure((7.0, max(2.2, 0.26 * len(names) + 1.2)))
+    axes.barh(names, [values[name] for name in names], color=BONAFIDE, height=0.7)
     top = max([values[name] for name in names] + [factor * pooled]) or 1.0
     for row, name in enumerate(names):
         end = values[name]
@@ -211,12 +188,12 @@ def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = "e
             low, high = (factor * x for x in intervals[name])
             axes.plot([low, high], [row, row], color="black", linewidth=1.2)
             end, top = max(end, high), max(top, high)
-        axes.text(end + 0.012 * top, row, f"{values[name]:.{decimals}f}", va="center", fontsize=8, zorder=4,
+        axes.text(end + 0.012 * top, row, f"{values[name]:.{metric.decimals}f}", va="center", fontsize=8, zorder=4,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-    axes.axvline(factor * pooled, color=_SPOOF, linewidth=1.2, linestyle="--", zorder=3,
-                 label=f"pooled {factor * pooled:.{decimals}f}")
+    axes.axvline(factor * pooled, color=SPOOF, linewidth=1.2, linestyle="--", zorder=3,
+                 label=f"pooled {metric.number(pooled)}")
     left = f", the worst {_BARS} of {len(values)}" if len(values) > _BARS else ""
-    axes.set(xlabel=heading, ylabel=title + left, xlim=(0, 1.15 * top))
+    axes.set(xlabel=metric.heading, ylabel=title + left, xlim=(0, 1.15 * top))
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.legend(fontsize=8, loc="lower right", framealpha=0.95)
@@ -230,8 +207,8 @@ def confusion_plot(counts: np.ndarray, classes: Sequence[str]):
     totals = counts.sum(axis=1, keepdims=True)
     shares = 100 * counts / np.maximum(totals, 1)
     side = max(3.6, 0.62 * len(classes) + 1.6)
-    figure, axes = _figure((side, side))
-    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ("white", _BONAFIDE)), vmin=0, vmax=100)
+    figure, axes = new_figure((side, side))
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ("white", BONAFIDE)), vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
         axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center", fontsize=9,
                   color="white" if shares[row, column] > 55 else "black")

@@ -1,14 +1,17 @@
 """The sections that reports are made of: results, curves, conditions, training, layers, settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from wedefense.experiment import records
+from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, POINTS
 from wedefense.metrics.classification import ClassificationResult
+from wedefense.metrics.classification import headings as class_headings
+from wedefense.metrics.classification import rates as class_rates
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.metrics.table import COLUMNS
 from wedefense.report import html, score_plots, training_plots
 from wedefense.report.html import Figure, Row
+from wedefense.report.style import png
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import (ScoredSet, breakdown_rows, counts, headings, interval_name, intervals, overview,
                                        rates)
@@ -17,7 +20,7 @@ from wedefense.utils.files import atomic_write
 _MOST_BARS = 40
 
 
-def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
+def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
     """The table, and where there are scores their DET curves beside it."""
     rows, doubts = [], []
     for label, result in overview(results):
@@ -38,7 +41,7 @@ def results_and_det(folder: Path | None, results: Mapping, sets: Sequence[Scored
 def range_note(result: Mapping) -> str:
     return (f"Each trial is a segment of {result['label_shift']:g} s in one of {result['n_utterances']} utterances, scored "
             f"every {result['frame_shift']:g} s. Counted in time instead of segments, the range EER is "
-            f"{100 * result['range_eer']:.3f} %.")
+            f"{METRICS['range_eer'].number(result['range_eer'])} %.")
 
 
 def _label(name: str, results: Mapping, *amounts: str) -> str:
@@ -62,18 +65,18 @@ def _note(results: Mapping) -> str:
 
 def det_figure(drawn) -> Figure:
     drawn.axes[0].tick_params(axis="x", labelrotation=45, labelsize=8)  # probit ticks crowd on a small figure
-    return Figure("det", "DET curve: misses against false alarms, each point a threshold", training_plots.png(drawn))
+    return Figure("det", "DET curve: misses against false alarms, each point a threshold", png(drawn))
 
 
-def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibration: Calibration | None = None) -> str:
+def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet,
+            calibration: Calibration | None = None) -> str:
     """Histogram, calibration and conditions of one set."""
     result, name, classes = results["sets"][scored.name], scored.name, results["classes"]
     positive, negative = _classes(scored)
     attacks = scored.meta.get("attack")
     if attacks is not None:
         attacks = [attack for attack, real in zip(attacks, scored.trials.is_bonafide) if not real]
-    thresholds = {"EER": result["eer_threshold"], "minimum DCF": result["min_dcf_threshold"],
-                  "Bayes": result["act_dcf_threshold"]}
+    thresholds = {point.name: result[f"{key}_threshold"] for key, point in POINTS.items()}
     drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
               score_plots.score_histogram(positive, negative, attacks, thresholds, classes))]
     versions = {"": (positive, negative)}
@@ -84,12 +87,12 @@ def one_set(folder: Path | None, results: Mapping, scored: ScoredSet, calibratio
                   score_plots.bayes_error_plot(versions, _costs(results), classes)))
     for title, found in result.get("breakdown", {}).items():
         if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
-            drawn.append((f"eer_by_{title}", f"EER by {title}",
-                          score_plots.breakdown_bars(found, title, result["eer"])))
+            drawn.append((f"{MAIN}_by_{title}", f"{METRICS[MAIN].title} by {title}",
+                          score_plots.breakdown_bars(found, title, result[MAIN])))
     drawn.append(("reliability", "Reliability: what the scores promise and what is found",
                   score_plots.reliability_plot(versions, classes)))
     return html.section(f"Set {name}", show(folder, (
-        Figure(f"{name}_{kind}", caption, training_plots.png(figure)) for kind, caption, figure in drawn)))
+        Figure(f"{name}_{kind}", caption, png(figure)) for kind, caption, figure in drawn)))
 
 
 def _classes(scored: ScoredSet):
@@ -114,22 +117,22 @@ def conditions(results: Mapping) -> str:
     return html.section("By condition", *parts) if parts else ""
 
 
-def classification(folder: Path | None, found: Mapping[str, ClassificationResult]) -> list[str]:
+def classification(folder: ExperimentFolder | None, found: Mapping[str, ClassificationResult]) -> list[str]:
     """Accuracy and confusion of each set."""
-    rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *(f"{100 * value:.2f}" for value in (
-        result.accuracy, result.unweighted_accuracy, result.macro_f1))]) for name, result in found.items()]
+    rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *class_rates(vars(result))])
+            for name, result in found.items()]
     note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean of "
             "their F1.")
-    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", training_plots.png(
+    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
         score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
-    table = html.table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows)
+    table = html.table(["set", *class_headings()], rows)
     return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
 
 
-def training(folder: Path) -> str:
+def training(folder: ExperimentFolder) -> str:
     history = records.read_history(folder)
     if history is None:
-        return html.section("Training", absent("there is no history.json"))
+        return html.section("Training", absent(f"there is no {NAMES.history}"))
     made = [Figure(f"training_{name}", caption, data)
             for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
@@ -137,17 +140,18 @@ def training(folder: Path) -> str:
     text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
     best = history.get("best")
     if best:
-        metric = best["metric"].removeprefix("val_")
-        heading, factor, decimals = COLUMNS.get(metric, (metric, 1, 4))
-        value = f"{factor * best['value']:.{decimals}f}{' %' * heading.endswith('%')}"
-        text += f" Best validation {heading.removesuffix(' %')} in epoch {best['epoch']}: {value}."
+        metric = METRICS[best["metric"].removeprefix("val_")]
+        value = f"{best['value']:.4f}"
+        if metric.of == DETECTION:
+            value = f"{metric.number(best['value'])}{' %' * metric.percent}"
+        text += f" Best validation {metric.title} in epoch {best['epoch']}: {value}."
     return html.section("Training", html.paragraph(text), show(folder, made))
 
 
-def layers(folder: Path) -> str:
+def layers(folder: ExperimentFolder) -> str:
     weights = records.layer_weights(folder)
     if weights is None:
-        return html.section("Layers", absent("there is no models/avg_model.pt"))
+        return html.section("Layers", absent(f"there is no {NAMES.average}"))
     if not weights:
         return html.section("Layers", absent("the back-end does not weight layers"))
     caption = "What the back-end takes of each layer of the front-end"
@@ -156,7 +160,7 @@ def layers(folder: Path) -> str:
 
 def configuration(config) -> str:
     if config is None:
-        return html.section("Configuration", absent("there is no config.yaml"))
+        return html.section("Configuration", absent(f"there is no {NAMES.config}"))
     return html.section("Configuration", html.preformatted(config[0]))
 
 
@@ -167,11 +171,11 @@ def environment(seed=None) -> str:
     return html.section("Environment", html.paragraph("When this report was made:", "note"), table)
 
 
-def show(folder: Path | None, made: Iterable[Figure]) -> str:
+def show(folder: ExperimentFolder | None, made: Iterable[Figure]) -> str:
     """Embed each figure; with a folder it is written as figures/<name>.png too."""
     made = list(made)
     for figure in made if folder else ():
-        with atomic_write(folder / "figures" / f"{figure.name}.png") as stream:
+        with atomic_write(folder.figure(figure.name)) as stream:
             stream.write(figure.png)
     return html.figures(made)
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from wedefense.report.published import NONE, Comparison, PublishedTable, heading
+from wedefense.metrics.catalogue import METRICS
+from wedefense.report.published import NONE, Comparison, PublishedTable
 
 _LATEX = {"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
@@ -42,7 +43,7 @@ FORMATS = {"markdown": markdown, "latex": latex}
 def published_rows(table: PublishedTable) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of a whole published table."""
     first = table.rows[0]
-    header = ["system", *first.about, *(f"{name} {heading(metric)}" for name, metric, _ in first.values)]
+    header = ["system", *first.about, *(f"{name} {METRICS[metric].heading}" for name, metric, _ in first.values)]
     return header, [[row.name, *row.about.values(), *(value for _, _, value in row.values)] for row in table.rows]
 
 

@@ -1,4 +1,4 @@
-"""report.html of an experiment: results with their confidence, curves, weights, settings, in one file."""
+"""The report of an experiment: results with their confidence, curves, weights, settings, in one file."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wedefense.experiment import records
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.report import html, pruning_section, sections
 from wedefense.report.html import Row
@@ -16,11 +17,11 @@ from wedefense.utils.files import atomic_write
 
 def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[ScoredSet] = (),
                  calibration: Calibration | None = None) -> Path:
-    """Write report.html and figures/*.png; what the folder lacks is left out, and said so.
+    """Write the report and its figures; what the folder lacks is left out, and said so.
 
     The curves of detection are drawn from the scores in `sets`.
     """
-    folder = Path(exp_dir)
+    folder = ExperimentFolder(exp_dir)
     content = [sections.results_and_det(folder, results, sets)]
     content += [sections.one_set(folder, results, scored, calibration) for scored in sets]
     content.append(sections.conditions(results))
@@ -29,19 +30,18 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
 
 def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, ClassificationResult]) -> Path:
     """The same for an experiment in closed-set classification, such as of emotions."""
-    return _finish(Path(exp_dir), sections.classification(Path(exp_dir), found))
+    return _finish(ExperimentFolder(exp_dir), sections.classification(ExperimentFolder(exp_dir), found))
 
 
-def _finish(folder: Path, content: list[str]) -> Path:
+def _finish(folder: ExperimentFolder, content: list[str]) -> Path:
     """Put what is known of the model and its training around the results."""
     config = records.read_config(folder)
     seed = config[1].get("seed") if config else None
     content = [_introduction(config), *content, pruning_section.pruning(folder), sections.training(folder),
                sections.layers(folder), sections.configuration(config), sections.environment(seed)]
-    path = folder / "report.html"
-    with atomic_write(path, "w") as stream:
-        stream.write(html.page(f"{folder.resolve().name}: results", *content))
-    return path
+    with atomic_write(folder.report, "w") as stream:
+        stream.write(html.page(f"{folder.root.resolve().name}: results", *content))
+    return folder.report
 
 
 def write_page(path: str | os.PathLike, title: str, settings: Mapping[str, object], content: Sequence[str]) -> None:

@@ -8,31 +8,32 @@ from pathlib import Path
 from wedefense import __version__
 from wedefense.data.labels import Labels
 from wedefense.experiment.arks import read_scp
-from wedefense.metrics.classification import ClassificationResult, classification_metrics, confusion_table
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.records import write_results
+from wedefense.metrics.catalogue import METRICS, OF_CLASSES
+from wedefense.metrics.classification import (ClassificationResult, classification_metrics, confusion_table, headings,
+                                              rates)
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import read_table, some
-
-METRICS = ("accuracy", "unweighted_accuracy", "macro_f1")
 
 
 def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ClassificationResult:
     """The largest logit of each utterance of a set against its label."""
-    folder = Path(exp_dir)
-    classes = list(Labels.load(folder / "label2id").names)
-    keys, logits = read_scp(folder / "posteriors" / name / "logits.scp")
+    folder = ExperimentFolder(exp_dir)
+    classes, posteriors = list(Labels.load(folder.labels).names), folder.posteriors(name)
+    keys, logits = read_scp(posteriors.scp)
     truth = read_table(Path(data) / name / "utt2lab")
     if keys_without := [key for key in keys if key not in truth]:
         raise InputError(f"{Path(data) / name / 'utt2lab'}: no label for {some(keys_without)}")
     if left := sorted(truth.keys() - set(keys)):
-        raise InputError(f"{folder / 'posteriors' / name}: no logits of {len(left)} utterances: {some(left)}")
+        raise InputError(f"{posteriors.root}: no logits of {len(left)} utterances: {some(left)}")
     return classification_metrics([truth[key] for key in keys], [classes[i] for i in logits.argmax(axis=1)], classes)
 
 
 def save(exp_dir: str | os.PathLike, found: dict[str, ClassificationResult]) -> str:
-    """Write results.json and detection_result.txt; the text is returned."""
-    sets = {name: {metric: getattr(result, metric) for metric in METRICS}
+    """Write the results and their summary, which is returned."""
+    sets = {name: {metric: getattr(result, metric) for metric in OF_CLASSES}
             | {"recalls": result.recalls, "confusion": result.confusion.tolist(), "classes": result.classes}
             for name, result in found.items()}
     confusions = [f"{name}\n{confusion_table(result)}" for name, result in found.items()]
@@ -40,14 +41,14 @@ def save(exp_dir: str | os.PathLike, found: dict[str, ClassificationResult]) -> 
 
 
 def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> str:
-    """The mean of every set over the folds, each fold counting once, as results.json of `exp_dir`."""
-    results = [_read(Path(fold) / "results.json")["sets"] for fold in folds]
+    """The mean of every set over the folds, each fold counting once, as the results of `exp_dir`."""
+    results = [_read(ExperimentFolder(fold).results)["sets"] for fold in folds]
     names = list(results[0])
     if any(list(result) != names for result in results):
         raise InputError(f"the folds have different sets: {[list(result) for result in results]}")
     sets = {}
     for name in names:
-        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in METRICS}
+        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in OF_CLASSES}
         sets[name]["folds"] = [result[name]["accuracy"] for result in results]
     return _write(exp_dir, {"wedefense": __version__, "folds": [str(fold) for fold in folds], "sets": sets}, [])
 
@@ -62,12 +63,9 @@ def _read(path: Path) -> dict:
 def _write(exp_dir, results: dict, more: list[str]) -> str:
     rows = []
     for name, result in results["sets"].items():
-        rows.append([name, *(f"{100 * result[metric]:.2f}" for metric in METRICS)])
+        rows.append([name, *rates(result)])
         for number, accuracy in enumerate(result.get("folds", []), 1):
-            rows.append([f"  fold {number}", f"{100 * accuracy:.2f}", "", ""])
-    text = "\n\n".join([text_table(["set", "accuracy %", "unweighted %", "macro F1 %"], rows), *more])
-    Path(exp_dir).mkdir(parents=True, exist_ok=True)
-    for file, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
-        with atomic_write(Path(exp_dir) / file, "w") as stream:
-            stream.write(content)
+            rows.append([f"  fold {number}", METRICS["accuracy"].number(accuracy), "", ""])
+    text = "\n\n".join([text_table(["set", *headings()], rows), *more])
+    write_results(exp_dir, results, text)
     return text

@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.records import write_results
+from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
-from wedefense.metrics.table import COLUMNS, number, text_table
+from wedefense.metrics.table import text_table
 from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_table, some
 
-RATES = ("min_dcf", "eer", "cllr", "act_dcf")  # in the order of the published tables
 _NOT_A_CONDITION = {"utt2lab", "utt2dur", "utt2num_frames"}
 _MOST_VALUES = 1000
 
@@ -32,7 +33,7 @@ class ScoredSet:
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
     """The scores of a set, its labels, and what else its data folder says about each utterance."""
-    scores, folder = Path(exp_dir) / "posteriors" / name / "llr.txt", Path(data) / name
+    scores, folder = ExperimentFolder(exp_dir).posteriors(name).llr, Path(data) / name
     if not scores.is_file():
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
     skipped = _left_out(exp_dir, name)
@@ -49,20 +50,20 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     for title in [title for title, column in meta.items() if len(set(column)) > _MOST_VALUES]:
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
-    source = Path(exp_dir) / "embeddings" / name / "source.json"
+    source = ExperimentFolder(exp_dir).embeddings(name).source
     precision = json.loads(source.read_text()).get("precision") if source.is_file() else None
     return ScoredSet(name, trials, meta, precision)
 
 
 def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
-    path = Path(exp_dir) / "embeddings" / name / "left_out.txt"
+    path = ExperimentFolder(exp_dir).embeddings(name).left_out
     return set(read_table(path)) if path.is_file() else set()
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
                   classes: tuple[str, str] = CLASSES, costs: DetectionCosts = DetectionCosts(),
                   remark: str = "not calibrated") -> tuple[dict, Calibration | None]:
-    """What results.json holds, and the calibration fitted on the dev set (if there is one) and applied to the others.
+    """The results, and the calibration fitted on the dev set (if there is one) and applied to the others.
 
     A bootstrap by something else than trials draws all trials with the same value of that column together.
     """
@@ -110,11 +111,9 @@ def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | N
 
 
 def save_results(exp_dir: str | os.PathLike, results: dict) -> str:
-    """Write results.json, and as detection_result.txt the summary that is returned."""
+    """Write the results and their summary, which is returned."""
     text = summary(results)
-    for name, content in (("results.json", json.dumps(results, indent=1)), ("detection_result.txt", f"{text}\n")):
-        with atomic_write(Path(exp_dir) / name, "w") as stream:
-            stream.write(content)
+    write_results(exp_dir, results, text)
     for name, result in results["sets"].items():
         for doubt in result["doubts"]:
             get_logger().warning("%s: %s", name, doubt)
@@ -141,7 +140,7 @@ def summary(results: dict) -> str:
     for name, result in results["sets"].items():
         parts = result.get("breakdown", {}).get("attack")
         if parts and (name != results["dev_set"] or len(results["sets"]) == 1):
-            rows += [[], [f"{name} by attack", *[""] * (2 + len(RATES))]]
+            rows += [[], [f"{name} by attack", *[""] * (2 + len(SUMMARY))]]
             rows += [[f"  {label}", *cells] for label, cells in breakdown_rows(parts)]
     return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"]])
 
@@ -156,7 +155,7 @@ def breakdown_rows(parts: dict) -> list[tuple[str, list[str]]]:
 
 
 def headings() -> list[str]:
-    return [COLUMNS[key][0] for key in RATES]
+    return [METRICS[key].heading for key in SUMMARY]
 
 
 def counts(result: dict) -> list[str]:
@@ -164,7 +163,7 @@ def counts(result: dict) -> list[str]:
 
 
 def rates(result: dict) -> list[str]:
-    return [number(key, result[key]) for key in RATES]
+    return [METRICS[key].number(result[key]) for key in SUMMARY]
 
 
 def interval_name(result: dict) -> str:
@@ -172,4 +171,4 @@ def interval_name(result: dict) -> str:
 
 
 def intervals(result: dict) -> list[str]:
-    return ["-".join(number(key, bound) for bound in result["confidence"][key]) for key in RATES]
+    return ["-".join(map(METRICS[key].number, result["confidence"][key])) for key in SUMMARY]

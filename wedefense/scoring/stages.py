@@ -11,6 +11,7 @@ import torch
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader
 from wedefense.experiment.arks import read_scp, write_ark
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.models.detector import Detector
 from wedefense.scoring.embed import embeddings_of, head_logits
 from wedefense.scoring.llr import llr
@@ -26,18 +27,17 @@ log = get_logger()
 
 def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir: str | os.PathLike, name: str,
               data: str, data_type: str, world: World, skip_bad: bool = False, precision: str = "auto") -> None:
-    """`embeddings/<name>/embedding.scp` of every utterance of a list, each computed on exactly one rank.
+    """The embedding of every utterance of a list, each computed on exactly one rank.
 
     Nothing is done again when the embeddings were made from the same weights and list in the same precision.
     """
-    folder = Path(exp_dir) / "embeddings" / name
+    folder = ExperimentFolder(exp_dir).embeddings(name)
     if not Path(data).is_file():
         raise InputError(f"{data}: no such list; stage 2 makes it for the sets it is called with")
     arithmetic = resolve_for_inference(precision, config.chosen_precision, world.device)
     source = {"weights": _digest(weights), "list": _digest(data), "skip_bad": skip_bad, "precision": arithmetic.name}
-    stamp = folder / "source.json"
-    if gather(stamp.is_file() and json.loads(stamp.read_text()) == source)[0]:
-        log.info("%s: up to date (same weights, same list, same precision)", folder)
+    if gather(folder.source.is_file() and json.loads(folder.source.read_text()) == source)[0]:
+        log.info("%s: up to date (same weights, same list, same precision)", folder.root)
         return
     started, detector = time.time(), detector.to(world.device)
     loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
@@ -45,40 +45,40 @@ def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir
     with arithmetic.scope():
         vectors = ((key, vector.numpy()) for keys, embeddings, _ in embeddings_of(detector, loader, world, name)
                    for key, vector in zip(keys, embeddings))
-        entries = write_ark(folder / f"embedding_{world.rank}.ark", vectors)
+        entries = write_ark(folder.ark(world.rank), vectors)
     skipped = [item for part in gather(list(loader.skipped)) for item in part]
     parts = gather(entries)
     if world.is_main:
         merged = {key: entry for part in parts for key, entry in part.items()}
-        write_table(folder / "embedding.scp", dict(sorted(merged.items())))
+        write_table(folder.scp, dict(sorted(merged.items())))
         if skipped:
-            write_table(folder / "left_out.txt", dict(skipped))
+            write_table(folder.left_out, dict(skipped))
             log.warning("%s: %d utterances could not be read and are left out, see %s",
-                        data, len(skipped), folder / "left_out.txt")
-        with atomic_write(stamp, "w") as stream:
+                        data, len(skipped), folder.left_out)
+        with atomic_write(folder.source, "w") as stream:
             json.dump(source, stream)
-        log.info("%s: %d embeddings in %.1f s", folder, len(merged), time.time() - started)
+        log.info("%s: %d embeddings in %.1f s", folder.root, len(merged), time.time() - started)
     barrier()
 
 
 def logits_set(detector: Detector, exp_dir: str | os.PathLike, name: str) -> Path:
-    """`posteriors/<name>/logits.scp` from the embeddings, by the head."""
-    keys, embeddings = read_scp(Path(exp_dir) / "embeddings" / name / "embedding.scp")
+    """The logits of a set from its embeddings, by the head."""
+    folder = ExperimentFolder(exp_dir)
+    keys, embeddings = read_scp(folder.embeddings(name).scp)
     logits = head_logits(detector.eval(), torch.from_numpy(embeddings)).numpy()
-    folder = Path(exp_dir) / "posteriors" / name
-    entries = write_ark(folder / "logits.ark", zip(keys, logits))
-    write_table(folder / "logits.scp", entries)
-    return folder / "logits.scp"
+    posteriors = folder.posteriors(name)
+    write_table(posteriors.scp, write_ark(posteriors.ark, zip(keys, logits)))
+    return posteriors.scp
 
 
 def llr_set(exp_dir: str | os.PathLike, name: str, labels: Labels) -> Path:
-    """`posteriors/<name>/llr.txt` from the logits and the training priors."""
-    folder = Path(exp_dir) / "posteriors" / name
-    keys, logits = read_scp(folder / "logits.scp")
+    """Log-likelihood ratios of a set from its logits and the training priors."""
+    posteriors = ExperimentFolder(exp_dir).posteriors(name)
+    keys, logits = read_scp(posteriors.scp)
     scores = llr(logits, labels)
-    with atomic_write(folder / "llr.txt", "w") as stream:
+    with atomic_write(posteriors.llr, "w") as stream:
         stream.writelines(f"{key} {score:.8g}\n" for key, score in zip(keys, scores))
-    return folder / "llr.txt"
+    return posteriors.llr
 
 
 def _digest(path: str | os.PathLike) -> str:

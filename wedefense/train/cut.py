@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wedefense.config.pruning import PruningOptions
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import ExperimentFolder, folder_of
 from wedefense.models.detector import Detector, public_weights
 from wedefense.pruning.constraint import words
 from wedefense.pruning.public_form import kept_units, public_checkpoint, public_form
@@ -26,19 +27,17 @@ from wedefense.utils.log import get_logger
 
 log = get_logger()
 
-FOLDER = "pruned_model"
 MISSED = 0.01     # by more than this the learnt sparsity is worth a warning
 TOLERANCE = 1e-4  # of the largest output value: how far the cut encoder may be from the gated one
 
 
 def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: str | Path | None = None) -> dict:
-    """Decide, cut, verify and write `pruned_model/`; `detector` is left cut. Returns what to tell.
+    """Decide, cut, verify and write the cut experiment; `detector` is left cut. Returns what to tell.
 
     The report sets the results of `unpruned`, an experiment, beside those of this one; without it the one that
     training started from.
     """
-    exp_dir, gated = Path(exp_dir), detector.frontend.upstream.eval()
-    folder = exp_dir / FOLDER
+    folder, gated = ExperimentFolder(exp_dir), detector.frontend.upstream.eval()
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
     target = final_target(config.pruning, size)
     settled = settle(gated, size, target)
@@ -55,21 +54,22 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: st
     told["seconds"] = dict(zip(("before", "after"), forward_times(without_gates(gated), small)))
     told["units"] = {"before": kept_units(gated.architecture), "after": kept_units(small.architecture)}
     if unpruned is None and config.model_init:
-        unpruned = Path(config.model_init).absolute().parents[1]
-    if unpruned is not None and (Path(unpruned) / "config.yaml").is_file():
-        told["unpruned"] = os.path.relpath(unpruned, exp_dir)
+        unpruned = folder_of(config.model_init)
+    if unpruned is not None and ExperimentFolder(unpruned).config.is_file():
+        told["unpruned"] = os.path.relpath(unpruned, folder)
     detector.frontend.upstream = small
-    _write(exp_dir, folder, detector, told)
+    _write(folder, detector, told)
     return told
 
 
-def config_of_cut(config, folder: Path):
+def config_of_cut(config, folder: ExperimentFolder):
     """A config that builds the cut detector, and fine-tunes it without pruning on."""
     data = config.dataset_args
     frontend = data.frontend_args
     upstream = replace(frontend.upstream_args, pruning_units="")
-    if (folder / "pytorch_model.bin").is_file():
-        upstream = replace(upstream, path_or_url=str(folder / "pytorch_model.bin"))
+    public, _ = folder.public_form
+    if public.is_file():
+        upstream = replace(upstream, path_or_url=str(public))
     data = replace(data, **{f"{data.frontend}_args": replace(frontend, upstream_args=upstream)})
     off = {field: getattr(PruningOptions(), field) for field in PruningOptions.__dataclass_fields__}
     return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **off)
@@ -89,24 +89,25 @@ def in_words(told: dict) -> list[str]:
         f"verified  the cut encoder differs from the gated one by at most {told['difference']:.2g}"]
 
 
-def _write(exp_dir: Path, folder: Path, detector: Detector, told: dict) -> None:
-    (folder / "models").mkdir(parents=True, exist_ok=True)
-    checkpoint.save(folder / "models" / "avg_model.pt", public_weights(detector))
-    checkpoint.save_architecture(folder, detector)
-    for name in ("label2id", "history.json"):
-        if (exp_dir / name).is_file():
-            shutil.copyfile(exp_dir / name, folder / name)
+def _write(folder: ExperimentFolder, detector: Detector, told: dict) -> None:
+    cut_folder = folder.cut
+    cut_folder.models.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(cut_folder.average, public_weights(detector))
+    checkpoint.save_architecture(cut_folder, detector)
+    for source, target in ((folder.labels, cut_folder.labels), (folder.history, cut_folder.history)):
+        if source.is_file():
+            shutil.copyfile(source, target)
     small = detector.frontend.upstream
     if not small.architecture.mel_bins:  # the published format knows the wav2vec 2.0 family
-        public = public_form(small)
-        checkpoint.save(folder / "pytorch_model.bin", public_checkpoint(public))
+        public, (encoder, whole) = public_form(small), cut_folder.public_form
+        checkpoint.save(encoder, public_checkpoint(public))
         detector.frontend.upstream = public
-        checkpoint.save(folder / "whole_pytorch_model.bin", public_weights(detector))
+        checkpoint.save(whole, public_weights(detector))
         detector.frontend.upstream = small
-    (exp_dir / "figures").mkdir(exist_ok=True)
-    kept_figure(told["units"]["before"], told["units"]["after"]).savefig(exp_dir / "figures" / "pruning.png", dpi=200)
-    for target in (exp_dir, folder):
-        with atomic_write(target / "pruning.json", "w") as stream:
+    folder.figures.mkdir(exist_ok=True)
+    kept_figure(told["units"]["before"], told["units"]["after"]).savefig(folder.figure("pruning"), dpi=200)
+    for target in (folder, cut_folder):
+        with atomic_write(target.pruning, "w") as stream:
             json.dump(told, stream, indent=1)
 
 

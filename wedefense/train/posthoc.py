@@ -1,32 +1,29 @@
 """Pruning an experiment that is trained already: a short training of gates alone, from its weights."""
 
-from pathlib import Path
+import os
 
 from wedefense.config.pruning import PRUNABLE
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 
-CUT, AVERAGE = "pruned_model", Path("models") / "avg_model.pt"
 
-
-def source_of(experiment: str | Path) -> Path:
+def source_of(experiment: str | os.PathLike) -> ExperimentFolder:
     """The folder to start from: the experiment, or what was cut of it before."""
-    folder = Path(experiment)
-    if (folder / CUT / "config.yaml").is_file():
-        folder = folder / CUT
-    for name in ("config.yaml", AVERAGE):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; --model names a trained experiment (stages 3 and 4 done)")
+    folder = ExperimentFolder(experiment).newest
+    for needed in (folder.config, folder.average):
+        if not needed.is_file():
+            raise InputError(f"{needed}: no such file; --model names a trained experiment (stages 3 and 4 done)")
     return folder
 
 
-def settings(source: Path, frontend: str, asked: list[str]) -> list[str]:
+def settings(source: ExperimentFolder, frontend: str, asked: list[str]) -> list[str]:
     """What differs from the config of the trained experiment, as `--key value`; what the user `asked` comes last."""
     if frontend not in PRUNABLE:
         raise InputError(f"{source}: a front-end '{frontend}' cannot be pruned, only {', '.join(PRUNABLE)}")
     if not any(text.startswith("--target_") for text in asked):
         raise InputError("say how much to remove: --target_sparsity 0.3, --target_params or --target_macs")
     changes = {
-        "model_init": source / AVERAGE, f"dataset_args.{frontend}_args.frozen": False,
+        "model_init": source.average, f"dataset_args.{frontend}_args.frozen": False,
         "use_pruning_loss": True, "gates_only": True, "initial_reg_lr": 0.1,
         "num_epochs": 4, "sparsity_warmup_epochs": 2, "num_avg": 1, "average": "last", "optimizer": "AdamW",
         "save_epoch_interval": 1, "early_stop_patience": 0, "do_lm": False, "gpus": "[0]", "sharding": "none",

@@ -12,6 +12,9 @@ from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.frontend.ssl.formats.recorded import architecture_beside
+from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.models.heads import build_criterion
@@ -31,16 +34,16 @@ log = get_logger()
 
 def train(config, device: str = "auto") -> None:
     """Train (or go on training) the experiment of `config` on this rank."""
-    exp_dir = Path(config.exp_dir)
+    folder = ExperimentFolder(config.exp_dir)
     world = distributed.start(config.gpus, device, config.deterministic)
     try:
         if world.is_main:
-            (exp_dir / "models").mkdir(parents=True, exist_ok=True)
+            folder.models.mkdir(parents=True, exist_ok=True)
         distributed.barrier()
-        setup_logging(exp_dir / "train.log", world.rank)
+        setup_logging(folder.log, world.rank)
         build_trainer(config, world).fit()
     except InputError as error:
-        log.error("%s", error)  # in train.log too
+        log.error("%s", error)  # in the file too
         raise
     finally:
         distributed.stop()
@@ -64,11 +67,11 @@ def build_trainer(config, world: World) -> Trainer:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
                                  world_size=world.size, label_table=config.val_label, again=True)
         validator = Validator(val_loader, labels, world, config.monitor)
-    elif config.early_stop_patience and config.monitor != "train_loss":
+    elif config.early_stop_patience and needs_validation(config.monitor):
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
                          "give it, or set monitor: train_loss")
     if world.is_main:
-        labels.save(Path(config.exp_dir) / "label2id")
+        labels.save(ExperimentFolder(config.exp_dir).labels)
         checkpoint.save_architecture(config.exp_dir, detector)
     log.info("%s", describe(config, detector, mode, labels, world))
     if config.feature_cache:
@@ -101,7 +104,7 @@ def _start(config, num_classes: int):
         return build_detector(config, num_classes)
     path, architecture = Path(config.model_init), None
     if config.dataset_args.frontend in PRUNABLE:
-        architecture = checkpoint.load_architecture(path.absolute().parents[1])
+        architecture = architecture_beside(path)
     detector = build_detector(config, num_classes, architecture)
     own, weights = detector.state_dict(), own_weights(checkpoint.load(path))
     if config.do_lm:

@@ -12,7 +12,9 @@ from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
 from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.frontend.features import Lengths
+from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.train.failures import in_words
 from wedefense.train.modes import Mode
@@ -20,7 +22,7 @@ from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
 from wedefense.train.recording import record_encoder
 from wedefense.train.schedules import margin_at
-from wedefense.train.validate import Validator, improved
+from wedefense.train.validate import Validator
 from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
@@ -73,7 +75,7 @@ class Trainer:
         self.stale = 0                               # validations since the best
         self.sums = torch.zeros(3)                   # of this epoch: task loss, accuracy, batches
         self.stopped = False
-        self.models = Path(config.exp_dir) / "models"
+        self.folder = ExperimentFolder(config.exp_dir)
         self.precision = resolve(config.chosen_precision, world.device)
         self.precision.set_switches()
         record_encoder(config, detector, world)
@@ -192,12 +194,12 @@ class Trainer:
     def _select(self, row: dict) -> None:
         """Keep the best epoch by the monitored metric; stop when it has not moved for too long."""
         monitor = self.config.monitor
-        name = monitor if monitor == "train_loss" else f"val_{monitor}"
+        name = history_key(monitor)
         if name not in row:
             return
-        if self.best is None or improved(monitor, row[name], self.best["value"]):
+        if self.best is None or METRICS[monitor].better(row[name], self.best["value"]):
             self.best, self.stale = {"epoch": self.epoch, "metric": name, "value": row[name]}, 0
-            self._save_weights(self.models / "best_model.pt")
+            self._save_weights(self.folder.best)
         else:
             self.stale += 1
         patience = self.config.early_stop_patience
@@ -214,10 +216,10 @@ class Trainer:
         self.history.append(row)
         due = self.epoch % self.config.save_epoch_interval == 0
         if due or self.stopped or self.epoch == self.config.num_epochs:
-            self._save_weights(checkpoint.model_path(self.config.exp_dir, self.epoch))
+            self._save_weights(self.folder.epoch(self.epoch))
         self._save_last()
         if self.world.is_main:
-            with atomic_write(Path(self.config.exp_dir) / "history.json", "w") as stream:
+            with atomic_write(self.folder.history, "w") as stream:
                 json.dump({"rows": self.history, "best": self.best}, stream, indent=1)
 
     def _save_weights(self, path: Path) -> None:
@@ -234,14 +236,14 @@ class Trainer:
         state = {"weights": public_names(self.parallel.state(self.detector)), "mode": self.parallel.state(self.mode),
                  "optimizer": self.parallel.optimizer_state(self.optimizer)}
         if self.world.is_main:
-            checkpoint.save(self.models / checkpoint.LAST, state | {
+            checkpoint.save(self.folder.last, state | {
                 "epoch": self.epoch, "batch": self.batch, "step": self.step, "stopped": self.stopped,
                 "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
                 "random": random_states})
         barrier()
 
     def _resume(self) -> None:
-        path = Path(self.config.checkpoint) if self.config.checkpoint else self.models / checkpoint.LAST
+        path = Path(self.config.checkpoint) if self.config.checkpoint else self.folder.last
         if not self.config.checkpoint and not path.exists():
             return
         state = checkpoint.load(path)
@@ -273,7 +275,7 @@ class Trainer:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(Path(self.config.exp_dir) / "tensorboard", purge_step=self.step)
+        return SummaryWriter(self.folder.tensorboard, purge_step=self.step)
 
     def _log_batch(self, writer, bar, mean: Tensor, samples: float) -> None:
         loss, right = mean.tolist()

@@ -1,9 +1,12 @@
 """Validation on the whole development set, the same answer on every rank."""
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 
 from wedefense.data.labels import Labels
+from wedefense.metrics.catalogue import DETECTION, METRICS, MONITORS
 from wedefense.metrics.detection import detection_metrics
 from wedefense.models.detector import Detector
 from wedefense.scoring.embed import embeddings_of, head_logits
@@ -11,18 +14,12 @@ from wedefense.scoring.llr import llr
 from wedefense.utils.distributed import World, gather
 from wedefense.utils.errors import InputError
 
-_HIGHER_IS_BETTER = ("accuracy",)
-
-
-def improved(monitor: str, value: float, best: float) -> bool:
-    return value > best if monitor in _HIGHER_IS_BETTER else value < best
-
 
 class Validator:
     """Scores a labelled set without augmentation, each item exactly once over the ranks."""
 
     def __init__(self, loader, labels: Labels, world: World, monitor: str):
-        if not labels.has_bonafide and monitor not in ("loss", "accuracy", "train_loss"):
+        if not labels.has_bonafide and METRICS[monitor].of == DETECTION:
             raise InputError(f"monitor: '{monitor}' needs a bona fide class among the labels "
                              f"({', '.join(labels.names[:5])} ...); use --monitor accuracy or loss")
         self.loader, self.labels, self.world = loader, labels, world
@@ -46,6 +43,6 @@ class Validator:
         if self.labels.has_bonafide:
             scores = llr(logits.numpy(), self.labels)
             bonafide = self.labels.is_bonafide(truth.numpy())
-            result = detection_metrics(scores[bonafide], scores[~bonafide])
-            metrics |= {"eer": result.eer, "min_dcf": result.min_dcf, "act_dcf": result.act_dcf, "cllr": result.cllr}
+            found = asdict(detection_metrics(scores[bonafide], scores[~bonafide]))
+            metrics |= {name: found[name] for name in MONITORS if name in found}
         return metrics

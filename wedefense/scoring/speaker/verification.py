@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from wedefense.experiment.arks import read_scp
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.columns import positions
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import Trials
@@ -67,7 +68,7 @@ class Utterances:
 
 def read_embeddings(exp_dir: str | os.PathLike, sets: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Utterances and their embeddings (utterances, dim) of some sets of an experiment."""
-    parts = [read_scp(Path(exp_dir) / "embeddings" / name / "embedding.scp") for name in sets]
+    parts = [read_scp(ExperimentFolder(exp_dir).embeddings(name).scp) for name in sets]
     keys = [key for names, _ in parts for key in names]
     if len(set(keys)) < len(keys):
         raise InputError(f"the sets {', '.join(sets)} have utterances of the same name; they cannot be used together")

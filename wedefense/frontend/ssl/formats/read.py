@@ -13,8 +13,9 @@ from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.fairseq import fairseq_architecture, is_fairseq, read_fairseq
 from wedefense.frontend.ssl.formats.huggingface import (WEIGHT_FILES, hf_architecture, read_json, read_weight_file,
                                                         read_weights)
+from wedefense.frontend.ssl.formats.recorded import architecture_beside
 from wedefense.frontend.ssl.formats.tensor_names import drop_lost_bias, infer_architecture, locate, to_our_names
-from wedefense.frontend.ssl.formats.wedefense import architecture_from_dict, is_pruned, read_architecture
+from wedefense.frontend.ssl.formats.wedefense import is_pruned, read_architecture
 from wedefense.frontend.ssl.seeded import seeded_weights
 from wedefense.frontend.ssl.source import find_source
 from wedefense.frontend.ssl.zoo import find_model
@@ -92,21 +93,13 @@ def _read_content(content, source: str, name: str | None) -> Checkpoint:
     kind = {"torchaudio": "torchaudio", "fairseq": "fairseq tensors", "huggingface": "Hugging Face tensors"}[naming]
     if ".upstream." in f".{prefix}":
         kind = "WeDefense experiment"
-    recorded = _recorded_architecture(Path(source)) if kind == "WeDefense experiment" else None
+    recorded = architecture_beside(Path(source)) if kind == "WeDefense experiment" else None
     if recorded is not None:
         return _finished(state, recorded, "experiment", source)
     architecture, remark = _bare_architecture(state, naming, prefix, source, name)
     if prefix.removesuffix("ssl_model.model.") + "fc0.weight" in tensors:  # SLS takes the blocks' outputs as they are
         architecture = replace(architecture, final_norm=False)
     return _finished(state, architecture, kind, source, remark)
-
-
-def _recorded_architecture(path: Path) -> Architecture | None:
-    """What an experiment of ours notes beside its models: `exp_dir/frontend.json`."""
-    for folder in path.parents[:2]:
-        if (folder / "frontend.json").is_file():
-            return architecture_from_dict(read_json(folder / "frontend.json"), str(folder / "frontend.json"))
-    return None
 
 
 def _bare_architecture(state, naming: str, prefix: str, source: str, name: str | None) -> tuple[Architecture, str]:

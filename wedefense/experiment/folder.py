@@ -1,0 +1,122 @@
+"""The folder of an experiment: where everything in it lies. No other file spells these names.
+
+>>> ExperimentFolder("exp/mhfa").average.as_posix()
+'exp/mhfa/models/avg_model.pt'
+"""
+
+import os
+import re
+from pathlib import Path
+
+from wedefense.frontend.ssl.formats import recorded
+
+_EPOCH = re.compile(r"model_(\d+)\.pt")
+
+
+class ExperimentFolder:
+    """Paths alone: nothing is made, and nothing is read but whether it is there."""
+
+    def __init__(self, root: str | os.PathLike = ""):
+        self.root = root = Path(root)
+        # training
+        self.config = root / "config.yaml"
+        self.labels = root / "label2id"
+        self.architecture = root / recorded.FILE  # of an SSL front-end
+        self.history = root / "history.json"
+        self.log = root / "train.log"
+        self.tensorboard = root / "tensorboard"
+        self.models = root / "models"
+        self.average = self.models / "avg_model.pt"
+        self.best = self.models / "best_model.pt"
+        self.last = self.models / "last.ckpt"     # what an exact resume takes
+        # pruning
+        self.pruning = root / "pruning.json"
+        self.public_form = root / "pytorch_model.bin", root / "whole_pytorch_model.bin"  # encoder and detector
+        # scoring
+        self.scores = root / "scores"             # of speaker verification, <trials>.txt
+        self.quality = self.scores / "qmf.json"
+        self.results = root / "results.json"
+        self.summary = root / "detection_result.txt"
+        self.calibration = root / "calibration.json"
+        # what people look at
+        self.report = root / "report.html"
+        self.figures = root / "figures"
+        self.card = root / "MODEL.md"
+        # made to be shared
+        self.shared = root / "model.safetensors"
+
+    def __fspath__(self) -> str:
+        return str(self.root)
+
+    __str__ = __fspath__
+
+    def epoch(self, number: int | str) -> Path:
+        return self.models / f"model_{number}.pt"
+
+    def epochs(self) -> list[int]:
+        """Whose weights lie here, ascending, whatever else lies there."""
+        if not self.models.is_dir():
+            return []
+        return sorted(int(found.group(1)) for found in map(_EPOCH.fullmatch, os.listdir(self.models)) if found)
+
+    def embeddings(self, name: str) -> "Embeddings":
+        return Embeddings(self.root / "embeddings" / name)
+
+    def posteriors(self, name: str) -> "Posteriors":
+        return Posteriors(self.root / "posteriors" / name)
+
+    def figure(self, name: str) -> Path:
+        return self.figures / f"{name}.png"
+
+    @property
+    def cut(self) -> "ExperimentFolder":
+        """What pruning left, an experiment of its own."""
+        return ExperimentFolder(self.root / "pruned_model")
+
+    @property
+    def is_trained(self) -> bool:
+        return self.config.is_file() and self.labels.is_file()
+
+    @property
+    def newest(self) -> "ExperimentFolder":
+        """The cut model where there is one, else this."""
+        return self.cut if self.cut.config.is_file() else self
+
+    @property
+    def whole(self) -> "ExperimentFolder":
+        """The experiment that this folder is or, being its cut model, belongs to."""
+        around = ExperimentFolder(self.root.absolute().parent)
+        return around if around.cut.root == self.root.absolute() and around.config.is_file() else self
+
+
+class Embeddings:
+    """Of one set, by stage 4."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.scp = root / "embedding.scp"
+        self.source = root / "source.json"        # what they were made from
+        self.left_out = root / "left_out.txt"     # utterances that could not be read
+
+    def ark(self, rank: int) -> Path:
+        return self.root / f"embedding_{rank}.ark"
+
+
+class Posteriors:
+    """Of one set, by stages 5 and 6."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.scp, self.ark = root / "logits.scp", root / "logits.ark"
+        self.llr = root / "llr.txt"
+
+
+NAMES = ExperimentFolder()  # relative, for what is said about a folder and for addresses on a hub
+
+
+def folder_of(file: str | os.PathLike) -> ExperimentFolder | None:
+    """The trained experiment that a checkpoint lies in."""
+    for root in Path(file).absolute().parents[:2]:
+        if (folder := ExperimentFolder(root)).is_trained:
+            return folder
+    return None
