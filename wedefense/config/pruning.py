@@ -6,7 +6,6 @@ from typing import Literal
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import OptionError
 
-PRUNABLE = ("ssl", "huggingface", "whisper")  # front-ends whose encoders have places for gates
 Schedule = Literal["linear", "cosine", "exponential", "sigmoid"]
 
 

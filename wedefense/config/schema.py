@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.config.frontend import PretrainedOptions, check_prunable
 from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
-from wedefense.config.pruning import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
+from wedefense.config.pruning import DistillOptions, DropRates, PruningOptions, Schedule
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.utils.checks import at_least, positive
-from wedefense.utils.errors import OptionError, did_you_mean
+from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
 MONITORS = ("eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss")
 
@@ -131,7 +132,9 @@ class Config:
 
     def _check_cache(self):
         data = self.dataset_args
-        if self.feature_cache and not (data.whole_utt and getattr(data.frontend_args, "frozen", False)):
+        options = data.frontend_args
+        frozen = isinstance(options, PretrainedOptions) and options.frozen
+        if self.feature_cache and not (data.whole_utt and frozen):
             raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
                               f"dataset_args.whole_utt: True and dataset_args.{data.frontend}_args.frozen: True")
 
@@ -147,9 +150,10 @@ class Config:
                                                      "a trained one: name it with model_init")
         if self.sharding != "none":
             raise OptionError("sharding", "pruning needs every parameter on every rank; set sharding: none")
-        if data.frontend not in PRUNABLE:
-            raise OptionError("use_pruning_loss", f"a front-end '{data.frontend}' cannot be pruned, only "
-                                                  f"{', '.join(PRUNABLE)}")
+        try:
+            check_prunable(data.frontend)
+        except InputError as error:
+            raise OptionError("use_pruning_loss", str(error)) from None
         if data.frontend_args.frozen:
             raise OptionError("use_pruning_loss", f"pruning trains the front-end; set dataset_args.{data.frontend}"
                                                   "_args.frozen: False")

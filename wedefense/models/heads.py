@@ -67,12 +67,10 @@ class SLSHead(Head):
 class CosineHead(Head):
     """Cosines to one or more centres of each class; what labels do to them is `with_margin`."""
 
-    centres = 1
-
     def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
         self.scale = options.scale
-        self.weight = nn.Parameter(torch.empty(self.centres * num_classes, embed_dim))
+        self.weight = nn.Parameter(torch.empty(options.centres * num_classes, embed_dim))
         nn.init.xavier_uniform_(self.weight)
         self.register_buffer("margin", torch.zeros(()), persistent=False)
 
@@ -136,12 +134,11 @@ class InterTopK(ArcMargin):
     """ArcMargin with K centres for each class, and cos(theta - penalty) at the k_top closest wrong classes."""
 
     def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
-        self.centres = options.K
         super().__init__(options, embed_dim, num_classes)
         self.k_top = 0 if options.do_lm else min(options.k_top, num_classes - 1)
 
     def cosines(self, x: Tensor) -> Tensor:
-        cosine = super().cosines(x).unflatten(1, (self.num_classes, self.centres))
+        cosine = super().cosines(x).unflatten(1, (self.num_classes, self.options.centres))
         return cosine.amax(dim=2)                                      # (batch, classes)
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:

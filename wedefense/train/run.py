@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wedefense.config.augment import SPEEDS
-from wedefense.config.pruning import PRUNABLE
+from wedefense.config.frontend import FRONTENDS
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
@@ -62,7 +62,8 @@ def build_trainer(config, world: World) -> Trainer:
     validator = None
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
-                                 world_size=world.size, label_table=config.val_label, again=True)
+                                 world_size=world.size, label_table=config.val_label,
+                                 min_samples=detector.min_samples, again=True)
         validator = Validator(val_loader, labels, world, config.monitor)
     elif config.early_stop_patience and config.monitor != "train_loss":
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
@@ -100,7 +101,7 @@ def _start(config, num_classes: int):
     if not config.model_init:
         return build_detector(config, num_classes)
     path, architecture = Path(config.model_init), None
-    if config.dataset_args.frontend in PRUNABLE:
+    if FRONTENDS.row(config.dataset_args.frontend).prunable:
         architecture = checkpoint.load_architecture(path.absolute().parents[1])
     detector = build_detector(config, num_classes, architecture)
     own, weights = detector.state_dict(), own_weights(checkpoint.load(path))
