@@ -148,4 +148,4 @@ class LossOptions:
             raise OptionError("weight", f"at least one class weight must be greater than 0, got {self.weight}")
 
 
-LOSSES = Registry("loss", {"CrossEntropyLoss": _row("heads:build_criterion", LossOptions)})
+LOSSES = Registry("loss", {"CrossEntropyLoss": _row("losses:CrossEntropyLoss", LossOptions)})

@@ -15,8 +15,6 @@ from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
-MONITORS = ("eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss")
-
 # Naming another component drops the options of the one it replaces (`*`: its sibling keys).
 REPLACES = {
     "model": ("model_args",),

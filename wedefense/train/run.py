@@ -8,13 +8,13 @@ from torch import Tensor
 
 from wedefense.config.augment import SPEEDS
 from wedefense.config.frontend import FRONTENDS
+from wedefense.config.heads import LOSSES
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
-from wedefense.models.heads import build_criterion
 from wedefense.train.modes import Frozen, Mode
 from wedefense.train.prune import Prune
 from wedefense.train.summary import describe
@@ -74,7 +74,7 @@ def build_trainer(config, world: World) -> Trainer:
     log.info("%s", describe(config, detector, mode, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
-    criterion = build_criterion(config.loss_args, labels.names)
+    criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
 
 
