@@ -81,7 +81,7 @@ def build_trainer(config, world: World) -> Trainer:
 def choose_mode(config, detector: Detector) -> Mode:
     """The mode a config asks for."""
     if config.use_pruning_loss:
-        return Prune(config.pruning, detector)
+        return Prune(config, detector)
     learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
     return Frozen() if learnt and not any(learnt) else Mode()
 
