@@ -23,7 +23,7 @@ class Frontend(Protocol):
 
 
 class Served(Protocol):
-    """What the class of a front-end says of names, where its row is not `self_contained`."""
+    """What the class of a front-end says of models, where its row is not `self_contained`."""
 
     @staticmethod
     def serves(name: str) -> bool:
@@ -32,3 +32,7 @@ class Served(Protocol):
     @staticmethod
     def model_names() -> Iterable[str]:
         """Names to choose from."""
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        """What a model is, as `wedefense info` prints it."""

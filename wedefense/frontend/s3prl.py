@@ -27,6 +27,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, encode_as_s3prl, rename_upstream, without_layer_drop
+from wedefense.frontend.ssl.summary import rows
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.download import cache_dir, fetch, is_url
@@ -72,6 +73,10 @@ class S3prlFrontend(PretrainedFrontend):
     @staticmethod
     def model_names() -> Iterable[str]:
         return ()  # hundreds, and those of the native encoder among them
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        return rows(find_checkpoint(name, None, download_dir))
 
     def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if isinstance(self.upstream, Encoder):

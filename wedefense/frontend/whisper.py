@@ -170,12 +170,21 @@ class WhisperFrontend(PretrainedFrontend):
     def serves(name: str) -> bool:
         """Names of the table, their hub ids, and folders of its kind."""
         config = Path(name) / "config.json"
-        return (_key(name) in HUB_IDS or name in HUB_IDS.values()
-                or config.is_file() and read_json(config).get("model_type") == "whisper")
+        if config.is_file():
+            return read_json(config).get("model_type") == "whisper"
+        return (_key(name) in HUB_IDS or name in HUB_IDS.values()) and not Path(name).is_file()
 
     @staticmethod
     def model_names() -> Iterable[str]:
         return HUB_IDS
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        encoder = read_whisper(find_whisper(name, None, download_dir))
+        count = sum(value.numel() for name, value in encoder.state_dict().items() if not name.endswith("k_proj.bias"))
+        shape = encoder.architecture
+        return {"family": "whisper", "format": "Hugging Face", "layers": f"{shape.num_blocks} blocks of {shape.dim}",
+                "parameters": f"{count:,}", "input": f"{shape.mel_bins} log-mel bands"}
 
 
 def _key(name: str) -> str:

@@ -15,7 +15,7 @@ from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.formats.tensor_names import locate, to_our_names
 from wedefense.frontend.ssl.source import looks_like_reference
-from wedefense.frontend.ssl.summary import describe
+from wedefense.frontend.ssl.summary import describe, rows
 from wedefense.frontend.ssl.zoo import MODELS, find_model
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.log import get_logger
@@ -58,6 +58,10 @@ class SSLFrontend(PretrainedFrontend):
     @staticmethod
     def model_names() -> Iterable[str]:
         return MODELS
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        return rows(find_checkpoint(name, None, download_dir))
 
     def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if not self.s3prl_frames:
