@@ -73,6 +73,18 @@ def test_shell_scripts_stop_at_the_first_error_and_hold_no_machine_path(script):
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
+# Whose attributes come and go by version or kind: PyYAML's and torch's errors, DTensor, libsndfile, torch itself, urllib.
+PROBES_OF_OTHERS = ("config/tree.py", "experiment/checkpoint.py", "train/parallel.py", "data/audio.py",
+                    "utils/safe_load.py", "utils/download.py")
+
+
+def test_no_class_of_the_house_is_asked_whether_it_has_something():
+    probes = [f"{source.path}:{node.lineno}" for source in MODULES for node in ast.walk(source.tree)
+              if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr" and len(node.args) > 2]
+    wrong = [place for place in probes if not any(f"wedefense/{path}:" in place for path in PROBES_OF_OTHERS)]
+    assert probes and not wrong, "\n".join(wrong)
+
+
 def test_import_is_light():
     code = ("import sys, wedefense, wedefense.cli\n"
             "assert not {'torch', 'torchaudio', 'matplotlib'} & set(sys.modules), 'heavy import'\n"

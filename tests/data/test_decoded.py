@@ -33,6 +33,8 @@ OTHERS = [("WAV", "PCM_24", 1), ("FLAC", "PCM_24", 1), ("WAV", "FLOAT", 1), ("OG
 class Faster:
     """A pipeline that plays at another speed and leaves its random number in the first sample."""
 
+    on_device = False
+
     def speed(self, rng):
         return float(rng.choice([0.9, 1.0, 1.1]))
 

@@ -33,6 +33,8 @@ def same(a, b):
 class Shouting:
     """A pipeline that leaves its random number in the first sample."""
 
+    on_device = False
+
     def speed(self, rng):
         return float(rng.choice([0.9, 1.0, 1.1]))
 

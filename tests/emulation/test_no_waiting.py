@@ -22,7 +22,7 @@ from wedefense.frontend.acoustic import Fbank, Lfcc
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment
 from wedefense.models.cache import FeatureCache
-from wedefense.models.heads import build_criterion
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
 
@@ -112,7 +112,7 @@ def test_back_ends(cuda, name):
 @pytest.mark.parametrize("name", HEADS.names())
 def test_heads(cuda, name):
     head = HEADS.load(name)(HEADS.options(name)(), 8, 3).to(cuda.device).train()
-    criterion = build_criterion(LossOptions(weight=(0.5, 0.3, 0.2)), ["a", "b", "c"]).to(cuda.device)
+    criterion = CrossEntropyLoss(LossOptions(weight=(0.5, 0.3, 0.2)), ["a", "b", "c"]).to(cuda.device)
     x, labels = torch.randn(4, 8).to(cuda.device).requires_grad_(), torch.tensor([0, 2, 1, 2]).to(cuda.device)
     with cuda.watch() as seen:
         head.set_margin(0.2)

@@ -37,6 +37,11 @@ def test_who_serves_a_name(name, kind):
     assert frontend_of(name) == kind
 
 
+def test_info_of_what_has_no_checkpoint():
+    with pytest.raises(InputError, match="fbank has no checkpoint: .* dataset_args.fbank_args"):
+        info.main(["fbank"])
+
+
 def test_an_unknown_name():
     with pytest.raises(InputError, match="unknown front-end 'wavlm_bas', did you mean 'wavlm_base'"):
         wedefense.load_frontend("wavlm_bas")

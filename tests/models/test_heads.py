@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from wedefense.config.heads import HEADS, LossOptions
-from wedefense.models.heads import build_criterion
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.utils.errors import InputError
 
 
@@ -149,8 +149,8 @@ def test_heads_work_in_float32_inside_bfloat16_autocast():
 def test_class_weights_by_position_and_by_name_are_the_same():
     logits, labels = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
     names = ["bonafide", "spoof"]
-    by_place = build_criterion(LossOptions(weight=(0.9, 0.1)), names)
-    by_name = build_criterion(LossOptions(weight={"spoof": 0.1, "bonafide": 0.9}), names)
+    by_place = CrossEntropyLoss(LossOptions(weight=(0.9, 0.1)), names)
+    by_name = CrossEntropyLoss(LossOptions(weight={"spoof": 0.1, "bonafide": 0.9}), names)
     each = F.cross_entropy(logits, labels, reduction="none") * torch.tensor([0.9, 0.1])[labels]
     expected = each.sum() / torch.tensor([0.9, 0.1])[labels].sum()
     assert torch.allclose(by_place(logits, labels), expected) and torch.equal(by_place.weight, by_name.weight)
@@ -160,16 +160,16 @@ def test_heads_with_their_own_loss_weigh_the_classes_too():
     made, labels = plane("p2sgrad"), torch.tensor([0, 1])
     logits = made(at_angle(0.5, 0.6), labels)
     alone = [made.loss(logits[i:i + 1], labels[i:i + 1], None) for i in (0, 1)]
-    criterion = build_criterion(LossOptions(weight=(0.75, 0.25)), ["bonafide", "spoof"])
+    criterion = CrossEntropyLoss(LossOptions(weight=(0.75, 0.25)), ["bonafide", "spoof"])
     assert torch.allclose(made.loss(logits, labels, criterion), 0.75 * alone[0] + 0.25 * alone[1])
     with pytest.raises(InputError, match="label_smoothing"):
-        made.loss(logits, labels, build_criterion(LossOptions(label_smoothing=0.1), ["bonafide", "spoof"]))
+        made.loss(logits, labels, CrossEntropyLoss(LossOptions(label_smoothing=0.1), ["bonafide", "spoof"]))
 
 
 def test_label_smoothing_spreads_the_target():
     logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
     log_p = logits.log_softmax(dim=1)[0]
-    loss = build_criterion(LossOptions(label_smoothing=0.2), ["bonafide", "spoof"])(logits, labels)
+    loss = CrossEntropyLoss(LossOptions(label_smoothing=0.2), ["bonafide", "spoof"])(logits, labels)
     assert torch.allclose(loss, -(0.9 * log_p[0] + 0.1 * log_p[1]))
 
 
@@ -180,4 +180,10 @@ def test_label_smoothing_spreads_the_target():
 ])
 def test_class_weights_that_do_not_fit_the_labels_are_refused(weight, told):
     with pytest.raises(InputError, match=told):
-        build_criterion(LossOptions(weight=weight), ["bonafide", "spoof"])
+        CrossEntropyLoss(LossOptions(weight=weight), ["bonafide", "spoof"])
+
+
+def test_a_head_with_its_own_loss_takes_the_place_of_cross_entropy_alone():
+    made, labels = plane("p2sgrad"), torch.tensor([0, 1])
+    with pytest.raises(InputError, match="loss of its own, in the place of NLLLoss; set loss: CrossEntropyLoss"):
+        made.loss(made(at_angle(0.5, 0.6), labels), labels, torch.nn.NLLLoss())

@@ -22,7 +22,7 @@ def test_every_config_takes_a_step_at_full_size(path):
     import torch
 
     from wedefense.models.detector import build_detector
-    from wedefense.models.heads import build_criterion
+    from wedefense.models.losses import CrossEntropyLoss
     from wedefense.train.run import choose_mode
     from wedefense.train.trainer import TrainStep
 
@@ -32,7 +32,7 @@ def test_every_config_takes_a_step_at_full_size(path):
     torch.manual_seed(0)
     detector = build_detector(config, 2, architecture_of(config))
     mode = choose_mode(config, detector)
-    step = TrainStep(detector, build_criterion(config.loss_args, ["bonafide", "spoof"]), mode).train()
+    step = TrainStep(detector, CrossEntropyLoss(config.loss_args, ["bonafide", "spoof"]), mode).train()
     groups = mode.groups(detector, config.scheduler_args)
     optimizer = getattr(torch.optim, config.optimizer)(groups, lr=1e-3, **config.optimizer_args)
     before = torch.cat([p.detach().flatten().clone() for p in detector.backend.parameters()])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wedefense.config.augment import CodecOptions, RawBoostOptions, parse_steps
-from wedefense.config.frontend import FbankOptions, LfccOptions, S3prlOptions, SSLOptions, WhisperOptions
+from wedefense.config.frontend import FrontendChoice
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
 
@@ -64,7 +64,9 @@ class SpecAugOptions:
 
 
 @dataclass(frozen=True)
-class DatasetOptions:
+class DatasetOptions(FrontendChoice):
+    """`frontend` and its sections, which are `FrontendChoice`, and what follows."""
+
     sample_num_per_epoch: int = 0  # 0: as many as the training list has
     shuffle: bool = True
     shuffle_args: ShuffleOptions = ShuffleOptions()
@@ -76,13 +78,6 @@ class DatasetOptions:
     random_crop: bool = True       # False: a crop is the beginning of its utterance
     eval_frms: int = 0             # frames that scoring hears, repeated where there are fewer; 0: whole utterances
     aug_prob: float = 0.0          # share of the utterances that get noise or reverberation
-    frontend: Literal["fbank", "lfcc", "s3prl", "huggingface", "ssl", "whisper"] = "fbank"
-    fbank_args: FbankOptions = FbankOptions()
-    lfcc_args: LfccOptions = LfccOptions()
-    s3prl_args: S3prlOptions = S3prlOptions()
-    huggingface_args: SSLOptions = SSLOptions()
-    ssl_args: SSLOptions = SSLOptions()
-    whisper_args: WhisperOptions = WhisperOptions()
     cmvn: bool = True
     cmvn_args: CmvnOptions = CmvnOptions()
     spec_aug: bool = False

@@ -1,11 +1,13 @@
 """Options of the front-ends, one dataclass each, and the table of their names."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, Literal
 
 from wedefense.config.registry import Registry, Row
 from wedefense.utils.checks import at_least, fraction, positive
-from wedefense.utils.errors import OptionError, did_you_mean
+from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
+SHORTEST = 400  # samples: shorter audio is repeated up to it, and further where a front-end's `min_samples` asks for more
 PRUNING_UNITS = ("conv", "head", "attlayer", "interm", "ffnlayer")
 
 
@@ -41,11 +43,17 @@ class LfccOptions:
 
 
 @dataclass(frozen=True)
-class UpstreamOptions:
-    """Which pretrained encoder, and which of its units may be pruned."""
+class Upstream:
+    """Which pretrained model."""
 
     name: str = "wavlm_base_plus"    # a name of the table (`wedefense info` lists them), a hub id or a path
     path_or_url: str | None = None   # a local file or folder, a hub id or a URL that replaces the name's own
+
+
+@dataclass(frozen=True)
+class UpstreamOptions(Upstream):
+    """Which pretrained encoder, and which of its units may be pruned."""
+
     pruning_units: str = ""          # comma list of conv, head, attlayer, interm, ffnlayer
 
     def __post_init__(self):
@@ -59,39 +67,50 @@ class UpstreamOptions:
 
 
 @dataclass(frozen=True)
-class S3prlUpstreamOptions:
+class S3prlUpstreamOptions(Upstream):
     """Which s3prl upstream."""
 
-    name: str = "wavlm_base_plus"
-    path_or_url: str | None = None
     normalize: bool = False  # layer-normalise every hidden state
 
 
-def _check_layer_choice(options) -> None:
-    at_least(options, -1, "layer")
-    if options.layer != -1 and options.multilayer_feature:
-        raise OptionError("layer", f"layer {options.layer} alone needs multilayer_feature: False")
-
-
 @dataclass(frozen=True)
-class SSLOptions:
-    """The native encoder of the wav2vec 2.0 family.
+class PretrainedOptions:
+    """What every pretrained front-end has.
 
     Which layers come out: `layer` alone where it is not -1; else all of them (`layerwise_feature`), or a
     learned weighted sum (`multilayer_feature`), or the last.
     """
 
-    upstream_args: UpstreamOptions = field(default_factory=UpstreamOptions)
-    download_dir: str | None = None       # where downloads are kept; the default is ~/.cache/wedefense
+    upstream_args: Upstream = field(default_factory=Upstream)
+    download_dir: str | None = None  # where downloads are kept; the default is ~/.cache/wedefense
     multilayer_feature: bool = True
     layerwise_feature: bool = True
-    layer: int = -1                       # blocks above it do not run
+    layer: int = -1                  # blocks above it do not run
     frozen: bool = False
-    freeze_extractor: bool = False        # keep the convolutional extractor frozen while the rest is trained
-    frame_shift: float = 20.0             # ms
-    frame_length: float = 20.0            # ms
-    s3prl_frames: bool = False            # repeat the last frame up to ceil(samples / 320) frames, as s3prl does
+    frame_shift: float = 20.0        # ms
+    frame_length: float = 20.0       # ms
+
+    def __post_init__(self):
+        positive(self, "frame_shift", "frame_length")
+        at_least(self, -1, "layer")
+        if self.layer != -1 and self.multilayer_feature:
+            raise OptionError("layer", f"layer {self.layer} alone needs multilayer_feature: False")
+
+
+@dataclass(frozen=True)
+class NativeOptions(PretrainedOptions):
+    """What front-ends have whose encoder is this toolkit's own."""
+
+    upstream_args: UpstreamOptions = field(default_factory=UpstreamOptions)
+    freeze_extractor: bool = False        # keep the convolutions frozen while the rest is trained
     gradient_checkpointing: bool = False  # recompute each block in the backward pass: less memory, more time
+
+
+@dataclass(frozen=True)
+class SSLOptions(NativeOptions):
+    """The native encoder of the wav2vec 2.0 family."""
+
+    s3prl_frames: bool = False               # repeat the last frame up to ceil(samples / 320) frames, as s3prl does
     projection_dropout: float | None = None  # these five: None keeps what the checkpoint says
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
@@ -101,57 +120,65 @@ class SSLOptions:
     final_norm: bool | None = None           # of the large models: the last layer as the final norm leaves it
 
     def __post_init__(self):
-        positive(self, "frame_shift", "frame_length")
+        super().__post_init__()
         fraction(self, "projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout",
                  "layer_drop")
-        _check_layer_choice(self)
 
 
 @dataclass(frozen=True)
-class S3prlOptions:
-    """Any upstream of s3prl, with s3prl's frame count. The choice of layers is that of `SSLOptions`."""
+class S3prlOptions(PretrainedOptions):
+    """Any upstream of s3prl, with s3prl's frame count."""
 
     upstream_args: S3prlUpstreamOptions = field(default_factory=S3prlUpstreamOptions)
-    download_dir: str | None = None
-    multilayer_feature: bool = True
     layerwise_feature: bool = False
-    layer: int = -1
-    frozen: bool = False
-    frame_shift: float = 20.0   # ms
-    frame_length: float = 20.0  # ms
-
-    def __post_init__(self):
-        positive(self, "frame_shift", "frame_length")
-        _check_layer_choice(self)
 
 
 @dataclass(frozen=True)
-class WhisperOptions:
-    """The encoder of Whisper. The choice of layers is that of `SSLOptions`."""
+class WhisperOptions(NativeOptions):
+    """The encoder of Whisper."""
 
     upstream_args: UpstreamOptions = field(default_factory=lambda: UpstreamOptions(name="whisper_base"))
-    download_dir: str | None = None
-    multilayer_feature: bool = True
-    layerwise_feature: bool = True
-    layer: int = -1
-    frozen: bool = False
-    freeze_extractor: bool = False  # keep the two convolutions frozen while the rest is trained
-    frame_shift: float = 20.0       # ms
-    frame_length: float = 25.0      # ms
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self):
-        positive(self, "frame_shift", "frame_length")
-        _check_layer_choice(self)
+    frame_length: float = 25.0
 
 
-_SSL = Row("wedefense.frontend.ssl.frontend:SSLFrontend", SSLOptions)
+@dataclass(frozen=True)
+class FrontendRow(Row):
+    """All that the rest of the toolkit has to know of a front-end without making one."""
 
+    self_contained: bool = False    # it needs nothing but its options, and no model is named but itself
+    over_time: bool = False         # cmvn is of each feature over the time of an utterance, not over each frame
+    prunable: bool = False          # its encoder has places for gates
+    shape_in_weights: bool = False  # names and sizes of its tensors tell how its encoder is built
+    recordable: bool = False        # training may record what its encoder launches on a GPU, and play it back
+    exportable: str | None = None   # "package.module:Class" of the same in operations that exporters know
+
+
+_SSL = FrontendRow("wedefense.frontend.ssl.frontend:SSLFrontend", SSLOptions, prunable=True, shape_in_weights=True,
+                   recordable=True, exportable="wedefense.detect.export_modules:PlainSSL")
+
+# In this order they are asked whether a name is theirs (see `wedefense.frontend.load`).
 FRONTENDS = Registry("front-end", {
-    "fbank": Row("wedefense.frontend.acoustic:Fbank", FbankOptions),
-    "lfcc": Row("wedefense.frontend.acoustic:Lfcc", LfccOptions),
+    "fbank": FrontendRow("wedefense.frontend.acoustic:Fbank", FbankOptions, self_contained=True, over_time=True,
+                         exportable="wedefense.frontend.acoustic:PlainFbank"),
+    "lfcc": FrontendRow("wedefense.frontend.acoustic:Lfcc", LfccOptions, self_contained=True, over_time=True,
+                        exportable="wedefense.frontend.acoustic:PlainLfcc"),
+    "whisper": FrontendRow("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions, prunable=True,
+                           exportable="wedefense.detect.export_modules:PlainWhisper"),
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
-    "s3prl": Row("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions),
-    "whisper": Row("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions),
+    "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions),
 })
+
+
+def check_prunable(name: str) -> None:
+    """`InputError` for a front-end whose encoder has no places for gates."""
+    if not FRONTENDS.row(name).prunable:
+        others = [other for other in FRONTENDS.names() if FRONTENDS.row(other).prunable]
+        raise InputError(f"a front-end '{name}' cannot be pruned, only {', '.join(others)}")
+
+
+# `frontend`, and a section `<name>_args` for each of the table: what `DatasetOptions` begins with.
+FrontendChoice: Any = make_dataclass("FrontendChoice", [
+    ("frontend", Literal[tuple(FRONTENDS.rows())], "fbank"),
+    *((f"{name}_args", row.options, field(default_factory=row.options)) for name, row in FRONTENDS.rows().items()),
+], frozen=True)

@@ -26,6 +26,11 @@ class ProjectionOptions:
     def __post_init__(self):
         positive(self, "scale")
 
+    @property
+    def centres(self) -> int:
+        """Rows of weights for each class."""
+        return 1
+
 
 @dataclass(frozen=True)
 class SoftmaxOptions(ProjectionOptions):
@@ -71,6 +76,10 @@ class InterTopKOptions(ProjectionOptions):
         super().__post_init__()
         positive(self, "K")
         at_least(self, 0, "mp", "k_top")
+
+    @property
+    def centres(self) -> int:
+        return self.K
 
 
 @dataclass(frozen=True)
@@ -139,4 +148,4 @@ class LossOptions:
             raise OptionError("weight", f"at least one class weight must be greater than 0, got {self.weight}")
 
 
-LOSSES = Registry("loss", {"CrossEntropyLoss": _row("heads:build_criterion", LossOptions)})
+LOSSES = Registry("loss", {"CrossEntropyLoss": _row("losses:CrossEntropyLoss", LossOptions)})

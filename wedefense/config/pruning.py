@@ -6,7 +6,6 @@ from typing import Literal
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import OptionError
 
-PRUNABLE = ("ssl", "huggingface", "whisper")  # front-ends whose encoders have places for gates
 Schedule = Literal["linear", "cosine", "exponential", "sigmoid"]
 
 
@@ -50,7 +49,7 @@ class DistillOptions:
 class PruningOptions:
     """Sparsity is the fraction of the encoder that is removed: 0.1 removes 10 % and keeps 90 %."""
 
-    use_pruning_loss: bool = False
+    use_pruning_loss: bool = False       # learn which units of the SSL front-end to remove
     target_sparsity: float = 0.0         # the fraction of the parameters to remove
     target_params: float | None = None   # instead: parameters that the encoder may keep
     target_macs: float | None = None     # instead: multiply-adds that 2 s of audio may cost in the encoder
@@ -60,7 +59,7 @@ class PruningOptions:
     min_sparsity: float = 0.0            # ... from here
     initial_drop_rates: DropRates = DropRates()
     gates_only: bool = False             # the weights stay as they are; gates and multipliers alone are learnt
-    distillation: DistillOptions = DistillOptions()
+    distillation: DistillOptions = DistillOptions()  # terms that hold the pruned model near to the unpruned one
 
     def __post_init__(self):
         for name in ("target_sparsity", "min_sparsity"):

@@ -3,17 +3,18 @@
 Each section has a page of its own beside this one, which composes them.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.config.frontend import PretrainedOptions, check_prunable
 from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
-from wedefense.config.pruning import PRUNABLE, DistillOptions, DropRates, PruningOptions, Schedule
+from wedefense.config.pruning import PruningOptions
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.metrics.catalogue import MAIN, Monitor
 from wedefense.utils.checks import at_least, positive
-from wedefense.utils.errors import OptionError, did_you_mean
+from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
 # Naming another component drops the options of the one it replaces (`*`: its sibling keys).
 REPLACES = {
@@ -30,7 +31,9 @@ def _component(name_field: str, registry):
 
 
 @dataclass(frozen=True)
-class Config:
+class RunOptions:
+    """What a config says but for pruning."""
+
     exp_dir: str = "exp"
     gpus: tuple[int, ...] = (0,)   # one rank for each; on a machine without GPUs that many CPU ranks
     num_avg: int = 1               # checkpoints to average, the last ones by epoch
@@ -83,29 +86,18 @@ class Config:
     reverb_data: str | None = None
     noise_data: str | None = None
 
-    # pruning: see wedefense.config.pruning
-    use_pruning_loss: bool = False         # learn which units of the SSL front-end to remove
-    target_sparsity: float = 0.0           # the fraction of its parameters to remove
-    target_params: float | None = None     # instead: parameters that it may keep
-    target_macs: float | None = None       # instead: multiply-adds that 2 s of audio may cost in it
-    initial_reg_lr: float = 5e-2           # learning rate of gates and multipliers, constant
-    sparsity_warmup_epochs: float = 5      # the target rises over so many epochs
-    sparsity_schedule: Schedule = "cosine"
-    min_sparsity: float = 0.0              # ... from here
-    initial_drop_rates: DropRates = DropRates()
-    gates_only: bool = False               # the weights stay as they are; gates and multipliers alone are learnt
-    distillation: DistillOptions = DistillOptions()  # terms that hold the pruned model near to the unpruned one
-
     @property
     def chosen_precision(self) -> str:
         """`precision`, or what the old `enable_amp` says."""
         return self.precision if self.enable_amp is None else "bfloat16" if self.enable_amp else "float32"
 
-    @property
-    def pruning(self) -> PruningOptions:
-        return PruningOptions(**{f.name: getattr(self, f.name) for f in fields(PruningOptions)})
+
+@dataclass(frozen=True)
+class Config(PruningOptions, RunOptions):
+    """A whole config: the keys of a run, then those of pruning."""
 
     def __post_init__(self):
+        super().__post_init__()
         self._check_pruning()
         self._check_cache()
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
@@ -130,25 +122,28 @@ class Config:
 
     def _check_cache(self):
         data = self.dataset_args
-        if self.feature_cache and not (data.whole_utt and getattr(data.frontend_args, "frozen", False)):
+        options = data.frontend_args
+        frozen = isinstance(options, PretrainedOptions) and options.frozen
+        if self.feature_cache and not (data.whole_utt and frozen):
             raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
                               f"dataset_args.whole_utt: True and dataset_args.{data.frontend}_args.frozen: True")
 
     def _check_pruning(self):
-        options, data = self.pruning, self.dataset_args  # making the options checks them
-        if not options.use_pruning_loss:
-            if options.gates_only or options.distillation.wanted:
-                raise OptionError("gates_only" if options.gates_only else "distillation",
+        data = self.dataset_args
+        if not self.use_pruning_loss:
+            if self.gates_only or self.distillation.wanted:
+                raise OptionError("gates_only" if self.gates_only else "distillation",
                                   "belongs to pruning; set use_pruning_loss: True")
             return
-        if options.distillation.logits and not self.model_init:
+        if self.distillation.logits and not self.model_init:
             raise OptionError("distillation.logits", "the teacher is the model that training starts from, which must be "
                                                      "a trained one: name it with model_init")
         if self.sharding != "none":
             raise OptionError("sharding", "pruning needs every parameter on every rank; set sharding: none")
-        if data.frontend not in PRUNABLE:
-            raise OptionError("use_pruning_loss", f"a front-end '{data.frontend}' cannot be pruned, only "
-                                                  f"{', '.join(PRUNABLE)}")
+        try:
+            check_prunable(data.frontend)
+        except InputError as error:
+            raise OptionError("use_pruning_loss", str(error)) from None
         if data.frontend_args.frozen:
             raise OptionError("use_pruning_loss", f"pruning trains the front-end; set dataset_args.{data.frontend}"
                                                   "_args.frozen: False")

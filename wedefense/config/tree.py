@@ -53,7 +53,7 @@ def read_tree(path: str | os.PathLike) -> Tree:
             raise InputError(f"{path}: expected `key: value` lines at the top level")
         return _mapping(node, loader, str(path))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        mark = getattr(error, "problem_mark", None)  # not every error of PyYAML has them
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     finally:

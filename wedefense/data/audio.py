@@ -47,7 +47,7 @@ def open_audio(source):
 
 
 def _cause(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or str(error)
+    text = getattr(error, "error_string", None) or str(error)  # errors of libsndfile have it
     return text.strip().rstrip(".")
 
 

@@ -100,11 +100,3 @@ def label_ids(labels: Iterable[str]) -> dict[str, int]:
     {'bonafide': 0, 'spoof': 1}
     """
     return {label: number for number, label in enumerate(sorted(set(labels)))}
-
-
-def class_frequencies(counts: Mapping[str, int], ids: Mapping[str, int]) -> np.ndarray:
-    """(classes,) shares of the classes, by id: the priors of scores trained on these counts."""
-    shares = np.zeros(len(ids))
-    for label, number in ids.items():
-        shares[number] = counts.get(label, 0)
-    return shares / shares.sum()

@@ -58,7 +58,7 @@ class TrainDataset(torch.utils.data.Dataset):
         self.source, self.labels, self._crop = source, labels, crop
         self._seed, self._pipeline, self._num_classes = seed, pipeline, num_classes
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
-        self.leaves_endings = getattr(pipeline, "on_device", False) and crop.length is not None
+        self.leaves_endings = pipeline is not None and pipeline.on_device and crop.length is not None
 
     def __len__(self) -> int:
         return len(self.source)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table, write_table
-
-BONAFIDE_NAMES = ("bonafide", "bona-fide", "bona_fide", "genuine", "real", "human")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.config.frontend import SHORTEST
 from wedefense.data.augment.later import SPARE
 from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
@@ -134,7 +135,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
 def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: DatasetOptions,
                 loader_options: DataLoaderOptions, labels: Mapping[str, int] | None = None, rank: int = 0,
                 world_size: int = 1, skip_bad: bool = False, label_table: str | os.PathLike | None = None,
-                min_samples: int = 400, max_seconds: float = 320.0, again: bool = False) -> EvalLoader:
+                min_samples: int = SHORTEST, max_seconds: float = 320.0, again: bool = False) -> EvalLoader:
     """Utterances (as `eval_frms` says) without augmentation, each exactly once over the ranks.
 
     A label that `labels` lacks has the id -1. Utterances under `min_samples` are repeated up to it;

@@ -46,7 +46,7 @@ class Exportable(nn.Module):
         source, self.hearing = model.detector, model.hearing
         self.detector = Detector(plain_frontend(source.frontend), plain_copy(source.backend),
                                  plain_copy(source.projection), source.cmvn, sample_rate=source.sample_rate).eval()
-        frames = max(_SPARE_FRAMES, getattr(source.backend, "min_frames", 1))
+        frames = max(_SPARE_FRAMES, source.backend.min_frames)
         shift = round(source.frontend.frame_shift * model.hearing.rate / 1000)
         self.room = max(model.hearing.shortest, S3PRL_MINIMUM) + frames * shift
         self.scored = model.labels.has_bonafide
@@ -176,7 +176,7 @@ def _eer(runner: Runner, model: LoadedDetector, data: str | os.PathLike) -> floa
 def describe(model: LoadedDetector, exportable: Exportable, written: list[Exported]) -> dict:
     """What a program needs to run the files."""
     calibration, hearing = model.calibration, model.hearing
-    longest = getattr(exportable.detector.frontend, "longest", np.inf) / hearing.rate
+    longest = exportable.detector.frontend.longest / hearing.rate
     return {
         "sample_rate": model.hearing.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
         "wav": "(batch, samples) float32 in [-1, 1], shorter ones padded with anything",

@@ -5,38 +5,45 @@ frequencies or in chunks; weights are the same, and outputs agree to rounding.
 """
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from wedefense.frontend.acoustic import Fbank, Lfcc
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.registry import imported
+from wedefense.frontend.acoustic import fourier_kernels, power
 from wedefense.frontend.features import LayerFeatures, frame_mask
+from wedefense.frontend.pretrained import PretrainedFrontend
+from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.attention import Attention, distance_buckets
 from wedefense.frontend.ssl.encoder import Block, Encoder
-from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, SSLFrontend
+from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
 from wedefense.frontend.ssl.positional import StackedPositionalConv, same_conv
-from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, WhisperFrontend, mel_filters
+from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, mel_filters
 from wedefense.models.lcnn import BLSTM
+from wedefense.pruning.hard_concrete import HardConcrete
 from wedefense.utils.errors import InputError
 
 
-def plain_frontend(frontend: nn.Module) -> nn.Module:
+def plain_frontend(frontend: Frontend) -> Frontend:
     """The exportable counterpart of a front-end."""
-    for kind, counterpart in ((SSLFrontend, PlainSSL), (WhisperFrontend, PlainWhisper), (Fbank, PlainFbank),
-                              (Lfcc, PlainLfcc)):
-        if type(frontend) is kind:
-            return counterpart(frontend)
-    raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own that "
-                     "exporters do not know; ssl (also with weights that s3prl trained), whisper, fbank and lfcc can")
+    own, rows = type(frontend), FRONTENDS.rows()
+    for row in rows.values():
+        if row.exportable and row.target == f"{own.__module__}:{own.__qualname__}":
+            return imported(row.exportable)(frontend)
+    others = ", ".join(name for name in FRONTENDS.names() if rows[name].exportable)
+    raise InputError(f"the front-end {own.__name__} cannot be exported: it computes with code of its own that exporters do "
+                     f"not know; {others} can (ssl also with weights that s3prl trained)")
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
     """A copy in which modules with a fast path of their own are PyTorch's, and weight norms are folded in."""
     module = copy.deepcopy(module)
     for name, part in list(module.named_modules()):
-        if getattr(part, "gate", None) is not None or getattr(part, "sublayer_gate", None) is not None:
+        if isinstance(part, HardConcrete):
             raise InputError("pruning is under way in this model; cut the closed units out first and export that")
         if parametrize.is_parametrized(part):  # PyTorch's own removal would break the original, which shares the class
             _put(module, name, _folded(part))
@@ -71,10 +78,13 @@ def _put(root: nn.Module, name: str, part: nn.Module) -> None:
 class PlainSSL(nn.Module):
     """The native encoder."""
 
-    def __init__(self, frontend: SSLFrontend):
+    longest = math.inf
+
+    def __init__(self, frontend: PretrainedFrontend):
         super().__init__()
         self.architecture, self.s3prl_frames = frontend.architecture, frontend.s3prl_frames
         self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
+        self.min_samples = frontend.min_samples
         self.featurizer = copy.deepcopy(frontend.featurizer)
         self.encoder: Encoder = plain_copy(frontend.upstream)
 
@@ -198,13 +208,14 @@ class PlainWhisper(nn.Module):
 
     longest = HOP * WINDOW  # samples
 
-    def __init__(self, frontend: WhisperFrontend):
+    def __init__(self, frontend: PretrainedFrontend):
         super().__init__()
+        self.architecture, self.min_samples = frontend.architecture, frontend.min_samples
         self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
         self.featurizer = copy.deepcopy(frontend.featurizer)
         self.encoder: WhisperEncoder = plain_copy(frontend.upstream)
         taper = torch.hann_window(N_FFT, dtype=torch.float64)
-        self.register_buffer("kernels", _kernels(torch.fft.rfft(torch.diag(taper))))
+        self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(torch.diag(taper))))
         self.register_buffer("filters", mel_filters(frontend.architecture.mel_bins))
 
     def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
@@ -225,70 +236,10 @@ class PlainWhisper(nn.Module):
         """-> (batch, bands, frames), zero past its end, and the frames of each"""
         wav = F.pad(wav * frame_mask(lengths, wav.shape[1]), (0, N_FFT))
         wav = torch.cat([wav[:, 1:N_FFT // 2 + 1].flip(1), wav], dim=1)         # reflected at its beginning
-        log = (_power(wav, self.kernels, HOP) @ self.filters).clamp(min=1e-10).log10().transpose(1, 2)
+        log = (power(wav, self.kernels, HOP) @ self.filters).clamp(min=1e-10).log10().transpose(1, 2)
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8)[:, :, :WINDOW]
         frames = torch.div(lengths + HOP - 1, HOP, rounding_mode="floor")
         return (log + 4) / 4 * frame_mask(frames, log.shape[2])[:, None], frames
-
-
-class PlainFbank(nn.Module):
-    """Framing, windowing and the Fourier transform are linear: one convolution."""
-
-    def __init__(self, frontend: Fbank):
-        super().__init__()
-        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, 1, frontend.frame_shift
-        self.window, self.shift = frontend.window, frontend.shift
-        frames = 32768 * torch.eye(self.window, dtype=torch.float64)
-        frames = frames - frames.mean(dim=1, keepdim=True)
-        before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-        frames = (frames - 0.97 * before) * frontend.taper.double()
-        self.register_buffer("kernels", _kernels(torch.fft.rfft(frames, n=frontend.n_fft)))
-        self.register_buffer("banks", frontend.banks.clone())
-
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        features = _power(wav, self.kernels, self.shift) @ self.banks
-        features = features.clamp_min(torch.finfo(torch.float32).eps).log()
-        return LayerFeatures([features], 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor"))
-
-
-class PlainLfcc(nn.Module):
-    def __init__(self, frontend: Lfcc):
-        super().__init__()
-        self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, 1, frontend.frame_shift
-        self.window, self.shift, self.use_delta = frontend.n_fft, frontend.shift, frontend.use_delta
-        taper = frontend.lfcc.Spectrogram.window.double()
-        left = (self.window - len(taper)) // 2
-        taper = F.pad(taper, (left, self.window - len(taper) - left))
-        self.register_buffer("kernels", _kernels(torch.fft.rfft(torch.diag(taper))))
-        self.register_buffer("filters", frontend.lfcc.filter_mat.clone())
-        self.register_buffer("cosines", frontend.lfcc.dct_mat.clone())
-
-    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        cepstra = (_power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
-        frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
-        if self.use_delta:
-            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None], frames[:, None] - 1)[..., None]
-            first = _differences(cepstra, last)
-            cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
-        return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)
-
-
-def _kernels(response: Tensor) -> Tensor:
-    """(window, bins) complex: what each sample adds to each bin -> (2 * bins, 1, window)"""
-    return torch.cat([response.real, response.imag], dim=1).t()[:, None].float().contiguous()
-
-
-def _power(wav: Tensor, kernels: Tensor, shift: int) -> Tensor:
-    """(batch, samples) -> (batch, frames, bins)"""
-    real, imaginary = F.conv1d(wav[:, None], kernels, stride=shift).chunk(2, dim=1)
-    return (real.square() + imaginary.square()).transpose(1, 2)
-
-
-def _differences(x: Tensor, last: Tensor) -> Tensor:
-    """x (batch, frames, dim) -> slopes over five frames; past its end an utterance repeats its last frame."""
-    x = x.gather(1, last.expand(-1, -1, x.shape[2]))
-    x = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], dim=1)
-    return (2 * (x[:, 4:] - x[:, :-4]) + (x[:, 3:-1] - x[:, 1:-3])) / 10
 
 
 class PlainBLSTM(nn.Module):

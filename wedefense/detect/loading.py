@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from wedefense.config.frontend import FRONTENDS
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
@@ -114,8 +115,7 @@ def results_of(model: LoadedDetector) -> ExperimentFolder | None:
 
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
     data = experiment.config.dataset_args
-    shortest = max(Hearing.shortest, getattr(experiment.detector.frontend, "min_samples", 0))
-    hearing = Hearing(data.resample_rate, shortest, data.samples(data.eval_frms) or None)
+    hearing = Hearing(data.resample_rate, experiment.detector.min_samples, data.samples(data.eval_frms) or None)
     return LoadedDetector(experiment.detector, experiment.labels, experiment.weights, experiment.config,
                           hearing, remark=remark)
 
@@ -136,11 +136,11 @@ def _pruned(folder: Path) -> LoadedDetector:
 
 
 def _bare(content, path: Path, config: Config) -> LoadedDetector:
-    """A checkpoint and a config: the number of classes is the head's, an SSL front-end is as the weights are."""
+    """A checkpoint and a config: the number of classes is the head's, a front-end is as the weights are if they tell."""
     weights = published.tensors_of(content, path)
-    classes = published.class_count(weights, path, getattr(config.projection_args, "K", 1))
+    classes = published.class_count(weights, path, config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)
     architecture = None
-    if config.dataset_args.frontend in ("ssl", "huggingface"):
+    if FRONTENDS.row(config.dataset_args.frontend).shape_in_weights:
         architecture = read_checkpoint(path, config.dataset_args.frontend_args.upstream_args.name).architecture
     return _ready(build_experiment(config, labels, path, architecture, weights), remark)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wedefense.config.frontend import SHORTEST
 from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
 from wedefense.utils.errors import InputError
 
@@ -30,7 +31,7 @@ class Hearing:
     """
 
     rate: int = 16000
-    shortest: int = 400       # samples; anything shorter is repeated up to it
+    shortest: int = SHORTEST  # samples; anything shorter is repeated up to it
     fixed: int | None = None  # samples; shorter recordings are repeated up to it
     whole: float = 60.0
     window: float = 30.0

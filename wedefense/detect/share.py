@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 from safetensors.torch import save as safetensors_bytes
 
+from wedefense.config.frontend import FRONTENDS
 from wedefense.config.typed import plain
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
@@ -15,8 +16,6 @@ from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.models.detector import public_weights
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-
-_SELF_CONTAINED = ("fbank", "lfcc")  # front-ends that need nothing but their options
 
 
 def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
@@ -30,7 +29,7 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
     if out.models.exists():
         raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another folder")
     kind = model.config.dataset_args.frontend
-    if kind not in _SELF_CONTAINED and not hasattr(model.detector.frontend, "architecture"):
+    if not FRONTENDS.row(kind).self_contained and model.detector.frontend.architecture is None:
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "
                          "from its own checkpoint, and the folder would not hold that")
     out.root.mkdir(parents=True, exist_ok=True)

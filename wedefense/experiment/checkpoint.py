@@ -21,6 +21,7 @@ def save(path: str | os.PathLike, state: object) -> None:
         with atomic_write(path) as stream:
             torch.save(state, stream)
     except (OSError, RuntimeError) as error:
+        # a RuntimeError of torch has no errno
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise InputError(f"{path}: the disk is full; the previous checkpoint is untouched. "
                              "Free some space and rerun the same command to go on") from None
@@ -65,7 +66,7 @@ def _renamed(name: str, weights: dict, own: dict) -> str:
 
 def save_architecture(exp_dir: str | os.PathLike, detector: nn.Module) -> None:
     """The shape of an SSL front-end, so that the experiment loads without its pretrained file."""
-    architecture = getattr(detector.frontend, "architecture", None)
+    architecture = detector.frontend.architecture
     if architecture is not None:
         record_architecture(exp_dir, architecture)
 

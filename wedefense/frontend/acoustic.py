@@ -1,6 +1,9 @@
 """Classical features in batches, equal to torchaudio's one at a time: a frame reads only its own samples."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.frontend import FbankOptions, LfccOptions
@@ -16,7 +19,7 @@ def _counts(lengths: Lengths, window: int, shift: int) -> list[int]:
 class Fbank(nn.Module):
     """Log Mel filter banks as `torchaudio.compliance.kaldi.fbank(window_type="hamming")` on 16-bit scale."""
 
-    num_layers = 1
+    architecture, num_layers = None, 1
 
     def __init__(self, options: FbankOptions, sample_rate: int):
         super().__init__()
@@ -30,7 +33,7 @@ class Fbank(nn.Module):
         self.min_samples = self.window
         self.n_fft = 1 << (self.window - 1).bit_length()
         banks, _ = get_mel_banks(options.num_mel_bins, self.n_fft, float(sample_rate), 20.0, 0.0, 100.0, -500.0, 1.0)
-        banks = torch.nn.functional.pad(banks, (0, 1))  # (mel, n_fft / 2 + 1)
+        banks = F.pad(banks, (0, 1))  # (mel, n_fft / 2 + 1)
         self.register_buffer("banks", banks.T.contiguous(), persistent=False)
         taper = torch.hamming_window(self.window, periodic=False, alpha=0.54, beta=0.46)
         self.register_buffer("taper", taper, persistent=False)
@@ -53,7 +56,7 @@ class Fbank(nn.Module):
 class Lfcc(nn.Module):
     """Linear-frequency cepstra by `torchaudio.transforms.LFCC(log_lf=True)`, frames not padded at the ends."""
 
-    num_layers = 1
+    architecture, num_layers = None, 1
 
     def __init__(self, options: LfccOptions, sample_rate: int):
         super().__init__()
@@ -94,3 +97,70 @@ def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:
     first = compute_deltas(repeat_last(cepstra))
     second = compute_deltas(repeat_last(first))
     return torch.cat([cepstra, first, second], dim=1)
+
+
+class PlainFbank(nn.Module):
+    """`Fbank` for exporters: framing, windowing and the Fourier transform are linear, one convolution."""
+
+    architecture, num_layers, longest = None, 1, math.inf
+
+    def __init__(self, frontend: Fbank):
+        super().__init__()
+        self.feat_dim, self.frame_shift = frontend.feat_dim, frontend.frame_shift
+        self.window, self.shift, self.min_samples = frontend.window, frontend.shift, frontend.min_samples
+        frames = 32768 * torch.eye(self.window, dtype=torch.float64)
+        frames = frames - frames.mean(dim=1, keepdim=True)
+        before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+        frames = (frames - 0.97 * before) * frontend.taper.double()
+        self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(frames, n=frontend.n_fft)))
+        self.register_buffer("banks", frontend.banks.clone())
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        features = power(wav, self.kernels, self.shift) @ self.banks
+        features = features.clamp_min(torch.finfo(torch.float32).eps).log()
+        return LayerFeatures([features], 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor"))
+
+
+class PlainLfcc(nn.Module):
+    """`Lfcc` for exporters."""
+
+    architecture, num_layers, longest = None, 1, math.inf
+
+    def __init__(self, frontend: Lfcc):
+        super().__init__()
+        self.feat_dim, self.frame_shift = frontend.feat_dim, frontend.frame_shift
+        self.window, self.shift, self.use_delta = frontend.n_fft, frontend.shift, frontend.use_delta
+        self.min_samples = frontend.min_samples
+        taper = frontend.lfcc.Spectrogram.window.double()
+        left = (self.window - len(taper)) // 2
+        taper = F.pad(taper, (left, self.window - len(taper) - left))
+        self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(torch.diag(taper))))
+        self.register_buffer("filters", frontend.lfcc.filter_mat.clone())
+        self.register_buffer("cosines", frontend.lfcc.dct_mat.clone())
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
+        cepstra = (power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
+        frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
+        if self.use_delta:
+            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None], frames[:, None] - 1)[..., None]
+            first = _differences(cepstra, last)
+            cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
+        return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)
+
+
+def fourier_kernels(response: Tensor) -> Tensor:
+    """(window, bins) complex: what each sample adds to each bin -> (2 * bins, 1, window)"""
+    return torch.cat([response.real, response.imag], dim=1).t()[:, None].float().contiguous()
+
+
+def power(wav: Tensor, kernels: Tensor, shift: int) -> Tensor:
+    """(batch, samples) -> (batch, frames, bins)"""
+    real, imaginary = F.conv1d(wav[:, None], kernels, stride=shift).chunk(2, dim=1)
+    return (real.square() + imaginary.square()).transpose(1, 2)
+
+
+def _differences(x: Tensor, last: Tensor) -> Tensor:
+    """x (batch, frames, dim) -> slopes over five frames; past its end an utterance repeats its last frame."""
+    x = x.gather(1, last.expand(-1, -1, x.shape[2]))
+    x = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], dim=1)
+    return (2 * (x[:, 4:] - x[:, :-4]) + (x[:, 3:-1] - x[:, 1:-3])) / 10

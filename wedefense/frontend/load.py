@@ -1,19 +1,19 @@
 """From one name to the front-end that knows it."""
 
 import dataclasses
-from pathlib import Path
 
-from wedefense.config.frontend import FRONTENDS
+from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.frontend.protocol import Frontend
 from wedefense.utils.errors import InputError, did_you_mean
 
 
-def load(name: str, frozen: bool, sample_rate: int, options: dict):
+def load(name: str, frozen: bool, sample_rate: int, options: dict) -> Frontend:
     """See `wedefense.frontend.load_frontend`; options of `upstream_args` are taken as they are, beside the others."""
     options = dict(options)
     kind = frontend_of(name)
     own = FRONTENDS.options(kind)
     fields = {field.name for field in dataclasses.fields(own)}
-    upstream = type(own().upstream_args) if "upstream_args" in fields else None
+    upstream = type(own().upstream_args) if issubclass(own, PretrainedOptions) else None
     inner = {field.name for field in dataclasses.fields(upstream)} - {"name"} if upstream else set()
     for key in options:
         if key not in fields | inner or key == "upstream_args":
@@ -29,24 +29,15 @@ def load(name: str, frozen: bool, sample_rate: int, options: dict):
 
 def frontend_of(name: str) -> str:
     """Which front-end of the table serves a name, path, hub id or URL."""
-    from wedefense.frontend.s3prl import upstream_names
-    from wedefense.frontend.ssl.formats.huggingface import read_json
-    from wedefense.frontend.ssl.source import looks_like_reference
-    from wedefense.frontend.ssl.zoo import MODELS, find_model
-    from wedefense.frontend.whisper import HUB_IDS
-
-    if name in ("fbank", "lfcc"):
-        return name
-    key = str(name).lower().replace("-", "_")
-    if key in HUB_IDS or name in HUB_IDS.values():
-        return "whisper"
-    config = Path(name) / "config.json"
-    if config.is_file():
-        return "whisper" if read_json(config).get("model_type") == "whisper" else "ssl"
-    if find_model(str(name)) is not None or Path(name).exists() or looks_like_reference(str(name)):
-        return "ssl"
-    others = upstream_names()
-    if name in others:
-        return "s3prl"
-    raise InputError(f"unknown front-end '{name}'{did_you_mean(name, [*MODELS, *HUB_IDS, 'fbank', 'lfcc'])}; "
+    name, known = str(name), []
+    for kind, row in FRONTENDS.rows().items():
+        if row.self_contained:
+            serves, names = name == kind, [kind]
+        else:
+            own = FRONTENDS.load(kind)
+            serves, names = own.serves(name), own.model_names()
+        if serves:
+            return kind
+        known += names
+    raise InputError(f"unknown front-end '{name}'{did_you_mean(name, dict.fromkeys(known))}; "
                      "a path, a URL, a Hugging Face hub id (owner/model) or an s3prl upstream is taken too")

@@ -5,6 +5,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.frontend import PretrainedOptions
 from wedefense.frontend.features import LayerFeatures, Lengths, on_host
 from wedefense.utils.errors import InputError, OptionError
 
@@ -12,9 +13,9 @@ SAMPLE_RATE = 16000
 
 
 class LayerChoice(nn.Module):
-    """One layer, all layers, a learnt weighted sum, or the last: see `wedefense.config.frontend.SSLOptions`."""
+    """One layer, all layers, a learnt weighted sum, or the last: see `wedefense.config.frontend.PretrainedOptions`."""
 
-    def __init__(self, options, num_layers: int):
+    def __init__(self, options: PretrainedOptions, num_layers: int):
         super().__init__()
         if options.layer >= num_layers:
             raise OptionError("layer", f"must be at most {num_layers - 1}, the last layer of this model, got "
@@ -43,7 +44,8 @@ class PretrainedFrontend(nn.Module):
     layer sum are learnt all the same.
     """
 
-    def __init__(self, options, sample_rate: int, upstream: nn.Module, feat_dim: int, num_layers: int, stride: int):
+    def __init__(self, options: PretrainedOptions, sample_rate: int, upstream: nn.Module, feat_dim: int, num_layers: int, stride: int,
+                 min_samples: int = 1):
         super().__init__()
         if sample_rate != SAMPLE_RATE:
             raise InputError(f"this front-end hears {SAMPLE_RATE} Hz, not {sample_rate}; set resample_rate: "
@@ -53,11 +55,11 @@ class PretrainedFrontend(nn.Module):
             raise OptionError("frame_shift", f"this model makes a frame every {self.frame_shift:g} ms, got "
                                              f"{options.frame_shift:g}")
         self.frozen = options.frozen
-        self.feat_dim = feat_dim
+        self.feat_dim, self.min_samples = feat_dim, min_samples
         self.upstream = upstream
         self.featurizer = LayerChoice(options, num_layers)
         self.num_layers = self.featurizer.num_layers
-        if options.layer != -1 and hasattr(upstream, "stop_after"):
+        if options.layer != -1:
             upstream.stop_after(options.layer)
         if self.frozen:
             self.upstream.requires_grad_(False)

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, encode_as_s3prl, rename_upstream, without_layer_drop
+from wedefense.frontend.ssl.summary import rows
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.download import cache_dir, fetch, is_url
@@ -62,7 +64,19 @@ class S3prlFrontend(PretrainedFrontend):
     @property
     def architecture(self) -> Architecture | None:
         """Of the native encoder; None where s3prl's own classes run."""
-        return getattr(self.upstream, "architecture", None)
+        return self.upstream.architecture if isinstance(self.upstream, Encoder) else None
+
+    @staticmethod
+    def serves(name: str) -> bool:
+        return name in upstream_names()
+
+    @staticmethod
+    def model_names() -> Iterable[str]:
+        return ()  # hundreds, and those of the native encoder among them
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        return rows(find_checkpoint(name, None, download_dir))
 
     def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if isinstance(self.upstream, Encoder):
@@ -98,6 +112,9 @@ class Upstream(nn.Module):
         self.stride = rates.pop()
         # whether utterances of equal length may share a batch; some upstreams mix them
         self.together = all(torch.allclose(a[1:], b, rtol=1e-4, atol=1e-5) for a, b in zip(pair, alone, strict=True))
+
+    def stop_after(self, layer: int) -> None:
+        """s3prl's classes run whole."""
 
     def _hidden(self, wavs: list[Tensor]) -> list[Tensor]:
         return list(self.upstream(wavs)["hidden_states"])

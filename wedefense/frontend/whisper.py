@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +84,13 @@ class WhisperEncoder(nn.Module):
     Audio beyond 30 seconds is encoded in windows of 30 seconds, one after the other.
     """
 
+    blocks_at, convolutions_at = "layers", None  # what can be cut, and where
+
     def __init__(self, architecture: Architecture, freeze_extractor: bool = False,
                  gradient_checkpointing: bool = False):
         super().__init__()
         self.architecture, dim = architecture, architecture.dim
-        self.gradient_checkpointing = gradient_checkpointing
+        self.freeze_extractor, self.gradient_checkpointing = freeze_extractor, gradient_checkpointing
         self.conv1 = nn.Conv1d(architecture.mel_bins, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.register_buffer("positions", torch.zeros(WINDOW // 2, dim))
@@ -164,12 +166,36 @@ class WhisperFrontend(PretrainedFrontend):
     def architecture(self) -> Architecture:
         return self.upstream.architecture
 
+    @staticmethod
+    def serves(name: str) -> bool:
+        """Names of the table, their hub ids, and folders of its kind."""
+        config = Path(name) / "config.json"
+        if config.is_file():
+            return read_json(config).get("model_type") == "whisper"
+        return (_key(name) in HUB_IDS or name in HUB_IDS.values()) and not Path(name).is_file()
+
+    @staticmethod
+    def model_names() -> Iterable[str]:
+        return HUB_IDS
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        encoder = read_whisper(find_whisper(name, None, download_dir))
+        count = sum(value.numel() for name, value in encoder.state_dict().items() if not name.endswith("k_proj.bias"))
+        shape = encoder.architecture
+        return {"family": "whisper", "format": "Hugging Face", "layers": f"{shape.num_blocks} blocks of {shape.dim}",
+                "parameters": f"{count:,}", "input": f"{shape.mel_bins} log-mel bands"}
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "_")
+
 
 def find_whisper(name: str, path_or_url: str | None, download_dir: str | os.PathLike | None) -> Path:
     """The folder of a name of the table, a path, a hub id."""
     reference = path_or_url or name
     if not path_or_url and not Path(name).exists() and not looks_like_reference(name):
-        key = name.lower().replace("-", "_")
+        key = _key(name)
         if key not in HUB_IDS:
             raise InputError(f"unknown Whisper model '{name}'{did_you_mean(name, HUB_IDS)}; a folder or a Hugging Face "
                              "hub id is taken too")

@@ -7,11 +7,12 @@ import numpy as np
 
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
 from wedefense.metrics.detection import CLASSES, DetectionResult
+from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import plural, some
 
-_LABELS = {"bonafide": 1, "bona-fide": 1, "bona_fide": 1, "genuine": 1, "real": 1, "human": 1, "spoof": 0, "fake": 0}
+LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), "spoof": 0, "fake": 0}
 _META_LINE = "NAME VALUE"
 
 
@@ -59,7 +60,7 @@ def read_scores(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Utterance names and finite scores of a file `NAME SCORE`, header optional."""
     columns = read_columns(path, 2, "NAME SCORE")
     cells = named_column(columns, "cm-score", "score", "llr")
-    if cells[0].lower() in _LABELS:
+    if cells[0].lower() in LABELS:
         raise InputError(f"{columns.where(0)}: '{cells[0]}' is a label and no score; were scores and keys exchanged?")
     scores = numbers(columns, cells, "the score")
     return utterances(columns), scores
@@ -68,7 +69,7 @@ def read_scores(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
 def read_keys(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Utterance names and whether each is bona fide, of a file `NAME bonafide|spoof` (utt2lab), header optional."""
     columns = read_columns(path, 2, "NAME bonafide|spoof")
-    labels = choices(columns, named_column(columns, "cm-label", "label", "lab"), _LABELS, "label").astype(bool)
+    labels = choices(columns, named_column(columns, "cm-label", "label", "lab"), LABELS, "label").astype(bool)
     names = utterances(columns)
     for label, missing in (("bonafide", labels.any()), ("spoof", not labels.all())):
         if not missing:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
-from wedefense.metrics.keys import report_strays
+from wedefense.metrics.keys import LABELS, report_strays
 from wedefense.utils.errors import InputError
 
 TARGET, NONTARGET, SPOOF = 2, 1, 0
 _ASV_LABELS = {"target": TARGET, "nontarget": NONTARGET, "spoof": SPOOF}
-_CM_LABELS = {"bonafide": 1, "bona-fide": 1, "spoof": 0}
 _SCORE_COLUMNS = ("spk", "filename", "cm-score", "asv-score", "sasv-score")
 _KEY_COLUMNS = ("spk", "filename", "cm-label", "asv-label")
 
@@ -57,7 +56,7 @@ def load_sasv_trials(scores: str | os.PathLike, keys: str | os.PathLike, common:
     """Join `spk filename cm-score asv-score sasv-score` with `spk filename cm-label asv-label`, headers optional."""
     score_columns, score_cells, score_names = _read(scores, _SCORE_COLUMNS)
     key_columns, key_cells, names = _read(keys, _KEY_COLUMNS)
-    is_bonafide = choices(key_columns, key_cells[2], _CM_LABELS, "cm-label").astype(bool)
+    is_bonafide = choices(key_columns, key_cells[2], LABELS, "cm-label").astype(bool)
     kinds = choices(key_columns, key_cells[3], _ASV_LABELS, "asv-label")
     clash = np.flatnonzero(is_bonafide == (kinds == SPOOF))
     if clash.size:

@@ -3,18 +3,19 @@
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.models import BackendOptions, SSLBackendOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.mix import mix_features
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 
 
-def check_inputs(options, feat_dim: int, num_layers: int) -> None:
+def check_inputs(options: BackendOptions, feat_dim: int, num_layers: int) -> None:
     """Compare what the config says of the front-end with what the front-end is."""
     if options.feat_dim not in (-1, feat_dim):
         raise InputError(f"model_args.feat_dim is {options.feat_dim}, but the front-end gives {feat_dim} features "
                          "per frame; leave it at -1 to follow the front-end")
-    told = getattr(options, "nb_layer", -1)
+    told = options.nb_layer if isinstance(options, SSLBackendOptions) else -1
     if told not in (-1, num_layers):
         get_logger().warning("model_args.nb_layer is %d, but the front-end gives %d layers: all %d are used",
                              told, num_layers, num_layers)
@@ -37,9 +38,9 @@ class LayerSum(nn.Module):
 class Backend(nn.Module):
     """A back-end of one input; several layers enter it as their weighted sum, short utterances repeated."""
 
-    min_frames = 1
+    min_frames = 1  # fewer are repeated up to it; every back-end says it
 
-    def __init__(self, options, feat_dim: int, num_layers: int):
+    def __init__(self, options: BackendOptions, feat_dim: int, num_layers: int):
         super().__init__()
         check_inputs(options, feat_dim, num_layers)
         self.layer_sum = LayerSum(num_layers)

@@ -37,8 +37,7 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     samples = int(seconds * detector.sample_rate)
     wav = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
     detector.eval()
-    encoder = getattr(detector.frontend, "upstream", None)
-    by_architecture = hasattr(encoder, "architecture")  # its fused products escape a counter
+    native = detector.frontend.architecture is not None  # its fused products escape a counter
     learnt = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     for parameter in learnt:
         parameter.requires_grad_(False)  # the counter looks for the graph of whatever asks for gradients
@@ -49,7 +48,10 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     for parameter in learnt:
         parameter.requires_grad_(True)
     detector.train(training)
-    first = encoder_multiply_adds(encoder, samples) if by_architecture else frontend.get_total_flops() // 2
+    if native:
+        first = encoder_multiply_adds(detector.frontend.upstream, samples)
+    else:
+        first = frontend.get_total_flops() // 2
     return first + rest.get_total_flops() // 2
 
 

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.config.frontend import FRONTENDS
+from wedefense.config.frontend import FRONTENDS, SHORTEST
 from wedefense.config.heads import HEADS
 from wedefense.config.models import BACKENDS
 from wedefense.frontend.features import CentredFeatures, LayerFeatures, Lengths
+from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
 from wedefense.models.cache import FeatureCache
@@ -64,7 +65,7 @@ class Cmvn(nn.Module):
 
 
 class Detector(nn.Module):
-    def __init__(self, frontend: nn.Module, backend: nn.Module, projection: nn.Module,
+    def __init__(self, frontend: Frontend, backend: nn.Module, projection: nn.Module,
                  cmvn: Cmvn | None = None, grad_mult: float = 1.0, spec_augment: nn.Module | None = None,
                  sample_rate: int = 16000):
         super().__init__()
@@ -76,6 +77,11 @@ class Detector(nn.Module):
         self.grad_mult = grad_mult
         self.spec_augment = spec_augment
         self.cache: FeatureCache | None = None  # training sets it where a frozen front-end hears the same again
+
+    @property
+    def min_samples(self) -> int:
+        """Shorter audio has to be repeated up to so many samples."""
+        return max(SHORTEST, self.frontend.min_samples)
 
     def features(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
         """wav (batch, samples), lengths on the host -> what the back-end sees."""
@@ -111,15 +117,15 @@ def build_detector(config, num_classes: int, architecture=None) -> Detector:
     head = config.projection_args
     projection = HEADS.load(head.project_type)(replace(head, do_lm=head.do_lm or config.do_lm), backend.embed_dim,
                                                num_classes)
-    classical = data.frontend in ("fbank", "lfcc")
-    cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time=classical) if data.cmvn else None
+    over_time = FRONTENDS.row(data.frontend).over_time
+    cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time) if data.cmvn else None
     spec_augment = None
     if data.spec_aug:
         from wedefense.frontend.spec_augment import SpecAugment
 
         spec_augment = SpecAugment(data.spec_aug_args)
-    grad_mult = getattr(config.model_args, "feature_grad_mult", 1.0)
-    return Detector(frontend, backend, projection, cmvn, grad_mult, spec_augment, data.resample_rate)
+    return Detector(frontend, backend, projection, cmvn, config.model_args.feature_grad_mult, spec_augment,
+                    data.resample_rate)
 
 
 def public_weights(detector: Detector) -> dict[str, Tensor]:

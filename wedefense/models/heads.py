@@ -1,4 +1,4 @@
-"""Heads: from an embedding to a logit for each class, and the losses that belong to them.
+"""Heads: from an embedding to a logit for each class; some have a loss of their own.
 
 Parameter names are those of WeSpeaker. A margin applies only in training mode and when labels are given;
 it is a tensor, so that a schedule can move it under torch.compile. All arithmetic is float32.
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.config.heads import LossOptions, ProjectionOptions
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.config.heads import ProjectionOptions
+from wedefense.utils.errors import InputError
 
 SMALLEST_SINE2 = 1e-7  # of sin^2: keeps the gradient of a sine finite at angles 0 and pi
 
@@ -67,12 +67,10 @@ class SLSHead(Head):
 class CosineHead(Head):
     """Cosines to one or more centres of each class; what labels do to them is `with_margin`."""
 
-    centres = 1
-
     def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
         self.scale = options.scale
-        self.weight = nn.Parameter(torch.empty(self.centres * num_classes, embed_dim))
+        self.weight = nn.Parameter(torch.empty(options.centres * num_classes, embed_dim))
         nn.init.xavier_uniform_(self.weight)
         self.register_buffer("margin", torch.zeros(()), persistent=False)
 
@@ -136,12 +134,11 @@ class InterTopK(ArcMargin):
     """ArcMargin with K centres for each class, and cos(theta - penalty) at the k_top closest wrong classes."""
 
     def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
-        self.centres = options.K
         super().__init__(options, embed_dim, num_classes)
         self.k_top = 0 if options.do_lm else min(options.k_top, num_classes - 1)
 
     def cosines(self, x: Tensor) -> Tensor:
-        cosine = super().cosines(x).unflatten(1, (self.num_classes, self.centres))
+        cosine = super().cosines(x).unflatten(1, (self.num_classes, self.options.centres))
         return cosine.amax(dim=2)                                      # (batch, classes)
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
@@ -223,36 +220,17 @@ class P2SGrad(CosineHead):
         return class_weighted_mean(loss, labels, criterion)
 
 
-def class_weighted_mean(loss: Tensor, labels: Tensor, criterion: nn.Module) -> Tensor:
+def class_weighted_mean(loss: Tensor, labels: Tensor, criterion: nn.Module | None) -> Tensor:
     """The mean over a batch, each utterance weighted by its class as cross-entropy does."""
-    if getattr(criterion, "label_smoothing", 0.0):
+    if criterion is None:
+        return loss.mean()
+    if not isinstance(criterion, nn.CrossEntropyLoss):
+        raise InputError(f"loss: this projection has a loss of its own, in the place of {type(criterion).__name__}; "
+                         "set loss: CrossEntropyLoss, whose class weights it takes")
+    if criterion.label_smoothing:
         raise InputError("loss_args.label_smoothing has no meaning for this projection, which has a loss of its own; "
                          "set it to 0")
-    weight = getattr(criterion, "weight", None)
-    if weight is None:
+    if criterion.weight is None:
         return loss.mean()
-    weight = weight[labels]
+    weight = criterion.weight[labels]
     return (weight * loss).sum() / weight.sum()
-
-
-def build_criterion(options: LossOptions, names: list[str]) -> nn.CrossEntropyLoss:
-    """Cross-entropy with the class weights of the options; `names` are the labels in the order of their ids."""
-    return nn.CrossEntropyLoss(weight=_class_weights(options.weight, names), label_smoothing=options.label_smoothing)
-
-
-def _class_weights(weight, names: list[str]) -> Tensor | None:
-    if weight is None:
-        return None
-    if isinstance(weight, dict):
-        for name in weight:
-            if name not in names:
-                raise InputError(f"loss_args.weight: no class '{name}' in the training labels"
-                                 f"{did_you_mean(name, names)}")
-        missing = [name for name in names if name not in weight]
-        if missing:
-            raise InputError(f"loss_args.weight: give class '{missing[0]}' a weight too")
-        weight = [weight[name] for name in names]
-    if len(weight) != len(names):
-        raise InputError(f"loss_args.weight has {len(weight)} numbers for {len(names)} classes "
-                         f"(in this order: {', '.join(names)})")
-    return torch.tensor(weight, dtype=torch.float32)

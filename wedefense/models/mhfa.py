@@ -18,6 +18,8 @@ from wedefense.models.pooling import masked_softmax
 class MHFA(nn.Module):
     """Keys decide where to look, values what is seen there; each has its own mix of the layers."""
 
+    min_frames = 1
+
     def __init__(self, options: MHFAOptions, feat_dim: int, num_layers: int):
         super().__init__()
         check_inputs(options, feat_dim, num_layers)

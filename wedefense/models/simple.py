@@ -38,6 +38,8 @@ class MFA(nn.Module):
     Multi-scale feature aggregation of Zhang et al., Interspeech 2022 (MFA-Conformer).
     """
 
+    min_frames = 1
+
     def __init__(self, options: MFAOptions, feat_dim: int, num_layers: int):
         super().__init__()
         check_inputs(options, feat_dim, num_layers)

@@ -15,6 +15,8 @@ from wedefense.utils.errors import InputError
 
 
 class SLS(nn.Module):
+    min_frames = 1
+
     def __init__(self, options: SLSOptions, feat_dim: int, num_layers: int):
         super().__init__()
         check_inputs(options, feat_dim, num_layers)

@@ -27,12 +27,11 @@ class Site:
 
 def convolutions(encoder: nn.Module) -> list[nn.Module]:
     """The extractor's layers; none in encoders whose convolutions cannot be cut (Whisper)."""
-    extractor = getattr(encoder, "feature_extractor", None)
-    return [] if extractor is None else list(extractor.conv_layers)
+    return [] if encoder.convolutions_at is None else list(encoder.get_submodule(encoder.convolutions_at))
 
 
 def blocks(encoder: nn.Module) -> list[nn.Module]:
-    return list(encoder.encoder.transformer.layers if hasattr(encoder, "encoder") else encoder.layers)
+    return list(encoder.get_submodule(encoder.blocks_at))
 
 
 def sites(encoder: nn.Module) -> list[Site]:
@@ -64,11 +63,11 @@ def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRate
         if unit not in present:
             raise OptionError("pruning_units", f"this encoder has no '{unit}' units to prune (it has "
                                                f"{', '.join(name for name in PRUNING_UNITS if name in present)})")
-    if getattr(encoder, "freeze_extractor", False) and "conv" in units:
+    if encoder.freeze_extractor and "conv" in units:
         raise OptionError("pruning_units", "'conv' needs freeze_extractor: False, or nothing tells its gates what "
                                            "the channels are worth")
     if not units:
-        units = tuple(present - {"conv"} if getattr(encoder, "freeze_extractor", False) else present)
+        units = tuple(present - {"conv"} if encoder.freeze_extractor else present)
     like = next(encoder.parameters())
     for site in found:
         if site.unit in units and site.gate is None:

@@ -181,7 +181,7 @@ class Size:
     def __init__(self, encoder: nn.Module, measure: Literal["parameters", "multiply-adds"] = "parameters"):
         self.encoder, self.measure = encoder, measure
         own = [p.numel() for name, p in encoder.named_parameters() if not name.endswith("gate.log_alpha")]
-        has_scale = getattr(encoder.architecture, "conv_output_scale", False)
+        has_scale = encoder.architecture.conv_output_scale
         self.scaled = has_scale or any(layer.gate is not None for layer in convolutions(encoder)[-1:])
         whole = widths(encoder, None)
         if measure == "parameters":

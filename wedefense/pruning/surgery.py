@@ -31,8 +31,7 @@ def cut(encoder: nn.Module) -> nn.Module:
     with torch.no_grad():
         state = {name: value for name, value in encoder.state_dict().items() if not name.endswith("gate.log_alpha")}
         shape = _cut_extractor(encoder, state)
-        prefix = "encoder.transformer.layers" if hasattr(encoder, "encoder") else "layers"
-        left = [_cut_block(block, old, state, f"{prefix}.{i}.", bool(shape.rel_buckets) and i == 0)
+        left = [_cut_block(block, old, state, f"{encoder.blocks_at}.{i}.", bool(shape.rel_buckets) and i == 0)
                 for i, (block, old) in enumerate(zip(blocks(encoder), shape.blocks, strict=True))]
         shape = replace(shape, blocks=tuple(left))
         state = {name: value.clone() for name, value in state.items()}
@@ -48,12 +47,9 @@ def without_gates(encoder: nn.Module) -> nn.Module:
 def build(like: nn.Module, shape: Architecture, state: State) -> nn.Module:
     """An encoder of `like`'s class and of another shape, with the given weights."""
     with torch.device("meta"):
-        encoder = type(like)(shape, gradient_checkpointing=like.gradient_checkpointing)
+        encoder = type(like)(shape, like.freeze_extractor, like.gradient_checkpointing)
     encoder.load_state_dict(state, assign=True)
     encoder.stop_after(like.depth)
-    if getattr(like, "freeze_extractor", False):
-        encoder.freeze_extractor = True
-        encoder.feature_extractor.requires_grad_(False)
     return encoder.eval()
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from wedefense.data.labels import BONAFIDE_NAMES, Labels
+from wedefense.data.labels import Labels
+from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 
 

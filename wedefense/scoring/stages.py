@@ -41,7 +41,7 @@ def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir
         return
     started, detector = time.time(), detector.to(world.device)
     loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
-                         rank=world.rank, world_size=world.size, skip_bad=skip_bad)
+                         rank=world.rank, world_size=world.size, skip_bad=skip_bad, min_samples=detector.min_samples)
     with arithmetic.scope():
         vectors = ((key, vector.numpy()) for keys, embeddings, _ in embeddings_of(detector, loader, world, name)
                    for key, vector in zip(keys, embeddings))

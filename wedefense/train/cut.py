@@ -39,7 +39,7 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: st
     """
     folder, gated = ExperimentFolder(exp_dir), detector.frontend.upstream.eval()
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
-    target = final_target(config.pruning, size)
+    target = final_target(config, size)
     settled = settle(gated, size, target)
     if abs(settled.expected - target) > MISSED:
         log.warning("training brought the sparsity to %.1f %%, asked were %.1f %%: the cut moves gates that were not "
@@ -71,8 +71,7 @@ def config_of_cut(config, folder: ExperimentFolder):
     if public.is_file():
         upstream = replace(upstream, path_or_url=str(public))
     data = replace(data, **{f"{data.frontend}_args": replace(frontend, upstream_args=upstream)})
-    off = {field: getattr(PruningOptions(), field) for field in PruningOptions.__dataclass_fields__}
-    return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **off)
+    return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **vars(PruningOptions()))
 
 
 def in_words(told: dict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import torch
 
+from wedefense.config.frontend import NativeOptions
 from wedefense.utils.out_of_memory import lacking
 
 
@@ -20,15 +21,15 @@ def _savings(config, ranks: int) -> list[str]:
     """What the config leaves to save, from what changes no result to what does."""
     data, size = config.dataset_args, config.dataloader_args.batch_size
     frontend, place = data.frontend_args, f"dataset_args.{data.frontend}_args"
-    trained = not getattr(frontend, "frozen", True)
+    native = isinstance(frontend, NativeOptions) and not frontend.frozen
     savings = []
-    if trained and getattr(frontend, "gradient_checkpointing", None) is False:
+    if native and not frontend.gradient_checkpointing:
         savings.append(f"{place}.gradient_checkpointing: True")
     if size > 1:
         savings.append(f"dataloader_args.batch_size: {size // 2} with accum_grad: {2 * config.accum_grad}")
     if config.sharding == "none" and not config.use_pruning_loss:
         savings.append("sharding: full" + ("" if ranks > 1 else " over several gpus"))
-    if trained and getattr(frontend, "freeze_extractor", None) is False:
+    if native and not frontend.freeze_extractor:
         savings.append(f"{place}.freeze_extractor: True")
     if data.whole_utt:
         savings.append(f"dataset_args.filter: True with filter_args.max_num_frames under {data.filter_args.max_num_frames}")

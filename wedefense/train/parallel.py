@@ -105,6 +105,7 @@ class Sharded(Alone):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
         state = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        # torch's DTensors have it, plain tensors have not
         return {name: getattr(value, "full_tensor", lambda value=value: value)() for name, value in state.items()}
 
     def load(self, module: nn.Module, state: dict[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from wedefense.config.pruning import PRUNABLE
+from wedefense.config.frontend import check_prunable
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 
@@ -18,8 +18,10 @@ def source_of(experiment: str | os.PathLike) -> ExperimentFolder:
 
 def settings(source: ExperimentFolder, frontend: str, asked: list[str]) -> list[str]:
     """What differs from the config of the trained experiment, as `--key value`; what the user `asked` comes last."""
-    if frontend not in PRUNABLE:
-        raise InputError(f"{source}: a front-end '{frontend}' cannot be pruned, only {', '.join(PRUNABLE)}")
+    try:
+        check_prunable(frontend)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     if not any(text.startswith("--target_") for text in asked):
         raise InputError("say how much to remove: --target_sparsity 0.3, --target_params or --target_macs")
     changes = {

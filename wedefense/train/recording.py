@@ -1,6 +1,6 @@
 """Whether a training run lets the GPU play back what its encoder launches."""
 
-from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.config.frontend import FRONTENDS
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Detector
@@ -14,7 +14,8 @@ def record_encoder(config, detector: Detector, world: World) -> None:
     gradients meanwhile, which a recording must not see.
     """
     frontend = detector.frontend
-    if not (config.cuda_graphs and isinstance(frontend, SSLFrontend) and kernels_run_on(world.device)):
+    recordable = FRONTENDS.row(config.dataset_args.frontend).recordable
+    if not (config.cuda_graphs and recordable and kernels_run_on(world.device)):
         return
     trained = any(parameter.requires_grad for parameter in frontend.upstream.parameters())
     alike = not (config.dataset_args.whole_utt or config.use_pruning_loss or config.compile)

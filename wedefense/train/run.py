@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from wedefense.config.augment import SPEEDS
-from wedefense.config.pruning import PRUNABLE
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.heads import LOSSES
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
@@ -17,7 +18,6 @@ from wedefense.frontend.ssl.formats.recorded import architecture_beside
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
-from wedefense.models.heads import build_criterion
 from wedefense.train.modes import Frozen, Mode
 from wedefense.train.prune import Prune
 from wedefense.train.summary import describe
@@ -65,7 +65,8 @@ def build_trainer(config, world: World) -> Trainer:
     validator = None
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
-                                 world_size=world.size, label_table=config.val_label, again=True)
+                                 world_size=world.size, label_table=config.val_label,
+                                 min_samples=detector.min_samples, again=True)
         validator = Validator(val_loader, labels, world, config.monitor)
     elif config.early_stop_patience and needs_validation(config.monitor):
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
@@ -76,14 +77,14 @@ def build_trainer(config, world: World) -> Trainer:
     log.info("%s", describe(config, detector, mode, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
-    criterion = build_criterion(config.loss_args, labels.names)
+    criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
 
 
 def choose_mode(config, detector: Detector) -> Mode:
     """The mode a config asks for."""
     if config.use_pruning_loss:
-        return Prune(config.pruning, detector)
+        return Prune(config, detector)
     learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
     return Frozen() if learnt and not any(learnt) else Mode()
 
@@ -103,7 +104,7 @@ def _start(config, num_classes: int):
     if not config.model_init:
         return build_detector(config, num_classes)
     path, architecture = Path(config.model_init), None
-    if config.dataset_args.frontend in PRUNABLE:
+    if FRONTENDS.row(config.dataset_args.frontend).prunable:
         architecture = architecture_beside(path)
     detector = build_detector(config, num_classes, architecture)
     own, weights = detector.state_dict(), own_weights(checkpoint.load(path))

@@ -65,7 +65,7 @@ def fetch(url: str, target: Path, checksum: str | None = None, token: str | None
                     f"{url}: the server answered {error.code} {error.reason}; get the file and put it at {target}"
                 ) from None
             except (OSError, ValueError, http.client.HTTPException) as error:
-                reason = getattr(error, "reason", None) or error
+                reason = getattr(error, "reason", None) or error  # errors of urllib have it
                 raise InputError(f"{url}: cannot be fetched ({reason}); without a network, get the file elsewhere and "
                                  f"put it at {target}") from None
             try:

@@ -29,6 +29,8 @@ class Soundfile:
     rates: tuple[int, ...] = ()
     quality: str = ""  # the option with its range of rates, where it has one
 
+    kbps: ClassVar[tuple[float, ...]] = ()
+
     def missing(self) -> str | None:
         """What this machine lacks for it, in words; None when it is here."""
         if soundfile.check_format(self.format, self.subtype):
@@ -163,5 +165,4 @@ class Codec:
     def _quality(self, codec: Soundfile | Ffmpeg, rng: np.random.Generator) -> float | None:
         if codec.quality:
             return float(rng.uniform(*getattr(self._options, codec.quality)))
-        steps = getattr(codec, "kbps", ())
-        return float(rng.choice(steps)) if steps else None
+        return float(rng.choice(codec.kbps)) if codec.kbps else None

@@ -189,6 +189,8 @@ class Encoder(nn.Module):
     `gradient_checkpointing` trades time for memory in training.
     """
 
+    blocks_at, convolutions_at = "encoder.transformer.layers", "feature_extractor.conv_layers"  # what can be cut, and where
+
     def __init__(self, architecture: Architecture, freeze_extractor: bool = False,
                  gradient_checkpointing: bool = False):
         super().__init__()

@@ -1,6 +1,8 @@
 """The native SSL front-end: `frontend: ssl`, and `frontend: huggingface` in WeDefense's configs."""
 
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,9 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.formats.tensor_names import locate, to_our_names
-from wedefense.frontend.ssl.summary import describe
+from wedefense.frontend.ssl.source import looks_like_reference
+from wedefense.frontend.ssl.summary import describe, rows
+from wedefense.frontend.ssl.zoo import MODELS, find_model
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.log import get_logger
 
@@ -36,7 +40,7 @@ class SSLFrontend(PretrainedFrontend):
             upstream = _read(options, own)
         architecture = upstream.architecture
         super().__init__(options, sample_rate, upstream, architecture.dim, architecture.num_blocks + 1,
-                         architecture.stride)
+                         architecture.stride, architecture.receptive_field)
         if architecture.norm_first and not architecture.final_norm:
             upstream.encoder.transformer.layer_norm.requires_grad_(False)  # takes no part
         self.s3prl_frames = options.s3prl_frames
@@ -45,6 +49,19 @@ class SSLFrontend(PretrainedFrontend):
     @property
     def architecture(self) -> Architecture:
         return self.upstream.architecture
+
+    @staticmethod
+    def serves(name: str) -> bool:
+        """Names of the table, and whatever names a file or folder or a hub's model: its content is looked at later."""
+        return find_model(name) is not None or Path(name).exists() or looks_like_reference(name)
+
+    @staticmethod
+    def model_names() -> Iterable[str]:
+        return MODELS
+
+    @staticmethod
+    def summary(name: str, download_dir: str | None) -> dict[str, str]:
+        return rows(find_checkpoint(name, None, download_dir))
 
     def encode(self, wav: Tensor, lengths: list[int]) -> LayerFeatures:
         if not self.s3prl_frames:
