@@ -45,7 +45,8 @@ def test_habits(path):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 70, f"{node.name} does not fit a screen"
         if isinstance(node, ast.ImportFrom):
-            assert all(alias.name != "*" for alias in node.names) and not node.level, "imports are by name, and absolute"
+            assert all(alias.name != "*"
+                       for alias in node.names) and not node.level, "imports are by name, and absolute"
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
             assert printing, f"line {node.lineno}: log, do not print, outside mains"
     if path.parent.name == "bin":

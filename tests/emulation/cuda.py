@@ -32,7 +32,8 @@ DEVICE = torch.device("cuda", 0)
 TAKEN_ALONG = 2**16  # bytes of pageable memory that a copy takes along without waiting for the stream
 
 _READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim",
-          "unique_consecutive", "bincount", "repeat_interleave"}  # their result is a value or a shape that the host needs
+          "unique_consecutive", "bincount",
+          "repeat_interleave"}  # their result is a value or a shape that the host needs
 _GRADIENT_READS = {"prod", "cumprod"}  # the gradient looks for zeros
 _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 _NO_SCALARS = {"cat", "stack", "mm", "addmm", "bmm", "baddbmm", "index_select", "gather", "scatter", "index_add",
@@ -66,7 +67,8 @@ class OnDevice(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor):
         shape = torch.empty_strided(held.shape, held.stride(), dtype=held.dtype, device="meta")
-        self = Tensor._make_subclass(cls, shape, held.requires_grad, dispatch_device=True, device_for_backend_keys=DEVICE)
+        self = Tensor._make_subclass(cls, shape, held.requires_grad, dispatch_device=True,
+                                     device_for_backend_keys=DEVICE)
         self.held = held.detach()
         return self
 
@@ -218,7 +220,7 @@ def _on_cpu(kwargs: dict) -> dict:
     return plain | {"device": torch.device("cpu")} if plain.get("device") is not None else plain
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _kind(func) -> tuple[str, bool]:
     """An operation's name, and whether it runs a kernel."""
     name = func._schema.name.split("::")[1]
@@ -302,7 +304,8 @@ def _backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
             grads = [grads.get(i) for i in range(len(node._input_metadata))]
             if hasattr(node, "apply"):  # a function of ours
                 grads = [g if g is not None or node.name() == "_EmulatedBackward" else
-                         torch.zeros(m.shape, dtype=m.dtype, device=DEVICE) for g, m in zip(grads, node._input_metadata)]
+                         torch.zeros(m.shape, dtype=m.dtype, device=DEVICE)
+                         for g, m in zip(grads, node._input_metadata)]
                 results = _tuple(node.apply(*grads))
                 results = [result for result, needed in zip(results, node.needs_input_grad) if needed]
                 edges = [edge for edge in node.next_functions if edge[0] is not None]

@@ -87,7 +87,8 @@ def deep(name: str, blocks: int) -> Architecture:
 
 def main() -> None:
     base, large = deep("wavlm_tiny", 12), deep("wavlm_large_tiny", 24)
-    cases = {"WavLM base, frozen": step_on(ssl_frontend(base, frozen=True)), "WavLM base, full": step_on(ssl_frontend(base)),
+    cases = {"WavLM base, frozen": step_on(ssl_frontend(base, frozen=True)),
+             "WavLM base, full": step_on(ssl_frontend(base)),
              "WavLM large, full": step_on(ssl_frontend(large)), "WavLM base, gated": gated(base),
              "WavLM large, gated": gated(large), "WavLM base, gated, taught": gated(base, layers=1.0, logits=1.0)}
     for name, step in cases.items():

@@ -10,8 +10,7 @@ import torch
 
 from tests.corpus import make_list, write_config
 from tests.emulation.cuda import emulated_cuda
-from tests.emulation.steps import (EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on,
-                                   watched_step)
+from tests.emulation.steps import EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on, watched_step
 from tests.models.test_backends import NAMES, build, noise
 from tests.pruning.helpers import FAMILIES
 from wedefense.config.data import SpecAugOptions
@@ -150,9 +149,10 @@ def test_an_epoch_of_the_trainer_waits_where_it_ends(cuda, tmp_path, pruned):
     """For the sums of the epoch; never in between: to look at a loss, it waits with the next step under way."""
     ssl = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm" if pruned else ""}}
     config = load_config(write_config(
-        tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl", dataset_args__ssl_args=ssl,
-        dataloader_args__pin_memory=True, enable_amp=True, grad_clip=1.0, dataloader_args__num_workers=0, use_pruning_loss=pruned,
-        log_batch_interval=100))
+        tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl",
+        dataset_args__ssl_args=ssl,
+        dataloader_args__pin_memory=True, enable_amp=True, grad_clip=1.0, dataloader_args__num_workers=0,
+        use_pruning_loss=pruned, log_batch_interval=100))
     (tmp_path / "exp/models").mkdir(parents=True)
     trainer = build_trainer(config, World(0, 1, 0, cuda.device))
     trainer._train_epoch(None)

@@ -34,7 +34,8 @@ def fused(block, x, dropouts=(0.0, 0.0, 0.0)):
     attention, heads = block.attention, list(block.attention.kept or range(TOTAL))
     place = torch.full((TOTAL,), -1, dtype=torch.int32)
     place[heads] = torch.arange(len(heads), dtype=torch.int32)
-    shape = Shape(len(heads), TOTAL, DIM // TOTAL, block.norm_first, attention.relative, 1e-5, dropouts, place.to(DEVICE))
+    shape = Shape(len(heads), TOTAL, DIM // TOTAL, block.norm_first, attention.relative, 1e-5, dropouts,
+                  place.to(DEVICE))
     table = None
     if attention.relative:
         buckets = distance_buckets(max(COUNTS), 32, 800).to(DEVICE)
@@ -103,7 +104,8 @@ def test_lower_precision_keeps_the_residual_stream_wide():
     x = torch.randn(sum(COUNTS), DIM, device=DEVICE)
     attention = block.attention
     table = attention.rel_attn_embed.weight[distance_buckets(max(COUNTS), 32, 800).to(DEVICE)].t().contiguous()
-    shape = Shape(TOTAL, TOTAL, DIM // TOTAL, True, True, 1e-5, (0.0, 0.0, 0.0), torch.arange(TOTAL, device=DEVICE).int())
+    shape = Shape(TOTAL, TOTAL, DIM // TOTAL, True, True, 1e-5, (0.0, 0.0, 0.0),
+                  torch.arange(TOTAL, device=DEVICE).int())
     rows = Rows(torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE), max(COUNTS), table)
     low = fused_block(block, shape, x, None, rows, Products.of(parameters_of(block), torch.bfloat16))[0]
     assert low.dtype == torch.float32

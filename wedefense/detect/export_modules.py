@@ -28,8 +28,9 @@ def plain_frontend(frontend: nn.Module) -> nn.Module:
                               (Lfcc, PlainLfcc)):
         if type(frontend) is kind:
             return counterpart(frontend)
-    raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own that "
-                     "exporters do not know; ssl (also with weights that s3prl trained), whisper, fbank and lfcc can")
+    raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own "
+                     "that exporters do not know; ssl (also with weights that s3prl trained), whisper, fbank "
+                     "and lfcc can")
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
@@ -267,7 +268,8 @@ class PlainLfcc(nn.Module):
         cepstra = (_power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
         frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
         if self.use_delta:
-            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None], frames[:, None] - 1)[..., None]
+            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None],
+                                 frames[:, None] - 1)[..., None]
             first = _differences(cepstra, last)
             cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
         return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)

@@ -28,7 +28,8 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
     if model.config is None:
         raise InputError(f"{model.weights}: a published checkpoint of no experiment; share the file as it is")
     if (out / "models").exists():
-        raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another folder")
+        raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; "
+                         "choose another folder")
     kind = model.config.dataset_args.frontend
     if kind not in _SELF_CONTAINED and not hasattr(model.detector.frontend, "architecture"):
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "

@@ -57,8 +57,8 @@ def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | Non
     tile = _tile(dim)
     norm_kernels.residual_norm_kernel[(-(-rows // tile),)](
         x, _or(y, x), *(norm or (x, x)), _or(seed, x), _or(total, x), _or(normed, x), _or(also, x), _or(mean, x),
-        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0, KEEPS=total is not None,
-        NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
+        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0,
+        KEEPS=total is not None, NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
     return x if y is None else total, normed, also, mean, scale
 
 
@@ -87,8 +87,8 @@ def residual_norm_backward(kept: tuple, norm: tuple[Tensor, Tensor] | None, dnor
 
 def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0) -> Tensor:
     out = torch.empty_like(x)
-    norm_kernels.gelu_kernel[(-(-x.numel() // 2048),)](x, _or(seed, x), out, x.numel(), dropout, salt, DROPS=dropout > 0,
-                                                       BLOCK=2048, num_warps=4)
+    norm_kernels.gelu_kernel[(-(-x.numel() // 2048),)](x, _or(seed, x), out, x.numel(), dropout, salt,
+                                                       DROPS=dropout > 0, BLOCK=2048, num_warps=4)
     return out
 
 
@@ -276,8 +276,8 @@ class _WayBack:
         self.gradients: dict[str, Tensor] = {}
 
     def run(self, dout: Tensor, kept: tuple, for_table: bool) -> tuple[Tensor, Tensor | None]:
-        (x, h, mean, scale, qkv, gate, attended, sums, total, h2, inner_mean, inner_scale, units, active, end, last_mean,
-         last_scale) = kept
+        (x, h, mean, scale, qkv, gate, attended, sums, total, h2, inner_mean, inner_scale, units, active, end,
+         last_mean, last_scale) = kept
         norm_first = self.shape.norm_first
         outer, inner = (None, "final") if norm_first else ("final", "norm")
         dy, dtotal = self._before_sum(outer, "outer", (end, last_mean, last_scale), None, dout, h2, AFTER_FEED_FORWARD)
@@ -320,8 +320,8 @@ class _WayBack:
                    for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         self._weight("out", dy, attended.view(len(dy), -1))
         gradient = (dy @ self.products.out[0]).view_as(attended)
-        dqkv, dgate, dtable = attend_backward(gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed, attended,
-                                              sums, self.rows.frames, self.shape.dropouts[0], for_table)
+        dqkv, dgate, dtable = attend_backward(gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed,
+                                              attended, sums, self.rows.frames, self.shape.dropouts[0], for_table)
         dqkv = dqkv.view(len(dy), -1)
         if any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias")):
             weights, biases = weight_gradient(dqkv, h).chunk(3), column_sums(dqkv).chunk(3)

@@ -35,7 +35,8 @@ def window_products(signal: Signal, counts: Tensor, kernel: int, stride: int) ->
     out = signal.samples.new_empty(batch, shares, TAPS, TAPS)
     kernels.window_products_kernel[(batch, shares)](
         signal.samples, signal.slot_starts, counts, out, signal.samples.numel(), kernel, STRIDE=stride,
-        PER_SLOT=per_slot, TAPS=TAPS, WINDOWS=_windows(per_slot), SLOTS=SLOTS_BY_SHARE, PRECISION=PRECISION, num_warps=2)
+        PER_SLOT=per_slot, TAPS=TAPS, WINDOWS=_windows(per_slot), SLOTS=SLOTS_BY_SHARE, PRECISION=PRECISION,
+        num_warps=2)
     return out.double().sum(1)[:, :kernel + 1, :kernel + 1]
 
 

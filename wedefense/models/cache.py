@@ -83,14 +83,16 @@ def _of_known(rows: list[int], utterances: list[Tensor], device: torch.device) -
     """Utterances (layers, frames, dim)."""
     counts = [one.shape[1] for one in utterances]
     count, _, dim = utterances[0].shape
-    layers = torch.zeros(count, len(rows), max(counts), dim, dtype=utterances[0].dtype, pin_memory=device.type == "cuda")
+    layers = torch.zeros(count, len(rows), max(counts), dim, dtype=utterances[0].dtype,
+                         pin_memory=device.type == "cuda")
     for row, one in enumerate(utterances):
         layers[:, row, :one.shape[1]] = one
     return _Part(rows, counts, layers.to(device, non_blocking=True))
 
 
 def _joined(parts: list[_Part], device: torch.device) -> LayerFeatures:
-    counts = [count for _, count in sorted((row, count) for part in parts for row, count in zip(part.rows, part.counts))]
+    counts = [count for _, count in sorted((row, count) for part in parts
+                                           for row, count in zip(part.rows, part.counts))]
     layers = parts[0].layers
     if len(parts) > 1:
         layers = layers.new_zeros(len(layers), len(counts), max(counts), layers.shape[3])
