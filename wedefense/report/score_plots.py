@@ -5,8 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
-                                         distinct_counts)
+from wedefense.metrics.detection import (
+    CLASSES,
+    DetectionCosts,
+    bayes_error_rates,
+    det_curve,
+    detection_metrics,
+    distinct_counts,
+)
 
 _SIZE = (7.0, 5.0)
 _BONAFIDE, _SPOOF, _GREY = "#1f6fb4", "#d1442c", "#666666"
@@ -117,7 +123,8 @@ def score_histogram(bonafide: np.ndarray, spoof: np.ndarray, attacks: Sequence[s
         lows, left, middle, right, highs = np.array([np.quantile(x, (0.05, 0.25, 0.5, 0.75, 0.95)) for x in rows]).T
         places = np.arange(len(rows))
         panels[1].hlines(places, lows, highs, color="black", linewidth=1)
-        panels[1].barh(places, right - left, left=left, height=0.62, color=[_BONAFIDE] + [_SPOOF] * len(names), alpha=0.7)
+        panels[1].barh(places, right - left, left=left, height=0.62, color=[_BONAFIDE] + [_SPOOF] * len(names),
+                       alpha=0.7)
         panels[1].vlines(middle, places - 0.31, places + 0.31, color="black", linewidth=1.4)
         panels[1].set_yticks(places, [classes[0], *names], fontsize=8)
         panels[1].set_title("median, quartiles, 5 to 95 %", fontsize=8, loc="left")
@@ -141,12 +148,14 @@ def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = Det
     log_odds, highest = np.linspace(-span, span, 241), 0.0
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         actual, lowest = bayes_error_rates(*scores, log_odds)
-        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"{name} actual (threshold from the prior)".strip())
+        axes.plot(log_odds, actual, color=colour, linewidth=1.8,
+                  label=f"{name} actual (threshold from the prior)".strip())
         highest = max(highest, float(np.max(actual)))
     axes.plot(log_odds, lowest, color=_BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=_GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
-                 label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
+                 label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss "
+                       f"{costs.c_fa / costs.c_miss:g})")
     axes.set(xlabel=f"effective prior log odds of {classes[0]}", ylabel="normalised Bayes error rate",
              xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * highest))))
     _legend_below(figure, axes, 2)
@@ -233,8 +242,8 @@ def confusion_plot(counts: np.ndarray, classes: Sequence[str]):
     figure, axes = _figure((side, side))
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ("white", _BONAFIDE)), vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
-        axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center", fontsize=9,
-                  color="white" if shares[row, column] > 55 else "black")
+        axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center",
+                  fontsize=9, color="white" if shares[row, column] > 55 else "black")
     places = np.arange(len(classes))
     long = max(map(len, classes)) > 5
     axes.set_xticks(places, classes, rotation=45 if long else 0, ha="right" if long else "center")

@@ -30,7 +30,8 @@ def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple
         for colour, (name, points) in zip(_COLOURS, curves.items()):
             axes.plot(*zip(*points), marker="o", markersize=3.5, color=colour, label=name)
         if best:
-            axes.axvline(best["epoch"], color="#555", linestyle=":", linewidth=1.2, label=f"best: epoch {best['epoch']}")
+            axes.axvline(best["epoch"], color="#555", linestyle=":", linewidth=1.2,
+                         label=f"best: epoch {best['epoch']}")
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.set_xlim(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5)
         axes.legend()
