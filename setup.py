@@ -21,6 +21,6 @@ setup(
     python_requires=">=3.10",
     install_requires=requirements,
     extras_require={"export": ["onnx", "onnxruntime"],
-                    "test": ["pytest", "webdataset", "scikit-learn", "onnx", "onnxruntime"]},
+                    "test": ["pytest", "ruff", "webdataset", "scikit-learn", "onnx", "onnxruntime"]},
     entry_points={"console_scripts": ["wedefense = wedefense.cli:run"]},
 )

@@ -45,7 +45,8 @@ def test_habits(path):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 70, f"{node.name} does not fit a screen"
         if isinstance(node, ast.ImportFrom):
-            assert all(alias.name != "*" for alias in node.names) and not node.level, "imports are by name, and absolute"
+            assert all(alias.name != "*"
+                       for alias in node.names) and not node.level, "imports are by name, and absolute"
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
             assert printing, f"line {node.lineno}: log, do not print, outside mains"
     if path.parent.name == "bin":
@@ -73,7 +74,7 @@ def test_shell_scripts_stop_at_the_first_error_and_hold_no_machine_path(script):
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
-# Whose attributes come and go by version or kind: PyYAML's and torch's errors, DTensor, libsndfile, torch itself, urllib.
+# Whose attributes come and go by version or kind: errors of PyYAML and torch, DTensor, libsndfile, torch, urllib.
 PROBES_OF_OTHERS = ("config/tree.py", "experiment/checkpoint.py", "train/parallel.py", "data/audio.py",
                     "utils/safe_load.py", "utils/download.py")
 

@@ -66,7 +66,8 @@ def _ask(url: str, corpus: dict, token: str | None):
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"{url}: cannot be read ({error}); {corpus['gives']} can be had from {corpus['page']}") from None
+        raise InputError(f"{url}: cannot be read ({error}); "
+                         f"{corpus['gives']} can be had from {corpus['page']}") from None
 
 
 def _chosen(files: list[File], patterns: list[str], corpus: dict) -> list[File]:

@@ -26,7 +26,7 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def work_of(path: Path, config, detector: torch.nn.Module, forward: int) -> Work
                 data, suffix)
 
 
-@lru_cache(maxsize=None)
+@cache
 def counted(path: Path, overrides: tuple[str, ...]) -> Work:
     """Without memory for the encoder, which is counted by its architecture."""
     config, classes, architecture = described(path, overrides)
@@ -191,7 +191,7 @@ def hours_of(works: list[Work], rates: Rates, precision: str, workers: int | Non
     """Computing, loading, and the larger of both for each training, summed."""
     computing = [work.computing(rates, precision) for work in works]
     loading = [work.loading(rates, workers) for work in works]
-    larger = [max(c, l or 0) for c, l in zip(computing, loading, strict=True)]
+    larger = [max(time, read or 0) for time, read in zip(computing, loading, strict=True)]
     return short(sum(computing)), "-" if None in loading else short(sum(loading)), short(sum(larger))
 
 

@@ -22,13 +22,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from tools.gpu.correct import BOUNDS, COSINE, LENGTH, correctness, gradients  # noqa: E402
-from tools.gpu.loader import loader  # noqa: E402
-from tools.gpu.machine import ceilings, commit, versions  # noqa: E402
-from tools.gpu.outside import ranks, recipe, tests  # noqa: E402
-from tools.gpu.page import CASES, page  # noqa: E402
-from tools.gpu.sections import FAILED, Check, Section, run_sections  # noqa: E402
-from tools.gpu.speed import COUNTED, measured, mixed  # noqa: E402
+from tools.gpu.correct import BOUNDS, COSINE, LENGTH, correctness, gradients
+from tools.gpu.loader import loader
+from tools.gpu.machine import ceilings, commit, versions
+from tools.gpu.outside import ranks, recipe, tests
+from tools.gpu.page import CASES, page
+from tools.gpu.sections import FAILED, Check, Section, run_sections
+from tools.gpu.speed import COUNTED, measured, mixed
 
 SPEED_NOTE = ("Every system has the same back-end (MHFA, 32 heads), loss and AdamW, random weights, no layer drop; "
               "noise of one length, in memory of the device. Medians. " + COUNTED)

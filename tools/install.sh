@@ -20,7 +20,7 @@ find_python() {
 
 # What decides whether an installation is still good.
 fingerprint() {
-  cat "$root/setup.py" "$root/requirements.txt" | cksum
+  cat "$root/setup.py" "$root/pyproject.toml" "$root/requirements.txt" | cksum
   echo "$1"
 }
 

@@ -139,7 +139,8 @@ def others(sources: list[Source], root: Path) -> Iterator[Part]:
                         if not name.startswith("n_") and not name.endswith("_threshold"))
         if "Mode" in [getattr(base, "id", "") for base in node.bases]:
             yield Part("mode", node.name, set(), set(), {node.name})
-    yield from (Part("reader", path.stem, set(), set(), set()) for path in sorted((root / "tools" / "prepare").glob("*.py")))
+    yield from (Part("reader", path.stem, set(), set(), set())
+                for path in sorted((root / "tools" / "prepare").glob("*.py")))
 
 
 def naming(part: Part, sources: list[Source], root: Path) -> list[str]:

@@ -121,8 +121,10 @@ def test_the_resolved_config_loads_back_to_an_equal_one(tmp_path):
 
 @pytest.mark.parametrize("old, new, message", [
     ("num_frms: 150", "num_frm: 150", "c.yaml:27: unknown key 'dataset_args.num_frm', did you mean 'num_frms'?"),
-    ("model: SSL_BACKEND_MHFA", "model: SSL_BACKEND_MFHA", "unknown back-end 'SSL_BACKEND_MFHA', did you mean 'SSL_BACKEND_MHFA'?"),
-    ('project_type: "softmax"', "project_type: softmacks", "projection_args.project_type: unknown projection 'softmacks', did you mean 'softmax'?"),
+    ("model: SSL_BACKEND_MHFA", "model: SSL_BACKEND_MFHA",
+     "unknown back-end 'SSL_BACKEND_MFHA', did you mean 'SSL_BACKEND_MHFA'?"),
+    ('project_type: "softmax"', "project_type: softmacks",
+     "projection_args.project_type: unknown projection 'softmacks', did you mean 'softmax'?"),
     ("momentum: 0.9", "momentun: 0.9", "optimizer_args.momentun: SGD has no such option, did you mean 'momentum'?"),
     ("optimizer: SGD", "optimizer: SDG", "optimizer: unknown optimizer 'SDG', did you mean 'SGD'?"),
     ("seed: 42", "seed: many", "c.yaml:6: seed: must be a whole number, got 'many'"),

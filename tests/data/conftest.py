@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from corpora import Corpus, noise  # noqa: E402
+from corpora import Corpus, noise
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_each_batch_is_sent_before_the_step_of_the_one_before(cuda):
                 yield Batch(["u"], torch.full((1, 2), float(value)), torch.tensor([2]), torch.tensor([0]))
 
     stream = DawdlingStream(GPU)
-    for batch in module._ahead(Loader().lent(), stream):
+    for _ in module._ahead(Loader().lent(), stream):
         stream.events.append("step")
     assert stream.events == ["ask 0", "send", "ask 1", "send", "receive", "step", "wait 0",
                              "ask 2", "send", "receive", "step", "wait 1", "receive", "step", "wait 2"]

@@ -65,5 +65,6 @@ def wave(seconds: float, rate: int = 16000, channels: int = 1, seed: int = 0):
 
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
-    wav = 0.2 * np.sin(2 * np.pi * (200 + 40 * time) * time)[:, None] + 0.02 * rng.standard_normal((len(time), channels))
+    glide = 0.2 * np.sin(2 * np.pi * (200 + 40 * time) * time)
+    wav = glide[:, None] + 0.02 * rng.standard_normal((len(time), channels))
     return wav[:, 0] if channels == 1 else wav

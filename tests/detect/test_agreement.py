@@ -1,4 +1,4 @@
-"""Whatever way a score is made, it is the same; `python -m tests.detect.agreement` prints the differences as a table."""
+"""Whatever way a score is made, it is the same; `python -m tests.detect.agreement` prints the differences."""
 
 import pytest
 
@@ -24,7 +24,8 @@ def test_ways_agree(frontend, backend, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frontend, backend", PAIRS)
-def test_every_back_end_and_front_end_agrees_from_a_third_of_a_second_to_ten_minutes(frontend, backend, files, tmp_path):
+def test_every_back_end_and_front_end_agrees_from_a_third_of_a_second_to_ten_minutes(
+        frontend, backend, files, tmp_path):
     if backend.endswith("c1024"):  # the code of c512; ten minutes would take it a quarter of an hour
         files = files[:len(RECORDINGS)]
     found = differences(experiment(tmp_path, frontend, backend), files)

@@ -158,8 +158,10 @@ def test_speaker_models_have_similarities_and_no_scores(tmp_path):
 
 
 @pytest.mark.parametrize("audio, rate, told", [
-    ("missing.wav", None, "no such file"), (b"RIFF nothing", None, "not readable"), (np.ones(100), None, "sample_rate="),
-    (np.ones((2, 2, 9)), 16000, "3 dimensions"), (np.array([0.0, np.nan]), 16000, "NaN"), (np.ones(0), 16000, "no samples")])
+    ("missing.wav", None, "no such file"), (b"RIFF nothing", None, "not readable"),
+    (np.ones(100), None, "sample_rate="),
+    (np.ones((2, 2, 9)), 16000, "3 dimensions"), (np.array([0.0, np.nan]), 16000, "NaN"),
+    (np.ones(0), 16000, "no samples")])
 def test_what_cannot_be_heard_is_told(model, audio, rate, told):
     with pytest.raises(InputError, match=told):
         model.score(audio, sample_rate=rate)

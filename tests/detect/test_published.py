@@ -72,7 +72,8 @@ def test_a_renamed_tensor_of_sls_is_refused_by_name(sls, name, told, tmp_path):
         load_detector(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("name", ["att_head.weight", "weights_k", "projection.trans.0.weight", "projection.trans.2.weight",
+@pytest.mark.parametrize("name", ["att_head.weight", "weights_k", "projection.trans.0.weight",
+                                  "projection.trans.2.weight",
                                   "frontend.upstream.encoder.transformer.layers.0.final_layer_norm.bias"])
 def test_a_renamed_tensor_of_a_pruned_model_is_refused_by_name(exp, name, tmp_path):
     folder = make_pruned(tmp_path, exp)

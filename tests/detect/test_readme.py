@@ -57,7 +57,7 @@ def test_the_commands(folder, monkeypatch):
 def test_the_lines_of_python(folder):
     block, = blocks("python")
     names = {"samples": wave(1.0, 44100).astype(np.float32)}
-    exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(block, "README.md", "exec"), names)
     score, frames = names["score"], names["frames"]
     assert score.decision in score.meaning or score.meaning.endswith(("accept", "reject"))
     assert names["embedding"].shape == (16,) and -1 <= names["likeness"] <= 1

@@ -53,7 +53,8 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["model"]["precision"] == "float32 on this CPU"
-    assert [score["name"] for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three", "four"]
+    assert [score["name"]
+            for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three", "four"]
     assert "not scored: two: not readable" in captured.err and "no such file" in captured.err
     assert "not scored: four: an empty file" in captured.err and "ffmpeg -i" in captured.err
 
@@ -61,7 +62,8 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
 def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
     assert main(["--model", str(exp), str(audio / "b.flac"), "--prior", "0.3", "--out", str(tmp_path / "t.txt")]) == 0
     text = (tmp_path / "t.txt").read_text()
-    assert "times likelier if" in text and "where 30 % of all recordings are spoofs" in text and "not calibrated" in text
+    assert "times likelier if" in text and "where 30 % of all recordings are spoofs" in text
+    assert "not calibrated" in text
     assert "below 1.455" in text  # -ln(0.7 / 3)
 
 
@@ -77,7 +79,8 @@ def test_scores_are_what_evaluate_reads(exp, audio, tmp_path, capsys):
 
 def test_what_is_odd_about_a_recording_is_told(exp, tmp_path, capsys):
     for name, wav, rate in (("silence", 0 * wave(1.5), 16000), ("clipped", 50 * wave(1.5), 16000),
-                            ("short", wave(0.3), 16000), ("telephone", wave(1.5, 8000), 8000), ("good", wave(1.5), 16000)):
+                            ("short", wave(0.3), 16000), ("telephone", wave(1.5, 8000), 8000),
+                            ("good", wave(1.5), 16000)):
         soundfile.write(tmp_path / f"{name}.wav", wav, rate)
     assert main(["--model", str(exp), str(tmp_path), "--format", "json"]) == 0
     told = {Path(score["name"]).stem: score["doubts"] for score in json.loads(capsys.readouterr().out)["scores"]}

@@ -222,7 +222,7 @@ def _on_cpu(kwargs: dict) -> dict:
     return plain | {"device": torch.device("cpu")} if plain.get("device") is not None else plain
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _kind(func) -> tuple[str, bool]:
     """An operation's name, and whether it runs a kernel."""
     name = func._schema.name.split("::")[1]

@@ -10,8 +10,7 @@ import torch
 
 from tests.corpus import make_list, write_config
 from tests.emulation.cuda import emulated_cuda
-from tests.emulation.steps import (EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on,
-                                   watched_step)
+from tests.emulation.steps import EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on, watched_step
 from tests.models.test_backends import NAMES, build, noise
 from tests.pruning.helpers import FAMILIES
 from wedefense.config.data import SpecAugOptions

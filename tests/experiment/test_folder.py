@@ -36,7 +36,8 @@ def strings(path):
 def test_the_names_are_those_that_users_have():
     assert spelled_here() >= WORDS | {
         "config.yaml", "label2id", "frontend.json", "history.json", "train.log", "avg_model.pt", "best_model.pt",
-        "last.ckpt", "model_1.pt", "pruned_model", "pruning.json", "pytorch_model.bin", "whole_pytorch_model.bin", "embedding.scp",
+        "last.ckpt", "model_1.pt", "pruned_model", "pruning.json", "pytorch_model.bin", "whole_pytorch_model.bin",
+        "embedding.scp",
         "embedding_0.ark", "source.json", "left_out.txt", "logits.scp", "logits.ark", "llr.txt", "qmf.json",
         "results.json", "detection_result.txt", "calibration.json", "report.html", "MODEL.md", "model.safetensors"}
 

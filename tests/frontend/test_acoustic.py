@@ -27,7 +27,8 @@ def test_lfcc_equals_torchaudio():
         "n_fft": 512, "win_length": 320, "hop_length": 160, "center": False})(wav)
     torch.testing.assert_close(ours.layers[0][0, :, :20].T, peer)
     first = torchaudio.functional.compute_deltas(peer)
-    torch.testing.assert_close(ours.layers[0][0].T, torch.cat([peer, first, torchaudio.functional.compute_deltas(first)]))
+    torch.testing.assert_close(ours.layers[0][0].T,
+                               torch.cat([peer, first, torchaudio.functional.compute_deltas(first)]))
 
 
 @pytest.mark.parametrize("frontend", [Fbank(FbankOptions(), 16000), Lfcc(LfccOptions(), 16000)])

@@ -13,6 +13,7 @@ from wedefense.config.registry import imported
 from wedefense.frontend.protocol import Frontend
 from wedefense.models.detector import build_detector
 
+
 def made(kind: str):
     row = FRONTENDS.row(kind)
     if row.self_contained:

@@ -62,7 +62,8 @@ def test_features_are_those_of_plain_torch(both, name):
 
 
 @pytest.mark.parametrize("name, options", [
-    ("wavlm_base_plus", {}), ("wavlm_base_plus", {"freeze_extractor": True}), ("wavlm_large", {"freeze_extractor": True}),
+    ("wavlm_base_plus", {}), ("wavlm_base_plus", {"freeze_extractor": True}),
+    ("wavlm_large", {"freeze_extractor": True}),
     ("wavlm_base_plus", {"gradient_checkpointing": True}), ("wavlm_large", {}),
     pytest.param("wavlm_large", {"gradient_checkpointing": True}, marks=pytest.mark.slow)], ids=str)  # interpreted
 def test_gradients_are_those_of_plain_torch(both, name, options):

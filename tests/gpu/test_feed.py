@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from tests.corpus import RATE, make_list
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.ahead import ahead
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.loader import eval_loader, train_loader

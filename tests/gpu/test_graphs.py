@@ -48,8 +48,8 @@ def test_training_is_the_same_with_recordings(name, frozen, low):
 
 def test_what_is_kept_is_dropped_with_the_mode():
     graphs = Graphs()
-    architecture = replace(find_model("wavlm_base_plus").architecture, layer_drop=0.0, blocks=full_blocks(1, 2, 64), dim=32,
-                           total_heads=2)
+    architecture = replace(find_model("wavlm_base_plus").architecture, layer_drop=0.0, blocks=full_blocks(1, 2, 64),
+                           dim=32, total_heads=2)
     encoder = Encoder(architecture).cuda().eval()
     encoder.graphs = graphs
     wav = torch.randn(2, 8000).cuda()

@@ -1,4 +1,4 @@
-"""The native encoder on a GPU: the CPU's features, exact batches in bfloat16; its speed is what tools/gpu_check.sh shows."""
+"""The native encoder on a GPU: the CPU's features, exact batches in bfloat16; tools/gpu_check.sh shows its speed."""
 
 from dataclasses import replace
 

@@ -8,8 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wedefense.metrics.detection import (DetectionCosts, act_dcf, bayes_error_rates, cllr, det_curve, detection_metrics,
-                                         eer, min_cllr, min_dcf, pav_blocks, rocch_eer)
+from wedefense.metrics.detection import (
+    DetectionCosts,
+    act_dcf,
+    bayes_error_rates,
+    cllr,
+    det_curve,
+    detection_metrics,
+    eer,
+    min_cllr,
+    min_dcf,
+    pav_blocks,
+    rocch_eer,
+)
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import read_table
 
@@ -46,7 +57,7 @@ def test_by_hand():
     # The Bayes threshold -ln(1.9) = -0.64: no miss, 0.0 and 2.5 accepted.
     assert result.act_dcf_threshold == pytest.approx(-math.log(1.9), abs=1e-12)
     assert result.act_dcf == pytest.approx(0.4, abs=1e-12)
-    bits = lambda x: math.log2(1 + math.exp(x))  # noqa: E731
+    bits = lambda x: math.log2(1 + math.exp(x))
     expected = (sum(bits(-x) for x in bonafide) / 4 + sum(bits(x) for x in spoof) / 5) / 2
     assert result.cllr == pytest.approx(expected, abs=1e-12)
     b, s = 2 / 4, 1 / 5  # PAV pools 1.0 and 2.0 with the spoof at 2.5; all other blocks are pure
@@ -148,5 +159,6 @@ def test_metrics_leave_torch_alone():
     code = ("import importlib, pkgutil, sys, wedefense.metrics as m\n"
             "[importlib.import_module(f'wedefense.metrics.{x.name}') for x in pkgutil.iter_modules(m.__path__)]\n"
             "assert not {'torch', 'matplotlib'} & set(sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr

@@ -125,7 +125,8 @@ def sasv(tmp_path):
 def test_sasv_command(sasv, capsys):
     folder, values = sasv
     out = folder / "results.json"
-    arguments = ["--sasv", "--scores", str(folder / "scores.tsv"), "--keys", str(folder / "keys.tsv"), "--json", str(out)]
+    arguments = ["--sasv", "--scores", str(folder / "scores.tsv"), "--keys", str(folder / "keys.tsv"), "--json",
+                 str(out)]
     assert main(arguments) == 0
     result = json.loads(out.read_text())
     tar, non, spf = values[:20], values[20:50], values[50:]

@@ -22,7 +22,8 @@ def files(tmp_path):
     return write(tmp_path / "scores.txt", SCORES), write(tmp_path / "keys.txt", KEYS)
 
 
-@pytest.mark.parametrize("header, separator", [("", " "), ("filename\tcm-score\n", "\t"), ("\ufeffutt score\n\n", "   ")])
+@pytest.mark.parametrize("header, separator",
+                         [("", " "), ("filename\tcm-score\n", "\t"), ("\ufeffutt score\n\n", "   ")])
 def test_forms_of_a_score_file(tmp_path, header, separator):
     names, values = read_scores(write(tmp_path / "s", SCORES, header, separator))
     assert names == list(SCORES) and values.tolist() == [1.5, -2.0, 0.25, -0.1]
@@ -89,7 +90,8 @@ def test_bad_lines_of_scores_are_named(tmp_path, line, message):
 
 
 def test_keys_in_the_place_of_scores(tmp_path):
-    with pytest.raises(InputError, match="keys.txt:1: 'bonafide' is a label and no score; were scores and keys exchanged"):
+    with pytest.raises(InputError,
+                       match="keys.txt:1: 'bonafide' is a label and no score; were scores and keys exchanged"):
         read_scores(write(tmp_path / "keys.txt", KEYS))
 
 
@@ -100,7 +102,8 @@ def test_irregular_lines_that_add_up_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("u1 bonafide\nu2 sppof\nu3 fkae\n", r"keys.txt:2: unknown label 'sppof' \(and 1 more line\), did you mean 'spoof'"),
+    ("u1 bonafide\nu2 sppof\nu3 fkae\n",
+     r"keys.txt:2: unknown label 'sppof' \(and 1 more line\), did you mean 'spoof'"),
     ("u1 spoof\nu2 spoof\n", "none of its 2 utterances is labelled 'bonafide'"),
     ("u1 bonafide\n", "none of its 1 utterances is labelled 'spoof'"),
     ("", "is empty"),

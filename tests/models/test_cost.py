@@ -29,7 +29,8 @@ def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
                                       dataset_args__ssl_args={"upstream_args": {"name": "wavlm_tiny"}}))
     detector = build_detector(config, 2)
     rest = detector.backend, detector.projection
-    linear = sum(p.numel() for part in rest for n, p in part.named_parameters() if n.endswith("weight") and p.dim() == 2)
+    linear = sum(p.numel() for part in rest for n, p in part.named_parameters() if n.endswith("weight")
+                 and p.dim() == 2)
     encoder = encoder_multiply_adds(detector.frontend.upstream, 16000)
     assert multiply_adds(detector, 1.0) == encoder + linear
     assert encoder_multiply_adds(detector.frontend.upstream, 32000) > 2 * encoder

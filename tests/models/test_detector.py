@@ -14,7 +14,8 @@ def tiny(tmp_path, **changes) -> Detector:
 
 
 def ssl_changes(**more):
-    return {"dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, **more},
+    return {"dataset_args__frontend": "ssl",
+            "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, **more},
             "model": "SSL_BACKEND_MHFA", "model_args": {"embed_dim": 16, "head_nb": 4, "compression_dim": 8,
                                                         "feature_grad_mult": 0.1}}
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tools.bench.ssl_peers import of_s3prl, of_torchaudio, of_transformers
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
-
-from tools.bench.ssl_peers import of_s3prl, of_torchaudio, of_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

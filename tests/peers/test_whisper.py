@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
         eos_token_id=2, decoder_start_token_id=1)
     model = transformers.WhisperModel(config)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     path = tmp_path_factory.mktemp("whisper")

@@ -5,8 +5,18 @@ import itertools
 import pytest
 import torch
 
-from tests.pruning.helpers import (FAMILIES, LENGTHS, UNITS, as_set, batch, difference, encoder_of, gated, randomly,
-                                   set_gates)
+from tests.pruning.helpers import (
+    FAMILIES,
+    LENGTHS,
+    UNITS,
+    as_set,
+    batch,
+    difference,
+    encoder_of,
+    gated,
+    randomly,
+    set_gates,
+)
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.size import Size, decided
 from wedefense.pruning.surgery import cut
@@ -67,10 +77,11 @@ def test_a_layer_with_every_unit_closed_or_one_channel_left(family, unit, layers
         encoder = gated(family, units)
         others = randomly(5, 0.7)
 
-        def decide(site):
+        def decide(site, others=others):
             if site.unit == unit and site.layer in layers:
                 return torch.arange(site.count) == (7 if unit == "conv" else -1)
             return others(site)
+
         set_gates(encoder, decide)
         small = assert_exact(encoder)
         shape = small.architecture

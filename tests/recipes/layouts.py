@@ -46,13 +46,15 @@ def asvspoof2019(root: Path, per_set: int = 8) -> None:
 
 
 def asvspoof5(root: Path, per_set: int = 8) -> None:
-    for letter, folder, table in (("T", "flac_T", "train"), ("D", "flac_D", "dev.track_1"), ("E", "flac_E_eval", "eval.track_1")):
+    for letter, folder, table in (("T", "flac_T", "train"), ("D", "flac_D", "dev.track_1"),
+                                  ("E", "flac_E_eval", "eval.track_1")):
         rows = []
         for number in range(per_set):
             key, fake = f"{letter}_{number:010d}", number % 2 == 1
             sound(root / folder / f"{key}.flac", buzz=fake)
             codec = f"C05 3 {letter}_0000000009" if letter == "E" and number > 3 else "- - -"
-            rows.append(f"{letter}_485{number % 3} {key} F {codec} {'AC3 A05 spoof' if fake else '- bonafide bonafide'} -")
+            rows.append(f"{letter}_485{number % 3} {key} F {codec} "
+                        f"{'AC3 A05 spoof' if fake else '- bonafide bonafide'} -")
         lines(root / f"ASVspoof5.{table}.tsv", *rows)
 
 
@@ -64,7 +66,8 @@ def asvspoof2021(root: Path) -> None:
           "LA_0021 LA_E_2834763 none - A10 spoof notrim progress",
           "LA_0021 LA_E_2834764 gsm lux_tx A10 spoof trim hidden"]
     df = ["LA_0023 DF_E_2000011 nocodec asvspoof A14 spoof notrim progress traditional_vocoder - - - -",
-          "TEF2 DF_E_2000013 low_m4a vcc2020 Task1-team20 spoof notrim eval neural_vocoder_nonautoregressive Task1 team20 FF E",
+          "TEF2 DF_E_2000013 low_m4a vcc2020 Task1-team20 spoof notrim eval neural_vocoder_nonautoregressive Task1 "
+          "team20 FF E",
           "TGF1 DF_E_2000024 mp3m4a vcc2020 Task2-team12 spoof notrim eval traditional_vocoder Task2 team12 FF G",
           "LA_0043 DF_E_2000026 mp3m4a asvspoof bonafide bonafide notrim eval bonafide - - - -",
           "LA_0043 DF_E_2000027 high_ogg asvspoof bonafide bonafide notrim eval bonafide - - - -"]
@@ -96,15 +99,18 @@ def spoofceleb(root: Path, per_set: int = 8) -> None:
 def voxceleb(root: Path) -> None:
     """Two test and two dev speakers of VoxCeleb1, four of VoxCeleb2 dev and two of its test set."""
     for part, speakers in (("vox1_test_wav/wav", ("id10270", "id10271")), ("vox1_dev_wav/wav", ("id10001", "id10002")),
-                           ("vox2_dev/aac", ("id00012", "id00015", "id00016", "id00018")), ("vox2_test/aac", ("id00017", "id00061"))):
+                           ("vox2_dev/aac", ("id00012", "id00015", "id00016", "id00018")),
+                           ("vox2_test/aac", ("id00017", "id00061"))):
         for speaker in speakers:
             for number in range(1, 5):
-                sound(root / part / speaker / f"5r0dWxy17C{number % 2}" / f"{number:05d}.wav", buzz=int(speaker[-1]) / 3)
+                sound(root / part / speaker / f"5r0dWxy17C{number % 2}" / f"{number:05d}.wav",
+                      buzz=int(speaker[-1]) / 3)
     trial = "{0} id10270/5r0dWxy17C1/00001.wav {1}"
     lines(root / "veri_test2.txt", trial.format(1, "id10270/5r0dWxy17C0/00002.wav"),
           trial.format(0, "id10271/5r0dWxy17C0/00002.wav"), trial.format(0, "id10271/5r0dWxy17C1/00003.wav"))
     for name in ("list_test_all2.txt", "list_test_hard2.txt"):
-        lines(root / name, trial.format(1, "id10270/5r0dWxy17C1/00003.wav"), trial.format(0, "id10001/5r0dWxy17C0/00002.wav"))
+        lines(root / name, trial.format(1, "id10270/5r0dWxy17C1/00003.wav"),
+              trial.format(0, "id10001/5r0dWxy17C0/00002.wav"))
 
 
 def iemocap(root: Path, per_class: int = 5) -> None:
@@ -133,4 +139,5 @@ def rirs_noises(root: Path) -> None:
 
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {make.__name__: make for make in (
-    partialspoof, asvspoof2019, asvspoof5, asvspoof2021, in_the_wild, spoofceleb, voxceleb, iemocap, musan, rirs_noises)}
+    partialspoof, asvspoof2019, asvspoof5, asvspoof2021, in_the_wild, spoofceleb, voxceleb, iemocap, musan,
+    rirs_noises)}

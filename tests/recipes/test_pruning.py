@@ -79,7 +79,8 @@ def test_the_learnt_sparsity_is_the_target(tmp_path, upstream, target, rate):
 
     make_list(tmp_path, "train", 312, seconds=0.3)
     train(["--config", str(MINI / "conf/mhfa_pruning.yaml"), "--exp_dir", str(tmp_path / "exp"), "--device", "cpu",
-           "--train_data", str(tmp_path / "train/raw.list"), "--target_sparsity", str(target), "--dataset_args.num_frms",
+           "--train_data", str(tmp_path / "train/raw.list"), "--target_sparsity", str(target),
+           "--dataset_args.num_frms",
            "10", "--dataset_args.ssl_args.upstream_args.name", upstream, "--dataloader_args.num_workers", "0",
            "--initial_reg_lr", str(rate)])
     rows = json.loads((tmp_path / "exp/history.json").read_text())["rows"]

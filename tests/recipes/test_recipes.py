@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.recipes.layouts import LAYOUTS
-from tests.recipes.tiny import (CONFIGS, EGS, ROOT, SCRIPTS, architecture_of, copy_checkout, corpora, run,
-                                tiny_options, title)
+from tests.recipes.tiny import (
+    CONFIGS,
+    EGS,
+    ROOT,
+    SCRIPTS,
+    architecture_of,
+    copy_checkout,
+    corpora,
+    run,
+    tiny_options,
+    title,
+)
 from wedefense.config.loader import load_config
 
 
@@ -33,7 +43,8 @@ def test_every_config_builds_at_full_size(path):
         name = config.dataset_args.frontend_args.upstream_args.name
         millions = sum(p.numel() for p in detector.frontend.parameters()) / 1e6
         assert "tiny" in name or (310 < millions < 320 if "large" in name or "xls" in name else 90 < millions < 96)
-        assert all(not p.requires_grad for p in detector.frontend.parameters()) == config.dataset_args.frontend_args.frozen
+        assert all(not p.requires_grad
+                   for p in detector.frontend.parameters()) == config.dataset_args.frontend_args.frozen
 
 
 def test_no_two_configs_say_the_same():
@@ -43,7 +54,8 @@ def test_no_two_configs_say_the_same():
     assert [paths for paths in bodies.values() if len(paths) > 1 and len({p.parent for p in paths}) < len(paths)] == []
 
 
-@pytest.mark.parametrize("readme", sorted(EGS.glob("*/*/*/README.md")), ids=lambda path: str(path.parent.relative_to(EGS)))
+@pytest.mark.parametrize("readme", sorted(EGS.glob("*/*/*/README.md")),
+                         ids=lambda path: str(path.parent.relative_to(EGS)))
 def test_the_commands_of_a_readme_name_files_that_exist(readme):
     for name in set(re.findall(r"conf/[\w.-]+\.yaml|(?<=\./)run\w*\.sh", printed_commands(readme))):
         assert (readme.parent / name).is_file(), name
@@ -73,7 +85,8 @@ def test_the_two_commands_of_the_partialspoof_table(tmp_path):
         results = json.loads((recipe / name / "results.json").read_text())
         assert {"eer", "min_dcf", "cllr", "act_dcf"} <= results["sets"]["eval"].keys()
     config = load_config(recipe / "exp/MHFA_wavlmplus_frozen-FT/config.yaml")
-    assert not config.dataset_args.ssl_args.frozen and config.model_init == "exp/MHFA_wavlmplus_frozen/models/avg_model.pt"
+    assert not config.dataset_args.ssl_args.frozen
+    assert config.model_init == "exp/MHFA_wavlmplus_frozen/models/avg_model.pt"
 
 
 def table_rows():
@@ -98,4 +111,5 @@ def test_the_map_holds_every_row_that_can_be_run():
     left_out = {"Rank 3 T27 fusion", "Rank 4 T23 fusion", "Rank 9 T23 best single", "paper", "NEMO-large + MFA",
                 "Conformer + MHFA", "WavLM-large + ECAPA-TDNN (WeSpeaker)"}
     mapped = {(table, row) for table, row, *_ in table_rows()}
-    assert {row for name in published.names() for row in published.load(name).lines if (name, row) not in mapped} == left_out
+    assert {row for name in published.names() for row in published.load(name).lines
+            if (name, row) not in mapped} == left_out

@@ -32,7 +32,8 @@ def make_asvspoof2019(folder: Path, per_set: int = 10) -> Path:
 
 
 def run(*arguments, cwd=ROOT, script=RECIPE / "run.sh") -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", str(ROOT / ".venv"))}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1",
+                   "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", str(ROOT / ".venv"))}
     environment["PATH"] = f"{Path(os.sys.executable).parent}{os.pathsep}{environment['PATH']}"
     return subprocess.run(["bash", script, *map(str, arguments)], cwd=cwd, env=environment,
                           capture_output=True, text=True, timeout=300)
@@ -43,7 +44,8 @@ def finished(tmp_path_factory):
     """A corpus and an experiment taken through stages 1 to 7, started from another folder."""
     folder = tmp_path_factory.mktemp("recipe")
     make_asvspoof2019(folder / "corpus")
-    done = run("--corpus", folder / "corpus", "--data", folder / "data", "--exp_dir", folder / "exp", *SMALL, cwd=folder)
+    done = run("--corpus", folder / "corpus", "--data", folder / "data", "--exp_dir", folder / "exp", *SMALL,
+               cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
 

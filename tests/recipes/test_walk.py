@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.recipes.layouts import LAYOUTS
-from tests.recipes.tiny import (CONFIGS, EGS, ROOT, SCRIPTS, TINY, architecture_of, copy_checkout, corpora, run,
-                                tiny_options, tiny_whisper, title)
+from tests.recipes.tiny import (
+    CONFIGS,
+    EGS,
+    ROOT,
+    SCRIPTS,
+    TINY,
+    architecture_of,
+    copy_checkout,
+    corpora,
+    run,
+    tiny_options,
+    tiny_whisper,
+    title,
+)
 from wedefense.config.loader import load_config
 
 pytestmark = pytest.mark.slow
@@ -72,8 +84,8 @@ class Walk:
         if step in ("FT", "LMF"):  # fine-tunes what another config trained
             first = path.with_name(f"{base}.yaml")
             self.experiment(first)
-            command = ["./run_ft.sh", "--config", f"conf/{base.removesuffix('-FT')}.yaml", "--ft_config", f"conf/{name}.yaml",
-                       "--ft_name", step, "--exp_dir", f"exp/{base}"]
+            command = ["./run_ft.sh", "--config", f"conf/{base.removesuffix('-FT')}.yaml", "--ft_config",
+                       f"conf/{name}.yaml", "--ft_name", step, "--exp_dir", f"exp/{base}"]
         else:
             script = "run_superb.sh" if name.startswith("superb") and (recipe / "run_superb.sh").exists() else "run.sh"
             self.prepared(recipe, script)
@@ -104,7 +116,8 @@ def test_every_config_goes_through_the_stages(walk, path):
         assert set(name.split()) <= results["sets"].keys()
 
 
-@pytest.mark.parametrize("script", [s for s in SCRIPTS if "table=" in s.read_text() and s.name != "run_ft.sh"], ids=title)
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if "table=" in s.read_text() and s.name != "run_ft.sh"],
+                         ids=title)
 def test_stage_9_puts_an_experiment_beside_the_published_row(walk, script):
     from wedefense.report import published
 

@@ -22,8 +22,10 @@ def detection(tmp_path):
     is_bonafide = np.arange(90) < 30
     scores = rng.normal(2.0 * is_bonafide, 1).round(4)
     return ["--scores", write(tmp_path / "a<b.txt", (f"u{i} {s}" for i, s in enumerate(scores))),
-            "--keys", write(tmp_path / "utt2lab", (f"u{i} {'bonafide' if b else 'spoof'}" for i, b in enumerate(is_bonafide))),
-            "--meta", write(tmp_path / "utt2attack", (f"u{i} {'-' if b else f'A{i % 3}'}" for i, b in enumerate(is_bonafide)))]
+            "--keys", write(tmp_path / "utt2lab", (f"u{i} {'bonafide' if b else 'spoof'}"
+                                                   for i, b in enumerate(is_bonafide))),
+            "--meta", write(tmp_path / "utt2attack", (f"u{i} {'-' if b else f'A{i % 3}'}"
+                                                      for i, b in enumerate(is_bonafide)))]
 
 
 def test_a_page_about_detection(detection, tmp_path, capsys):
@@ -36,8 +38,8 @@ def test_a_page_about_detection(detection, tmp_path, capsys):
         assert f"{factor * result[key]:.{digits}f}" in text
     low, high = result["confidence"]["eer"]
     assert f"{100 * low:.3f}–{100 * high:.3f}" in text and "20 bootstrap resamples by trial (seed 0)" in text
-    for expected in ("a<b.txt: evaluation", "30 bona fide, 60 spoof", "a<b.txt by attack (3)", "worst: A", "scores are taken as",
-                     "costs 0.05 1 10", "git commit", "numpy"):
+    for expected in ("a<b.txt: evaluation", "30 bona fide, 60 spoof", "a<b.txt by attack (3)", "worst: A",
+                     "scores are taken as", "costs 0.05 1 10", "git commit", "numpy"):
         assert expected in text, expected
 
 
@@ -52,15 +54,18 @@ def test_frame_scores_against_segment_labels(tmp_path, capsys):
     result = json.loads((tmp_path / "r.json").read_text())
     expected = detection_metrics([2, 1, 2.5], [-1, -2])  # the lower of each two frames
     assert (result["eer"], result["cllr"]) == (expected.eer, expected.cllr)
-    # In time: 0.12 s bona fide scored 3 2 1 4 2.5 3, 0.08 s spoof scored -1 5 -2 0. At 0: frr 0, far 1/4; at 1: 1/6, 1/4.
+    # In time: 0.12 s bona fide scored 3 2 1 4 2.5 3, 0.08 s spoof scored -1 5 -2 0.
+    # At 0: frr 0, far 1/4; at 1: 1/6, 1/4.
     assert result["range_eer"] == pytest.approx((1 / 6 + 1 / 4) / 2, abs=1e-12) and result["range_eer_threshold"] == 1
     assert result["confidence"]["by"] == "utterance" and set(result["breakdown"]["attack"]["values"]) == {"A1", "A2"}
     assert "range EER is 20.833 %" in parse(tmp_path / "r.html")[1]
     assert "range EER %" in capsys.readouterr().out
-    for line, message in (("u2", "frames:4: 'u2' has no frame scores"), ("u1 1 2", "frames:4: duplicate utterance 'u1'"),
+    for line, message in (("u2", "frames:4: 'u2' has no frame scores"),
+                          ("u1 1 2", "frames:4: duplicate utterance 'u1'"),
                           ("u2 1 x", "frames:4: could not convert string to float: 'x'"),
                           ("u2 1 nan", "frames:4: a frame score of 'u2' is NaN"),
-                          ("u2 1 2 3 4 5 6 7 8 9 9 9 9 9 9 9", "u2: its frame scores last 0.30 s and its labels 0.08 s"),
+                          ("u2 1 2 3 4 5 6 7 8 9 9 9 9 9 9 9",
+                           "u2: its frame scores last 0.30 s and its labels 0.08 s"),
                           ("u3 1 2 3 4", "1 utterance without labels: u3")):
         write(frames, ["u1 [ 3 2 1 4 -1 5 ]", "", "", line])
         with pytest.raises(InputError, match=message):
@@ -85,9 +90,11 @@ def test_emotions(tmp_path, capsys):
     assert printed[2].split() == ["all", "4", "50.00", "50.00", "38.89"]
     checker, text = parse(tmp_path / "r.html")
     assert "4 utterances" in text and "50.00" in text and len(checker.sources) == 1
-    scores = write(tmp_path / "scores", ["utt ang neu_tral hap sad", "u1 1 0 0 0", "u2 0 0 3 1", "u3 -9 -8 -1 -2", "u4 0 0 1 0"])
+    scores = write(tmp_path / "scores",
+                   ["utt ang neu_tral hap sad", "u1 1 0 0 0", "u2 0 0 3 1", "u3 -9 -8 -1 -2", "u4 0 0 1 0"])
     assert main([*arguments, "--scores", scores]) == 0
-    assert json.loads((tmp_path / "r.json").read_text())["confusion"] == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0, 0, 1, 0]]
+    assert json.loads((tmp_path / "r.json").read_text())["confusion"] == [[1, 0, 1, 0], [0] * 4,
+                                                                          [0, 0, 1, 0], [0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("guesses, keys, message", [
@@ -99,10 +106,12 @@ def test_emotions(tmp_path, capsys):
 ])
 def test_bad_predictions_are_named(tmp_path, guesses, keys, message):
     with pytest.raises(InputError, match=message):
-        main(["--classes", "--scores", write(tmp_path / "guesses", guesses), "--keys", write(tmp_path / "utt2lab", keys)])
+        main(["--classes", "--scores", write(tmp_path / "guesses", guesses), "--keys",
+              write(tmp_path / "utt2lab", keys)])
 
 
-@pytest.mark.parametrize("wrong", [["--sasv", "--classes"], ["--classes", "--bootstrap", "9"], ["--sasv", "--groups", "x"],
+@pytest.mark.parametrize("wrong",
+                         [["--sasv", "--classes"], ["--classes", "--bootstrap", "9"], ["--sasv", "--groups", "x"],
                                    ["--segments", "0.02", "--groups", "x"], ["--classes", "--meta", "x"]])
 def test_options_that_do_not_go_together(wrong, capsys):
     with pytest.raises(SystemExit):
@@ -113,15 +122,19 @@ def test_options_that_do_not_go_together(wrong, capsys):
 def test_a_page_about_sasv(tmp_path):
     rng = np.random.default_rng(1)
     kinds = ["target"] * 20 + ["nontarget"] * 30 + ["spoof"] * 40
-    values = rng.normal(0, 1, (90, 3)) + [[2 * (k != "spoof"), 2 * (k != "nontarget"), 2 * (k == "target")] for k in kinds]
+    values = rng.normal(0, 1, (90, 3)) + [[2 * (k != "spoof"), 2 * (k != "nontarget"), 2 * (k == "target")]
+                                          for k in kinds]
     keys = write(tmp_path / "k", (f"s E{i} {'spoof' if k == 'spoof' else 'bonafide'} {k}" for i, k in enumerate(kinds)))
     meta = write(tmp_path / "utt2codec", (f"E{i} C{i % 2}" for i in range(90)))
     out, page = tmp_path / "r.json", tmp_path / "r.html"
     for given in ("cm asv sasv", "sasv"):
-        rows = (" ".join([f"s E{i}", *(f"{x:.4f}" if name in given.split() else "-" for name, x in zip(("cm", "asv", "sasv"), row))])
+        rows = (" ".join([f"s E{i}", *(f"{x:.4f}" if name in given.split() else "-"
+                                       for name, x in zip(("cm", "asv", "sasv"), row))])
                 for i, row in enumerate(values))
         scores = write(tmp_path / "s", rows)
-        assert main(["--sasv", "--scores", scores, "--keys", keys, "--meta", meta, "--html", str(page), "--json", str(out)]) == 0
+        assert main(["--sasv", "--scores", scores, "--keys", keys, "--meta", meta, "--html", str(page), "--json",
+                     str(out)]) == 0
         result, (checker, text) = json.loads(out.read_text()), parse(page)
-        assert f"{result['a_dcf']:.4f}" in text and "20 target, 30 nontarget, 40 spoof" in text and "by codec (2)" in text
+        assert f"{result['a_dcf']:.4f}" in text and "by codec (2)" in text
+        assert "20 target, 30 nontarget, 40 spoof" in text
         assert len(checker.sources) == 1 + len(given.split()) and ("t-EER %" in text) == ("cm" in given)

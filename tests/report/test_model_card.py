@@ -42,8 +42,8 @@ def test_a_card_of_a_trained_and_evaluated_experiment(exp):
     text = write_card(exp).read_text()
     results = json.loads((exp / "results.json").read_text())["sets"]["eval"]
     assert text.startswith("# wavlm_tiny (ssl) + SSL_BACKEND_MHFA")
-    for part in ("100 utterances: bonafide 30, spoof 70", f"| eval | 40 | 40 | {results['min_dcf']:.4f}", "95 % interval",
-                 f"| eval | {results['eer_threshold']:.4f} | equal error rates", "calibrated on 'dev'",
+    for part in ("100 utterances: bonafide 30, spoof 70", f"| eval | 40 | 40 | {results['min_dcf']:.4f}",
+                 "95 % interval", f"| eval | {results['eer_threshold']:.4f} | equal error rates", "calibrated on 'dev'",
                  "wedefense.load_detector", "## Limits"):
         assert part in text, part
 

@@ -32,7 +32,8 @@ def test_every_table_is_well_formed(name):
     ("asvspoof5_leaderboard", "HP single system", {"dev eer": "1.547", "eval min_dcf": "0.1028", "eval eer": "3.758"}),
     ("voxceleb_hybrid_pruning", "HP", {"vox1_o eer": "0.7", "vox1_h eer": "1.6"}),
     ("ca_mhfa_parameters", "CA-MHFA G=64 L=9", {"vox1_o eer": "0.70", "vox1_h eer": "1.45"}),
-    ("voxceleb_systems", "WavLM-large + CA-MHFA + LMF/QMF", {"vox1_o eer": "0.42", "vox1_e eer": "0.48", "vox1_h eer": "0.96"}),
+    ("voxceleb_systems", "WavLM-large + CA-MHFA + LMF/QMF",
+     {"vox1_o eer": "0.42", "vox1_e eer": "0.48", "vox1_h eer": "0.96"}),
     ("superb_speaker", "WavLM-base+ + CA-MHFA", {"vox1_o eer": "1.79"}),
     ("superb_emotion", "WavLM-large + CA-MHFA", {"iemocap accuracy": "71.52"}),
     ("superb_deepfake", "WavLM-base+ + MHFA", {"eval eer": "0.20"}),
@@ -44,7 +45,8 @@ def test_known_figures(table, row, expected):
 
 
 def test_beside_gives_the_difference_in_the_unit_of_the_table():
-    found = {(c.set, c.metric): c for c in published.beside(published.load("partialspoof_frozen").row("WavLM-base+"), RESULTS)}
+    found = {(c.set, c.metric): c
+             for c in published.beside(published.load("partialspoof_frozen").row("WavLM-base+"), RESULTS)}
     assert len(found) == 8
     eer = found["eval", "eer"]
     assert (eer.published, eer.ours) == ("2.68", pytest.approx(3.0))

@@ -33,7 +33,8 @@ def test_det_points_lie_where_the_rates_are(scores):
     result = detection_metrics(*scores)
     texts = drawn(figure)
     assert any(t.startswith(f"ours: EER {100 * result.eer:.2f} %, minDCF {result.min_dcf:.4f}") for t in texts)
-    markers = {line.get_marker(): line.get_xydata()[0] for line in figure.axes[0].lines[:4] if line.get_marker() != "None"}
+    markers = {line.get_marker(): line.get_xydata()[0] for line in figure.axes[0].lines[:4]
+               if line.get_marker() != "None"}
     frr, far = np.mean(scores[0] <= result.eer_threshold), np.mean(scores[1] > result.eer_threshold)
     assert markers["o"] == pytest.approx(ndtri([far, frr]))
     bayes = result.act_dcf_threshold

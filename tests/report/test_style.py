@@ -13,7 +13,8 @@ def test_colours_of_figures_stand_in_one_file():
     colour = re.compile(r"[\"']#[0-9a-fA-F]{3,6}[\"']")  # the style sheet of the page is html.py's own
     assert [path.name for path in FILES if colour.search(path.read_text(encoding="utf-8"))] == ["style.py"]
     drawing = re.compile(r"\b(Figure\(figsize|savefig)\b")
-    assert [path.name for path in FILES if drawing.search(path.read_text(encoding="utf-8"))] == ["pruning_plot.py", "style.py"]
+    found = [path.name for path in FILES if drawing.search(path.read_text(encoding="utf-8"))]
+    assert found == ["pruning_plot.py", "style.py"]
 
 
 def test_a_series_has_no_colour_twice():

@@ -18,6 +18,7 @@ from wedefense.scoring.speaker import verification
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
 
+
 @pytest.fixture
 def experiment(tmp_path):
     rng = np.random.default_rng(3)
@@ -25,7 +26,8 @@ def experiment(tmp_path):
         keys = [f"{name}{i}" for i in range(60)]
         write_table(tmp_path / "exp/posteriors" / name / "llr.txt",
                     {key: f"{rng.normal(2 if i % 3 else -2, 2):.5f}" for i, key in enumerate(keys)})
-        write_table(tmp_path / "data" / name / "utt2lab", {k: "bonafide" if i % 3 else "spoof" for i, k in enumerate(keys)})
+        write_table(tmp_path / "data" / name / "utt2lab",
+                    {k: "bonafide" if i % 3 else "spoof" for i, k in enumerate(keys)})
     write_table(tmp_path / "data/eval/utt2attack", {f"eval{i}": "-" if i % 3 else f"A<{i % 2}>" for i in range(60)})
     return tmp_path
 
@@ -47,8 +49,10 @@ def test_an_experiment_with_scores_alone(experiment):
 
 def test_everything_at_hand(experiment):
     folder = experiment / "exp"
-    rows = [{"epoch": e, "train_loss": 1 / e, "val_loss": 2 / e, "val_eer": 0.1 / e, "seconds": 30.0} for e in (1, 2, 3)]
-    (folder / "history.json").write_text(json.dumps({"rows": rows, "best": {"epoch": 3, "metric": "val_eer", "value": 0.1 / 3}}))
+    rows = [{"epoch": e, "train_loss": 1 / e, "val_loss": 2 / e, "val_eer": 0.1 / e, "seconds": 30.0}
+            for e in (1, 2, 3)]
+    (folder / "history.json").write_text(json.dumps({"rows": rows,
+                                                     "best": {"epoch": 3, "metric": "val_eer", "value": 0.1 / 3}}))
     (folder / "config.yaml").write_text("seed: 7\nmodel: SSL_BACKEND_MHFA\n# <unescaped> & so on\n")
     (folder / "models").mkdir()
     torch.save({"weights_k": torch.zeros(4), "weights_v": torch.arange(4.0), "w": torch.zeros(2, 2)},
@@ -59,7 +63,8 @@ def test_everything_at_hand(experiment):
     assert "3 epochs in 1 min 30 s. Best validation EER in epoch 3: 3.333 %." in text
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert figures >= {"det.png", "eval_histogram.png", "eval_bayes_error.png",
-                       "eval_reliability.png", "eval_eer_by_attack.png", "training_loss.png", "training_eer.png", "layers.png"}
+                       "eval_reliability.png", "eval_eer_by_attack.png", "training_loss.png", "training_eer.png",
+                       "layers.png"}
     assert len(checker.sources) == len(figures)  # each PNG stands in the page
     assert "training_accuracy.png" not in figures
     from PIL import Image

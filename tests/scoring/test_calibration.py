@@ -127,7 +127,7 @@ def files(tmp_path):
 
 
 def test_calibrate_command(files, capsys):
-    at = lambda name: str(files / name)  # noqa: E731
+    at = lambda name: str(files / name)
     assert calibrate(["--dev_scores", at("dev.a"), "--dev_keys", at("dev.keys"), "--scores", at("eval.a"),
                       "--out", at("llr"), "--model", at("model.json"), "--dev_quality", at("dev.dur"),
                       "--quality", at("eval.dur")]) == 0
@@ -150,7 +150,7 @@ def test_calibrate_command(files, capsys):
 
 
 def test_fuse_command(files):
-    at = lambda name: str(files / name)  # noqa: E731
+    at = lambda name: str(files / name)
     both = [at("eval.a"), at("eval.b")]
     assert fuse(["--dev_scores", at("dev.a"), at("dev.b"), "--dev_keys", at("dev.keys"), "--scores", *both,
                  "--out", at("fused")]) == 0

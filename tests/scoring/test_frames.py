@@ -18,7 +18,8 @@ def test_frames_of_a_table_against_segment_labels(tmp_path, capsys):
     for i, seconds in enumerate((0.8, 1.2)):
         soundfile.write(tmp_path / f"{i}.wav", wave(seconds, seed=i), 16000)
     (tmp_path / "wav.scp").write_text("".join(f"u{i} {tmp_path / f'{i}.wav'}\n" for i in range(2)))
-    assert main(["--model", str(exp), str(tmp_path / "wav.scp"), "--out", str(tmp_path / "frames"), "--device", "cpu"]) == 0
+    assert main(["--model", str(exp), str(tmp_path / "wav.scp"), "--out", str(tmp_path / "frames"), "--device",
+                 "cpu"]) == 0
     assert "2 utterances, a score every 0.02 s" in capsys.readouterr().out
     found = read_frame_scores(tmp_path / "frames")
     assert found["u1"] == pytest.approx(load_detector(exp).frame_scores(tmp_path / "1.wav").llr, rel=1e-3)

@@ -60,7 +60,8 @@ def test_writes_what_the_metrics_say(experiment, capsys):
         assert list(results[name]["breakdown"]["attack"]["values"]) == list(ATTACKS)
     lines = printed.splitlines()
     assert lines[0].split("  ") and " ".join(lines[0].split()) == "set bona fide spoof minDCF EER % Cllr actDCF"
-    assert lines[2].split() == ["dev", "30", "60", *(f"{results['dev'][key] * factor:.{digits}f}" for key, factor, digits
+    assert lines[2].split() == ["dev", "30", "60",
+                                *(f"{results['dev'][key] * factor:.{digits}f}" for key, factor, digits
                                 in (("min_dcf", 1, 4), ("eer", 100, 3), ("cllr", 1, 4), ("act_dcf", 1, 4)))]
     assert "eval by attack" in printed and "dev by attack" not in printed
 
@@ -100,8 +101,8 @@ def test_only_utterances_that_stage_4_left_out_may_be_missing(experiment):
 def test_report_and_no_torch(experiment):
     root, _ = experiment
     code = ("import sys\nfrom wedefense.bin.results import main\n"
-            f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval', '--bootstrap', '0'])\n"
-            "assert 'torch' not in sys.modules")
+            f"main(['--exp_dir', {str(root / 'exp')!r}, '--data', {str(root / 'data')!r}, '--sets', 'dev', 'eval', "
+            "'--bootstrap', '0'])\nassert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert "Calibrated on &#x27;dev&#x27;" in (root / "exp/report.html").read_text()
 

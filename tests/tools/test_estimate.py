@@ -99,7 +99,8 @@ def test_rates_become_an_entry_of_the_file_and_are_read_back(measured, tmp_path,
 def test_every_row_of_every_table(measured, capsys, monkeypatch):
     tables = {table for table, _ in published_rows()}
     assert tables == {path.stem for path in (EGS.parent / "wedefense").rglob("published_tables/*.yaml")}
-    wanted = {key: steps for key, steps in published_rows().items() if key[0] == "partialspoof_finetuned" and "+" in key[1]}
+    wanted = {key: steps for key, steps in published_rows().items() if key[0] == "partialspoof_finetuned"
+              and "+" in key[1]}
     monkeypatch.setattr(estimate, "published_rows", lambda: wanted)
     assert main(["--all", "--measured", str(measured)]) == 0
     table = lines(capsys)

@@ -29,7 +29,8 @@ def prepared(request, tmp_path):
 
 
 def prepare(name, folder, *options):
-    return tool(name).main(["--corpus", str(folder / "corpus"), "--out", str(folder / "data"), "--num_workers", "1", *options])
+    return tool(name).main(["--corpus", str(folder / "corpus"), "--out", str(folder / "data"), "--num_workers", "1",
+                            *options])
 
 
 def corpus(*names):
@@ -46,7 +47,8 @@ def test_asvspoof5(prepared):
     assert Counter(rows(data, "eval/utt2lab").values()) == {"bonafide": 4, "spoof": 4}
     assert Counter(rows(data, "dev/utt2attack").values()) == {"-": 4, "A05": 4}
     assert Counter(rows(data, "eval/utt2codec").values()) == {"-": 4, "C05": 4}
-    assert rows(data, "train/utt2spk")["T_0000000001"] == "T_4851" and rows(data, "train/utt2gender")["T_0000000001"] == "F"
+    assert rows(data, "train/utt2spk")["T_0000000001"] == "T_4851"
+    assert rows(data, "train/utt2gender")["T_0000000001"] == "F"
     assert rows(data, "eval/wav.scp")["E_0000000000"].endswith("flac_E_eval/E_0000000000.flac")
 
 
@@ -57,7 +59,8 @@ def test_asvspoof2021_has_only_the_eval_subset(prepared, capsys):
         "LA_E_9332881": "spoof", "LA_E_6866159": "bonafide", "LA_E_5464494": "spoof", "LA_E_5464495": "bonafide"}
     assert rows(data, "asvspoof2021_la/utt2attack")["LA_E_6866159"] == "-"
     assert rows(data, "asvspoof2021_la/utt2transmission")["LA_E_9332881"] == "ita_tx"
-    assert rows(data, "asvspoof2021_df/utt2lab").keys() == {"DF_E_2000013", "DF_E_2000024", "DF_E_2000026", "DF_E_2000027"}
+    assert rows(data, "asvspoof2021_df/utt2lab").keys() == {"DF_E_2000013", "DF_E_2000024", "DF_E_2000026",
+                                                            "DF_E_2000027"}
     assert rows(data, "asvspoof2021_df/utt2attack")["DF_E_2000013"] == "Task1-team20"
     assert rows(data, "asvspoof2021_df/utt2codec")["DF_E_2000027"] == "high_ogg"
     assert rows(data, "asvspoof2021_df/utt2vocoder")["DF_E_2000024"] == "traditional_vocoder"
@@ -98,7 +101,8 @@ def test_voxceleb_sets_and_trials(prepared):
     root, data = prepared
     assert len(rows(data, "vox1/utt2lab")) == 16 and len(rows(data, "vox1_dev/utt2lab")) == 8
     assert set(rows(data, "vox2_dev/utt2spk").values()) == {"id00012", "id00015", "id00016", "id00018"}
-    assert (data / "trials/vox1_o.txt").read_text().splitlines()[0] == "1 id10270/5r0dWxy17C1/00001 id10270/5r0dWxy17C0/00002"
+    first, *_ = (data / "trials/vox1_o.txt").read_text().splitlines()
+    assert first == "1 id10270/5r0dWxy17C1/00001 id10270/5r0dWxy17C0/00002"
     quality = [line.split() for line in (data / "trials/quality.txt").read_text().splitlines()]
     keys = rows(data, "vox2_test/utt2spk")
     assert all((keys[a] == keys[b]) == (label == "1") and a != b for label, a, b in quality)
@@ -125,7 +129,8 @@ def test_iemocap_leaves_one_session_out(prepared):
     for fold in range(1, 6):
         train, dev, test = (rows(data, f"fold{fold}/{name}/utt2lab") for name in ("train", "dev", "eval"))
         assert Counter(test.values()) == {"ang": 5, "hap": 10, "neu": 5, "sad": 5}  # exc counts as hap, fru is left out
-        assert {key[:5] for key in test} == {f"Ses0{fold}"} and f"Ses0{fold}" not in {key[:5] for key in {**train, **dev}}
+        assert {key[:5] for key in test} == {f"Ses0{fold}"}
+        assert f"Ses0{fold}" not in {key[:5] for key in {**train, **dev}}
         assert Counter(dev.values()) == {"ang": 4, "hap": 8, "neu": 4, "sad": 4} and not train.keys() & dev.keys()
         assert len(train) + len(dev) == 100
     assert set(rows(data, "fold2/eval/utt2spk").values()) == {"Ses02F", "Ses02M"}
@@ -144,7 +149,8 @@ def test_noises_and_rooms_serve_augmentation(prepared):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("asvspoof2021", "neither ASVspoof2021_LA_eval nor ASVspoof2021_DF_eval"), ("in_the_wild", "meta.csv: no such file"),
+    ("asvspoof2021", "neither ASVspoof2021_LA_eval nor ASVspoof2021_DF_eval"),
+    ("in_the_wild", "meta.csv: no such file"),
     ("spoofceleb", "train.csv: no such file"), ("voxceleb", "VoxCeleb1 test is needed"),
     ("iemocap", r"no Ses\*.txt there"), ("musan", "no folder music, noise, speech"),
     ("rirs_noises", "no folder smallroom"), ("asvspoof5", "ASVspoof5.train.tsv: no such file")])

@@ -17,7 +17,8 @@ def run(ranks: int, *arguments) -> subprocess.CompletedProcess:
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-    return subprocess.run([*launcher, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=180)
+    return subprocess.run([*launcher, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=180)
 
 
 def test_one_rank_and_two_have_the_same_gradients(tmp_path):
@@ -108,7 +109,8 @@ def test_sharded_parameters_train_to_the_weights_of_replicated_ones(tmp_path):
             tmp_path, gpus=[0, 1], num_epochs=2, sharding=sharding, exp_dir=str(tmp_path / sharding), accum_grad=2,
             dataset_args__frontend="ssl", dataset_args__num_frms=20, dataset_args__ssl_args={
                 "upstream_args": {"name": "wavlm_tiny"}, "hidden_dropout": 0.0, "attention_dropout": 0.0,
-                "projection_dropout": 0.0}, grad_clip=1.0, optimizer="SGD", optimizer_args={"momentum": 0.9}, scheduler_args__initial_lr=0.01)
+                "projection_dropout": 0.0}, grad_clip=1.0, optimizer="SGD", optimizer_args={"momentum": 0.9},
+            scheduler_args__initial_lr=0.01)
         for epochs in ("1", "2"):  # the second call resumes
             done = run(2, "-m", "wedefense.bin.train", "--config", config, "--train_data", train, "--val_data", dev,
                        "--num_epochs", epochs, "--scheduler_args.final_lr", "0.01")

@@ -56,6 +56,7 @@ def test_random_numbers_depend_on_what_they_are_for():
 
 
 def test_hints():
-    assert did_you_mean("SSL_BACKEND_MFHA", ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
+    assert did_you_mean("SSL_BACKEND_MFHA",
+                        ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
     assert some(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

@@ -19,18 +19,18 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from tools.bench.audio import CROP, RATE, SEED, make_corpus, make_recordings, write_list  # noqa: E402
-from tools.bench.published_rawboost import rawboost as plain_rawboost  # noqa: E402
-from wedefense.config.augment import RawBoostOptions, Setting  # noqa: E402
-from wedefense.config.data import DataLoaderOptions, DatasetOptions  # noqa: E402
-from wedefense.data.augment.codecs import available  # noqa: E402
-from wedefense.data.augment.later import pack  # noqa: E402
-from wedefense.data.augment.pipeline import Pipeline  # noqa: E402
-from wedefense.data.augment.rawboost import RawBoost  # noqa: E402
-from wedefense.data.loader import train_loader  # noqa: E402
+from tools.bench.audio import CROP, RATE, SEED, make_corpus, make_recordings, write_list
+from tools.bench.published_rawboost import rawboost as plain_rawboost
+from wedefense.config.augment import RawBoostOptions, Setting
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.data.augment.codecs import available
+from wedefense.data.augment.later import pack
+from wedefense.data.augment.pipeline import Pipeline
+from wedefense.data.augment.rawboost import RawBoost
+from wedefense.data.loader import train_loader
 
 TARGET, WORKERS = 0.5, 2
 STEPS = {"nothing": {}, "speed": {"speed_perturb": True},

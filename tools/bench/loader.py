@@ -19,14 +19,14 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command does: read when torch is imported
 
-import soundfile  # noqa: E402
-import torch  # noqa: E402
+import soundfile
+import torch
 
-from tools.bench.audio import CROP, RATE, SEED, cpu_seconds, make_corpus, write_list  # noqa: E402
-from wedefense.config.data import DataLoaderOptions, DatasetOptions  # noqa: E402
-from wedefense.data.ahead import ahead  # noqa: E402
-from wedefense.data.loader import train_loader  # noqa: E402
-from wedefense.utils.random import generator  # noqa: E402
+from tools.bench.audio import CROP, RATE, SEED, cpu_seconds, make_corpus, write_list
+from wedefense.config.data import DataLoaderOptions, DatasetOptions
+from wedefense.data.ahead import ahead
+from wedefense.data.loader import train_loader
+from wedefense.utils.random import generator
 
 WORKERS = 2
 

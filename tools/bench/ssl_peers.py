@@ -109,7 +109,8 @@ def _s3prl_model(a: Architecture, options: dict) -> nn.Module:
     from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
 
     # the quantizer is of pretraining alone: a handful of entries keeps it small
-    return Wav2Vec2Model(Wav2Vec2Config(**options, quantize_targets=True, latent_vars=2, latent_groups=2, final_dim=a.dim))
+    return Wav2Vec2Model(Wav2Vec2Config(**options, quantize_targets=True, latent_vars=2, latent_groups=2,
+                                        final_dim=a.dim))
 
 
 def _hooked(model: nn.Module, wav: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ CASES = {"frozen": "(a) WavLM base+ frozen, training step", "full": "(b) WavLM l
 def page(found: dict, title: str, *remarks: str) -> str:
     """Sections in the order they ran, a summary before them."""
     parts = [f"# {title}", *remarks, summary(found)]
-    for name, entry in found.items():
+    for entry in found.values():
         parts.append(f"## {entry['title']}")
         if entry["note"]:
             parts.append(entry["note"])

@@ -10,8 +10,17 @@ from torch import nn
 
 from tools.bench.ssl_encoders import operations
 from tools.bench.ssl_peers import PeerMissing, peer_of
-from tools.bench.steps import (RATE, PeerFrontend, architecture_of_size, built_on, detector_on, embedding_step, noise,
-                               our_frontend, training_step)
+from tools.bench.steps import (
+    RATE,
+    PeerFrontend,
+    architecture_of_size,
+    built_on,
+    detector_on,
+    embedding_step,
+    noise,
+    our_frontend,
+    training_step,
+)
 from tools.bench.timing import median_seconds, wait_for
 from tools.gpu.machine import peak_of
 from tools.gpu.sections import Check, first_line

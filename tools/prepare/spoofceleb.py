@@ -19,7 +19,8 @@ def _read_set(corpus: Path, name: str) -> list[Entry]:
     rows = protocol(corpus / "metadata" / f"{name}.csv", "file speaker label", LABELS, separator=",",
                     header="file,speaker,attack")
     audio = corpus / "flac" / name
-    return [Entry(str(Path(row["file"]).with_suffix("")), row["label"], audio / row["file"], _tables(row)) for row in rows]
+    return [Entry(str(Path(row["file"]).with_suffix("")), row["label"], audio / row["file"], _tables(row))
+            for row in rows]
 
 
 def _tables(row: dict) -> dict[str, str]:

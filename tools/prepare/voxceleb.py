@@ -16,7 +16,8 @@ from wedefense.utils.log import get_logger
 from wedefense.utils.tables import read_lines, some
 
 OFFICIAL = {"vox1": 153_516, "vox1_dev": 148_642, "vox2_dev": 1_092_009, "vox2_test": 36_237}
-FOLDERS = {"vox1_dev": ("vox1_dev_wav", "vox1/dev", "vox1_dev"), "vox1_test": ("vox1_test_wav", "vox1/test", "vox1_test"),
+FOLDERS = {"vox1_dev": ("vox1_dev_wav", "vox1/dev", "vox1_dev"),
+           "vox1_test": ("vox1_test_wav", "vox1/test", "vox1_test"),
            "vox2_dev": ("vox2_dev", "vox2/dev", "vox2_dev_aac", "vox2_dev_wav"),
            "vox2_test": ("vox2_test", "vox2/test", "vox2_test_aac", "vox2_test_wav")}
 SUFFIXES = (".wav", ".flac")
@@ -39,8 +40,8 @@ def _read_part(corpus: Path, name: str) -> list[Entry]:
         return []
     files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
     if not files:
-        raise InputError(f"{root}: no audio below it (looked for {', '.join(SUFFIXES)}); m4a files have to be converted: "
-                         f"bash tools/prepare/m4a_to_flac.sh {root}")
+        raise InputError(f"{root}: no audio below it (looked for {', '.join(SUFFIXES)}); m4a files have to be "
+                         f"converted: bash tools/prepare/m4a_to_flac.sh {root}")
     strange = [str(path) for path in files if not path.parts[-3].startswith("id")]
     if strange:
         raise InputError(f"{root}: {len(strange)} files do not lie in idNNNNN/VIDEO/: {some(strange)}")

@@ -20,11 +20,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rocch", action="store_true", help="show the EER on the ROC convex hull too")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sasv", action="store_true", help="ASVspoof 5 track 2: five-column scores, four-column keys")
-    kind.add_argument("--segments", type=float, metavar="SECONDS", help="frame scores this far apart, NAME SCORE SCORE ..., "
-                      "against the segment labels of a *_seglab_*.npy")
+    kind.add_argument("--segments", type=float, metavar="SECONDS",
+                      help="frame scores this far apart, NAME SCORE SCORE ..., against the labels of a *_seglab_*.npy")
     kind.add_argument("--classes", action="store_true", help="emotions or the like: NAME CLASS against NAME CLASS, or "
                       "scores of each class under a header")
-    parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of --segments, if the keys' name does not say")
+    parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of the labels, unless their name says it")
     parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NONTARGET", "FA_SPOOF"),
                         help="of the ASV system behind the t-DCF (default: the ASVspoof 5 organisers')")
     parser.add_argument("--json", metavar="OUT", help="write the results (fractions, not per cent) to this file")

@@ -9,7 +9,8 @@ from wedefense.utils.errors import InputError
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense export", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="experiment folder, checkpoint, hub id or name (wedefense models)")
+    parser.add_argument("model", metavar="MODEL",
+                        help="experiment folder, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("--format", default="torchscript", choices=["torchscript", "onnx", "hub"],
                         help="default: %(default)s")
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.format == "hub":
         lines = [write_folder(model, options.out)]
     else:
-        source, *files = [file.told() for file in export(model, options.out, options.format, options.int8, options.data)]
+        source, *files = [file.told()
+                          for file in export(model, options.out, options.format, options.int8, options.data)]
         print(f"source {source}")
         lines = files
     print("\n".join(lines))

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         for name, source in sources.items():
             stream.write(f"{name} {' '.join(f'{score:.5g}' for score in model.frame_scores(source).llr)}\n")
             bar.update()
-    print(f"wrote {options.out}: {len(sources)} utterances, a score every {model.detector.frontend.frame_shift / 1000:g} s")
+    print(f"wrote {options.out}: {len(sources)} utterances, a score every "
+          f"{model.detector.frontend.frame_shift / 1000:g} s")
     return 0
 
 

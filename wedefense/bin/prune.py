@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
                                                          "the new one to make")
     parser.add_argument("--model", help="prune this trained experiment, its weights kept as they are")
     parser.add_argument("--weights", help=f"what to cut (default: {NAMES.average} of the experiment)")
-    parser.add_argument("--unpruned", help="experiment whose results the report sets beside this one's (default: the one "
+    parser.add_argument("--unpruned", help="experiment whose results the report sets beside these (default: the one "
                                            "that training started from)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="for the training")
     arguments, overrides = parser.parse_known_args(argv)
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
     experiment = load_experiment(folder, arguments.weights or folder.average)
     if not experiment.config.use_pruning_loss:
-        raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it as "
-                         f"it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
+        raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it "
+                         f"as it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
     told = cut_experiment(folder, experiment.config, experiment.detector, arguments.unpruned)
     save_config(config_of_cut(experiment.config, folder.cut), folder.cut.config)
     print("\n".join(in_words(told)))

@@ -10,14 +10,14 @@ from wedefense.utils.checks import PRECISIONS
 def parse(argv: list[str] | None) -> argparse.Namespace:
     costs = DetectionCosts()
     parser = argparse.ArgumentParser(prog="wedefense score", description=__doc__)
-    parser.add_argument("--model", required=True, help="experiment folder, checkpoint, hub id or name (wedefense models)")
+    parser.add_argument("--model", required=True, help="experiment, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
     parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs (default: %(default)g)")
     parser.add_argument("--cost_miss", type=float, default=costs.c_miss,
                         help="of a rejected bona fide recording (default: %(default)g)")
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
-    parser.add_argument("--window", type=float, metavar="SECONDS", help="hear so much at once (default: all up to 60 s, or 30)")
+    parser.add_argument("--window", type=float, metavar="SECONDS", help="heard at once (default: all up to 60, or 30)")
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
                         help="scores: NAME LLR, as `wedefense evaluate` reads it")
     parser.add_argument("--out", help="write there instead of printing")

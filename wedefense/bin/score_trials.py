@@ -10,7 +10,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense score_trials", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help=f"experiment folder; scores go to {NAMES.scores}/<trials>.txt")
     parser.add_argument("--set", required=True, nargs="+", help="embedding sets that hold the utterances of the trials")
-    parser.add_argument("--trials", required=True, nargs="+", help="files `1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
+    parser.add_argument("--trials", required=True, nargs="+",
+                        help="files `1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
     parser.add_argument("--cohort", help="embedding set of the training speakers")
     parser.add_argument("--cohort_spk", help="utt2spk of the cohort")
     parser.add_argument("--norm", choices=["none", "snorm", "asnorm"], default="none")
@@ -19,8 +20,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--qmf", metavar="TRIALS",
                         help="fit quality measures on these trials, of speakers in neither the lists nor the cohort")
     parser.add_argument("--durations", nargs="+", default=[], metavar="UTT2DUR", help="a quality measure")
-    parser.add_argument("--second_set", nargs="+", default=[], help="other embeddings of the same utterances, such as of "
-                        "a part of each: consistency as a quality measure")
+    parser.add_argument("--second_set", nargs="+", default=[],
+                        help="other embeddings of the same utterances, such as of a part of each: "
+                        "consistency as a quality measure")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
     return parser.parse_args(argv)
 
@@ -44,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         options.trials, options.qmf, folder.scores, lambda names: verification.prepare(
             names, *verification.read_embeddings(folder, options.set), how, cohort, durations, others))
     bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
-    remark = f"quality measures fitted on {options.qmf}" if model else f"cosine scores, norm {options.norm}, not calibrated"
+    remark = (f"quality measures fitted on {options.qmf}" if model else
+              f"cosine scores, norm {options.norm}, not calibrated")
     results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS, remark)
     print(save_results(folder, results))
     if model:

@@ -14,8 +14,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", help="name of a published table (without it the tables are listed)")
     parser.add_argument("--row", help="name of a row to put the experiment beside")
     parser.add_argument("--exp_dir", help=f"experiment folder with {NAMES.results} of stage 7")
-    parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR", help="the table with these experiments")
-    parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS", help="sets that go by another name here")
+    parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR",
+                        help="the table with these experiments")
+    parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS",
+                        help="sets that go by another name here")
     parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
     parser.add_argument("--format", nargs="+", choices=sorted(FORMATS), default=["markdown"])
     options = parser.parse_args(argv)
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         row, folder = table.row(options.row), Path(options.exp_dir)
         header, rows = comparison_rows(_beside(row, folder, options), folder.resolve().name)
-        caption += f" Published row: {row.name}. The interval is that of the difference to the published number as printed."
+        caption += f" Published row: {row.name}. The interval is that of the difference to the number as printed."
     print("\n\n".join(FORMATS[name](header, rows, caption) for name in options.format))
     return 0
 

@@ -7,7 +7,8 @@ from wedefense.config.registry import Registry, Row
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
-SHORTEST = 400  # samples: shorter audio is repeated up to it, and further where a front-end's `min_samples` asks for more
+# samples: shorter audio is repeated up to it, and further where a front-end's `min_samples` asks for more
+SHORTEST = 400
 PRUNING_UNITS = ("conv", "head", "attlayer", "interm", "ffnlayer")
 
 

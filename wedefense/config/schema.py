@@ -41,7 +41,7 @@ class RunOptions:
     enable_amp: bool | None = None # the old name: True is bfloat16, False float32
     deterministic: bool = False    # on a GPU: kernels that give the same bits each time, slower (a CPU always does)
     compile: bool = False          # torch.compile the detector
-    cuda_graphs: bool = True       # on one GPU, for crops of one length: record what the encoder launches, and play it back
+    cuda_graphs: bool = True       # on one GPU, for crops of one length: record what the encoder launches, play it back
     sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
     feature_cache: float = 0.0     # GiB of memory for the layers of a frozen front-end, made once per whole utterance
     seed: int = 42
@@ -104,9 +104,10 @@ class Config(PruningOptions, RunOptions):
                  "accum_grad", "validate_interval")
         at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed", "feature_cache")
         if self.precision not in ("auto", self.chosen_precision):
-            raise OptionError("enable_amp", f"{self.enable_amp} is the old way to say precision: {self.chosen_precision}, "
-                                            f"which disagrees with precision: {self.precision}; leave enable_amp out (on "
-                                            "the command line: --enable_amp null)")
+            raise OptionError("enable_amp", f"{self.enable_amp} is the old way to say precision: "
+                                            f"{self.chosen_precision}, which disagrees with precision: "
+                                            f"{self.precision}; leave enable_amp out (on the command line: "
+                                            "--enable_amp null)")
         if not self.gpus:
             raise OptionError("gpus", "name at least one device, like [0]")
         if self.optimizer not in OPTIMIZER_ARGS:
@@ -136,8 +137,8 @@ class Config(PruningOptions, RunOptions):
                                   "belongs to pruning; set use_pruning_loss: True")
             return
         if self.distillation.logits and not self.model_init:
-            raise OptionError("distillation.logits", "the teacher is the model that training starts from, which must be "
-                                                     "a trained one: name it with model_init")
+            raise OptionError("distillation.logits", "the teacher is the model that training starts from, which must be"
+                                                     " a trained one: name it with model_init")
         if self.sharding != "none":
             raise OptionError("sharding", "pruning needs every parameter on every rank; set sharding: none")
         try:

@@ -14,8 +14,8 @@ import numpy as np
 
 from wedefense.data.audio import BadAudio
 from wedefense.data.sources import Source
-from wedefense.utils.log import get_logger
 from wedefense.utils.host_memory import free_memory, shared_memory
+from wedefense.utils.log import get_logger
 
 log = get_logger()
 

@@ -38,7 +38,8 @@ class Labels:
         return self.bonafide[ids]
 
     def save(self, path: str | os.PathLike) -> None:
-        write_table(path, {name: f"{index} {count}" for index, (name, count) in enumerate(zip(self.names, self.counts))})
+        write_table(path, {name: f"{index} {count}"
+                           for index, (name, count) in enumerate(zip(self.names, self.counts))})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Labels":

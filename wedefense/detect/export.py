@@ -31,7 +31,7 @@ INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
 _TIMED_SECONDS = 4.0
 _OPSET, _ONNX_BYTES = 18, 2**31
-_SPARE_FRAMES = 16  # of padding, so that no layer that shortens time runs out of frames: exporters know no such exception
+_SPARE_FRAMES = 16  # of padding: no layer that shortens time runs out of frames, for exporters know no such exception
 
 
 class Exportable(nn.Module):
@@ -77,7 +77,8 @@ class Exportable(nn.Module):
         if not self.scored:
             return torch.zeros_like(logits[:, 0])
         evidence = logits - self.log_priors
-        raw = (evidence.index_select(1, self.bonafide).logsumexp(1) - evidence.index_select(1, self.others).logsumexp(1))
+        bonafide = evidence.index_select(1, self.bonafide).logsumexp(1)
+        raw = bonafide - evidence.index_select(1, self.others).logsumexp(1)
         return self.scale * raw + self.bias
 
 
@@ -133,8 +134,8 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
             if not quantised and max(differences) > TOLERANCE:
                 worst = int(np.argmax(differences))
                 raise InputError(f"{model.weights}: not exported, its {style} form differs from it by "
-                                 f"{max(differences):.2g} (at {', '.join(map(str, _CHECKED_SECONDS[worst]))} s; at most "
-                                 f"{TOLERANCE:g} is let pass)")
+                                 f"{max(differences):.2g} (at {', '.join(map(str, _CHECKED_SECONDS[worst]))} s; at "
+                                 f"most {TOLERANCE:g} is let pass)")
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
@@ -151,8 +152,8 @@ def _told(make: Callable[..., Runner], module: Exportable, *arguments) -> Runner
         raise
     except Exception as error:  # exporters and runtimes raise many kinds
         lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
-        raise InputError(f"{type(module.detector.backend).__name__} behind {type(module.detector.frontend).__name__} cannot "
-                         f"be exported this way: {type(error).__name__}: {' '.join(lines)[:300]}") from error
+        raise InputError(f"{type(module.detector.backend).__name__} behind {type(module.detector.frontend).__name__} "
+                         f"cannot be exported this way: {type(error).__name__}: {' '.join(lines)[:300]}") from error
 
 
 def _measured(path: Path, megabytes: float, difference: float, runner: Runner, alone, model: LoadedDetector,
@@ -267,7 +268,7 @@ def _example(module: Exportable) -> tuple[Tensor, Tensor]:
 
 
 def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
-    """(recordings, wav (batch, samples), lengths (batch,)) of noise, padded with more noise, which no output may see."""
+    """(recordings, wav (batch, samples), lengths (batch,)) of noise, padded with more that no output may see."""
     rng = np.random.default_rng(seed)
     wavs = [0.1 * rng.standard_normal(round(length * model.hearing.rate)).astype(np.float32) for length in seconds]
     lengths = np.array([len(wav) for wav in wavs])

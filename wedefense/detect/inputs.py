@@ -46,7 +46,7 @@ def _sources(name: str):
         table = read_table(path)
         piped = [key for key, value in table.items() if value.rstrip().endswith("|")]
         if piped:
-            raise InputError(f"{name}: '{piped[0]}' is a command, and commands of a table are not run; write its output "
-                             "to a file")
+            raise InputError(f"{name}: '{piped[0]}' is a command, and commands of a table are not run; write its "
+                             "output to a file")
         return list(table.items())
     return [(name, path)]

@@ -152,7 +152,8 @@ class LoadedDetector:
         seconds = np.array([length for *_, length in pieces], dtype=float) / self.hearing.rate
         batches = length_batches(np.maximum(seconds, self._least_seconds()), _BATCH, _BATCH_SECONDS)
         with ThreadPoolExecutor(_READERS) as pool, progress(
-                total=len(recordings), desc="scoring", unit="file", delay=2, disable=quiet or len(recordings) < 2) as bar:
+                total=len(recordings), desc="scoring", unit="file", delay=2,
+                disable=quiet or len(recordings) < 2) as bar:
             read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in batches[0]] if batches else []
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]
@@ -161,7 +162,8 @@ class LoadedDetector:
                 outputs = self._forward(list(heard.values()), [recordings[pieces[index][0]].key for index in heard])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
-                    rows[number].append(wav if isinstance(wav, str) else ((start, length), *next(outputs), *_level(wav)))
+                    rows[number].append(wav if isinstance(wav, str)
+                                        else ((start, length), *next(outputs), *_level(wav)))
                     left[number] -= 1
                     if not left[number]:
                         bar.update()
@@ -223,7 +225,8 @@ class LoadedDetector:
     def _least_seconds(self) -> float:
         return (self.hearing.fixed or self.hearing.shortest) / self.hearing.rate
 
-    def _forward(self, wavs: list[np.ndarray], keys: Sequence[str] = ("audio",)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _forward(self, wavs: list[np.ndarray],
+                 keys: Sequence[str] = ("audio",)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(embedding, logits) of each."""
         if not wavs:
             return iter(())

@@ -136,7 +136,7 @@ def _pruned(folder: Path) -> LoadedDetector:
 
 
 def _bare(content, path: Path, config: Config) -> LoadedDetector:
-    """A checkpoint and a config: the number of classes is the head's, a front-end is as the weights are if they tell."""
+    """A checkpoint and a config: the head tells the number of classes, the weights the front-end if they can."""
     weights = published.tensors_of(content, path)
     classes = published.class_count(weights, path, config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)

@@ -43,8 +43,8 @@ def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts
     if not rows:
         return "no recording has a score"
     text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows)
-    notes = [f"{score.name}: {len(score.windows)} windows, mean of their LLRs; the lowest, {score.lowest.llr:.3f}, from "
-             f"{score.lowest.start:.3g} to {score.lowest.end:.3g} s" for score in scores if len(score.windows) > 1]
+    notes = [f"{score.name}: {len(score.windows)} windows, mean of their LLRs; the lowest, {score.lowest.llr:.3f}, "
+             f"from {score.lowest.start:.3g} to {score.lowest.end:.3g} s" for score in scores if len(score.windows) > 1]
     cut = [score.name for score in scores if score.heard < score.seconds - 0.01]
     if cut:
         notes.append(f"heard the beginning alone, as the model was published ({len(cut)} recordings, first: {cut[0]}); "
@@ -61,8 +61,8 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
     """What the numbers mean, and what they rest on."""
     lines = ["LLR: natural log of how much likelier such audio is if bona fide than if spoofed",
              f"P(spoof): probability of a spoof where {100 * costs.p_spoof:g} % of all recordings are spoofs (--prior)",
-             f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, which costs least at that prior if a "
-             f"rejected bona fide costs",
+             f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, which costs least at that prior if "
+             f"a rejected bona fide costs",
              f"          {costs.c_miss:g} (--cost_miss) and an accepted spoof {costs.c_fa:g} (--cost_fa)"]
     if model.calibration is not None:
         lines.append(f"calibrated: {model.calibration.formula()}")

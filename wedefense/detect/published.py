@@ -91,8 +91,8 @@ def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
     for name in ("fc0.weight", "fc1.weight", "fc3.weight"):
         if name not in names:
             others = [other for other in names if not other.startswith(ENCODER)]
-            raise InputError(f"{path}: tensor '{name}' of an SLS checkpoint is missing (beside the encoder the file has "
-                             f"{some(sorted(others), 10)})")
+            raise InputError(f"{path}: tensor '{name}' of an SLS checkpoint is missing (beside the encoder the file "
+                             f"has {some(sorted(others), 10)})")
     weights = from_published(content)
     frontend = SSLFrontend(SSLOptions(), architecture=read_checkpoint(path).architecture)
     embed_dim, flat = weights["backend.fc1.weight"].shape
@@ -152,7 +152,8 @@ def tensors_of(content, path: Path) -> dict[str, Tensor]:
 
 def class_count(weights: Mapping[str, Tensor], path: Path, centres: int = 1) -> int:
     """Of the head; `centres`: how many it has for each class."""
-    names = [name for name, tensor in weights.items() if "projection." in name and tensor.ndim == 2 and min(tensor.shape)
+    names = [name for name, tensor in weights.items() if "projection." in name and tensor.ndim == 2
+             and min(tensor.shape)
              > 1 and name.endswith("weight")]
     if not names:
         raise InputError(f"{path}: no head (projection.*) among its tensors")

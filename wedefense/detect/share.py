@@ -27,7 +27,8 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
     if model.config is None:
         raise InputError(f"{model.weights}: a published checkpoint of no experiment; share the file as it is")
     if out.models.exists():
-        raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another folder")
+        raise InputError(f"{out}: an experiment lies here, which the shared form would overwrite; choose another "
+                         "folder")
     kind = model.config.dataset_args.frontend
     if not FRONTENDS.row(kind).self_contained and model.detector.frontend.architecture is None:
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "

@@ -142,7 +142,8 @@ class PlainLfcc(nn.Module):
         cepstra = (power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
         frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
         if self.use_delta:
-            last = torch.minimum(torch.arange(cepstra.shape[1], device=wav.device)[None], frames[:, None] - 1)[..., None]
+            place = torch.arange(cepstra.shape[1], device=wav.device)[None]
+            last = torch.minimum(place, frames[:, None] - 1)[..., None]
             first = _differences(cepstra, last)
             cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
         return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)

@@ -44,7 +44,8 @@ class PretrainedFrontend(nn.Module):
     layer sum are learnt all the same.
     """
 
-    def __init__(self, options: PretrainedOptions, sample_rate: int, upstream: nn.Module, feat_dim: int, num_layers: int, stride: int,
+    def __init__(self, options: PretrainedOptions, sample_rate: int, upstream: nn.Module, feat_dim: int,
+                 num_layers: int, stride: int,
                  min_samples: int = 1):
         super().__init__()
         if sample_rate != SAMPLE_RATE:

@@ -10,7 +10,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 
 
 class Frontend(Protocol):
-    """A module made by `Class(options, sample_rate)`; what holds before one is made stands in its row of `FRONTENDS`."""
+    """A module made by `Class(options, sample_rate)`; what holds before that stands in its row of `FRONTENDS`."""
 
     feat_dim: int                      # features of a frame, the same in every layer
     num_layers: int                    # layers that come out

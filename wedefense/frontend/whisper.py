@@ -110,7 +110,7 @@ class WhisperEncoder(nn.Module):
             self.layer_norm.requires_grad_(False)
 
     def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
-        """wav (batch, samples), lengths on the host -> N+1 layers (batch, frames, dim), a frame for every 320 samples."""
+        """wav (batch, samples), lengths on the host -> N+1 layers (batch, frames, dim), a frame per 320 samples."""
         samples = on_host(lengths)
         if min(samples) < 1:
             raise InputError("an utterance of the batch has no samples; drop it")

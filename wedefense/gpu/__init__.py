@@ -1,8 +1,8 @@
 """What only CUDA devices use: Triton kernels, and the operators that call them.
 
 Everything here equals some plain torch code elsewhere, which serves all other devices and says what is computed.
-The environment decides, where it says so: `WEDEFENSE_KERNELS=0`, and GPUs run that plain code too; `interpret`, and CPUs
-run the kernels, by Triton's interpreter, as tests do.
+The environment decides, where it says so: `WEDEFENSE_KERNELS=0`, and GPUs run that plain code too; `interpret`, and
+CPUs run the kernels, by Triton's interpreter, as tests do.
 """
 
 import functools

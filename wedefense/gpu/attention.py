@@ -1,4 +1,4 @@
-"""Attention over packed utterances with WavLM's gated relative bias, as an operator that autograd and compilers know."""
+"""Attention over packed utterances with WavLM's gated relative bias, an operator that autograd and compilers know."""
 
 import torch
 from torch import Tensor
@@ -78,8 +78,8 @@ def _(qkv, gate, table, starts, seed, frames, dropout):
 def _attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                      seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                      for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out, sums, frames, dropout,
-                           for_table)
+    return attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out, sums, frames,
+                           dropout, for_table)
 
 
 @_attend_backward.register_fake

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.gpu.attention import attend, attend_backward
-from wedefense.gpu.passes import (column_sums, gates, gates_backward, gelu, gelu_backward, residual_norm,
-                                  residual_norm_backward, weight_gradient)
+from wedefense.gpu.passes import (
+    column_sums,
+    gates,
+    gates_backward,
+    gelu,
+    gelu_backward,
+    residual_norm,
+    residual_norm_backward,
+    weight_gradient,
+)
 
 ATTENTION, AFTER_ATTENTION, INSIDE, AFTER_FEED_FORWARD = range(4)  # what is added to the seed of a block's dropouts
 
@@ -90,7 +98,9 @@ def run(shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows, p: dict[str, T
     else:
         h = x.to(dtype) if copy is None else copy
     qkv = _linear(h, products.qkv).view(len(x), 3, shape.heads, shape.head_dim)
-    gate = gates(h, shape.heads, shape.place, (p["gate.weight"], p["gate.bias"]), p["gate.const"]) if shape.relative else None
+    gate = None
+    if shape.relative:
+        gate = gates(h, shape.heads, shape.place, (p["gate.weight"], p["gate.bias"]), p["gate.const"])
     attended, sums = attend(qkv, gate, rows.table, rows.starts, seed, rows.frames, attention_drop)
     y = _linear(attended.view(len(x), -1), products.out)
     inner_norm = final if shape.norm_first else first
@@ -147,8 +157,8 @@ class _WayBack:
         self.gradients: dict[str, Tensor] = {}
 
     def run(self, dout: Tensor, kept: tuple, for_table: bool) -> tuple[Tensor, Tensor | None]:
-        (x, h, mean, scale, qkv, gate, attended, sums, total, h2, inner_mean, inner_scale, units, active, end, last_mean,
-         last_scale) = kept
+        (x, h, mean, scale, qkv, gate, attended, sums, total, h2, inner_mean, inner_scale, units, active, end,
+         last_mean, last_scale) = kept
         norm_first = self.shape.norm_first
         outer, inner = (None, "final") if norm_first else ("final", "norm")
         dy, dtotal = self._before_sum(outer, "outer", (end, last_mean, last_scale), None, dout, h2, AFTER_FEED_FORWARD)
@@ -191,8 +201,8 @@ class _WayBack:
                    for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         self._weight("out", dy, attended.view(len(dy), -1))
         gradient = (dy @ self.products.out[0]).view_as(attended)
-        dqkv, dgate, dtable = attend_backward(gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed, attended,
-                                              sums, self.rows.frames, self.shape.dropouts[0], for_table)
+        dqkv, dgate, dtable = attend_backward(gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed,
+                                              attended, sums, self.rows.frames, self.shape.dropouts[0], for_table)
         dqkv = dqkv.view(len(dy), -1)
         if any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias")):
             weights, biases = weight_gradient(dqkv, h).chunk(3), column_sums(dqkv).chunk(3)

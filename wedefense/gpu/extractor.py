@@ -36,7 +36,8 @@ def window_products(signal: Signal, counts: Tensor, kernel: int, stride: int) ->
     out = signal.samples.new_empty(batch, shares, TAPS, TAPS)
     kernels.window_products_kernel[(batch, shares)](
         signal.samples, signal.slot_starts, counts, out, signal.samples.numel(), kernel, STRIDE=stride,
-        PER_SLOT=per_slot, TAPS=TAPS, WINDOWS=_windows(per_slot), SLOTS=SLOTS_BY_SHARE, PRECISION=PRECISION, num_warps=2)
+        PER_SLOT=per_slot, TAPS=TAPS, WINDOWS=_windows(per_slot), SLOTS=SLOTS_BY_SHARE, PRECISION=PRECISION,
+        num_warps=2)
     return out.double().sum(1)[:, :kernel + 1, :kernel + 1]
 
 
@@ -167,6 +168,7 @@ def conv_layer(stride: int, epsilon: float, product: Tensor, x: Tensor, weight: 
     rows, columns = (128, 256) if x.dtype != torch.float32 else (64, 64)
     product_kernel[(-(-count // rows) * -(-outputs // columns),)](
         x, product, product if bias is None else bias, out, count, outputs, inner, stride * x.shape[1],
-        BIAS=bias is not None, GELU=True, PRECISION=precision(), ROWS=rows, COLUMNS=columns, INNER=64 if rows == 128 else 32, GROUP=8,
+        BIAS=bias is not None, GELU=True, PRECISION=precision(), ROWS=rows, COLUMNS=columns,
+        INNER=64 if rows == 128 else 32, GROUP=8,
         num_warps=8 if rows == 128 else 4, num_stages=3)
     return out

@@ -1,4 +1,4 @@
-"""Triton kernels of the convolutional extractor: windows are read where they lie, norm and GELU happen on the way out."""
+"""Triton kernels of the convolutional extractor: windows are read where they lie, norm and GELU come on the way out."""
 
 import triton
 import triton.language as tl

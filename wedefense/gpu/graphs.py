@@ -72,8 +72,8 @@ class Graphs:
                     played = _forward_alone(module, wav)
         except torch.AcceleratorError as error:
             reason = str(error).split("\n")[0]
-            raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set cuda_graphs: "
-                             "False") from error
+            raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "
+                             "cuda_graphs: False") from error
         torch.cuda.set_rng_state(state, wav.device)
         return lambda wav, held=held: played(wav)  # what the kernels read must outlive its caches
 

@@ -23,8 +23,8 @@ def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | Non
     tile = _tile(dim)
     norm_kernels.residual_norm_kernel[(-(-rows // tile),)](
         x, _or(y, x), *(norm or (x, x)), _or(seed, x), _or(total, x), _or(normed, x), _or(also, x), _or(mean, x),
-        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0, KEEPS=total is not None,
-        NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
+        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0,
+        KEEPS=total is not None, NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
     return x if y is None else total, normed, also, mean, scale
 
 
@@ -53,7 +53,8 @@ def residual_norm_backward(kept: tuple, norm: tuple[Tensor, Tensor] | None, dnor
 
 def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0) -> Tensor:
     out = torch.empty_like(x)
-    norm_kernels.gelu_kernel[(-(-x.numel() // 2048),)](x, _or(seed, x), out, x.numel(), dropout, salt, DROPS=dropout > 0,
+    norm_kernels.gelu_kernel[(-(-x.numel() // 2048),)](x, _or(seed, x), out, x.numel(), dropout, salt,
+                                                       DROPS=dropout > 0,
                                                        BLOCK=2048, num_warps=4)
     return out
 

@@ -8,8 +8,9 @@ from wedefense.gpu.extractor_kernels import gelu
 
 @triton.jit
 def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.constexpr, GELU: tl.constexpr,
-                   PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, GROUP: tl.constexpr):
-    """out (rows, columns) = x @ weight.T (+ bias) (through GELU); row i of x begins at i * step, weight (columns, inner)."""
+                   PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+                   INNER: tl.constexpr, GROUP: tl.constexpr):
+    """out (rows, columns) = x @ weight.T (+ bias) (through GELU); weight (columns, inner), row i of x at i * step."""
     down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
     program = tl.program_id(0)
     group = program // (GROUP * across)

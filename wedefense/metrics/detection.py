@@ -207,7 +207,8 @@ def _rocch_eer(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
     return float(frr[after - 1] + d0 / (d0 - d1) * (frr[after] - frr[after - 1]))
 
 
-def bayes_error_rates(bonafide: ArrayLike, spoof: ArrayLike, prior_log_odds: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def bayes_error_rates(bonafide: ArrayLike, spoof: ArrayLike,
+                      prior_log_odds: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(actual, minimum) normalised error rates of LLRs when bona fide has these prior log odds and costs are 1."""
     bonafide, spoof = _both(bonafide, spoof)
     log_odds = np.asarray(prior_log_odds, dtype=np.float64)

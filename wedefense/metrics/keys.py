@@ -82,7 +82,7 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     """Join a score file with its keys, in the order of the keys.
 
     An utterance in one file only is an error, because the result would be that of another test set;
-    `common` accepts it with a warning and keeps the utterances that both files have (None: the user has no such choice).
+    `common` accepts it with a warning and keeps the utterances that both files have (None: nobody can choose).
     """
     score_names, values = read_scores(scores)
     names, labels = read_keys(keys)
@@ -97,7 +97,8 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     return Trials(names, values[at], labels)
 
 
-def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None, what: str = "utterance") -> None:
+def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None,
+                  what: str = "utterance") -> None:
     """Name what stands in one of the files only: an error, or a warning with `common`."""
     found = np.count_nonzero(at >= 0)
     if found == len(names) == len(score_names):

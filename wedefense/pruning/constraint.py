@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-
 STIFFNESS = 100.0  # added to l2: a gap of 1 % costs 0.01, and pulls with a force of 2
 NEAR = 0.05        # the linear term learns within this gap
 

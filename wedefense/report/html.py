@@ -8,8 +8,8 @@ from html import escape
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem clamp(0.8rem, 3vw, 2.5rem) 3rem; max-width: 84rem; background: #fff; color: #1c2430;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
+body { margin: 0 auto; padding: 1.2rem clamp(0.8rem, 3vw, 2.5rem) 3rem; max-width: 84rem; background: #fff;
+  color: #1c2430; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.4rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 0.6rem; padding-bottom: 0.25rem; border-bottom: 1px solid #d5dbe3; }
 p { max-width: 48rem; margin: 0.4rem 0; }
@@ -33,7 +33,8 @@ figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #54606f; font-size: 0.9rem; }
 summary { cursor: pointer; font-weight: 600; margin: 0.6rem 0; }
 pre { background: #f5f7f9; padding: 0.8rem; overflow: auto; max-height: 30rem; font-size: 0.84rem; line-height: 1.4; }
-@media (max-width: 40rem) { th, td { padding: 0.25rem 0.3rem; font-size: 0.8rem; } td:first-child { white-space: normal; }
+@media (max-width: 40rem) { th, td { padding: 0.25rem 0.3rem; font-size: 0.8rem; }
+  td:first-child { white-space: normal; }
   td small { white-space: normal; font-size: 0.85em; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } pre { max-height: none; white-space: pre-wrap; }
   figure, tr { break-inside: avoid; } h2 { break-after: avoid; } .wide { overflow: visible; } }
@@ -64,7 +65,8 @@ def table(header: Sequence[str], rows: Sequence[Row], kind: str = "") -> str:
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
     body = "\n".join(f"<tr{_kind(row.kind)}>" + "".join(map(_cell, row.cells)) + "</tr>"
                      for row in rows)
-    return f"<div class='wide'><table{_kind(kind)}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    return (f"<div class='wide'><table{_kind(kind)}><thead><tr>{head}</tr></thead>\n"
+            f"<tbody>\n{body}\n</tbody></table></div>")
 
 
 def _cell(text: str) -> str:
@@ -77,7 +79,8 @@ def figures(items: Sequence[Figure]) -> str:
     def one(item: Figure) -> str:
         data = base64.b64encode(item.png).decode()
         caption = escape(item.caption)
-        return f"<figure><img src='data:image/png;base64,{data}' alt='{caption}'><figcaption>{caption}</figcaption></figure>"
+        return (f"<figure><img src='data:image/png;base64,{data}' alt='{caption}'>"
+                f"<figcaption>{caption}</figcaption></figure>")
 
     return "<div class='figures'>\n" + "\n".join(map(one, items)) + "\n</div>"
 

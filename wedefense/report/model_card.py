@@ -134,8 +134,9 @@ def _settings(config: dict | None) -> str:
     scheduler, head = config.get("scheduler_args") or {}, config.get("projection_args") or {}
     return (f"## Training\n\nFront-end {_frontend(config)} at {data.get('resample_rate', 16000)} Hz, back-end "
             f"{config.get('model')}, head {head.get('project_type')}; {seconds}; augmentation: "
-            f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, learning "
-            f"rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of {config.get('num_avg')} "
+            f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, "
+            f"learning rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of "
+            f"{config.get('num_avg')} "
             f"epochs, seed {config.get('seed')}. `{NAMES.config}` has every setting.\n")
 
 

@@ -22,7 +22,8 @@ def pruning(exp_dir: str | os.PathLike) -> str:
     if told is None:
         return ""
     source = told.get("unpruned")
-    note = f"{100 * told['target_sparsity']:.1f} % of the {told['measure']} were to go, {100 * told['sparsity']:.1f} % went. "
+    note = (f"{100 * told['target_sparsity']:.1f} % of the {told['measure']} were to go, "
+            f"{100 * told['sparsity']:.1f} % went. ")
     note += "Time: the least of eight forward passes, on the CPU that cut the model. "
     note += (f"Before: {source}. " if source else "No unpruned experiment was named to compare with (wedefense prune "
                                                    "--unpruned). ")

@@ -112,6 +112,6 @@ def beside(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None =
             interval = tuple(factor * bound - float(value) for bound in interval)
         found.append(Comparison(name, metric, value, factor * chosen[metric], interval, confidence.get("level")))
     if not found:
-        raise InputError(f"nothing to compare: row '{row.name}' is about {', '.join(sorted(published))}, the experiment "
-                         f"has {', '.join(sorted(results['sets']))}; map them with --set PUBLISHED=OURS")
+        raise InputError(f"nothing to compare: row '{row.name}' is about {', '.join(sorted(published))}, the "
+                         f"experiment has {', '.join(sorted(results['sets']))}; map them with --set PUBLISHED=OURS")
     return found

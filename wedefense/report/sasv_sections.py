@@ -19,7 +19,8 @@ def made(trials: SasvTrials, result: Mapping) -> list[str]:
     parts = [html.section("Results", table, html.paragraph(_note(result), "note")), _curves(trials, result)]
     tables = []
     for title, found in result.get("breakdown", {}).items():
-        rows = [Row([f"{name}\n{amounts(**values)}", *_numbers(values, keys)]) for name, values in found["values"].items()]
+        rows = [Row([f"{name}\n{amounts(**values)}", *_numbers(values, keys)])
+                for name, values in found["values"].items()]
         if len(rows) > 1:
             rows.append(Row(["mean", *_numbers(found["macro"], keys)], "rule"))
             rows.append(Row([f"worst: {found['worst']}", *_numbers(found["values"][found["worst"]], keys)]))
@@ -34,11 +35,11 @@ def _numbers(result: Mapping, keys: list[str]) -> list[str]:
 
 def _note(result: Mapping) -> str:
     costs, asv = result["costs"], result["asv"]
-    return (f"A higher score means more target (ASV, SASV) or more bona fide (CM). Priors: target {costs['p_target']:g}, "
-            f"nontarget {costs['p_nontarget']:g}, spoof {costs['p_spoof']:g}; costs: miss {costs['c_miss']:g}, accepted "
-            f"nontarget {costs['c_fa']:g}, accepted spoof {costs['c_fa_spoof']:g}. The ASV system of the t-DCF misses "
-            f"{100 * asv['miss']:.3g} % and accepts {100 * asv['fa_nontarget']:.3g} % of the nontargets and "
-            f"{100 * asv['fa_spoof']:.3g} % of the spoofs.")
+    return ("A higher score means more target (ASV, SASV) or more bona fide (CM). Priors: target "
+            f"{costs['p_target']:g}, nontarget {costs['p_nontarget']:g}, spoof {costs['p_spoof']:g}; costs: miss "
+            f"{costs['c_miss']:g}, accepted nontarget {costs['c_fa']:g}, accepted spoof {costs['c_fa_spoof']:g}. The "
+            f"ASV system of the t-DCF misses {100 * asv['miss']:.3g} % and accepts {100 * asv['fa_nontarget']:.3g} % "
+            f"of the nontargets and {100 * asv['fa_spoof']:.3g} % of the spoofs.")
 
 
 def _curves(trials: SasvTrials, result: Mapping) -> str:

@@ -7,8 +7,14 @@ from dataclasses import asdict
 import numpy as np
 
 from wedefense.metrics.catalogue import MAIN, METRICS, POINTS
-from wedefense.metrics.detection import (CLASSES, DetectionCosts, bayes_error_rates, det_curve, detection_metrics,
-                                         distinct_counts)
+from wedefense.metrics.detection import (
+    CLASSES,
+    DetectionCosts,
+    bayes_error_rates,
+    det_curve,
+    detection_metrics,
+    distinct_counts,
+)
 from wedefense.report.style import BONAFIDE, CALIBRATED, FAINT, GREY, SERIES, SPOOF, legend_below, new_figure
 
 _VERSIONS = (SPOOF, CALIBRATED)  # raw and calibrated
@@ -120,12 +126,14 @@ def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = Det
     log_odds, highest = np.linspace(-span, span, 241), 0.0
     for colour, (name, scores) in zip(_VERSIONS, versions.items()):
         actual, lowest = bayes_error_rates(*scores, log_odds)
-        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"{name} actual (threshold from the prior)".strip())
+        axes.plot(log_odds, actual, color=colour, linewidth=1.8,
+                  label=f"{name} actual (threshold from the prior)".strip())
         highest = max(highest, float(np.max(actual)))
     axes.plot(log_odds, lowest, color=BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color="black", linewidth=1,
-                 label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss {costs.c_fa / costs.c_miss:g})")
+                 label=f"operating point (P({classes[1]}) {costs.p_spoof:g}, C_fa/C_miss "
+                       f"{costs.c_fa / costs.c_miss:g})")
     axes.set(xlabel=f"effective prior log odds of {classes[0]}", ylabel="normalised Bayes error rate",
              xlim=(-span, span), ylim=(0, min(2.0, max(1.15, 1.05 * highest))))
     legend_below(figure, axes, 2)
@@ -210,8 +218,8 @@ def confusion_plot(counts: np.ndarray, classes: Sequence[str]):
     figure, axes = new_figure((side, side))
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ("white", BONAFIDE)), vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
-        axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center", fontsize=9,
-                  color="white" if shares[row, column] > 55 else "black")
+        axes.text(column, row, f"{shares[row, column]:.0f}" if totals[row] else "-", ha="center", va="center",
+                  fontsize=9, color="white" if shares[row, column] > 55 else "black")
     places = np.arange(len(classes))
     long = max(map(len, classes)) > 5
     axes.set_xticks(places, classes, rotation=45 if long else 0, ha="right" if long else "center")

@@ -13,8 +13,16 @@ from wedefense.report import html, score_plots, training_plots
 from wedefense.report.html import Figure, Row
 from wedefense.report.style import png
 from wedefense.scoring.calibration import Calibration
-from wedefense.scoring.results import (ScoredSet, breakdown_rows, counts, headings, interval_name, intervals, overview,
-                                       rates)
+from wedefense.scoring.results import (
+    ScoredSet,
+    breakdown_rows,
+    counts,
+    headings,
+    interval_name,
+    intervals,
+    overview,
+    rates,
+)
 from wedefense.utils.files import atomic_write
 
 _MOST_BARS = 40
@@ -26,7 +34,8 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
     for label, result in overview(results):
         numbers = rates(result)
         if "confidence" in result:
-            numbers = [f"{number}\n{interval.replace('-', '–')}" for number, interval in zip(numbers, intervals(result))]
+            numbers = [f"{number}\n{interval.replace('-', '–')}"
+                       for number, interval in zip(numbers, intervals(result))]
         rows.append(Row([_label(label, results, *counts(result)), *numbers]))
         doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
     table = html.table(["set", *headings()], rows)
@@ -39,8 +48,8 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
 
 
 def range_note(result: Mapping) -> str:
-    return (f"Each trial is a segment of {result['label_shift']:g} s in one of {result['n_utterances']} utterances, scored "
-            f"every {result['frame_shift']:g} s. Counted in time instead of segments, the range EER is "
+    return (f"Each trial is a segment of {result['label_shift']:g} s in one of {result['n_utterances']} utterances, "
+            f"scored every {result['frame_shift']:g} s. Counted in time instead of segments, the range EER is "
             f"{METRICS['range_eer'].number(result['range_eer'])} %.")
 
 
@@ -121,8 +130,8 @@ def classification(folder: ExperimentFolder | None, found: Mapping[str, Classifi
     """Accuracy and confusion of each set."""
     rows = [Row([f"{name}\n{int(result.confusion.sum())} utterances", *class_rates(vars(result))])
             for name, result in found.items()]
-    note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean of "
-            "their F1.")
+    note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean "
+            "of their F1.")
     made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
         score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
     table = html.table(["set", *class_headings()], rows)

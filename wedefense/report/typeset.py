@@ -48,7 +48,7 @@ def published_rows(table: PublishedTable) -> tuple[list[str], list[list[str]]]:
 
 
 def filled_rows(table: PublishedTable, ours: Mapping[str, Sequence[Comparison]]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of a published table with a column `ours` beside each of its numbers, empty where there is none."""
+    """(header, rows) of a published table with a column `ours` beside each number, empty where there is none."""
     header, rows = published_rows(table)
     first = len(header) - len(table.rows[0].values)
     header = header[:first] + [title for published in header[first:] for title in (published, "ours")]
@@ -65,7 +65,7 @@ def comparison_rows(found: Sequence[Comparison], ours: str) -> tuple[list[str], 
     rows = []
     for item in found:
         digits = item.decimals
-        interval = NONE if item.interval is None else f"{item.interval[0]:+.{digits}f} to {item.interval[1]:+.{digits}f}"
+        interval = NONE if item.interval is None else " to ".join(f"{end:+.{digits}f}" for end in item.interval)
         rows.append([f"{item.set} {item.heading}", item.published, f"{item.ours:.{digits}f}",
                      f"{item.difference:+.{digits}f}", interval])
     level = next((f"{100 * item.level:g} % interval" for item in found if item.level), "interval")

@@ -11,8 +11,13 @@ from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.records import write_results
 from wedefense.metrics.catalogue import METRICS, OF_CLASSES
-from wedefense.metrics.classification import (ClassificationResult, classification_metrics, confusion_table, headings,
-                                              rates)
+from wedefense.metrics.classification import (
+    ClassificationResult,
+    classification_metrics,
+    confusion_table,
+    headings,
+    rates,
+)
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table, some

@@ -25,7 +25,8 @@ def embeddings_of(detector: Detector, loader, world: World, description: str) ->
             embeddings = in_halves(detector.embed, moved.wav, lengths, batch.keys, detector.sample_rate, sharded)
             embeddings = embeddings.float().cpu()
             seconds += sum(lengths) / detector.sample_rate
-            bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s", refresh=False)
+            bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s",
+                                refresh=False)
             bar.update()
             yield batch.keys, embeddings, batch.labels
 

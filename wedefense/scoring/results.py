@@ -41,8 +41,8 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     if skipped:
         lost = set(read_keys(folder / "utt2lab")[0]) - set(trials.names) - skipped
         if lost:
-            raise InputError(f"{scores}: {len(lost)} utterances of {folder / 'utt2lab'} have no score and are not among "
-                             f"those that stage 4 left out: {some(sorted(lost))}")
+            raise InputError(f"{scores}: {len(lost)} utterances of {folder / 'utt2lab'} have no score and are not "
+                             f"among those that stage 4 left out: {some(sorted(lost))}")
     meta = {}
     for path in sorted(folder.glob("utt2*")):
         if path.name not in _NOT_A_CONDITION and path.is_file():

@@ -11,7 +11,8 @@ def in_words(error: RuntimeError, batch, config, ranks: int) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         count, samples = batch.wav.shape
         return (f"out of memory on a batch of {count} utterances x {samples / config.dataset_args.resample_rate:.2f} s "
-                f"({lacking(error)}). Save memory, the first costs nothing but time: {'; '.join(_savings(config, ranks))}")
+                f"({lacking(error)}). Save memory, the first costs nothing but time: "
+                f"{'; '.join(_savings(config, ranks))}")
     if "does not have a deterministic implementation" in str(error):
         return f"deterministic: {str(error).split(', but you set')[0]}; set deterministic: False"
     return None
@@ -32,7 +33,8 @@ def _savings(config, ranks: int) -> list[str]:
     if native and not frontend.freeze_extractor:
         savings.append(f"{place}.freeze_extractor: True")
     if data.whole_utt:
-        savings.append(f"dataset_args.filter: True with filter_args.max_num_frames under {data.filter_args.max_num_frames}")
+        savings.append("dataset_args.filter: True with filter_args.max_num_frames under "
+                       f"{data.filter_args.max_num_frames}")
     else:
         savings.append(f"dataset_args.num_frms under {data.num_frms}")
     return savings

@@ -51,7 +51,8 @@ class _Whole(nn.Module):
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         loss, parts = self.step(*batch)
-        return _OfAll.apply(loss, *(parameter for parameter in self.step.parameters() if parameter.requires_grad)), parts
+        return _OfAll.apply(loss, *(parameter for parameter in self.step.parameters()
+                                    if parameter.requires_grad)), parts
 
 
 class _OfAll(torch.autograd.Function):

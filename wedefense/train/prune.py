@@ -106,7 +106,8 @@ def final_target(options: PruningOptions, size: Size) -> float:
     most = size.sparsity(no_more_than_needed).item()
     if target > most:
         others = {site.unit for site in sites(size.encoder)} - {site.unit for site in gated_sites(size.encoder)}
-        cure = f"name more ({', '.join(sorted(others))})" if others else "the rest has no units to cut (positions, norms)"
+        cure = (f"name more ({', '.join(sorted(others))})" if others else
+                "the rest has no units to cut (positions, norms)")
         raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than "
                                 f"{100 * most:.1f} % can be removed; {cure}")
     if target < 0:

@@ -19,6 +19,6 @@ def describe(config, detector, mode, labels, world) -> str:
     shares = [f"{name} {count} ({100 * count / sum(labels.counts):.1f} %)"
               for name, count in zip(labels.names, labels.counts)]
     rows.append(f"  classes   {some(shares, 4)}")
-    rows.append(f"  batch     {config.dataloader_args.batch_size} x {world.size} ranks x {config.accum_grad} accumulated, "
-                f"seed {config.seed}")
+    rows.append(f"  batch     {config.dataloader_args.batch_size} x {world.size} ranks x {config.accum_grad} "
+                f"accumulated, seed {config.seed}")
     return "\n".join(rows)

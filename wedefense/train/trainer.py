@@ -128,7 +128,8 @@ class Trainer:
                     self._save_last()
         self._check_finite(pending)
         if skips.count:
-            log.warning("epoch %d: %d utterances could not be used and were replaced by others", self.epoch + 1, skips.count)
+            log.warning("epoch %d: %d utterances could not be used and were replaced by others", self.epoch + 1,
+                        skips.count)
         self.sums = torch.zeros(3)
         loss, right, count = torch.tensor(gather(sums.tolist())).sum(dim=0).tolist()
         return loss / count, right / count
@@ -181,7 +182,8 @@ class Trainer:
             keys = ", ".join(pending[1][:8]) + (" ..." if len(pending[1]) > 8 else "")
             raise InputError(
                 f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {keys}; "
-                "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, or look at these files")
+                "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, "
+                "or look at these files")
 
     def _validate(self) -> dict[str, float]:
         due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
@@ -189,7 +191,8 @@ class Trainer:
             return {}
         self.parallel.before_evaluation(self.detector)
         with self.precision.autocast():
-            return {f"val_{name}": value for name, value in self.validator(self.detector, self.module.criterion).items()}
+            return {f"val_{name}": value
+                    for name, value in self.validator(self.detector, self.module.criterion).items()}
 
     def _select(self, row: dict) -> None:
         """Keep the best epoch by the monitored metric; stop when it has not moved for too long."""

@@ -29,10 +29,11 @@ def in_halves(run: Callable[[Tensor, Sequence[int]], Tensor], wav: Tensor, lengt
         lack = lacking(error)  # the error itself holds on to the memory
     seconds, count = wav.shape[1] / sample_rate, len(keys)
     if count == 1:
-        raise InputError(f"{keys[0]}: {seconds:.1f} s of audio do not fit in this GPU's memory ({lack}); use --device cpu "
-                         "for it, or cut it")
+        raise InputError(f"{keys[0]}: {seconds:.1f} s of audio do not fit in this GPU's memory ({lack}); use --device "
+                         "cpu for it, or cut it")
     if whole:
-        raise InputError(f"out of memory on {count} utterances x {seconds:.1f} s ({lack}); lower dataloader_args.batch_size")
+        raise InputError(f"out of memory on {count} utterances x {seconds:.1f} s ({lack}); lower "
+                         "dataloader_args.batch_size")
     warn_once("a batch does not fit in this GPU's memory and is done by halves, which changes no result; a lower "
               "dataloader_args.batch_size would be faster")
     torch.cuda.empty_cache()

@@ -22,7 +22,8 @@ class Precision:
     device: torch.device
 
     def __str__(self) -> str:
-        on = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"this {self.device.type.upper()}"
+        on_gpu = self.device.type == "cuda"
+        on = torch.cuda.get_device_name(self.device) if on_gpu else f"this {self.device.type.upper()}"
         return f"{self.name} on {on}"
 
     def autocast(self) -> torch.autocast:

@@ -13,7 +13,8 @@ from wedefense.data.loader import eval_loader, train_loader
 from wedefense.data.shards import write_shard
 
 RATE = 16000
-STEPS = ({"type": "rawboost", "prob": 0.7, "algo": 4}, {"type": "telephone", "prob": 0.3}, {"type": "codec", "prob": 0.5})
+STEPS = ({"type": "rawboost", "prob": 0.7, "algo": 4}, {"type": "telephone", "prob": 0.3},
+         {"type": "codec", "prob": 0.5})
 OPTIONS = DatasetOptions(frontend="ssl", num_frms=20, speed_perturb=True, aug_prob=0.8, augment=STEPS)
 
 
@@ -83,7 +84,8 @@ def test_evaluation_hears_what_was_recorded(corpus):
 def test_a_tone_ends_where_the_speed_puts_it(tmp_path):
     """1 kHz becomes 900 and 1100 Hz, and the utterance longer and shorter."""
     soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * RATE) / RATE), RATE)
-    (tmp_path / "raw.list").write_text(json.dumps({"key": "tone", "wav": str(tmp_path / "tone.wav"), "lab": "a"}) + "\n")
+    (tmp_path / "raw.list").write_text(json.dumps({"key": "tone", "wav": str(tmp_path / "tone.wav"),
+                                                   "lab": "a"}) + "\n")
     options = DatasetOptions(frontend="ssl", whole_utt=True, speed_perturb=True, sample_num_per_epoch=24)
     loader = train_loader(tmp_path / "raw.list", "raw", options, DataLoaderOptions(batch_size=24, num_workers=0),
                           pipeline=Pipeline.from_options(options, RATE))

@@ -52,7 +52,8 @@ def test_again_is_the_same_and_overrides_count(folder):
     bytes_of = lambda made: {name: path.read_bytes() for name, path in made.items() if name.endswith(".wav")}
     first = bytes_of(run(folder, "--epochs", "1"))
     assert bytes_of(run(folder, "--epochs", "1", out="again")) == first
-    other = bytes_of(run(folder, "--epochs", "0", "--dataset_args.rawboost_args.algo", "4", "--dataset_args.speed_perturb=false"))
+    other = bytes_of(run(folder, "--epochs", "0", "--dataset_args.rawboost_args.algo", "4",
+                         "--dataset_args.speed_perturb=false"))
     assert "03_rawboost_4.wav" in other and first["01_reverb.wav"] == other["01_reverb.wav"]
 
 

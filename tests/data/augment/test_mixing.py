@@ -107,7 +107,8 @@ def test_chosen_kinds_and_babble(musan):
 
     for seed in range(4):
         assert spectrum(NoiseOptions(kinds=("music",)), seed).argmax() == 1500
-    one, three = (Noise(NoiseOptions(kinds=("speech",), babble=b, speech_snr=(10, 10)), setting) for b in ((1, 1), (3, 3)))
+    one, three = (Noise(NoiseOptions(kinds=("speech",), babble=b, speech_snr=(10, 10)), setting)
+                  for b in ((1, 1), (3, 3)))
     assert not np.allclose(one(wav, np.random.default_rng(0)), three(wav, np.random.default_rng(0)), atol=1e-3)
     with pytest.raises(InputError, match="none of 1 recordings is of kind music"):
         Noise(NoiseOptions(kinds=("music",), data=str(musan / "speech")), setting)

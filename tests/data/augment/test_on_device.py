@@ -9,16 +9,16 @@ import torch
 from corpora import loading
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wedefense.config.augment import RawBoostOptions, Setting
+from wedefense.config.data import DatasetOptions
 from wedefense.data import ahead as feeding
 from wedefense.data.augment.later import layout, pack
 from wedefense.data.augment.mixing import Room
 from wedefense.data.augment.on_device import finished
-from wedefense.config.augment import RawBoostOptions, Setting
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.augment.rawboost import RawBoost
 from wedefense.data.batch import Batch
 from wedefense.data.loader import train_loader
-from wedefense.config.data import DatasetOptions
 from wedefense.data.shared_buffers import Parcel
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -35,7 +35,8 @@ def pipeline(*steps, data=None, **dataset):
     return Pipeline.from_options(DatasetOptions(augment=steps, **dataset), RATE, **(data or {}))
 
 
-EVERYTHING = ({"type": "rawboost", "prob": 0.5, "algo": 4}, {"type": "noise", "prob": 0.5}, {"type": "reverb", "prob": 0.5},
+EVERYTHING = ({"type": "rawboost", "prob": 0.5, "algo": 4}, {"type": "noise", "prob": 0.5},
+              {"type": "reverb", "prob": 0.5},
               {"type": "telephone", "prob": 0.3}, {"type": "low_pass", "prob": 0.5}, {"type": "codec", "prob": 0.5},
               {"type": "one_of", "steps": [{"type": "rawboost"}, {"type": "noise"}]})
 

@@ -105,7 +105,8 @@ def test_the_mean_is_subtracted_from_both_sides_and_the_cohort():
     moved = prepare(keys, keys, VECTORS + shift, options, Cohort(COHORT + shift, shift)).score(trials)
     assert moved == pytest.approx(plain, abs=1e-3)
     kept = prepare(keys, keys, VECTORS + shift, SpeakerOptions(subtract_mean=False), Cohort(COHORT + shift, shift))
-    assert kept.score(trials) == pytest.approx([cos(VECTORS[e] + shift, VECTORS[t] + shift) for e, t in zip(ENROL, TEST)],
+    assert kept.score(trials) == pytest.approx([cos(VECTORS[e] + shift, VECTORS[t] + shift)
+                                                for e, t in zip(ENROL, TEST)],
                                                abs=1e-6)
 
 
@@ -147,7 +148,8 @@ def write_trials(path, keys, owner, rng, count):
 
 def test_command_from_embeddings_to_results(tmp_path, capsys):
     rng = np.random.default_rng(2)
-    for name, speakers, count in (("vox1", range(20), 6000), ("train", range(100, 130), 2), ("dev", range(50, 80), 9000)):
+    for name, speakers, count in (("vox1", range(20), 6000), ("train", range(100, 130), 2),
+                                  ("dev", range(50, 80), 9000)):
         keys, owner = write_embeddings(tmp_path, name, [f"s{i}" for i in speakers], rng)
         write_trials(tmp_path / f"{name}_o", keys, owner, rng, count)
     common = ["--exp_dir", str(tmp_path / "exp"), "--trials", str(tmp_path / "vox1_o")]

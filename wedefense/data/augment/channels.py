@@ -17,7 +17,8 @@ def _taps(sample_rate: int) -> int:
 
 def _check_below_half(name: str, frequency: float, sample_rate: int) -> None:
     if frequency >= sample_rate / 2:
-        raise InputError(f"{name}: {frequency:g} Hz is not below half the sample rate ({sample_rate / 2:g} Hz); lower it")
+        raise InputError(f"{name}: {frequency:g} Hz is not below half the sample rate "
+                         f"({sample_rate / 2:g} Hz); lower it")
 
 
 class Band(Ending):

@@ -45,7 +45,7 @@ def make_examples(config, wav: np.ndarray, key: str, epochs: int) -> list[Exampl
         raise InputError("this config switches no augmentation on: set dataset_args.aug_prob, rawboost, codec_aug, "
                          "speed_perturb or augment")
     made = [Example("original", wav)]
-    for step in (variant for step in options.steps for variant in _variants(step, data.resample_rate)):
+    for step in (variant for own in options.steps for variant in _variants(own, data.resample_rate)):
         certain = Step(step.type, dataclasses.replace(step.options, prob=1.0))
         alone = Pipeline(dataclasses.replace(options, steps=(certain,)), data.resample_rate)
         made.append(Example(_name(step), alone(wav, generator(config.seed, 0, f"{key} {_name(step)}"))))
@@ -98,7 +98,8 @@ def spectrogram_sheet(examples: list[Example], sample_rate: int):
     from matplotlib.figure import Figure
 
     rows = -(-len(examples) // _COLUMNS)
-    width, height = 4.4 * _COLUMNS + 1.3, 2.1 * rows + 0.7  # inches; the panels are placed by hand, a layout takes seconds
+    # inches; the panels are placed by hand, a layout takes seconds
+    width, height = 4.4 * _COLUMNS + 1.3, 2.1 * rows + 0.7
     figure = Figure(figsize=(width, height), dpi=100)
     place = dict(left=0.6 / width, right=1 - 0.9 / width, bottom=0.55 / height, top=1 - 0.3 / height,
                  hspace=0.22, wspace=0.05)

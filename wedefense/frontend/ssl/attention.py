@@ -15,10 +15,10 @@ from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import kept, numbers_on, send
 
 LONGEST_KEPT = 1024  # frames: a table for more would hold too much memory for too few utterances
-# Where no gradient is wanted and (batch, heads, queries, keys) has more than MOST_SCORES values, some queries attend at a
-# time, so that memory grows with the length of a recording and not with its square: PART values on a CPU (they stay in
-# its cache, and in memory that is not given back), as many as may be elsewhere; queries in multiples of STEP, which
-# keeps the CPU kernel's bits.
+# Where no gradient is wanted and (batch, heads, queries, keys) has more than MOST_SCORES values, some queries attend
+# at a time, so that memory grows with the length of a recording and not with its square: PART values on a CPU (they
+# stay in its cache, and in memory that is not given back), as many as may be elsewhere; queries in multiples of
+# STEP, which keeps the CPU kernel's bits.
 MOST_SCORES, PART_ON_CPU, STEP = 2**28, 2**22, 64
 
 
@@ -202,7 +202,7 @@ class Attention(nn.Module):
         return weights_of(self.joined, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))(x)
 
     def _bias_scales(self, x: Tensor) -> Tensor:
-        """What multiplies the position bias of a query and a head, by what the query holds: (rows, dim) -> (rows, heads)."""
+        """What multiplies the position bias of a query and a head: (rows, dim) of the queries -> (rows, heads)."""
         x = x.unflatten(-1, (self.total_heads, self.head_dim))  # (rows, all heads, head_dim)
         const = self.gru_rel_pos_const.flatten()
         if self.kept is not None:

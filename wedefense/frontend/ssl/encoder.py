@@ -181,15 +181,17 @@ class Encoder(nn.Module):
     """An encoder of the wav2vec 2.0 family.
 
     `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the
-    first block, then the output of every block. In models that normalise first (`norm_first`) the last layer has been through the
-    transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is False.
+    first block, then the output of every block. In models that normalise first (`norm_first`) the last layer has been
+    through the transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is
+    False.
     An utterance's features do not depend on what shares its batch; frames past its end are zero.
 
     Parameters carry torchaudio's names. `freeze_extractor` keeps the convolutions out of training;
     `gradient_checkpointing` trades time for memory in training.
     """
 
-    blocks_at, convolutions_at = "encoder.transformer.layers", "feature_extractor.conv_layers"  # what can be cut, and where
+    # what can be cut, and where
+    blocks_at, convolutions_at = "encoder.transformer.layers", "feature_extractor.conv_layers"
 
     def __init__(self, architecture: Architecture, freeze_extractor: bool = False,
                  gradient_checkpointing: bool = False):
@@ -199,7 +201,7 @@ class Encoder(nn.Module):
         self.encoder = FrameEncoder(architecture)
         self.gradient_checkpointing = gradient_checkpointing
         self.freeze_extractor = freeze_extractor
-        self.graphs: Graphs | None = None  # set where training may play back what it launches, see `wedefense.gpu.graphs`
+        self.graphs: Graphs | None = None  # set where training may play back its launches, see `wedefense.gpu.graphs`
         if freeze_extractor:
             self.feature_extractor.requires_grad_(False)
 

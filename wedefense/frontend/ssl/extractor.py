@@ -199,7 +199,8 @@ class Extractor(nn.Module):
         slots = slots_of(tuple(samples), tuple(frames), shape, self.stride, wav.device)
         signal = slots.cut(wav)
         gates = [layer.open_gate() for layer in self.conv_layers]
-        weights = [self.conv_layers[0].weights(signal, slots), *(layer.conv.weights() for layer in self.conv_layers[1:])]
+        weights = [self.conv_layers[0].weights(signal, slots),
+                   *(layer.conv.weights() for layer in self.conv_layers[1:])]
         overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         values = CHUNK_ON_CPU if wav.device.type == "cpu" else CHUNK
         size = max(values * first.stride[0] // (self.stride * first.out_channels), 1)
@@ -208,7 +209,8 @@ class Extractor(nn.Module):
             part = slice(start, start + size + overlap)
             if extracts_fused(signal, gates):
                 starts = (slots.starts - start).clamp(0, len(signal[part]))
-                x = self._run(fused_frames, self.conv_layers, signal[part], slots.owner[part], starts, slots.longest, weights)
+                x = self._run(fused_frames, self.conv_layers, signal[part], slots.owner[part], starts, slots.longest,
+                              weights)
             else:
                 x = self._run(self._frames, signal[part], slots.owner[part], weights, gates)
             chunks.append(x[:size])

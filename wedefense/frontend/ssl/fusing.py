@@ -13,7 +13,8 @@ def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
     """Whether `fused` serves a block: a whole one without gates, over a residual stream in float32."""
     if not span.packed or not block.has_attention or block.feed_forward is None or torch.compiler.is_compiling():
         return False
-    gates = [getattr(part, name) for part in (block.attention, block.feed_forward) for name in ("gate", "sublayer_gate")]
+    gates = [getattr(part, name) for part in (block.attention, block.feed_forward)
+             for name in ("gate", "sublayer_gate")]
     return x.dtype == block.layer_norm.weight.dtype == torch.float32 and not any(gate is not None for gate in gates)
 
 
@@ -58,7 +59,8 @@ def window_statistics(signal: Tensor, slots, kernel: int, stride: int) -> tuple[
     """As `FirstLayer._window_statistics`, in one pass over the samples."""
     from wedefense.gpu.extractor import Signal, window_products
 
-    sums = window_products(Signal(signal.contiguous(), slots.owner, slots.starts, slots.longest), slots.windows, kernel, stride)
+    sums = window_products(Signal(signal.contiguous(), slots.owner, slots.starts, slots.longest), slots.windows, kernel,
+                           stride)
     count = sums[:, -1, -1]
     mean = sums[:, -1, :-1] / count[:, None]
     return mean, sums[:, :-1, :-1] / count[:, None, None] - mean[:, :, None] * mean[:, None, :]

@@ -82,7 +82,8 @@ class Packing:
         rows = padded.reshape(self.batch * self.frames, *padded.shape[2:])
         return rows if self.index is None else rows.index_select(0, self.index)
 
-    def spans(self, dtype: torch.dtype, position_bias: "PositionBias | None" = None, packed: bool = False) -> list["Span"]:
+    def spans(self, dtype: torch.dtype, position_bias: "PositionBias | None" = None,
+              packed: bool = False) -> list["Span"]:
         """What attends at one go, in the order of the rows.
 
         `packed`: the whole batch, by kernels that need neither padding nor a matrix of scores. Else on a CPU utterances

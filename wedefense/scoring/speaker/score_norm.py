@@ -26,7 +26,7 @@ def speaker_means(vectors: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
 
 
 def cohort_statistics(vectors: np.ndarray, cohort: np.ndarray, top_n: int | None = None) -> CohortStatistics:
-    """Mean and spread of the scores of unit vectors (utterances, dim) against (cohort, dim), or of the `top_n` highest."""
+    """Mean and spread of the scores of unit vectors (utterances, dim) against (cohort, dim), or of the `top_n` best."""
     size = len(cohort)
     top_n = size if top_n is None else top_n
     if size < 2 or not 2 <= top_n <= size:

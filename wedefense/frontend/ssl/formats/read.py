@@ -11,8 +11,13 @@ from torch import Tensor
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.fairseq import fairseq_architecture, is_fairseq, read_fairseq
-from wedefense.frontend.ssl.formats.huggingface import (WEIGHT_FILES, hf_architecture, read_json, read_weight_file,
-                                                        read_weights)
+from wedefense.frontend.ssl.formats.huggingface import (
+    WEIGHT_FILES,
+    hf_architecture,
+    read_json,
+    read_weight_file,
+    read_weights,
+)
 from wedefense.frontend.ssl.formats.recorded import architecture_beside
 from wedefense.frontend.ssl.formats.tensor_names import drop_lost_bias, infer_architecture, locate, to_our_names
 from wedefense.frontend.ssl.formats.wedefense import is_pruned, read_architecture
