@@ -35,8 +35,8 @@ def plain_frontend(frontend: Frontend) -> Frontend:
         if row.exportable and row.target == f"{own.__module__}:{own.__qualname__}":
             return imported(row.exportable)(frontend)
     others = ", ".join(name for name in FRONTENDS.names() if rows[name].exportable)
-    raise InputError(f"the front-end {own.__name__} cannot be exported: it computes with code of its own that exporters "
-                     f"do not know; {others} can (ssl also with weights that s3prl trained)")
+    raise InputError(f"the front-end {own.__name__} cannot be exported: it computes with code of its own that exporters"
+                     f" do not know; {others} can (ssl also with weights that s3prl trained)")
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
