@@ -374,6 +374,9 @@ def emulated_cuda(kernels: bool = False):
         _forget_what_is_on_devices()
         patches.callback(_forget_what_is_on_devices)
         patches.enter_context(mock.patch.object(wedefense.gpu, "_capable", lambda device: kernels))
+        patches.callback(torch.backends.cuda.enable_cudnn_sdp, torch.backends.cuda.cudnn_sdp_enabled())
+        for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):  # a trainer sets them for the process
+            patches.callback(setattr, switch, "allow_tf32", switch.allow_tf32)
         if kernels:
             from triton.runtime.interpreter import GridExecutor
 
