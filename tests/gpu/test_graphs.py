@@ -1,16 +1,21 @@
 """Recorded launches: the same numbers as without, dropout included."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from wedefense.config.loader import load_config
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu.graphs import Graphs
+from wedefense.models.detector import build_detector
+from wedefense.train.recording import record_encoder
+from wedefense.utils.distributed import World
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def trained(name, graphs, frozen=False, low=False, steps=6):
@@ -34,11 +39,13 @@ def trained(name, graphs, frozen=False, low=False, steps=6):
     return [layer.detach().clone() for layer in layers] + [p.detach().clone() for p in (weight, *encoder.parameters())]
 
 
+@on_a_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
 @pytest.mark.parametrize("name", ["wavlm_base_plus", "wavlm_large"])
 def test_training_is_the_same_with_recordings(name, frozen, low):
-    graphs = Graphs()
+    graphs = Graphs(4, 8000)
     recorded, plain = trained(name, graphs, frozen, low), trained(name, None, frozen, low)
     assert len(graphs._recorded) == 1
     for one, other in zip(recorded, plain, strict=True):
@@ -46,8 +53,10 @@ def test_training_is_the_same_with_recordings(name, frozen, low):
         assert difference <= (2e-2 if low else 1e-4) * other.norm() + 1e-5, difference / other.norm()
 
 
+@on_a_gpu
+@pytest.mark.gpu
 def test_what_is_kept_is_dropped_with_the_mode():
-    graphs = Graphs()
+    graphs = Graphs(2, 8000)
     architecture = replace(find_model("wavlm_base_plus").architecture, layer_drop=0.0, blocks=full_blocks(1, 2, 64),
                            dim=32, total_heads=2)
     encoder = Encoder(architecture).cuda().eval()
@@ -62,3 +71,50 @@ def test_what_is_kept_is_dropped_with_the_mode():
         next(encoder.parameters()).mul_(2)
         encoder.train()
         assert not graphs._recorded
+
+
+def test_crops_alone_are_recorded_and_once(monkeypatch):
+    """What is recorded when; the recording itself needs a GPU."""
+    recordings = []
+    monkeypatch.setattr(Graphs, "_record", lambda self, encoder, wav, layers, grad: recordings.append(grad) or layers)
+    encoder, graphs = torch.nn.Linear(2, 2), Graphs(4, 8000)
+
+    def layers(wav):
+        return [wav]
+
+    for shape in ((4, 8000), (1, 16000), (4, 8000), (3, 8000), (1, 16001)):
+        graphs(encoder, torch.zeros(shape), layers)
+    assert recordings == [True]
+    with torch.no_grad():
+        graphs(encoder, torch.zeros(4, 8000), layers)
+    assert recordings == [True, False]
+    graphs.clear()
+    graphs(encoder, torch.zeros(4, 8000), layers)
+    assert recordings == [True, False, True]
+
+
+def test_a_recording_leaves_the_encoder_as_it_is(monkeypatch):
+    """Making one changes no mode, which would make the encoder forget the others."""
+    modes, encoder = [], torch.nn.Linear(2, 2).eval()
+    monkeypatch.setattr(torch.nn.Linear, "train", lambda self, mode=True: modes.append(mode) or self)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr("wedefense.gpu.graphs._forward_alone", lambda module, wav: module.forward)
+    with torch.no_grad():
+        assert torch.equal(Graphs(1, 3)(encoder, torch.ones(1, 3), lambda wav: [wav * 2])[0], torch.full((1, 3), 2.0))
+    assert not modes
+
+
+@pytest.mark.parametrize("changes, recorded", [
+    ({}, (16, 48000)), ({"cuda_graphs": False}, None), ({"accum_grad": 2}, None), ({"compile": True}, None),
+    ({"accum_grad": 2, "dataset_args": {"ssl_args": {"frozen": True}}}, (16, 48000)),
+    ({"dataset_args": {"whole_utt": True}}, None)], ids=str)
+def test_a_run_records_its_crops(monkeypatch, tmp_path, changes, recorded):
+    page = {"exp_dir": str(tmp_path), **changes, "dataset_args": {"frontend": "ssl", **changes.get("dataset_args", {})}}
+    (tmp_path / "config.yaml").write_text(json.dumps(page))
+    config = load_config(tmp_path / "config.yaml")
+    monkeypatch.setattr("wedefense.train.recording.kernels_run_on", lambda device: True)
+    detector = build_detector(config, 2, find_model("wavlm_tiny").architecture)
+    record_encoder(config, detector, World(0, 1, 0, torch.device("cpu")))
+    graphs = detector.frontend.upstream.graphs
+    assert (graphs and graphs.shape) == recorded

@@ -95,12 +95,13 @@ def training_step(detector: Detector, name: str, device: torch.device) -> Callab
     """Forward, backward and optimiser in the precision of this name."""
     step = TrainStep(detector, nn.CrossEntropyLoss(), Mode()).to(device).train()
     ours = isinstance(detector.frontend, SSLFrontend)
-    if ours and kernels_run_on(device):
-        detector.frontend.upstream.graphs = Graphs()  # as the trainer does for crops of one length
+    records = ours and kernels_run_on(device)
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type == "cuda")
 
     def run(batch: Batch) -> None:
+        if records and detector.frontend.upstream.graphs is None:
+            detector.frontend.upstream.graphs = Graphs(*batch.wav.shape)  # as the trainer does for its crops
         optimizer.zero_grad(set_to_none=True)
         with precision(name, device, ours) as forward:
             with forward():

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from wedefense.utils.devices import holding
 from wedefense.utils.errors import InputError
 
-AT_MOST = 4  # recordings, each of which holds the memory of its activations
-
 
 class _Recorded(nn.Module):
     """The layers of batches of one shape, a function of the samples alone, as `torch.cuda.graph` wants it."""
@@ -32,38 +30,41 @@ class _Recorded(nn.Module):
 
 
 class Graphs:
-    """Recordings of one encoder, which must be cleared when its weights move or its mode changes.
+    """Recordings of one encoder for batches of one shape, to be cleared when its weights move or its mode changes.
 
     What a recording gives lies in memory that the next call writes over: for training alone, where nothing of a step
     outlives it. Gradients are handed on in such memory too, so that they cannot be summed over several batches.
     """
 
-    def __init__(self):
+    def __init__(self, batch: int, samples: int):
+        """Of the crops: other batches, as those of a validation, come in too many shapes."""
+        self.shape = (batch, samples)
         self._recorded: dict = {}
 
     def clear(self) -> None:
         self._recorded.clear()
 
     def __deepcopy__(self, memo) -> "Graphs":
-        return Graphs()
+        return Graphs(*self.shape)
 
     def __reduce__(self):
-        return Graphs, ()
+        return Graphs, self.shape
 
     def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        """`layers(wav)`; recorded when a shape comes first, played back from then on."""
+        """`layers(wav)`; of crops recorded when they come first, and played back from then on."""
+        if wav.shape != self.shape:
+            return list(layers(wav))
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
-        key = (wav.shape, grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+        key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
         if key not in self._recorded:
-            if len(self._recorded) == AT_MOST:
-                return list(layers(wav))
             self._recorded[key] = self._record(encoder, wav, layers, grad)
         return list(self._recorded[key](wav))
 
     def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Callable[[Tensor], Sequence[Tensor]]:
         gc.collect()  # a graph of an earlier step that still lives would be drawn into the recording, which fails
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
-        module = _Recorded(encoder, layers).train(encoder.training)
+        module = _Recorded(encoder, layers)
+        module.training = encoder.training  # by itself: the encoder would forget what it has recorded
         try:
             with holding() as held, torch.autocast("cuda", enabled=False, cache_enabled=False):
                 if grad:

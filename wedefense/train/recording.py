@@ -20,4 +20,5 @@ def record_encoder(config, detector: Detector, world: World) -> None:
     trained = any(parameter.requires_grad for parameter in frontend.upstream.parameters())
     alike = not (config.dataset_args.whole_utt or config.use_pruning_loss or config.compile)
     if alike and world.size == 1 and not (trained and config.accum_grad > 1):
-        frontend.upstream.graphs = Graphs()
+        data = config.dataset_args
+        frontend.upstream.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms))
