@@ -56,10 +56,10 @@ def module(path: Path):
 
 def test_the_table_counts_the_files_that_the_blocks_touch():
     table = PAGE.read_text(encoding="utf-8").split("| part | files |")[1].split("\n\n")[0]
-    told = re.findall(r"^\| ([\w -]+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+    documented = re.findall(r"^\| ([\w -]+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
     counted = [(name, str(len({change.path for change in part.changes})),
                 str(sum(change.how == "new" for change in part.changes))) for name, part in PARTS.items()]
-    assert told == [row for row in counted if row[0] not in ("front-end", "metric")]
+    assert documented == [row for row in counted if row[0] not in ("front-end", "metric")]
     assert PARTS.keys() >= {*STEPS, "corpus reader", "front-end", "metric"}
 
 

@@ -56,5 +56,5 @@ def test_the_citation_is_of_this_version():
 
 def test_the_contracts_list_every_package():
     rows = re.findall(r"^\| (`.+`) \| ", (ROOT / "docs/contracts.md").read_text(encoding="utf-8"), re.MULTILINE)
-    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert told == list(FLOORS)
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert documented == list(FLOORS)

@@ -11,8 +11,8 @@ from wedefense.utils.errors import InputError, did_you_mean
 RATES = Path(__file__).with_name("rates.yaml")
 KINDS = ("frozen", "full", "evaluation")
 CROP = 3.0  # seconds that `cpu_ms` is for
-TOLD = {"date": None, "commit": "wedefense commit", "device": "GPU", "torch": "torch", "processor": "processor",
-        "cores": "cores used"}
+SHOWN = {"date": None, "commit": "wedefense commit", "device": "GPU", "torch": "torch", "processor": "processor",
+         "cores": "cores used"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def of_check(path: Path) -> Rates:
     if about.get("tiny"):
         raise InputError(f"{path}: a check in miniature measures no rates; run tools/gpu_check.sh without --tiny")
     versions = {row["what"]: row["value"] for row in _rows(sections, "versions", "versions")}
-    measured = {name: versions.get(key) if key else about.get(name) for name, key in TOLD.items()}
+    measured = {name: versions.get(key) if key else about.get(name) for name, key in SHOWN.items()}
     tflops = {}
     for kind in KINDS:
         for row in _rows(sections, kind, "speed"):

@@ -24,7 +24,7 @@ def voices(corpus):
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
+def logged(caplog, monkeypatch):
     """What is logged, whatever a main that ran before did to the logger."""
     monkeypatch.setattr(logging.getLogger("wedefense"), "propagate", True)
     caplog.set_level("DEBUG", "wedefense")

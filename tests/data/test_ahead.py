@@ -131,12 +131,12 @@ def test_evaluation_goes_ahead_too(voices, cuda):
     assert {pid for _, pid in cuda.unregistered} == {os.getpid()}
 
 
-def test_without_locked_memory_a_batch_is_copied(voices, cuda, monkeypatch, told):
+def test_without_locked_memory_a_batch_is_copied(voices, cuda, monkeypatch, logged):
     cuda.error = 2
     loader = train_loader(voices.raw_list(), "raw", CROPS, loading(4, 1))
     moved, plain = list(ahead(loader, GPU)), list(train_loader(voices.raw_list(), "raw", CROPS, loading(4)))
     assert all(torch.equal(one.wav, other.wav) for one, other in zip(plain, moved, strict=True))
-    assert "cannot be page-locked (CUDA error 2)" in told.text
+    assert "cannot be page-locked (CUDA error 2)" in logged.text
     del loader
     gc.collect()
     assert cuda.unregistered == []

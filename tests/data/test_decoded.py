@@ -152,21 +152,21 @@ def test_an_epoch_goes_on_from_any_step(mixture):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_does_not_fit_is_read_from_its_file(mixture, workers, told):
+def test_what_does_not_fit_is_read_from_its_file(mixture, workers, logged):
     bound = 100_000
     options = dataclasses.replace(CACHED, cache_gib=bound / 2**30)
     plain, loader = both(mixture, workers, options)
     assert all(same(one, other) for one, other in zip(epochs(plain), epochs(loader), strict=True))
     source = loader._source
     assert 0 < source._memory.held < 24 and bound - 20_000 < source._memory.used <= source._memory.size < bound + 4096
-    assert told.text.count("are held decoded in memory") == 1
-    assert f"{source._memory.held} of 29 recordings" in told.text
+    assert logged.text.count("are held decoded in memory") == 1
+    assert f"{source._memory.held} of 29 recordings" in logged.text
 
 
-def test_no_more_is_used_than_is_free(voices, monkeypatch, told):
+def test_no_more_is_used_than_is_free(voices, monkeypatch, logged):
     monkeypatch.setattr("wedefense.data.decoded.free_memory", lambda: 50_000)
     loader = train_loader(voices.raw_list(), "raw", CACHED, loading(4), seed=3)
-    assert "dataset_args.cache_gib: 0.0 GiB are not free" in told.text
+    assert "dataset_args.cache_gib: 0.0 GiB are not free" in logged.text
     epochs(loader)
     assert 0 < loader._source._memory.used <= loader._source._memory.size < 40_000 + 4096
 
@@ -240,11 +240,11 @@ def test_ranks_share_one_memory(mixture):
     assert file == other and first == second == ["same", "24"]
 
 
-def test_a_rank_that_cannot_reach_the_others_takes_its_share_of_the_bound(monkeypatch, told):
+def test_a_rank_that_cannot_reach_the_others_takes_its_share_of_the_bound(monkeypatch, logged):
     monkeypatch.setattr(machine, "gather", lambda item: [(machine._machine(), os.getpid(), -1), item])  # no such file
     size = 2**20
     memory = Memory(100, size)
-    assert memory.size == size // 2 and "keeps a share of its own" in told.text
+    assert memory.size == size // 2 and "keeps a share of its own" in logged.text
 
 
 def test_a_killed_run_leaves_nothing(mixture):

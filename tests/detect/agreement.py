@@ -86,8 +86,8 @@ def by_file(model: LoadedDetector, path: Path, files: list[Path]) -> np.ndarray:
     """With an exported file: recordings cut, resampled and mixed down as the model's own are, windows side by side."""
     run, means = runner(path), []
     for file in files:
-        recording = open_recording(file.name, file, model.hearing.rate)
-        windows = [recording.read(*piece) for piece in model.hearing.pieces(recording.samples)]
+        recording = open_recording(file.name, file, model.input_policy.rate)
+        windows = [recording.read(*piece) for piece in model.input_policy.pieces(recording.samples)]
         llrs = []
         for start in range(0, len(windows), _TOGETHER):
             wav = np.stack(windows[start:start + _TOGETHER])

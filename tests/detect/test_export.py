@@ -17,7 +17,7 @@ from wedefense.config.frontend import SSLOptions, UpstreamOptions, WhisperOption
 from wedefense.data.labels import Labels
 from wedefense.detect import export as module
 from wedefense.detect.export import export
-from wedefense.detect.export_modules import plain_frontend
+from wedefense.detect.export_modules import exportable_frontend
 from wedefense.frontend.ssl.architecture import BlockShape
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.zoo import MODELS
@@ -55,9 +55,9 @@ def test_pruned_encoders_export_too():
     frontend = SSLFrontend(SSLOptions(), architecture=architecture).eval()
     wav, lengths = torch.randn(2, 16000), torch.tensor([16000, 7000])
     with torch.no_grad():
-        ours, plain = frontend(wav, lengths), plain_frontend(frontend)(wav, lengths)
-    assert torch.equal(ours.lengths, plain.lengths)
-    for one, other in zip(ours.layers, plain.layers):
+        ours, exportable = frontend(wav, lengths), exportable_frontend(frontend)(wav, lengths)
+    assert torch.equal(ours.lengths, exportable.lengths)
+    for one, other in zip(ours.layers, exportable.layers):
         torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
 
 
@@ -68,9 +68,9 @@ def test_whisper_exports_up_to_the_30_seconds_of_its_positions(seconds, tmp_path
     lengths = torch.tensor([round(16000 * length) for length in seconds])
     wav = torch.randn(len(seconds), int(lengths.max()) + 6000, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        ours, plain = frontend(wav, lengths), plain_frontend(frontend)(wav, lengths)
-    assert torch.equal(ours.lengths, plain.lengths) and len(ours.layers) == len(plain.layers) == 3
-    for one, other in zip(ours.layers, plain.layers):
+        ours, exportable = frontend(wav, lengths), exportable_frontend(frontend)(wav, lengths)
+    assert torch.equal(ours.lengths, exportable.lengths) and len(ours.layers) == len(exportable.layers) == 3
+    for one, other in zip(ours.layers, exportable.layers):
         torch.testing.assert_close(one, other[:, :one.shape[1]], atol=1e-4, rtol=0)
 
 
@@ -81,10 +81,11 @@ def test_the_command_writes_files_measures_and_a_card(tmp_path, capsys, monkeypa
     assert main([str(exp), "--out", str(tmp_path / "out"), "--int8", "--data", str(listed)]) == 0
     printed = capsys.readouterr().out
     assert printed.count("EER") == 3 and "model.int8.ts" in printed
-    told = json.loads((tmp_path / "out" / "export.json").read_text())
-    whole, small = told["files"]
+    description = json.loads((tmp_path / "out" / "export.json").read_text())
+    whole, small = description["files"]
     assert whole["largest_difference"] < 1e-4 < small["largest_difference"] < 0.5
-    assert told["calibration"].startswith("llr = 1.5 x score + 0.5") and told["labels"] == ["bonafide", "spoof"]
+    assert description["calibration"].startswith("llr = 1.5 x score + 0.5")
+    assert description["labels"] == ["bonafide", "spoof"]
     assert (tmp_path / "out" / "model.int8.ts").stat().st_size < 0.8 * (tmp_path / "out" / "model.ts").stat().st_size
     wav = wave(1.0).astype(np.float32)
     llr = runner(tmp_path / "out" / "model.ts")(wav[None], np.array([len(wav)]))[0]

@@ -10,7 +10,7 @@ import torch
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.data.labels import Labels
-from wedefense.detect.recordings import Hearing
+from wedefense.detect.recordings import InputPolicy
 from wedefense.detect.score import decide, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.scoring.calibration import Calibration
@@ -105,11 +105,11 @@ def test_lists_scores_do_not_depend_on_company(model):
 
 
 def test_windows_by_hand():
-    hearing = Hearing(rate=10, shortest=5, whole=4.0, window=2.0)
-    assert hearing.pieces(40) == [(0, 40)]
-    assert hearing.pieces(45) == [(0, 20), (10, 20), (20, 20), (25, 20)]
-    assert hearing.pieces(41, window=3.0) == [(0, 30), (11, 30)]
-    fixed = Hearing(rate=10, fixed=8)
+    policy = InputPolicy(rate=10, shortest=5, whole=4.0, window=2.0)
+    assert policy.pieces(40) == [(0, 40)]
+    assert policy.pieces(45) == [(0, 20), (10, 20), (20, 20), (25, 20)]
+    assert policy.pieces(41, window=3.0) == [(0, 30), (11, 30)]
+    fixed = InputPolicy(rate=10, fixed=8)
     assert fixed.pieces(50) == [(0, 8)] and fixed.pieces(5) == [(0, 5)] and len(fixed.fit(np.ones(5))) == 8
     assert fixed.pieces(13, window=60) == [(0, 8), (4, 8), (5, 8)]
 
@@ -157,23 +157,23 @@ def test_speaker_models_have_similarities_and_no_scores(tmp_path):
         speakers.score(one, 16000)
 
 
-@pytest.mark.parametrize("audio, rate, told", [
+@pytest.mark.parametrize("audio, rate, message", [
     ("missing.wav", None, "no such file"), (b"RIFF nothing", None, "not readable"),
     (np.ones(100), None, "sample_rate="),
     (np.ones((2, 2, 9)), 16000, "3 dimensions"), (np.array([0.0, np.nan]), 16000, "NaN"),
     (np.ones(0), 16000, "no samples")])
-def test_what_cannot_be_heard_is_told(model, audio, rate, told):
-    with pytest.raises(InputError, match=told):
+def test_what_cannot_be_heard_is_told(model, audio, rate, message):
+    with pytest.raises(InputError, match=message):
         model.score(audio, sample_rate=rate)
 
 
 def test_what_cannot_be_loaded_is_told(tmp_path, exp, monkeypatch):
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
     monkeypatch.setenv("WEDEFENSE_CACHE", str(tmp_path))
-    for path, told in ((tmp_path / "none", "no such file or folder"), ("xlsr_sls_v3", "did you mean 'xlsr_sls_v"),
-                       (tmp_path, "not a trained experiment"), ("someone/model", "WEDEFENSE_OFFLINE"),
-                       ("xlsr_sls_authors", "give the path of the file"), ("xlsr-sls-v1", "v1/epoch_2.pth")):
-        with pytest.raises(InputError, match=told):
+    for path, message in ((tmp_path / "none", "no such file or folder"), ("xlsr_sls_v3", "did you mean 'xlsr_sls_v"),
+                          (tmp_path, "not a trained experiment"), ("someone/model", "WEDEFENSE_OFFLINE"),
+                          ("xlsr_sls_authors", "give the path of the file"), ("xlsr-sls-v1", "v1/epoch_2.pth")):
+        with pytest.raises(InputError, match=message):
             load_detector(path)
 
 

@@ -63,12 +63,12 @@ def test_a_pruned_model_scores_as_the_experiment_it_is_of(exp, tmp_path):
     assert inside.score(wav, 16000).llr == pytest.approx(expected.llr, abs=1e-5) and not inside.remark
 
 
-@pytest.mark.parametrize("name, told", [
+@pytest.mark.parametrize("name, message", [
     ("fc0.weight", "fc0.weight"), ("fc3.bias", "projection.fc3.bias"), ("first_bn.running_var", "first_bn.running_var"),
     ("ssl_model.model.encoder.layers.1.fc1.weight", "encoder.layers.1.fc1.weightX")])
-def test_a_renamed_tensor_of_sls_is_refused_by_name(sls, name, told, tmp_path):
+def test_a_renamed_tensor_of_sls_is_refused_by_name(sls, name, message, tmp_path):
     torch.save({key + "X" * (key == name): tensor for key, tensor in sls.state_dict().items()}, tmp_path / "a.pth")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         load_detector(tmp_path / "a.pth")
 
 

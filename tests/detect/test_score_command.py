@@ -83,21 +83,21 @@ def test_what_is_odd_about_a_recording_is_told(exp, tmp_path, capsys):
                             ("good", wave(1.5), 16000)):
         soundfile.write(tmp_path / f"{name}.wav", wav, rate)
     assert main(["--model", str(exp), str(tmp_path), "--format", "json"]) == 0
-    told = {Path(score["name"]).stem: score["doubts"] for score in json.loads(capsys.readouterr().out)["scores"]}
-    assert told.pop("good") == [] and all(len(doubts) == 1 for doubts in told.values())
+    found = {Path(score["name"]).stem: score["doubts"] for score in json.loads(capsys.readouterr().out)["scores"]}
+    assert found.pop("good") == [] and all(len(doubts) == 1 for doubts in found.values())
     for name, part in (("silence", "nothing to judge"), ("clipped", "full scale"), ("short", "than a second"),
                        ("telephone", "nothing above 4000 Hz")):
-        assert part in told[name][0]
+        assert part in found[name][0]
     assert main(["--model", str(exp), str(tmp_path)]) == 0
     table = capsys.readouterr().out
     assert f"shorter than a second ({tmp_path / 'short.wav'})" in table and "5 recordings: " in table
 
 
-@pytest.mark.parametrize("arguments, told", [
+@pytest.mark.parametrize("arguments, message", [
     (["--prior", "5"], "--prior must lie between 0 and 1"), (["--cost_fa", "0"], "--cost_fa must be greater than 0"),
     (["--window", "0"], "a window must last more than 0 seconds")])
-def test_impossible_options_are_told_by_their_names(exp, audio, arguments, told):
-    with pytest.raises(InputError, match=told):
+def test_impossible_options_are_told_by_their_names(exp, audio, arguments, message):
+    with pytest.raises(InputError, match=message):
         main(["--model", str(exp), str(audio), *arguments])
 
 
@@ -109,10 +109,11 @@ def test_audio_by_a_pipe(exp, audio):
     assert float(row["llr"]) == pytest.approx(load_detector(exp).score(audio / "b.flac").llr, abs=1e-4)
 
 
-@pytest.mark.parametrize("content, told", [("a cat x |\n", "commands of a table are not run"), ("a\n", "has no value")])
-def test_tables_are_checked(exp, tmp_path, content, told):
+@pytest.mark.parametrize("content, message", [("a cat x |\n", "commands of a table are not run"),
+                                              ("a\n", "has no value")])
+def test_tables_are_checked(exp, tmp_path, content, message):
     (tmp_path / "wav.scp").write_text(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         main(["--model", str(exp), str(tmp_path / "wav.scp")])
 
 

@@ -14,7 +14,7 @@ from wedefense.frontend.protocol import Frontend
 from wedefense.models.detector import build_detector
 
 
-def made(kind: str):
+def built(kind: str):
     row = FRONTENDS.row(kind)
     if row.self_contained:
         return FRONTENDS.load(kind)(row.options(), 16000).eval()
@@ -23,7 +23,7 @@ def made(kind: str):
 
 @pytest.mark.parametrize("kind", FRONTENDS.names())
 def test_what_every_front_end_has(kind):
-    frontend = made(kind)
+    frontend = built(kind)
     assert all(hasattr(frontend, name) for name in get_type_hints(Frontend))
     least = frontend.min_samples
     with torch.no_grad():
@@ -34,11 +34,11 @@ def test_what_every_front_end_has(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in FRONTENDS.names() if FRONTENDS.row(kind).exportable])
 def test_the_form_for_exporters_says_the_same_of_itself(kind):
-    frontend = made(kind)
-    plain = imported(FRONTENDS.row(kind).exportable)(frontend)
+    frontend = built(kind)
+    exportable = imported(FRONTENDS.row(kind).exportable)(frontend)
     for name in get_type_hints(Frontend):
-        assert getattr(plain, name) == getattr(frontend, name)
-    assert plain.longest > frontend.min_samples
+        assert getattr(exportable, name) == getattr(frontend, name)
+    assert exportable.longest > frontend.min_samples
 
 
 def test_rows_agree_with_the_options_they_name():

@@ -44,11 +44,11 @@ def test_what_training_may_follow_stands_in_the_table():
         "eer": "val_eer", "loss": "val_loss", "train_loss": "train_loss"}
 
 
-@pytest.mark.parametrize("name, value, number, told", [
+@pytest.mark.parametrize("name, value, number, phrase", [
     ("eer", 0.12345, "12.345", "EER 12.35 %"), ("min_dcf", 0.12345, "0.1235", "minDCF 0.1235"),
     ("accuracy", 0.5, "50.00", "accuracy 50.00 %")])
-def test_numbers_as_printed(name, value, number, told):
-    assert METRICS[name].number(value) == number and METRICS[name].told(value) == told
+def test_numbers_as_printed(name, value, number, phrase):
+    assert METRICS[name].number(value) == number and METRICS[name].phrase(value) == phrase
 
 
 def test_better():

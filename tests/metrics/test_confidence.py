@@ -77,8 +77,8 @@ def test_paired_comparison():
         assert (d.a, d.b) == pytest.approx([getattr(r, metric) for r in result], abs=1e-12)
     eer = found["eer"]
     assert 0 < eer.interval.low < eer.value < eer.interval.high and eer.p_value <= 0.01
-    said = statement(eer, "old", "new")
-    assert "old is better by" in said and "significant at 5 %" in said
+    sentence = statement(eer, "old", "new")
+    assert "old is better by" in sentence and "significant at 5 %" in sentence
     # Order-preserving changes leave the EER untouched, and one resample serves both systems.
     same = {d.metric: d for d in compare(scores, 3 * scores + 1, is_bonafide, resamples=50)}
     assert same["eer"].interval == (0, 0) and same["eer"].p_value == 1

@@ -91,12 +91,12 @@ def test_bfloat16_is_close_to_float32(name):
         assert torch.allclose(wide, other.float(), atol=0.05 * float(wide.abs().max()))
 
 
-@pytest.mark.parametrize("name, feat_dim, embed_dim, told", [
+@pytest.mark.parametrize("name, feat_dim, embed_dim, published", [
     ("ECAPA_TDNN_GLOB_c512", 80, 192, 6.19), ("ResNet221", 80, 256, 23.79), ("ResNet293", 80, 256, 28.62)])
-def test_parameter_counts_of_table_2(name, feat_dim, embed_dim, told):
+def test_parameter_counts_of_table_2(name, feat_dim, embed_dim, published):
     with torch.device("meta"):
         model = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim), feat_dim, 1)
-    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(told, rel=0.01)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(published, rel=0.01)
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))

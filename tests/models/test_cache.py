@@ -48,15 +48,15 @@ def test_what_does_not_fit_is_heard_again():
     assert frontend.heard == 3 and torch.equal(features.layers[0][..., 0], wav)
 
 
-@pytest.mark.parametrize("changes, told", [
+@pytest.mark.parametrize("changes, message", [
     ({"whole_utt": False}, "whole_utt: True"),
     ({"ssl_args": {"frozen": False}}, "ssl_args.frozen: True"),
     ({"ssl_args": {"frozen": True, "layerwise_feature": False, "upstream_args": {"name": "wavlm_tiny"}}},
      "layerwise_feature: True"),
 ])
-def test_a_cache_that_would_be_wrong_is_refused(tmp_path, changes, told):
+def test_a_cache_that_would_be_wrong_is_refused(tmp_path, changes, message):
     data = {"frontend": "ssl", "whole_utt": True, "ssl_args": {"frozen": True}} | changes
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         build_trainer(load_config(write_config(tmp_path, feature_cache=1.0, dataset_args=data,
                                                train_data=str(make_list(tmp_path)))), distributed.start(device="cpu"))
 

@@ -41,9 +41,9 @@ def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
     assert costs[3] == encoder and costs[1] - costs[0] == costs[2] - costs[1] == costs[3] - costs[2] > 0
 
 
-@pytest.mark.parametrize("name, embed_dim, told", [
+@pytest.mark.parametrize("name, embed_dim, published", [
     ("ECAPA_TDNN_GLOB_c512", 192, 1.04), ("ResNet221", 256, 21.29), ("ResNet293", 256, 28.10)])
-def test_published_costs_of_networks_on_filter_banks(name, embed_dim, told):
+def test_published_costs_of_networks_on_filter_banks(name, embed_dim, published):
     """Table II of the CA-MHFA paper, 2 s: our products, and the 4 that its counter adds per element of a batch norm."""
     with torch.device("meta"):
         backend = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim), 80, 1).eval()
@@ -54,7 +54,7 @@ def test_published_costs_of_networks_on_filter_banks(name, embed_dim, told):
             module.register_forward_hook(lambda module, seen, made: normed.append(made.numel()))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         backend(features)
-    assert (counter.get_total_flops() / 2 + 4 * sum(normed)) / 1e9 == pytest.approx(told, abs=0.006)
+    assert (counter.get_total_flops() / 2 + 4 * sum(normed)) / 1e9 == pytest.approx(published, abs=0.006)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS.names() if name.startswith("SSL_")])

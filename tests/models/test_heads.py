@@ -173,13 +173,13 @@ def test_label_smoothing_spreads_the_target():
     assert torch.allclose(loss, -(0.9 * log_p[0] + 0.1 * log_p[1]))
 
 
-@pytest.mark.parametrize("weight, told", [
+@pytest.mark.parametrize("weight, message", [
     ((0.9, 0.1, 1.0), "3 numbers for 2 classes"),
     ({"bonafid": 1.0, "spoof": 1.0}, "did you mean 'bonafide'"),
     ({"bonafide": 1.0}, "give class 'spoof' a weight"),
 ])
-def test_class_weights_that_do_not_fit_the_labels_are_refused(weight, told):
-    with pytest.raises(InputError, match=told):
+def test_class_weights_that_do_not_fit_the_labels_are_refused(weight, message):
+    with pytest.raises(InputError, match=message):
         CrossEntropyLoss(LossOptions(weight=weight), ["bonafide", "spoof"])
 
 

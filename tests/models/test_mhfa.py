@@ -158,20 +158,20 @@ def test_frame_scores_average_to_the_score_of_the_utterance_under_a_linear_head(
     assert torch.allclose(scores[1, :5].mean(dim=0), head(model(x))[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("heads, told", [(16, 0.72), (32, 1.25), (64, 2.30)])
-def test_parameter_counts_of_mhfa_in_table_1(heads, told):
+@pytest.mark.parametrize("heads, published", [(16, 0.72), (32, 1.25), (64, 2.30)])
+def test_parameter_counts_of_mhfa_in_table_1(heads, published):
     model = MHFA(MHFAOptions(head_nb=heads, compression_dim=128, embed_dim=256), 768, 13)
-    assert million(model) == pytest.approx(told, abs=0.006)
+    assert million(model) == pytest.approx(published, abs=0.006)
 
 
-@pytest.mark.parametrize("groups, context, told", [
+@pytest.mark.parametrize("groups, context, published", [
     (32, 3, 1.25), (32, 5, 1.26), (64, 3, 2.30), (64, 5, 2.31), (64, 9, 2.36), (64, 17, 2.41)])
-def test_parameter_counts_of_ca_mhfa_in_table_1(groups, context, told):
+def test_parameter_counts_of_ca_mhfa_in_table_1(groups, context, published):
     model = CAMHFA(CAMHFAOptions(head_nb=groups, context=context, compression_dim=128, embed_dim=256), 768, 13)
     assert million(model) == pytest.approx(2 * 769 * .128e-3 + groups * (context * .128e-3 + .128e-3 * 256) + 282e-6)
     # One row is 1.1 % below the count of a query for each of L frames. No such count fits the whole column, which
     # rises by 0.05 from 5 to 9 frames and by 0.05 again from 9 to 17.
-    assert million(model) == pytest.approx(told, rel=0.012 if (groups, context) == (64, 5) else 0.01)
+    assert million(model) == pytest.approx(published, rel=0.012 if (groups, context) == (64, 5) else 0.01)
 
 
 def test_parameter_count_of_the_dagger_row_in_table_1():

@@ -8,10 +8,10 @@ import torch
 from tests.pruning.helpers import FAMILIES, batch, gated, holding, randomly, set_gates
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.train import OPTIMIZER_ARGS
-from wedefense.pruning.constraint import STIFFNESS, Lagrangian, words
+from wedefense.pruning.constraint import STIFFNESS, Lagrangian, sparsity_text
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.settle import settle
-from wedefense.pruning.size import Size, _Product, decided, learnt
+from wedefense.pruning.size import Size, _Product, decided_openness, expected_openness
 from wedefense.pruning.surgery import cut
 from wedefense.train.prune import Prune
 from wedefense.utils.errors import InputError
@@ -21,7 +21,7 @@ from wedefense.utils.errors import InputError
 def test_multiply_adds_of_the_gated_are_those_of_the_cut(family):
     encoder = gated(family)
     set_gates(encoder, randomly(2, 0.6))
-    counted, small = Size(encoder, "multiply-adds").of(decided), cut(encoder)
+    counted, small = Size(encoder, "multiply-adds").of(decided_openness), cut(encoder)
     assert counted == Size(small, "multiply-adds").original < Size(encoder, "multiply-adds").original
 
 
@@ -34,7 +34,7 @@ def test_the_expected_size_is_the_mean_over_independent_gates():
     torch.manual_seed(0)
     sizes = [size.of(lambda gates: torch.cat([gate.sample() > 0 for gate in gates]).double()).item()
              for _ in range(400)]
-    assert size.of(learnt).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.02)
+    assert size.of(expected_openness).item() == pytest.approx(sum(sizes) / len(sizes), rel=0.02)
 
 
 def test_the_gradient_of_a_product_that_has_zeros():
@@ -48,7 +48,7 @@ def test_the_gradient_of_a_product_that_has_zeros():
 
 def test_every_gate_feels_the_size():
     encoder = gated("wavlm_large")
-    size = Size(encoder).of(learnt)
+    size = Size(encoder).of(expected_openness)
     size.backward()
     for site in gated_sites(encoder):
         assert (site.gate.log_alpha.grad > 0).all(), site
@@ -79,14 +79,14 @@ def test_multipliers_climb_and_gates_descend(optimizer):
         for site in gated_sites(encoder):
             site.gate.log_alpha.fill_(2.5)
     chosen = getattr(torch.optim, optimizer)([{**group, "lr": 0.01} for group in groups if "fixed_lr" in group])
-    before = mode.size.sparsity(learnt).item()
+    before = mode.size.sparsity(expected_openness).item()
     for step in range(12):
         chosen.zero_grad()
         mode.before_step(step, 10)
         mode.terms(None, None)["penalty"].backward()
         chosen.step()
     assert mode.lagrangian.l1 > 0 and mode.lagrangian.l2 > 0
-    assert mode.size.sparsity(learnt).item() < before
+    assert mode.size.sparsity(expected_openness).item() < before
 
 
 @pytest.mark.parametrize("gap, learnt_by_l1", [(-0.02, -0.02), (0.04, 0.04), (-0.2, 0.0), (0.2, 0.0)])
@@ -138,7 +138,7 @@ def test_settling_meets_the_target(target, layers_open):
 
 
 def test_sparsity_in_words():
-    assert words(0.1) == "remove 10 %, keep 90 %" and words(0.333) == "remove 33.3 %, keep 66.7 %"
+    assert sparsity_text(0.1) == "remove 10 %, keep 90 %" and sparsity_text(0.333) == "remove 33.3 %, keep 66.7 %"
 
 
 def test_gates_survive_gradient_checkpointing():

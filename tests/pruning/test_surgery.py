@@ -18,7 +18,7 @@ from tests.pruning.helpers import (
     set_gates,
 )
 from wedefense.pruning.gates import attach, gated_sites
-from wedefense.pruning.size import Size, decided
+from wedefense.pruning.size import Size, decided_openness
 from wedefense.pruning.surgery import cut
 from wedefense.utils.errors import InputError
 
@@ -28,7 +28,7 @@ def parameters(encoder) -> int:
 
 
 def assert_exact(encoder):
-    counted, probable = Size(encoder).of(decided), Size(encoder).of(as_set)
+    counted, probable = Size(encoder).of(decided_openness), Size(encoder).of(as_set)
     small = cut(encoder)
     assert counted == probable == parameters(small)
     assert difference(encoder, small) < 1e-5

@@ -31,15 +31,15 @@ def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini")
     for name in ("train", "dev", "eval"):
         make_list(folder / "data", name, 16)
-    said = run(MINI / "run_pruning.sh", "--stage", 3, "--data", folder / "data", "--exp_dir", folder / "exp", *SMALL)
-    return folder, said
+    output = run(MINI / "run_pruning.sh", "--stage", 3, "--data", folder / "data", "--exp_dir", folder / "exp", *SMALL)
+    return folder, output
 
 
 def test_stages_cut_verify_and_score(recipe):
-    folder, said = recipe
-    assert "asked     remove 50 %, keep 50 %" in said and "verified" in said
-    told = json.loads((folder / "exp/pruning.json").read_text())
-    assert told["sparsity"] == pytest.approx(0.5, abs=0.01) and told["difference"] < 1e-5
+    folder, output = recipe
+    assert "asked     remove 50 %, keep 50 %" in output and "verified" in output
+    report = json.loads((folder / "exp/pruning.json").read_text())
+    assert report["sparsity"] == pytest.approx(0.5, abs=0.01) and report["difference"] < 1e-5
     results = json.loads((folder / "exp/results.json").read_text())
     assert {"eer", "min_dcf"} <= results["sets"]["eval"].keys()
     assert (folder / "exp/figures/pruning.png").is_file()

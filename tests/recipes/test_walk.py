@@ -62,7 +62,7 @@ class Walk:
     """One checkout with all corpora; data of a script and experiment of a config are made once, when asked for."""
 
     def __init__(self, root: Path):
-        self.root, self.said = copy_checkout(root), {}
+        self.root, self.output = copy_checkout(root), {}
         for make in LAYOUTS.values():
             make(root / "corpus")
         self.whisper = tiny_whisper(root / "whisper")
@@ -71,15 +71,15 @@ class Walk:
         return self.root / "egs" / path.parents[1].relative_to(EGS)
 
     def prepared(self, recipe: Path, script: str) -> None:
-        if (recipe, script) not in self.said:
-            self.said[recipe, script] = run(recipe, f"./{script}", "--stage", "1", "--stop_stage", "2",
-                                            "--num_workers", "1", "--corpus", str(self.root / "corpus"))
+        if (recipe, script) not in self.output:
+            self.output[recipe, script] = run(recipe, f"./{script}", "--stage", "1", "--stop_stage", "2",
+                                              "--num_workers", "1", "--corpus", str(self.root / "corpus"))
 
     def experiment(self, path: Path) -> tuple[Path, str]:
         """-> where it lies, what was said"""
         recipe, name = self.recipe(path), path.stem
-        if path in self.said:
-            return recipe / "exp" / name, self.said[path]
+        if path in self.output:
+            return recipe / "exp" / name, self.output[path]
         base, _, step = name.rpartition("-")
         if step in ("FT", "LMF"):  # fine-tunes what another config trained
             first = path.with_name(f"{base}.yaml")
@@ -92,8 +92,8 @@ class Walk:
             command = [f"./{script}", "--stage", "3", "--config", f"conf/{name}.yaml", "--exp_dir", f"exp/{name}"]
             if "folds=" in (recipe / script).read_text():
                 command += ["--folds", "1 2"]
-        self.said[path] = run(recipe, *command, *tiny_options(load_config(path), self.whisper))
-        return recipe / "exp" / name, self.said[path]
+        self.output[path] = run(recipe, *command, *tiny_options(load_config(path), self.whisper))
+        return recipe / "exp" / name, self.output[path]
 
 
 @pytest.fixture(scope="session")
@@ -103,11 +103,11 @@ def walk(tmp_path_factory):
 
 @pytest.mark.parametrize("path", WITH_CORPUS, ids=title)
 def test_every_config_goes_through_the_stages(walk, path):
-    folder, said = walk.experiment(path)
+    folder, output = walk.experiment(path)
     text = (path.parents[1] / "run.sh").read_text()
     test_set, metric = MEASURED[next((task for task in MEASURED if f"task={task}" in text), "detection")]
     results = json.loads((folder / "results.json").read_text())
-    assert 0 <= results["sets"][test_set][metric] <= 1 and "== stage 7: " in said
+    assert 0 <= results["sets"][test_set][metric] <= 1 and "== stage 7: " in output
     config = load_config((folder if (folder / "config.yaml").exists() else folder / "fold1") / "config.yaml")
     assert config.model == load_config(path).model
     if config.use_pruning_loss:
@@ -126,9 +126,9 @@ def test_stage_9_puts_an_experiment_beside_the_published_row(walk, script):
     folder, _ = walk.experiment(path)
     table = re.search(r"table=\$?{?(?:table:-)?(\w+)", script.read_text()).group(1)
     row = list(published.load(table).lines)[-1]
-    said = run(walk.recipe(path), f"./{script.name}", "--stage", "9", "--stop_stage", "9", "--row", row, "--config",
-               f"conf/{path.name}", "--exp_dir", f"exp/{folder.name}")
-    assert row in said and re.search(r"\| .*EER % .*\| +\d|accuracy", said), said
+    output = run(walk.recipe(path), f"./{script.name}", "--stage", "9", "--stop_stage", "9", "--row", row, "--config",
+                 f"conf/{path.name}", "--exp_dir", f"exp/{folder.name}")
+    assert row in output and re.search(r"\| .*EER % .*\| +\d|accuracy", output), output
 
 
 def test_trials_with_normalisation_and_quality_measures(walk):
@@ -137,11 +137,11 @@ def test_trials_with_normalisation_and_quality_measures(walk):
     folder, _ = walk.experiment(path)
     sets = ["--eval_sets", "vox1 vox2_test"]
     run(walk.recipe(path), "./run.sh", "--stage", "2", "--stop_stage", "2", "--num_workers", "1", *sets)
-    said = run(walk.recipe(path), "./run.sh", "--stage", "4", "--config", f"conf/{path.name}", "--exp_dir",
-               f"exp/{folder.name}", "--norm", "asnorm", "--top_n", "3", "--quality", "quality", *sets,
-               *tiny_options(load_config(path)))
+    output = run(walk.recipe(path), "./run.sh", "--stage", "4", "--config", f"conf/{path.name}", "--exp_dir",
+                 f"exp/{folder.name}", "--norm", "asnorm", "--top_n", "3", "--quality", "quality", *sets,
+                 *tiny_options(load_config(path)))
     results = json.loads((folder / "results.json").read_text())
-    assert 0 <= results["sets"]["vox1_o"]["eer"] <= 1 and "== stage 7: " in said
+    assert 0 <= results["sets"]["vox1_o"]["eer"] <= 1 and "== stage 7: " in output
 
 
 def test_the_printed_block_of_hybrid_pruning_is_a_config(walk):
@@ -159,8 +159,8 @@ min_sparsity: 0.0                        # Initial sparsity level
 """)
     walk.prepared(recipe, "run.sh")
     options = tiny_options(load_config(recipe / "conf/printed.yaml"))
-    said = run(recipe, "./run.sh", "--stage", "3", "--config", "conf/printed.yaml", *options)
-    assert "asked     remove 10 %, keep 90 %" in said
+    output = run(recipe, "./run.sh", "--stage", "3", "--config", "conf/printed.yaml", *options)
+    assert "asked     remove 10 %, keep 90 %" in output
 
 
 def test_a_table_is_reproduced_on_several_devices_and_resumed(walk):

@@ -7,9 +7,9 @@ from wedefense.report.pruning_section import pruning
 
 UNITS = {"before": {"conv": [32, 32], "head": [4, 4, 4], "interm": [128, 128, 128]},
          "after": {"conv": [32, 1], "head": [4, 0, 2], "interm": [128, 3, 0]}}
-TOLD = {"measure": "parameters", "target_sparsity": 0.5, "sparsity": 0.498, "unpruned": "../whole", "units": UNITS,
-        "parameters": {"before": 200000, "after": 100400}, "multiply-adds": {"before": 4000000000, "after": 1000000000},
-        "seconds": {"before": 0.02, "after": 0.01}}
+REPORT = {"measure": "parameters", "target_sparsity": 0.5, "sparsity": 0.498, "unpruned": "../whole", "units": UNITS,
+          "parameters": {"before": 200000, "after": 100400},
+          "multiply-adds": {"before": 4000000000, "after": 1000000000}, "seconds": {"before": 0.02, "after": 0.01}}
 
 
 def write(folder, name, content):
@@ -23,7 +23,7 @@ def results(eer: float, min_dcf: float) -> dict:
 
 def test_costs_and_accuracy_before_and_after(tmp_path):
     exp = tmp_path / "exp"
-    write(exp, "pruning.json", TOLD)
+    write(exp, "pruning.json", REPORT)
     write(exp, "results.json", results(0.12, 0.3))
     alone = pruning(exp)
     write(tmp_path / "whole", "results.json", results(0.10, 0.25))

@@ -46,7 +46,7 @@ def test_known_figures(table, row, expected):
 
 def test_beside_gives_the_difference_in_the_unit_of_the_table():
     found = {(c.set, c.metric): c
-             for c in published.beside(published.load("partialspoof_frozen").row("WavLM-base+"), RESULTS)}
+             for c in published.compare(published.load("partialspoof_frozen").row("WavLM-base+"), RESULTS)}
     assert len(found) == 8
     eer = found["eval", "eer"]
     assert (eer.published, eer.ours) == ("2.68", pytest.approx(3.0))
@@ -57,10 +57,10 @@ def test_beside_gives_the_difference_in_the_unit_of_the_table():
 
 def test_sets_by_other_names_and_calibrated_scores():
     row = published.load("asvspoof5_leaderboard").row("Rank 3 T27 fusion")
-    found = published.beside(row, RESULTS, {"eval": "dev"})  # nothing published for dev: left out
+    found = published.compare(row, RESULTS, {"eval": "dev"})  # nothing published for dev: left out
     assert [(c.set, c.metric, c.ours) for c in found] == [("eval", "min_dcf", 0.05), ("eval", "eer", 2.0)]
     row = published.load("partialspoof_frozen").row("WavLM-base+")
-    costs = {c.set: c.ours for c in published.beside(row, RESULTS, calibrated=True) if c.metric == "act_dcf"}
+    costs = {c.set: c.ours for c in published.compare(row, RESULTS, calibrated=True) if c.metric == "act_dcf"}
     assert costs == {"eval": 0.08, "dev": 0.06}
 
 
@@ -70,12 +70,12 @@ def test_sets_by_other_names_and_calibrated_scores():
 ])
 def test_unknown_sets_are_refused(sets, message):
     with pytest.raises(InputError, match=message):
-        published.beside(published.load("partialspoof_frozen").row("XLSR-53"), RESULTS, sets)
+        published.compare(published.load("partialspoof_frozen").row("XLSR-53"), RESULTS, sets)
 
 
 def test_nothing_in_common_is_an_error():
     with pytest.raises(InputError, match="nothing to compare: .*vox1_e.*--set PUBLISHED=OURS"):
-        published.beside(published.load("voxceleb_hybrid_pruning").row("HP"), RESULTS)
+        published.compare(published.load("voxceleb_hybrid_pruning").row("HP"), RESULTS)
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -119,12 +119,12 @@ def test_options_of_a_row_reach_its_config_and_folds_count():
     assert len(trainings("er/iemocap/ssl_ca_mhfa", f"run.sh --config conf/mhfa.yaml {tiny}")) == 5
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, message", [
     (["--device", "abacus"], "has no rates measured on it"), (["--measured", "nowhere.json"], "not a gpu_check.json"),
     (["--as", "h100"], "--measured gpu_check.json"), (["detection/none"], "no recipe of egs"), ([], "or give --all")])
-def test_what_cannot_be_told_is_refused_with_the_cure(options, told, monkeypatch, tmp_path):
+def test_what_cannot_be_told_is_refused_with_the_cure(options, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         main(options)
 
 

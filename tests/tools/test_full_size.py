@@ -28,18 +28,19 @@ def test_sources_are_audio_of_their_own():
 def test_a_thousandth_of_the_row(tmp_path, capsys):
     assert main(["--device", "cpu", "--share", "0.001", "--epochs", "1", "--model", "wavlm_tiny", "--num_workers", "1",
                  "--folder", str(tmp_path / "kept"), "--dataloader_args.batch_size", "8"]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"train 0\.0\d h, eval 0\.0\d h of flac, log-normal durations, mean 3.45 s", said)
-    assert len(re.findall(r"epoch 1: [\d.]+ s, [\d.]+ audio h / s", said)) == 1
-    assert "embedding eval: 71 files in " in said
+    output = capsys.readouterr().out
+    assert re.search(r"train 0\.0\d h, eval 0\.0\d h of flac, log-normal durations, mean 3.45 s", output)
+    assert len(re.findall(r"epoch 1: [\d.]+ s, [\d.]+ audio h / s", output)) == 1
+    assert "embedding eval: 71 files in " in output
     assert len(list((tmp_path / "kept/audio/train").glob("*.flac"))) == 25
     labels = (tmp_path / "kept/data/train/utt2lab").read_text()
     assert labels.count("bonafide") == 3 and labels.count("spoof") == 22
 
 
-@pytest.mark.parametrize("options, told", [(["--share", "0"], "--share must be above 0"), (["--folder", "."], "exists"),
-                                           (["--share", "0.001", "--model", "wavml"], "unknown")])
-def test_what_cannot_be_is_refused(options, told, monkeypatch):
+@pytest.mark.parametrize("options, message", [
+    (["--share", "0"], "--share must be above 0"), (["--folder", "."], "exists"),
+    (["--share", "0.001", "--model", "wavml"], "unknown")])
+def test_what_cannot_be_is_refused(options, message, monkeypatch):
     monkeypatch.setattr("tools.bench.full_size.make_set", lambda *_: 1.0)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         main(options)

@@ -45,22 +45,22 @@ def test_gates_alone_learn_and_the_result_is_an_experiment(finished, tmp_path, c
     rows = json.loads((new / "history.json").read_text())["rows"]
     assert rows[-1]["l2"] > 0 and rows[-1]["sparsity"] > rows[0]["sparsity"] and rows[-1]["distill_logits"] >= 0
 
-    told = json.loads((new / "pruning.json").read_text())
-    assert told["sparsity"] == pytest.approx(0.3, abs=0.01) and told["difference"] < 1e-5
-    assert (new / told["unpruned"]).resolve() == finished.resolve()
+    report = json.loads((new / "pruning.json").read_text())
+    assert report["sparsity"] == pytest.approx(0.3, abs=0.01) and report["difference"] < 1e-5
+    assert (new / report["unpruned"]).resolve() == finished.resolve()
     small = load_experiment(new)
     assert small.weights == new / "pruned_model/models/avg_model.pt" and not small.config.gates_only
     encoder = small.detector.frontend.upstream
-    assert sum(p.numel() for p in encoder.parameters()) == told["parameters"]["after"]
+    assert sum(p.numel() for p in encoder.parameters()) == report["parameters"]["after"]
     assert not gated_sites(encoder)
     assert small.detector(0.1 * torch.randn(2, 9000), torch.tensor([9000, 6000])).shape == (2, 2)
 
     again = tmp_path / "again"  # what was cut is pruned once more, by a budget
     prune(["--model", str(new), "--exp_dir", str(again), "--device", "cpu", "--num_epochs", "1", "--target_params",
-           str(0.8 * told["parameters"]["after"])])
+           str(0.8 * report["parameters"]["after"])])
     assert "gates that were not trained for it" in capsys.readouterr().err  # a few steps are no training
     found = json.loads((again / "pruning.json").read_text())
-    assert found["parameters"]["before"] == told["parameters"]["after"]
+    assert found["parameters"]["before"] == report["parameters"]["after"]
     assert found["sparsity"] == pytest.approx(0.2, abs=0.01)
 
 

@@ -21,7 +21,7 @@ from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.pruning.gates import attach, gated_sites
 from wedefense.pruning.settle import settle
-from wedefense.pruning.size import Size, decided, learnt
+from wedefense.pruning.size import Size, decided_openness, expected_openness
 from wedefense.pruning.surgery import cut
 from wedefense.train.prune import Prune
 from wedefense.utils.errors import InputError
@@ -51,7 +51,7 @@ def test_the_target_is_reached_against_a_task_that_wants_units_open(target):
         task = sum(((1 - gate.sample()).square() * value).sum() for gate, value in zip(gates, worth))
         (task + mode.terms(None, None)["penalty"]).backward()
         optimizer.step()
-    assert mode.target == target and mode.size.sparsity(learnt).item() == pytest.approx(target, abs=0.01)
+    assert mode.target == target and mode.size.sparsity(expected_openness).item() == pytest.approx(target, abs=0.01)
     assert settle(encoder, mode.size, target).final == pytest.approx(target, abs=0.01)
     left = sum(p.numel() for p in cut(encoder).parameters())
     assert 1 - left / Size(encoder).original == pytest.approx(target, abs=0.01)
@@ -122,21 +122,21 @@ def test_only_epochs_after_the_warm_up_are_averaged(trained):
 def test_the_cut_experiment_scores_as_the_gated_one_and_trains_on(trained, capsys):
     exp = trained / "exp"
     prune(["--exp_dir", str(exp)])
-    said = capsys.readouterr().out
-    assert "asked     remove 50 %, keep 50 % of the parameters" in said and "verified" in said
-    told = json.loads((exp / "pruning.json").read_text())
-    assert told["difference"] < 1e-5 and told["sparsity"] == pytest.approx(0.5, abs=0.01)
+    output = capsys.readouterr().out
+    assert "asked     remove 50 %, keep 50 % of the parameters" in output and "verified" in output
+    report = json.loads((exp / "pruning.json").read_text())
+    assert report["difference"] < 1e-5 and report["sparsity"] == pytest.approx(0.5, abs=0.01)
     small = load_experiment(exp)
     assert small.weights == exp / "pruned_model/models/avg_model.pt"
     encoder = small.detector.frontend.upstream
-    assert sum(p.numel() for p in encoder.parameters()) == told["parameters"]["after"]
+    assert sum(p.numel() for p in encoder.parameters()) == report["parameters"]["after"]
     for name in ("pytorch_model.bin", "whole_pytorch_model.bin", "label2id", "frontend.json", "history.json"):
         assert (exp / "pruned_model" / name).is_file(), name
     assert (exp / "figures/pruning.png").stat().st_size > 5000
 
     gated = load_experiment(exp, exp / "models/avg_model.pt").detector
     settle(gated.frontend.upstream, Size(gated.frontend.upstream), 0.5)
-    assert Size(gated.frontend.upstream).of(decided) == told["parameters"]["after"]
+    assert Size(gated.frontend.upstream).of(decided_openness) == report["parameters"]["after"]
     wav, lengths = 0.1 * torch.randn(2, 9000), torch.tensor([9000, 6000])
     with torch.no_grad():
         torch.testing.assert_close(small.detector(wav, lengths), gated(wav, lengths), atol=1e-5, rtol=1e-4)

@@ -59,13 +59,13 @@ def test_the_summary_at_the_start_counts_an_encoder_that_is_not_trained(experime
     ssl = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": True}
     trainer = experiment(dataset_args__frontend="ssl", dataset_args__ssl_args=ssl)
     detector = trainer.detector
-    told = describe(trainer.config, detector, trainer.mode, Labels(("bonafide", "spoof"), (12, 36)), trainer.world)
-    assert "frozen training, 1 rank on cpu" in told and "classes   bonafide 12 (25.0 %), spoof 36 (75.0 %)" in told
-    frontend, backend = (next(line for line in told.splitlines() if line.startswith(f"  {part}"))
+    text = describe(trainer.config, detector, trainer.mode, Labels(("bonafide", "spoof"), (12, 36)), trainer.world)
+    assert "frozen training, 1 rank on cpu" in text and "classes   bonafide 12 (25.0 %), spoof 36 (75.0 %)" in text
+    frontend, backend = (next(line for line in text.splitlines() if line.startswith(f"  {part}"))
                          for part in ("front-end", "back-end"))
     assert f"{parameters(detector.frontend) / 1e6:9.3f} M parameters,     0.000 M trained" in frontend
     assert f"{parameters(detector.backend, trained_only=True) / 1e6:9.3f} M trained" in backend
-    assert f"{multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s" in told
+    assert f"{multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s" in text
 
 
 def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_path):
@@ -99,11 +99,11 @@ def test_out_of_memory_names_the_batch_and_what_to_change(experiment, changes, c
     trainer.module.forward = full
     with pytest.raises(InputError) as error:
         trainer.fit()
-    told = str(error.value)
-    assert told.startswith("epoch 1: out of memory on a batch of 4 utterances x 0.")
-    assert "(2.50 GiB more were asked for, 1.20 GiB are free)" in told and told.count(";") == len(cures) - 1
+    message = str(error.value)
+    assert message.startswith("epoch 1: out of memory on a batch of 4 utterances x 0.")
+    assert "(2.50 GiB more were asked for, 1.20 GiB are free)" in message and message.count(";") == len(cures) - 1
     for cure in cures:
-        assert cure in told
+        assert cure in message
 
 
 def test_other_failures_of_a_step_are_told_as_they_are(experiment):

@@ -27,12 +27,12 @@ def run_up_to(batch: int, seen: list):
     (5, [(5, 4)]), (3, [(5, 4), (3, 4), (2, 4)]),
     (1, [(5, 4), (3, 4), (2, 4), (1, 4), (1, 3), (1, 2), (2, 4), (1, 4), (1, 1)])])
 def test_a_batch_is_halved_until_it_fits(batch, shapes, monkeypatch):
-    told, seen = [], []
+    warnings, seen = [], []
     warn_once.cache_clear()
-    monkeypatch.setattr(get_logger(), "warning", lambda *message: told.append(message))
+    monkeypatch.setattr(get_logger(), "warning", lambda *message: warnings.append(message))
     found = in_halves(run_up_to(batch, seen), WAV, LENGTHS, KEYS, 2)
     assert found.flatten().tolist() == [6, 15, 17, 54, 16]
-    assert sorted(seen) == sorted(shapes) and len(told) == (batch < 5)
+    assert sorted(seen) == sorted(shapes) and len(warnings) == (batch < 5)
 
 
 def test_what_cannot_be_halved_is_named():

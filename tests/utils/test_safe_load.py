@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import Record, load_torch, plain
+from wedefense.utils.safe_load import Record, load_torch, records_to_builtin
 
 
 class Call:
@@ -75,9 +75,9 @@ def test_containers_tensors_and_settings_come_through(tmp_path, how):
     content = load_torch(path)
     assert torch.equal(content["model"]["w"], weights["w"]) and content["model"]["h"].dtype == torch.float16
     assert torch.equal(content["model"]["p"], weights["p"])
-    assert plain(content["args"]) == {"mode": "layer_norm", "dropout": 0.25, "layers": 12, "flag": True,
-                                      "sizes": [1, [2, {"three": 3}]], "half": 0.5}
-    assert plain(content["dictionary"]) == {"symbols": ["a", "b"], "owner": None}
+    assert records_to_builtin(content["args"]) == {"mode": "layer_norm", "dropout": 0.25, "layers": 12, "flag": True,
+                                                   "sizes": [1, [2, {"three": 3}]], "half": 0.5}
+    assert records_to_builtin(content["dictionary"]) == {"symbols": ["a", "b"], "owner": None}
     assert content["kinds"] == {1, 2} and content["raw"] == b"\x00\xff" and content["dtype"] is torch.float16
 
 

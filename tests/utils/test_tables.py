@@ -6,7 +6,7 @@ import pytest
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.random import generator
-from wedefense.utils.tables import plural, read_table, some, write_table
+from wedefense.utils.tables import first_few, plural, read_table, write_table
 
 
 def test_a_table_comes_back_as_written(tmp_path):
@@ -58,5 +58,5 @@ def test_random_numbers_depend_on_what_they_are_for():
 def test_hints():
     assert did_you_mean("SSL_BACKEND_MFHA",
                         ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
-    assert some(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert first_few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

@@ -140,9 +140,9 @@ def measure(folder: Path, arguments, overrides: list[str]) -> None:
     started, hours = time.monotonic(), {}
     for name in chosen:
         hours[name] = make_set(folder, name, max(20, round(arguments.share * counts[name])), arguments)
-    told = "their own durations" if arguments.durations else f"log-normal durations, mean {MEAN} s"
+    durations = "their own durations" if arguments.durations else f"log-normal durations, mean {MEAN} s"
     print(f"made in {time.monotonic() - started:.0f} s: "
-          + ", ".join(f"{name} {value:.2f} h" for name, value in hours.items()) + f" of {arguments.audio}, {told}")
+          + ", ".join(f"{name} {value:.2f} h" for name, value in hours.items()) + f" of {arguments.audio}, {durations}")
     random_weights(arguments.model, folder / f"{arguments.model}.pt")
     settings = settings_of(folder, arguments, overrides)
     started = time.monotonic()
@@ -155,9 +155,9 @@ def measure(folder: Path, arguments, overrides: list[str]) -> None:
         print(f"  epoch {row['epoch']}: {row['seconds']} s, {speed:.4f} audio h / s")
     command(folder, "wedefense.bin.average", *settings)
     started = time.monotonic()
-    said = command(folder, "wedefense.bin.embed", "--exp_dir", str(folder / "exp"), "--device", arguments.device,
-                   "--set", "eval", "--data", str(folder / "data/eval/raw.list"))
-    embedded = re.search(r"(\d+) embeddings in ([\d.]+) s", said)
+    output = command(folder, "wedefense.bin.embed", "--exp_dir", str(folder / "exp"), "--device", arguments.device,
+                     "--set", "eval", "--data", str(folder / "data/eval/raw.list"))
+    embedded = re.search(r"(\d+) embeddings in ([\d.]+) s", output)
     seconds = float(embedded[2])
     print(f"embedding eval: {embedded[1]} files in {seconds} s ({time.monotonic() - started:.1f} s with its start), "
           f"{hours['eval'] / max(seconds, 0.1):.4f} audio h / s")

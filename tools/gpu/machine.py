@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("torchaudio", "triton", "s3prl", "transformers", "soundfile", "kaldiio", "pytest")
 
 
-def words_of(*command: str) -> str:
+def output_of(*command: str) -> str:
     """What a command says, or nothing where there is none such."""
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
@@ -24,8 +24,8 @@ def words_of(*command: str) -> str:
 
 
 def commit() -> str:
-    changed = words_of("git", "status", "--porcelain", "--untracked-files=no")
-    return (words_of("git", "rev-parse", "--short=12", "HEAD") or "unknown") + (" with changes" if changed else "")
+    changed = output_of("git", "status", "--porcelain", "--untracked-files=no")
+    return (output_of("git", "rev-parse", "--short=12", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
 def version(package: str) -> str:
@@ -42,8 +42,8 @@ def versions(check: Check, emit: Callable) -> None:
         about |= {
             "GPU": chosen.name, "GPUs": torch.cuda.device_count(), "memory GiB": round(chosen.total_memory / 2**30, 1),
             "compute capability": f"{chosen.major}.{chosen.minor}", "multiprocessors": chosen.multi_processor_count,
-            "driver": words_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0],
-            "power limit": words_of("nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader").split("\n")[0],
+            "driver": output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0],
+            "power limit": output_of("nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader").split("\n")[0],
             "CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version(),
             "NCCL": ".".join(map(str, torch.cuda.nccl.version()))}
     processor = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]

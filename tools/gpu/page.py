@@ -43,8 +43,8 @@ def in_a_word(name: str, entry: dict) -> str:
         return speed_in_a_word(tables)
     if name == "mixed" and tables.get("mixed"):
         rows = {(row["system"], row["way"], row["precision"]): row.get("ms") for row in tables["mixed"]}
-        return ratio_words(rows.get(("ours", "batched", "bfloat16")), rows.get(("s3prl", "one at a time", "bfloat16")),
-                           "s3prl one file at a time")
+        return ratio_text(rows.get(("ours", "batched", "bfloat16")), rows.get(("s3prl", "one at a time", "bfloat16")),
+                          "s3prl one file at a time")
     if name == "loader" and tables.get("loader"):
         first = tables["loader"][0]
         return f"{first['utterances_s']} utterances / s of {first['what']} from {first['workers']} workers"
@@ -68,13 +68,13 @@ def speed_in_a_word(tables: dict) -> str:
     words = [f"{ours.get('ms')} ms in bfloat16"] if ours else []
     if "share_of_peak" in ours:
         words.append(f"{ours['share_of_peak']} of the peak")
-    words.append(ratio_words(ours.get("ms"), rows.get(("s3prl", "bfloat16"), {}).get("ms"), "s3prl"))
-    told = ("synchronisations", "kernels", "graphs")
-    words += [f"{row['value']} {row['what']}" for row in tables.get("host", ()) if row["what"] in told]
+    words.append(ratio_text(ours.get("ms"), rows.get(("s3prl", "bfloat16"), {}).get("ms"), "s3prl"))
+    counted = ("synchronisations", "kernels", "graphs")
+    words += [f"{row['value']} {row['what']}" for row in tables.get("host", ()) if row["what"] in counted]
     return ", ".join(word for word in words if word)
 
 
-def ratio_words(ours: float | None, theirs: float | None, whom: str) -> str:
+def ratio_text(ours: float | None, theirs: float | None, whom: str) -> str:
     return f"{theirs / ours:.2f} times as fast as {whom}" if ours and theirs else ""
 
 

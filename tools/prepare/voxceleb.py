@@ -13,7 +13,7 @@ from wedefense.data.prepare import Entry, run
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import read_lines, some
+from wedefense.utils.tables import first_few, read_lines
 
 OFFICIAL = {"vox1": 153_516, "vox1_dev": 148_642, "vox2_dev": 1_092_009, "vox2_test": 36_237}
 FOLDERS = {"vox1_dev": ("vox1_dev_wav", "vox1/dev", "vox1_dev"),
@@ -44,7 +44,7 @@ def _read_part(corpus: Path, name: str) -> list[Entry]:
                          f"converted: bash tools/prepare/m4a_to_flac.sh {root}")
     strange = [str(path) for path in files if not path.parts[-3].startswith("id")]
     if strange:
-        raise InputError(f"{root}: {len(strange)} files do not lie in idNNNNN/VIDEO/: {some(strange)}")
+        raise InputError(f"{root}: {len(strange)} files do not lie in idNNNNN/VIDEO/: {first_few(strange)}")
     return [Entry(_key(path), path.parts[-3], path, {"utt2spk": path.parts[-3]}) for path in files]
 
 

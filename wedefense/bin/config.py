@@ -5,7 +5,7 @@ import argparse
 import yaml
 
 from wedefense.config.loader import load_config
-from wedefense.config.typed import plain
+from wedefense.config.typed import to_builtin
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     elif arguments.what == "use_pruning_loss":
         print(str(config.use_pruning_loss).lower())
     else:
-        print(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(to_builtin(config), sort_keys=False, allow_unicode=True), end="")
     return 0
 
 

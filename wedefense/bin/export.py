@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.format == "hub":
         lines = [write_folder(model, options.out)]
     else:
-        source, *files = [file.told()
+        source, *files = [file.summary()
                           for file in export(model, options.out, options.format, options.int8, options.data)]
         print(f"source {source}")
         lines = files

@@ -32,10 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     manifest.require_sound(arguments.allow_problems, folder / "problems.txt")
     if data_type == "raw":
         write_raw_list(manifest, path)
-        made = str(path)
+        written = str(path)
     else:
-        made = f"{path} and {write_shards(manifest, path, per_shard, arguments.num_workers)} shards"
-    print(f"wrote {made} in {time.monotonic() - started:.1f} s")
+        written = f"{path} and {write_shards(manifest, path, per_shard, arguments.num_workers)} shards"
+    print(f"wrote {written} in {time.monotonic() - started:.1f} s")
     return 0
 
 

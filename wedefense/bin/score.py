@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.api import load_detector
     from wedefense.detect.inputs import collect, costs_of
-    from wedefense.detect.output import rendered, told
+    from wedefense.detect.output import failure_lines, rendered
     from wedefense.utils.distributed import start
     from wedefense.utils.download import set_offline
     from wedefense.utils.files import atomic_write
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{options.out}: {len(scores)} of {len(sources)} recordings")
     else:
         print(text)
-    for line in told(failures):
+    for line in failure_lines(failures):
         print(line, file=sys.stderr)
     return 1 if failures else 0
 

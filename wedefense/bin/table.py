@@ -38,21 +38,21 @@ def main(argv: list[str] | None = None) -> int:
     caption = f"{table.title}. Source: {table.source}."
     if options.filled:
         pairs = [pair.rpartition("=") for pair in options.filled]  # a row's name may have a = in it
-        header, rows = filled_rows(table, {table.row(row).name: _beside(table.row(row), Path(folder), options)
+        header, rows = filled_rows(table, {table.row(row).name: _comparisons(table.row(row), Path(folder), options)
                                            for row, _, folder in pairs})
     elif options.row is None:
         header, rows = published_rows(table)
     else:
         row, folder = table.row(options.row), Path(options.exp_dir)
-        header, rows = comparison_rows(_beside(row, folder, options), folder.resolve().name)
+        header, rows = comparison_rows(_comparisons(row, folder, options), folder.resolve().name)
         caption += f" Published row: {row.name}. The interval is that of the difference to the number as printed."
     print("\n\n".join(FORMATS[name](header, rows, caption) for name in options.format))
     return 0
 
 
-def _beside(row: published.PublishedRow, folder: Path, options: argparse.Namespace) -> list[published.Comparison]:
-    return published.beside(row, read_results(folder), dict(pair.split("=", 1) for pair in options.set),
-                            options.calibrated)
+def _comparisons(row: published.PublishedRow, folder: Path, options: argparse.Namespace) -> list[published.Comparison]:
+    return published.compare(row, read_results(folder), dict(pair.split("=", 1) for pair in options.set),
+                             options.calibrated)
 
 
 if __name__ == "__main__":

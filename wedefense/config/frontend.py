@@ -155,16 +155,16 @@ class FrontendRow(Row):
 
 
 _SSL = FrontendRow("wedefense.frontend.ssl.frontend:SSLFrontend", SSLOptions, prunable=True, shape_in_weights=True,
-                   recordable=True, exportable="wedefense.detect.export_modules:PlainSSL")
+                   recordable=True, exportable="wedefense.detect.export_modules:ExportableSSL")
 
 # In this order they are asked whether a name is theirs (see `wedefense.frontend.load`).
 FRONTENDS = Registry("front-end", {
     "fbank": FrontendRow("wedefense.frontend.acoustic:Fbank", FbankOptions, self_contained=True, over_time=True,
-                         exportable="wedefense.frontend.acoustic:PlainFbank"),
+                         exportable="wedefense.frontend.acoustic:ExportableFbank"),
     "lfcc": FrontendRow("wedefense.frontend.acoustic:Lfcc", LfccOptions, self_contained=True, over_time=True,
-                        exportable="wedefense.frontend.acoustic:PlainLfcc"),
+                        exportable="wedefense.frontend.acoustic:ExportableLfcc"),
     "whisper": FrontendRow("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions, prunable=True,
-                           exportable="wedefense.detect.export_modules:PlainWhisper"),
+                           exportable="wedefense.detect.export_modules:ExportableWhisper"),
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
     "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions),

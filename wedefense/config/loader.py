@@ -7,7 +7,7 @@ import yaml
 
 from wedefense.config.schema import REPLACES, Config
 from wedefense.config.tree import override, read_composed
-from wedefense.config.typed import build, plain
+from wedefense.config.typed import build, to_builtin
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
@@ -26,7 +26,7 @@ def load_config(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Confi
 def save_config(config: Config, path: str | os.PathLike) -> None:
     """Write the resolved config; `load_config` of it gives an equal object."""
     with atomic_write(path, "w") as stream:
-        yaml.safe_dump(plain(config), stream, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(to_builtin(config), stream, sort_keys=False, allow_unicode=True)
 
 
 def _pairs(arguments: Iterable[str]):

@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -18,18 +18,16 @@ COMMAND_LINE = "command line"
 class Leaf:
     value: object
     origin: str  # "conf/mhfa.yaml:12" or "command line"
-    text: str | None = field(default=None, compare=False)  # as it was written: YAML makes 202611261 of 20261126_1
 
 
 Tree = dict[str, "Leaf | Tree"]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a number, as people write it, and leaves dates as text."""
+    """SafeLoader that reads 1e-4 as a number, as people write it."""
 
 
-_Loader.yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
-                                   for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
@@ -72,9 +70,7 @@ def _mapping(node: yaml.MappingNode, loader: _Loader, path: str) -> Tree:
         if isinstance(value_node, yaml.MappingNode):
             tree[key] = _mapping(value_node, loader, path)
         else:
-            plain = isinstance(value_node, yaml.ScalarNode) and value_node.style is None
-            text = value_node.value if plain else None
-            tree[key] = Leaf(loader.construct_object(value_node, deep=True), origin, text)
+            tree[key] = Leaf(loader.construct_object(value_node, deep=True), origin)
     return tree
 
 
@@ -127,19 +123,17 @@ def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]],
 
 def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, ...]]) -> Tree:
     """One `--nested.key value` of the command line laid over the tree."""
-    scalar = parse_scalar(text)
-    quoted = isinstance(scalar, str) and scalar != text
-    value: Leaf | Tree = Leaf(scalar, f"{COMMAND_LINE}: --{dotted}", None if quoted else text)
+    value: Leaf | Tree = Leaf(parse_scalar(text), f"{COMMAND_LINE}: --{dotted}")
     if isinstance(value.value, dict):
-        value = from_plain(value.value, value.origin)
+        value = from_builtin(value.value, value.origin)
     for part in reversed(dotted.split(".")):
         value = {part: value}
     return merge(tree, value, replaces)
 
 
-def from_plain(mapping: dict, origin: str) -> Tree:
+def from_builtin(mapping: dict, origin: str) -> Tree:
     """Nested dicts as a tree whose leaves all come from `origin`."""
-    return {str(k): from_plain(v, origin) if isinstance(v, dict) else Leaf(v, origin) for k, v in mapping.items()}
+    return {str(k): from_builtin(v, origin) if isinstance(v, dict) else Leaf(v, origin) for k, v in mapping.items()}
 
 
 def as_list(text: str) -> object:

@@ -7,7 +7,7 @@ import typing
 from wedefense.config.tree import Leaf, Tree, as_list
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 class _Mismatch(Exception):
@@ -86,23 +86,24 @@ def _convert(node, hint, path: str, source: str):
         if not isinstance(node, dict):
             raise InputError(f"{_origin(node, source)}: {path}: expected a section with keys, got {node.value!r}")
         return build(hint, node, f"{path}.", source)
+    value = _node_to_builtin(node)
     try:
-        return _fit(_plain(node), hint, node.text if isinstance(node, Leaf) else None)
+        return _fit(value, hint)
     except _Mismatch as mismatch:
         raise InputError(f"{_origin(node, source)}: {path}: {mismatch}") from None
 
 
-def _plain(node):
-    return {k: _plain(v) for k, v in node.items()} if isinstance(node, dict) else node.value
+def _node_to_builtin(node):
+    return {k: _node_to_builtin(v) for k, v in node.items()} if isinstance(node, dict) else node.value
 
 
-def _fit(value, hint, text: str | None = None):
-    """The value as the type wants it, or _Mismatch; `text` is how it was written, which is what a text option means."""
+def _fit(value, hint):
+    """The value as the type wants it, or _Mismatch."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is object or hint is typing.Any:
         return tuple(value) if isinstance(value, list) else value
     if origin in (types.UnionType, typing.Union):
-        return _fit_union(value, args, text)
+        return _fit_union(value, args)
     if origin is typing.Literal:
         if value not in args or isinstance(value, bool) != any(isinstance(a, bool) for a in args if a == value):
             raise _Mismatch(f"must be one of {', '.join(map(str, args))}{_nearest(value, args)}, got {value!r}")
@@ -127,12 +128,10 @@ def _fit(value, hint, text: str | None = None):
                                 {a: Leaf(b, "") for a, b in v.items()} for k, v in value.items()})
         except InputError as error:
             raise _Mismatch(str(error).removeprefix("config: ").removeprefix(": ")) from None
-    if hint is str and text is not None and (text == "" or value is not None and not isinstance(value, (list, dict))):
-        return text
     return _fit_simple(value, hint)
 
 
-def _fit_union(value, args, text: str | None):
+def _fit_union(value, args):
     if value is None and type(None) in args:
         return None
     mismatches = []
@@ -140,7 +139,7 @@ def _fit_union(value, args, text: str | None):
         if arg is type(None):
             continue
         try:
-            return _fit(value, arg, text)
+            return _fit(value, arg)
         except _Mismatch as mismatch:
             mismatches.append(str(mismatch))
     raise _Mismatch(" or ".join(mismatches))
@@ -157,7 +156,7 @@ def _fit_simple(value, hint):
         return str(value)
     if isinstance(hint, type) and isinstance(value, hint):
         return value
-    raise _Mismatch(f"must be {_WORDS.get(hint, hint)}, got {value!r}")
+    raise _Mismatch(f"must be {_TYPE_NAMES.get(hint, hint)}, got {value!r}")
 
 
 def _nearest(value, args) -> str:
@@ -165,12 +164,12 @@ def _nearest(value, args) -> str:
     return text.split("?")[0] + "?" if "?" in text else ""
 
 
-def plain(value):
+def to_builtin(value):
     """A dataclass as nested dicts and lists that YAML can hold and `build` reads back."""
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_builtin(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_builtin(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_builtin(item) for item in value]
     return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Catalogue(Sequence):
             raise InputError(f"{origin}: the list is empty")
         repeated = [key for key, count in Counter(keys).items() if count > 1] if len(set(keys)) < len(keys) else []
         if repeated:
-            raise InputError(f"{origin}: {len(repeated)} duplicate keys ({some(repeated)}); "
+            raise InputError(f"{origin}: {len(repeated)} duplicate keys ({first_few(repeated)}); "
                              f"make the list again from a wav.scp without them")
         self.origin = origin
         self.keys = PackedStrings(keys)
@@ -73,7 +73,7 @@ class Catalogue(Sequence):
         missing = [key for key in self.keys if key not in table]
         if missing:
             raise InputError(f"{self.origin}: {len(missing)} of {len(self)} utterances have no label "
-                             f"in the label table ({some(missing)})")
+                             f"in the label table ({first_few(missing)})")
         self._set_labels([table[key] for key in self.keys])
 
     def label_counts(self) -> dict[str, int]:
@@ -85,7 +85,7 @@ class Catalogue(Sequence):
         unknown = [name for name in self.label_names if name not in ids]
         unlabelled = int((self._label_numbers < 0).sum())
         if strict and unknown:
-            raise InputError(f"{self.origin}: unknown labels {some(unknown)} (known: {some(ids, 8)})")
+            raise InputError(f"{self.origin}: unknown labels {first_few(unknown)} (known: {first_few(ids, 8)})")
         if strict and unlabelled:
             first = self.keys[int(np.argmax(self._label_numbers < 0))]
             raise InputError(f"{self.origin}: {unlabelled} of {len(self)} utterances have no label, first '{first}'")

@@ -37,7 +37,7 @@ def up_to_date(data_dir: str | os.PathLike, data_type: str, num_utts_per_shard: 
 
 
 @contextlib.contextmanager
-def _told(path):
+def _explain_write_errors(path):
     """A full disk or a missing permission, in words."""
     try:
         yield
@@ -47,7 +47,7 @@ def _told(path):
 
 
 def write_raw_list(manifest: Manifest, path: str | os.PathLike) -> None:
-    with _told(path), atomic_write(path, "w") as stream:
+    with _explain_write_errors(path), atomic_write(path, "w") as stream:
         for recording in manifest.recordings:
             record = {"key": recording.key, "wav": os.path.abspath(recording.wav), "lab": recording.label,
                       "dur": round(recording.info.seconds, 6)}
@@ -68,7 +68,7 @@ def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard
     path.unlink(missing_ok=True)  # from here on, until the new list is written, old and new shards lie mixed
     parallel_map(_write_shard, jobs, num_workers, f"writing {folder}", "shard")
     names = [name for name, _ in jobs]
-    with _told(path), atomic_write(path, "w") as stream:
+    with _explain_write_errors(path), atomic_write(path, "w") as stream:
         stream.writelines(f"{os.path.abspath(name)}\n" for name in names)
     for old in folder.iterdir():
         if _SHARD_NAME.fullmatch(old.name) and str(old).removesuffix(".idx") not in names:
@@ -78,5 +78,5 @@ def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard
 
 def _write_shard(job: tuple[str, Sequence[Recording]]) -> int:
     path, recordings = job
-    with _told(path):
+    with _explain_write_errors(path):
         return write_shard(path, [(r.key, r.label, r.wav, round(r.info.seconds, 6)) for r in recordings])

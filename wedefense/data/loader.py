@@ -23,7 +23,7 @@ from wedefense.data.sources import Source, open_source
 from wedefense.utils.distributed import before_fork
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import read_table, some
+from wedefense.utils.tables import first_few, read_table
 
 log = get_logger()
 
@@ -97,7 +97,7 @@ class EvalLoader:
                 yield batch
         if self.skipped:
             log.warning("left out %d utterances: %s", len(self.skipped),
-                        some(f"{key}: {reason}" for key, reason in self.skipped))
+                        first_few(f"{key}: {reason}" for key, reason in self.skipped))
         _report(self._dataset.source)
 
 

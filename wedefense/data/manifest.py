@@ -10,7 +10,7 @@ from wedefense.data.audio import AudioInfo, BadAudio, probe
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
-from wedefense.utils.tables import read_lines, some
+from wedefense.utils.tables import first_few, read_lines
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
 
@@ -50,7 +50,7 @@ class Manifest:
         every = sorted(s for of_class in seconds.values() for s in of_class)
         classes = [f"{label} {len(seconds[label])} ({_hours(seconds[label])})" for label in sorted(seconds)]
         lines = [f"{self.name}: {len(every)} utterances, {_hours(every)}",
-                 f"  {len(classes)} classes: {some(classes, 12)}"]
+                 f"  {len(classes)} classes: {first_few(classes, 12)}"]
         if every:
             lines.append(f"  durations: {every[0]:.2f} to {every[-1]:.2f} s, median {every[len(every) // 2]:.2f} s")
         lines.append(f"  sample rates: {_counted(r.info.rate for r in self.recordings)} (Hz: files); "
@@ -84,7 +84,7 @@ def _by_kind(problems: Iterable[Problem]) -> list[str]:
     kinds: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(f"{problem.key} ({problem.detail})" if problem.detail else problem.key)
-    return [f"{len(found)} x {kind}: {some(found)}" for kind, found in sorted(kinds.items())]
+    return [f"{len(found)} x {kind}: {first_few(found)}" for kind, found in sorted(kinds.items())]
 
 
 def check_recordings(name: str, recordings: list[Recording], num_workers: int) -> Manifest:
@@ -118,8 +118,8 @@ def read_data_dir(folder: str | os.PathLike, num_workers: int = 1) -> Manifest:
     labels = _table(folder / "utt2lab", problems)
     pipes = [key for key, wav in wavs.items() if wav.endswith("|")]
     if pipes:
-        raise InputError(f"{folder / 'wav.scp'}: {len(pipes)} values are commands ({some(pipes)}), which are not run; "
-                         f"write their output to files and give plain paths")
+        raise InputError(f"{folder / 'wav.scp'}: {len(pipes)} values are commands ({first_few(pipes)}), which are not "
+                         f"run; write their output to files and give plain paths")
     _compare("audio without label", wavs, labels, "not in utt2lab", problems)
     _compare("label without audio", labels, wavs, "not in wav.scp", problems)
     for name in OPTIONAL_TABLES:

@@ -14,7 +14,7 @@ from wedefense.data.manifest import Manifest, Problem, Recording, check_recordin
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.parallel_map import default_workers
-from wedefense.utils.tables import read_lines, read_table, some, write_table
+from wedefense.utils.tables import first_few, read_lines, read_table, write_table
 
 log = get_logger()
 
@@ -59,8 +59,8 @@ def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str
         else:
             rows.append({**row, "label": labels[row["label"]]})
     if wrong:
-        raise InputError(f"{path}: {len(wrong)} malformed lines; {some(wrong)}. Take the protocol from the official "
-                         f"release again")
+        raise InputError(f"{path}: {len(wrong)} malformed lines; {first_few(wrong)}. Take the protocol from the "
+                         f"official release again")
     if not rows:
         raise InputError(f"{path}: the protocol is empty")
     yield from rows

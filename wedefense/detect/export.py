@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.loader import eval_loader
-from wedefense.detect.export_modules import plain_copy, plain_frontend
+from wedefense.detect.export_modules import exportable_copy, exportable_frontend
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
 from wedefense.metrics.detection import eer
@@ -43,12 +43,12 @@ class Exportable(nn.Module):
 
     def __init__(self, model: LoadedDetector):
         super().__init__()
-        source, self.hearing = model.detector, model.hearing
-        self.detector = Detector(plain_frontend(source.frontend), plain_copy(source.backend),
-                                 plain_copy(source.projection), source.cmvn, sample_rate=source.sample_rate).eval()
+        source, self.input_policy = model.detector, model.input_policy
+        self.detector = Detector(exportable_frontend(source.frontend), exportable_copy(source.backend),
+                                 exportable_copy(source.projection), source.cmvn, sample_rate=source.sample_rate).eval()
         frames = max(_SPARE_FRAMES, source.backend.min_frames)
-        shift = round(source.frontend.frame_shift * model.hearing.rate / 1000)
-        self.room = max(model.hearing.shortest, S3PRL_MINIMUM) + frames * shift
+        shift = round(source.frontend.frame_shift * model.input_policy.rate / 1000)
+        self.room = max(model.input_policy.shortest, S3PRL_MINIMUM) + frames * shift
         self.scored = model.labels.has_bonafide
         bonafide = torch.from_numpy(model.labels.bonafide)
         self.register_buffer("bonafide", bonafide.nonzero()[:, 0])
@@ -65,10 +65,10 @@ class Exportable(nn.Module):
         return self._llr(logits), embedding.float(), logits
 
     def _repeated(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        least = self.hearing.fixed or self.hearing.shortest
+        least = self.input_policy.fixed or self.input_policy.shortest
         again = torch.arange(least, device=wav.device)[None] % lengths[:, None]  # (batch, least)
-        if self.hearing.fixed:
-            return wav.gather(1, again), torch.full_like(lengths, self.hearing.fixed)
+        if self.input_policy.fixed:
+            return wav.gather(1, again), torch.full_like(lengths, self.input_policy.fixed)
         start = wav.gather(1, again)
         wav = torch.nn.functional.pad(wav, (0, self.room))
         return torch.cat([start, wav[:, least:]], dim=1), lengths.clamp(min=least)
@@ -95,7 +95,7 @@ class Exported:
     seconds: float           # for 4 s of audio, alone
     eer: float | None        # on the labelled list, if one was given
 
-    def told(self) -> str:
+    def summary(self) -> str:
         threads, ms = torch.get_num_threads(), 1000 * self.seconds
         text = (f"`{self.path.name}`: {self.megabytes:.1f} MB, {ms:.{1 if ms < 10 else 0}f} ms for 4 s of audio on "
                 f"{threads} CPU thread{'s' * (threads > 1)}, largest difference from the source {self.difference:.2g}")
@@ -128,7 +128,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
         target = out / f"model{'.int8' if quantised else ''}{'.ts' if style == 'torchscript' else '.onnx'}"
         part = target.with_name(f".{target.stem}.part{target.suffix}")
         try:
-            runner = _told(make, exportable, part, quantised)
+            runner = _converted(make, exportable, part, quantised)
             differences = [_difference(runner(wav, lengths), expected) for (_, wav, lengths), expected
                            in zip(batches, truth)]
             if not quantised and max(differences) > TOLERANCE:
@@ -145,7 +145,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
     return written
 
 
-def _told(make: Callable[..., Runner], module: Exportable, *arguments) -> Runner:
+def _converted(make: Callable[..., Runner], module: Exportable, *arguments) -> Runner:
     try:
         return make(module, *arguments)
     except InputError:
@@ -164,7 +164,7 @@ def _measured(path: Path, megabytes: float, difference: float, runner: Runner, a
 
 def _eer(runner: Runner, model: LoadedDetector, data: str | os.PathLike) -> float:
     model.require_bonafide()
-    options = DatasetOptions(resample_rate=model.hearing.rate)
+    options = DatasetOptions(resample_rate=model.input_policy.rate)
     llrs, labels = [], []
     for batch in eval_loader(data, "raw", options, DataLoaderOptions(num_workers=0), model.labels.ids()):
         llrs.append(runner(batch.wav.numpy(), batch.lengths.numpy())[0])
@@ -176,16 +176,16 @@ def _eer(runner: Runner, model: LoadedDetector, data: str | os.PathLike) -> floa
 
 def describe(model: LoadedDetector, exportable: Exportable, written: list[Exported]) -> dict:
     """What a program needs to run the files."""
-    calibration, hearing = model.calibration, model.hearing
-    longest = exportable.detector.frontend.longest / hearing.rate
+    calibration, policy = model.calibration, model.input_policy
+    longest = exportable.detector.frontend.longest / policy.rate
     return {
-        "sample_rate": model.hearing.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
+        "sample_rate": model.input_policy.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
         "wav": "(batch, samples) float32 in [-1, 1], shorter ones padded with anything",
         "lengths": "(batch,) int64, valid samples of each",
         "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
         "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
-        "hears_samples": hearing.fixed, "windows_beyond_seconds": min(hearing.whole, longest),
-        "window_seconds": hearing.window, "windows": "overlap by half; the score is the mean of their llr",
+        "hears_samples": policy.fixed, "windows_beyond_seconds": min(policy.whole, longest),
+        "window_seconds": policy.window, "windows": "overlap by half; the score is the mean of their llr",
         "files": [{"name": file.path.name, "megabytes": round(file.megabytes, 3), "largest_difference": file.difference,
                    "seconds_for_4s": file.seconds, "eer": file.eer} for file in written]}
 
@@ -262,7 +262,7 @@ def _quiet():
 
 
 def _example(module: Exportable) -> tuple[Tensor, Tensor]:
-    rate = module.hearing.rate
+    rate = module.input_policy.rate
     wav = 0.1 * torch.randn(2, 2 * rate, generator=torch.Generator().manual_seed(0))
     return wav, torch.tensor([2 * rate, rate + 1234])
 
@@ -270,7 +270,7 @@ def _example(module: Exportable) -> tuple[Tensor, Tensor]:
 def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
     """(recordings, wav (batch, samples), lengths (batch,)) of noise, padded with more that no output may see."""
     rng = np.random.default_rng(seed)
-    wavs = [0.1 * rng.standard_normal(round(length * model.hearing.rate)).astype(np.float32) for length in seconds]
+    wavs = [0.1 * rng.standard_normal(round(length * model.input_policy.rate)).astype(np.float32) for length in seconds]
     lengths = np.array([len(wav) for wav in wavs])
     padded = rng.standard_normal((len(wavs), lengths.max() + 57)).astype(np.float32)
     for row, wav in zip(padded, wavs):
@@ -280,8 +280,8 @@ def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
 
 def _reference(model: LoadedDetector, wavs: list[np.ndarray]) -> list[np.ndarray]:
     """LLRs, embeddings and logits of the source, as it scores."""
-    heard = [model.listen(model.hearing.fit(wav)[:model.hearing.fixed]) for wav in wavs]
-    embeddings, logits = (np.stack(part) for part in zip(*heard))
+    outputs = [model.embedding_and_logits(model.input_policy.fit(wav)[:model.input_policy.fixed]) for wav in wavs]
+    embeddings, logits = (np.stack(part) for part in zip(*outputs))
     return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits]
 
 

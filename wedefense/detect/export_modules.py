@@ -28,7 +28,7 @@ from wedefense.pruning.hard_concrete import HardConcrete
 from wedefense.utils.errors import InputError
 
 
-def plain_frontend(frontend: Frontend) -> Frontend:
+def exportable_frontend(frontend: Frontend) -> Frontend:
     """The exportable counterpart of a front-end."""
     own, rows = type(frontend), FRONTENDS.rows()
     for row in rows.values():
@@ -39,7 +39,7 @@ def plain_frontend(frontend: Frontend) -> Frontend:
                      f" do not know; {others} can (ssl also with weights that s3prl trained)")
 
 
-def plain_copy(module: nn.Module) -> nn.Module:
+def exportable_copy(module: nn.Module) -> nn.Module:
     """A copy in which modules with a fast path of their own are PyTorch's, and weight norms are folded in."""
     module = copy.deepcopy(module)
     for name, part in list(module.named_modules()):
@@ -54,7 +54,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
             part.weight = nn.Parameter(torch.ones(part.num_features))
             part.bias = nn.Parameter(torch.zeros(part.num_features))
         if isinstance(part, BLSTM):
-            _put(module, name, PlainBLSTM(part))
+            _put(module, name, ExportableBLSTM(part))
     return module.eval()
 
 
@@ -75,7 +75,7 @@ def _put(root: nn.Module, name: str, part: nn.Module) -> None:
     setattr(root.get_submodule(owner), last, part)
 
 
-class PlainSSL(nn.Module):
+class ExportableSSL(nn.Module):
     """The native encoder."""
 
     longest = math.inf
@@ -86,11 +86,11 @@ class PlainSSL(nn.Module):
         self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
         self.min_samples = frontend.min_samples
         self.featurizer = copy.deepcopy(frontend.featurizer)
-        self.encoder: Encoder = plain_copy(frontend.upstream)
+        self.encoder: Encoder = exportable_copy(frontend.upstream)
 
     def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
-        heard = lengths.clamp(min=S3PRL_MINIMUM) if self.s3prl_frames else lengths
-        x, frames = self._extracted(self._prepared(wav * frame_mask(lengths, wav.shape[1]), heard), heard)
+        extended = lengths.clamp(min=S3PRL_MINIMUM) if self.s3prl_frames else lengths
+        x, frames = self._extracted(self._prepared(wav * frame_mask(lengths, wav.shape[1]), extended), extended)
         layers = self._transformed(x, frames)
         if self.s3prl_frames:
             stride = self.architecture.stride
@@ -203,7 +203,7 @@ def _attention(part: Attention, x: Tensor, mask: Tensor, bias: Tensor | None) ->
     return part.out_proj(y.transpose(1, 2).flatten(2))
 
 
-class PlainWhisper(nn.Module):
+class ExportableWhisper(nn.Module):
     """The encoder of Whisper, up to the 30 seconds that its positions reach; of longer audio it hears the beginning."""
 
     longest = HOP * WINDOW  # samples
@@ -213,7 +213,7 @@ class PlainWhisper(nn.Module):
         self.architecture, self.min_samples = frontend.architecture, frontend.min_samples
         self.feat_dim, self.num_layers, self.frame_shift = frontend.feat_dim, frontend.num_layers, frontend.frame_shift
         self.featurizer = copy.deepcopy(frontend.featurizer)
-        self.encoder: WhisperEncoder = plain_copy(frontend.upstream)
+        self.encoder: WhisperEncoder = exportable_copy(frontend.upstream)
         taper = torch.hann_window(N_FFT, dtype=torch.float64)
         self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(torch.diag(taper))))
         self.register_buffer("filters", mel_filters(frontend.architecture.mel_bins))
@@ -242,7 +242,7 @@ class PlainWhisper(nn.Module):
         return (log + 4) / 4 * frame_mask(frames, log.shape[2])[:, None], frames
 
 
-class PlainBLSTM(nn.Module):
+class ExportableBLSTM(nn.Module):
     """Both directions as LSTMs that run forward; the backward one sees each utterance turned around."""
 
     def __init__(self, source: BLSTM):

@@ -13,7 +13,7 @@ import torch
 from wedefense.data.audio import BadAudio
 from wedefense.data.labels import Labels
 from wedefense.data.sampler import length_batches
-from wedefense.detect.recordings import Hearing, Recording, open_recording
+from wedefense.detect.recordings import InputPolicy, Recording, open_recording
 from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.models.detector import Detector
@@ -31,7 +31,7 @@ _FULL_SCALE = 0.999
 
 
 @dataclass(frozen=True)
-class Heard:
+class ModelOutput:
     """What the model made of a recording, a row for each of its windows."""
 
     recording: Recording
@@ -65,7 +65,7 @@ class LoadedDetector:
     labels: Labels
     weights: Path
     config: object = None                 # of the experiment; None for published checkpoints of other toolkits
-    hearing: Hearing = field(default_factory=Hearing)
+    input_policy: InputPolicy = field(default_factory=InputPolicy)
     calibration: Calibration | None = None
     published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
     remark: str = ""                      # what had to be assumed
@@ -89,13 +89,13 @@ class LoadedDetector:
 
     def score(self, audio, sample_rate: int | None = None, *, prior: float = DetectionCosts.p_spoof,
               window: float | None = None) -> Score | list[Score]:
-        """`prior`: of a spoof. `window`: seconds, see `Hearing.pieces`."""
+        """`prior`: of a spoof. `window`: seconds, see `InputPolicy.pieces`."""
         costs = DetectionCosts(p_spoof=prior)
-        return self._each(audio, sample_rate, window, lambda heard: self.judge(heard, costs))
+        return self._each(audio, sample_rate, window, lambda output: self.score_of(output, costs))
 
     def embed(self, audio, sample_rate: int | None = None, *, window: float | None = None) -> np.ndarray:
         """(embed_dim,), the mean over the windows of a long recording; a list gives (recordings, embed_dim)."""
-        found = self._each(audio, sample_rate, window, lambda heard: heard.embeddings.mean(axis=0))
+        found = self._each(audio, sample_rate, window, lambda output: output.embeddings.mean(axis=0))
         return np.stack(found) if isinstance(found, list) else found
 
     def similarity(self, one, other, sample_rate: int | None = None) -> float:
@@ -111,15 +111,16 @@ class LoadedDetector:
             raise InputError(f"the back-end {type(backend).__name__} has no scores of frames; MHFA and CA-MHFA have")
         recording = self._opened([_name(audio, 0)], [audio], sample_rate)[0]
         self.require_bonafide()
-        size, frames, times = round(self.hearing.window * self.hearing.rate), [], []
+        policy, frames, times = self.input_policy, [], []
+        size = round(policy.window * policy.rate)
         cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
         for start, end in itertools.pairwise(cuts):
-            wav = torch.from_numpy(self.hearing.fit(recording.read(start, end - start)))[None].to(self.device)
+            wav = torch.from_numpy(policy.fit(recording.read(start, end - start)))[None].to(self.device)
             with self.arithmetic.scope():
                 features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
                 logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
             frames.append(llr(logits, self.labels))
-            times.append(start / self.hearing.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
+            times.append(start / policy.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
         return FrameScores(np.concatenate(times), np.concatenate(frames))
 
     def score_files(self, sources: Mapping[str, object], *, costs: DetectionCosts = DetectionCosts(),
@@ -131,25 +132,25 @@ class LoadedDetector:
         failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
         recordings = [item for item in opened if not isinstance(item, str)]
         scores = {}
-        for item in self.hear(recordings, window, quiet):
-            if isinstance(item, Heard):
-                scores[item.recording.key] = self.judge(item, costs)
+        for item in self.run(recordings, window, quiet):
+            if isinstance(item, ModelOutput):
+                scores[item.recording.key] = self.score_of(item, costs)
             else:
                 failures[item[0].key] = item[1]
         return [scores[key] for key in sources if key in scores], {k: failures[k] for k in sources if k in failures}
 
     @torch.no_grad()
-    def hear(self, recordings: Sequence[Recording], window: float | None = None,
-             quiet: bool = True) -> Iterator[Heard | tuple[Recording, str]]:
+    def run(self, recordings: Sequence[Recording], window: float | None = None,
+            quiet: bool = True) -> Iterator[ModelOutput | tuple[Recording, str]]:
         """What the model makes of each recording, or why it cannot be read, as they are finished.
 
         Windows of like length share a batch, which does not change what comes out.
         """
         pieces = [(number, *piece) for number, recording in enumerate(recordings)
-                  for piece in self.hearing.pieces(recording.samples, window)]
+                  for piece in self.input_policy.pieces(recording.samples, window)]
         rows = {number: [] for number in range(len(recordings))}
         left = np.bincount([number for number, *_ in pieces], minlength=len(recordings))
-        seconds = np.array([length for *_, length in pieces], dtype=float) / self.hearing.rate
+        seconds = np.array([length for *_, length in pieces], dtype=float) / self.input_policy.rate
         batches = length_batches(np.maximum(seconds, self._least_seconds()), _BATCH, _BATCH_SECONDS)
         with ThreadPoolExecutor(_READERS) as pool, progress(
                 total=len(recordings), desc="scoring", unit="file", delay=2,
@@ -158,8 +159,8 @@ class LoadedDetector:
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]
                 read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in following]
-                heard = {index: wav for index, wav in zip(batch, wavs) if not isinstance(wav, str)}
-                outputs = self._forward(list(heard.values()), [recordings[pieces[index][0]].key for index in heard])
+                output = {index: wav for index, wav in zip(batch, wavs) if not isinstance(wav, str)}
+                outputs = self._forward(list(output.values()), [recordings[pieces[index][0]].key for index in output])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
                     rows[number].append(wav if isinstance(wav, str)
@@ -169,20 +170,20 @@ class LoadedDetector:
                         bar.update()
                         yield _assembled(recordings[number], rows.pop(number))
 
-    def judge(self, heard: Heard, costs: DetectionCosts) -> Score:
+    def score_of(self, output: ModelOutput, costs: DetectionCosts) -> Score:
         self.require_bonafide()
-        raw = float(llr(heard.logits, self.labels).mean())
+        raw = float(llr(output.logits, self.labels).mean())
         if self.published_score:
-            raw = float(heard.logits[:, self.labels.bonafide].mean())
-        each = self.llrs(heard.logits)                              # (windows,)
-        rate, value = self.hearing.rate, float(each.mean())
+            raw = float(output.logits[:, self.labels.bonafide].mean())
+        each = self.llrs(output.logits)                              # (windows,)
+        rate, value = self.input_policy.rate, float(each.mean())
         windows = tuple(Window(start / rate, (start + length) / rate, float(one))
-                        for (start, length), one in zip(heard.pieces, each))
-        recording = heard.recording
+                        for (start, length), one in zip(output.pieces, each))
+        recording = output.recording
         return Score(recording.key, value, posterior(value, costs.p_spoof), decide(value, costs), meaning(value, costs),
                      costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw, recording.samples / rate,
                      max(window.end for window in windows), windows,
-                     doubts(recording.samples, rate, recording.rate, heard.peak, heard.clipped))
+                     doubts(recording.samples, rate, recording.rate, output.peak, output.clipped))
 
     def llrs(self, logits: np.ndarray) -> np.ndarray:
         """(windows, classes) logits -> (windows,), calibrated if the model is."""
@@ -190,7 +191,7 @@ class LoadedDetector:
         return values if self.calibration is None else self.calibration.apply(values)
 
     @torch.no_grad()
-    def listen(self, wav: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def embedding_and_logits(self, wav: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(embedding, logits) of mono samples at the model's rate, of at least the length it needs."""
         return next(self._forward([wav]))
 
@@ -199,8 +200,8 @@ class LoadedDetector:
         inputs = list(audio) if several else [audio]
         recordings = self._opened([_name(item, number) for number, item in enumerate(inputs)], inputs, sample_rate)
         found = {}
-        for item in self.hear(recordings, window):
-            if not isinstance(item, Heard):
+        for item in self.run(recordings, window):
+            if not isinstance(item, ModelOutput):
                 raise InputError(f"{item[0].key}: {item[1]}")
             found[id(item.recording)] = make(item)
         results = [found[id(recording)] for recording in recordings]
@@ -216,14 +217,14 @@ class LoadedDetector:
         return opened
 
     def _open(self, key: str, audio, sample_rate: int | None = None) -> Recording:
-        return open_recording(key, audio, self.hearing.rate, sample_rate)
+        return open_recording(key, audio, self.input_policy.rate, sample_rate)
 
     def _read(self, recordings: Sequence[Recording], piece: tuple[int, int, int]) -> np.ndarray:
         number, start, length = piece
-        return self.hearing.fit(recordings[number].read(start, length))
+        return self.input_policy.fit(recordings[number].read(start, length))
 
     def _least_seconds(self) -> float:
-        return (self.hearing.fixed or self.hearing.shortest) / self.hearing.rate
+        return (self.input_policy.fixed or self.input_policy.shortest) / self.input_policy.rate
 
     def _forward(self, wavs: list[np.ndarray],
                  keys: Sequence[str] = ("audio",)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -235,7 +236,8 @@ class LoadedDetector:
         for row, wav in zip(batch, wavs):
             row[:len(wav)] = torch.from_numpy(wav)
         with self.arithmetic.scope():
-            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths, keys, self.hearing.rate).float()
+            embeddings = in_halves(self.detector.embed, batch.to(self.device), lengths, keys,
+                                   self.input_policy.rate).float()
             logits = head_logits(self.detector, embeddings)
         return zip(embeddings.cpu().numpy(), logits.numpy())
 
@@ -245,13 +247,14 @@ class LoadedDetector:
                              "and spoof, so there is nothing to score; use embed() and similarity()")
 
 
-def _assembled(recording: Recording, rows: list) -> Heard | tuple[Recording, str]:
+def _assembled(recording: Recording, rows: list) -> ModelOutput | tuple[Recording, str]:
     reasons = [row for row in rows if isinstance(row, str)]
     if reasons:
         return recording, reasons[0]
     rows.sort(key=lambda row: row[0])
     pieces, embeddings, logits, peaks, clipped = zip(*rows)
-    return Heard(recording, list(pieces), np.stack(embeddings), np.stack(logits), max(peaks), float(np.mean(clipped)))
+    return ModelOutput(recording, list(pieces), np.stack(embeddings), np.stack(logits), max(peaks),
+                       float(np.mean(clipped)))
 
 
 def _level(wav: np.ndarray) -> tuple[float, float]:

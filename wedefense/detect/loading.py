@@ -11,7 +11,7 @@ from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.detect import published
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.recordings import Hearing
+from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
 from wedefense.experiment.load import Experiment, build_experiment, load_experiment
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
@@ -115,9 +115,9 @@ def results_of(model: LoadedDetector) -> ExperimentFolder | None:
 
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
     data = experiment.config.dataset_args
-    hearing = Hearing(data.resample_rate, experiment.detector.min_samples, data.samples(data.eval_frms) or None)
+    policy = InputPolicy(data.resample_rate, experiment.detector.min_samples, data.samples(data.eval_frms) or None)
     return LoadedDetector(experiment.detector, experiment.labels, experiment.weights, experiment.config,
-                          hearing, remark=remark)
+                          policy, remark=remark)
 
 
 def _calibrated(model: LoadedDetector, folder: ExperimentFolder) -> LoadedDetector:

@@ -12,7 +12,7 @@ from wedefense.detect.score import Score, likelihood, percent
 from wedefense.experiment.folder import NAMES
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "threshold", "calibrated", "raw", "seconds",
             "heard")
@@ -50,7 +50,7 @@ def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts
         notes.append(f"heard the beginning alone, as the model was published ({len(cut)} recordings, first: {cut[0]}); "
                      "--window hears all of them")
     for doubt in dict.fromkeys(doubt for score in scores for doubt in score.doubts):
-        notes.append(f"{doubt} ({some([score.name for score in scores if doubt in score.doubts], 3)})")
+        notes.append(f"{doubt} ({first_few([score.name for score in scores if doubt in score.doubts], 3)})")
     if len(scores) > 1:
         spoofs = sum(score.decision == "spoof" for score in scores)
         notes.append(f"{len(scores)} recordings: {len(scores) - spoofs} taken for bona fide, {spoofs} for spoofs")
@@ -72,7 +72,7 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
     return lines + ([model.remark] if model.remark else [])
 
 
-def told(failures: dict[str, str]) -> list[str]:
+def failure_lines(failures: dict[str, str]) -> list[str]:
     """A line for each recording without a score."""
     lines = [f"not scored: {name}: {reason}" for name, reason in failures.items()]
     if any(reason.startswith("not readable") for reason in failures.values()):

@@ -12,7 +12,7 @@ from wedefense.config.heads import HEADS, SLSHeadOptions
 from wedefense.config.models import MHFAOptions, SLSOptions
 from wedefense.data.labels import Labels
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.recordings import Hearing
+from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import NAMES
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
@@ -24,7 +24,7 @@ from wedefense.models.mhfa import MHFA
 from wedefense.models.sls import ENCODER, SLS, from_published
 from wedefense.utils.download import cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 PRUNED_FILES = tuple(map(str, NAMES.public_form))
 SLS_SAMPLES = 64_600
@@ -92,7 +92,7 @@ def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
         if name not in names:
             others = [other for other in names if not other.startswith(ENCODER)]
             raise InputError(f"{path}: tensor '{name}' of an SLS checkpoint is missing (beside the encoder the file "
-                             f"has {some(sorted(others), 10)})")
+                             f"has {first_few(sorted(others), 10)})")
     weights = from_published(content)
     frontend = SSLFrontend(SSLOptions(), architecture=read_checkpoint(path).architecture)
     embed_dim, flat = weights["backend.fc1.weight"].shape
@@ -103,7 +103,7 @@ def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
     detector = Detector(frontend, SLS(options, frontend.feat_dim, frontend.num_layers), head)
     rename_upstream(None, weights, "frontend.")
     checkpoint.load_weights(detector, weights, path)
-    return LoadedDetector(detector, SLS_LABELS, path, hearing=Hearing(fixed=SLS_SAMPLES), published_score=True,
+    return LoadedDetector(detector, SLS_LABELS, path, input_policy=InputPolicy(fixed=SLS_SAMPLES), published_score=True,
                           remark="published SLS model: hears the first 64,600 samples (4.04 s); its LLR takes the "
                                  "weighted class counts of ASVspoof 2019 LA for priors")
 
@@ -134,7 +134,7 @@ def _head(weights: Mapping[str, Tensor], embed_dim: int, path: Path):
             return HEADS.load(kind)(HEADS.options(kind)(), embed_dim, len(weights[name]))
     found = [name for name in weights if name.startswith("projection.")]
     raise InputError(f"{path}: no head among its tensors: one of {', '.join(known.values())} is missing (found: "
-                     f"{some(found, 10) or 'none that begins with projection.'})")
+                     f"{first_few(found, 10) or 'none that begins with projection.'})")
 
 
 def _shape(weights: Mapping[str, Tensor], name: str, path: Path) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _shape(weights: Mapping[str, Tensor], name: str, path: Path) -> tuple[int, i
     if tensor is None or tensor.ndim != 2:
         found = [other.removeprefix("backend.") for other in weights if other.startswith("backend.")]
         raise InputError(f"{path}: tensor '{name.removeprefix('backend.')}' of an MHFA back-end is missing (the file's "
-                         f"back-end has {some(found, 10) or 'none'})")
+                         f"back-end has {first_few(found, 10) or 'none'})")
     return tuple(tensor.shape)
 
 

@@ -23,7 +23,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Hearing:
+class InputPolicy:
     """How much of a recording a model hears at a time.
 
     Recordings up to `whole` seconds are heard at once; longer ones in windows of `window` seconds that overlap by

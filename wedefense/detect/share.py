@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import save as safetensors_bytes
 
 from wedefense.config.frontend import FRONTENDS
-from wedefense.config.typed import plain
+from wedefense.config.typed import to_builtin
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.experiment import checkpoint
@@ -34,7 +34,7 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
         raise InputError(f"a detector with the front-end {kind} cannot be shared as a folder: {kind} builds its model "
                          "from its own checkpoint, and the folder would not hold that")
     out.root.mkdir(parents=True, exist_ok=True)
-    config = portable(plain(model.config)) | {"exp_dir": Path(model.config.exp_dir).name}
+    config = portable(to_builtin(model.config)) | {"exp_dir": Path(model.config.exp_dir).name}
     with atomic_write(out.config, "w") as stream:
         yaml.safe_dump(config, stream, sort_keys=False, allow_unicode=True)
     model.labels.save(out.labels)
@@ -60,7 +60,7 @@ def portable(tree):
 
 
 def _difference(model: LoadedDetector, other: LoadedDetector) -> float:
-    wav = 0.1 * np.random.default_rng(0).standard_normal(3 * model.hearing.rate).astype(np.float32)
-    one, two = (np.concatenate(part.listen(wav)) for part in (model, other.to(model.device)))
+    wav = 0.1 * np.random.default_rng(0).standard_normal(3 * model.input_policy.rate).astype(np.float32)
+    one, two = (np.concatenate(part.embedding_and_logits(wav)) for part in (model, other.to(model.device)))
     same = model.labels == other.labels and model.calibration == other.calibration
     return float(np.nan_to_num(np.abs(one - two), nan=np.inf).max()) if same else np.inf

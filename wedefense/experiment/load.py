@@ -10,7 +10,7 @@ from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
-from wedefense.frontend.ssl.formats.recorded import architecture_beside
+from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.utils.errors import InputError
 
@@ -40,7 +40,7 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
     if not path.is_file():
         raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
     config, labels = load_config(folder.config), Labels.load(folder.labels)
-    return build_experiment(config, labels, path, architecture_beside(path))
+    return build_experiment(config, labels, path, architecture_of_weights(path))
 
 
 def build_experiment(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:

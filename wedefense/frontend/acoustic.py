@@ -99,7 +99,7 @@ def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:
     return torch.cat([cepstra, first, second], dim=1)
 
 
-class PlainFbank(nn.Module):
+class ExportableFbank(nn.Module):
     """`Fbank` for exporters: framing, windowing and the Fourier transform are linear, one convolution."""
 
     architecture, num_layers, longest = None, 1, math.inf
@@ -121,7 +121,7 @@ class PlainFbank(nn.Module):
         return LayerFeatures([features], 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor"))
 
 
-class PlainLfcc(nn.Module):
+class ExportableLfcc(nn.Module):
     """`Lfcc` for exporters."""
 
     architecture, num_layers, longest = None, 1, math.inf

@@ -22,7 +22,7 @@ from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"
            for size in ("tiny", "base", "small", "medium", "large", "large_v2", "large_v3")}
@@ -237,7 +237,7 @@ def read_whisper(folder: Path, **options) -> WhisperEncoder:
         if found is None and key.endswith("k_proj.bias"):  # Whisper has none; it would not change the attention
             found = torch.zeros_like(own)
         if found is None:
-            raise InputError(f"{folder}: tensor 'model.encoder.{key}' is missing (found {some(tensors)})")
+            raise InputError(f"{folder}: tensor 'model.encoder.{key}' is missing (found {first_few(tensors)})")
         if found.shape != own.shape:
             raise InputError(f"{folder}: tensor 'model.encoder.{key}' has shape {tuple(found.shape)}, expected "
                              f"{tuple(own.shape)} by its config.json")

@@ -15,8 +15,8 @@ LEAST_CAPABILITY = (8, 0)  # of the device: bfloat16 and the wide products of Am
 
 
 def kernels_run_on(device: torch.device) -> bool:
-    said = os.environ.get("WEDEFENSE_KERNELS")
-    return said == "interpret" or device.type == "cuda" and said != "0" and _capable(device)
+    setting = os.environ.get("WEDEFENSE_KERNELS")
+    return setting == "interpret" or device.type == "cuda" and setting != "0" and _capable(device)
 
 
 @functools.lru_cache

@@ -53,7 +53,7 @@ class Metric:
         """As in a column of its own."""
         return f"{self.factor * value:.{self.decimals}f}"
 
-    def told(self, value: float) -> str:
+    def phrase(self, value: float) -> str:
         """In a sentence."""
         return f"{self.title} {100 * value:.2f} %" if self.percent else f"{self.title} {self.number(value)}"
 

@@ -24,14 +24,14 @@ def load_class_trials(scores: str | os.PathLike, keys: str | os.PathLike, common
     """Join predicted classes, or a score for each class, with `NAME CLASS` (utt2lab)."""
     predictions, labels = read_columns(scores, 2, _FORMS), read_columns(keys, 2, "NAME CLASS")
     names, scored = utterances(labels), utterances(predictions)
-    words = named_column(labels, "label", "lab", "class", "emotion")
+    column = named_column(labels, "label", "lab", "class", "emotion")
     if predictions.header and len(predictions.cells) > 2:
         classes, predicted = _largest(predictions, scored)
     else:
-        classes = sorted(set(words))
+        classes = sorted(set(column))
         predicted = choices(predictions, named_column(predictions, "class", "label", "emotion", "prediction"),
-                            {word.lower(): i for i, word in enumerate(classes)}, "class")
-    truth = choices(labels, words, {word.lower(): i for i, word in enumerate(classes)}, "class")
+                            {name.lower(): i for i, name in enumerate(classes)}, "class")
+    truth = choices(labels, column, {name.lower(): i for i, name in enumerate(classes)}, "class")
     at = positions(scored, names)
     report_strays(scores, scored, keys, names, at, common)
     kept = np.flatnonzero(at >= 0)

@@ -52,7 +52,7 @@ class _Ranked:
         distinct = np.unique(bonafide)
         self.lows = np.searchsorted(bonafide, distinct), np.searchsorted(spoof, distinct)
         at = costs.bayes_threshold
-        self.decided = int(np.searchsorted(bonafide, at)), int(np.searchsorted(spoof, at))
+        self.rejected = int(np.searchsorted(bonafide, at)), int(np.searchsorted(spoof, at))
         self.losses = np.logaddexp(0, -bonafide) / math.log(2), np.logaddexp(0, spoof) / math.log(2)
 
     def metrics(self, bonafide_weights: np.ndarray, spoof_weights: np.ndarray) -> list[float]:
@@ -62,8 +62,8 @@ class _Ranked:
         n_b, n_s = int(b[-1]), int(s[-1])
         cost = costs.miss_weight / n_b * b[self.lows[0]] + costs.fa_weight / n_s * (n_s - s[self.lows[1]])
         lowest = min(float(cost.min()), costs.miss_weight)
-        actual = (costs.miss_weight * b[self.decided[0]] / n_b
-                  + costs.fa_weight * (n_s - s[self.decided[1]]) / n_s)
+        actual = (costs.miss_weight * b[self.rejected[0]] / n_b
+                  + costs.fa_weight * (n_s - s[self.rejected[1]]) / n_s)
         bits = (self.losses[0] @ bonafide_weights / n_b + self.losses[1] @ spoof_weights / n_s) / 2
         values = {"eer": self._eer(b, s), "min_dcf": lowest / costs.default, "act_dcf": float(actual / costs.default),
                   "cllr": float(bits)}

@@ -10,7 +10,7 @@ from wedefense.metrics.detection import CLASSES, DetectionResult
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import plural, some
+from wedefense.utils.tables import first_few, plural
 
 LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), "spoof": 0, "fake": 0}
 _META_LINE = "NAME VALUE"
@@ -87,9 +87,6 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     score_names, values = read_scores(scores)
     names, labels = read_keys(keys)
     at = positions(score_names, names)
-    if (at < 0).all():
-        score_names = _named_as_keys(scores, score_names, names)
-        at = positions(score_names, names)
     kept = at >= 0
     report_strays(scores, score_names, keys, names, at, common)
     if not kept.all():
@@ -98,25 +95,6 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
         if labels.all() or not labels.any():
             raise InputError(f"{scores}, {keys}: the utterances that both files have are of one class only")
     return Trials(names, values[at], labels)
-
-
-def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
-    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in, without its suffix."""
-    known, taken = set(names), {}
-    found = []
-    for name in paths:
-        stem = "_".join(os.path.splitext(name)[0].split())  # keys hold no blanks
-        parts = stem.split("/")
-        tails = ("/".join(parts[start:]) for start in range(len(parts)))
-        key = next((tail for tail in tails if tail in known), name)
-        if key in known and taken.setdefault(key, name) != name:
-            raise InputError(f"{path}: '{key}' of the keys may be {taken[key]} or {name}; name the scores "
-                             f"as the keys are")
-        found.append(key)
-    if taken:
-        get_logger().info("%s: names are paths; %d are known by the key they end in, such as %s", path, len(taken),
-                          next(iter(taken)))
-    return found
 
 
 def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None,
@@ -131,9 +109,9 @@ def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool
     extra = [f"{name} (line {row})" for row, name in _numbered(scores, score_names, extra_mask)]
     parts = []
     if missing:
-        parts.append(f"{plural(len(missing), what)} of {keys} without a score in {scores}: {some(missing)}")
+        parts.append(f"{plural(len(missing), what)} of {keys} without a score in {scores}: {first_few(missing)}")
     if extra:
-        parts.append(f"{plural(len(extra), what)} of {scores} without a label in {keys}: {some(extra)}")
+        parts.append(f"{plural(len(extra), what)} of {scores} without a label in {keys}: {first_few(extra)}")
     if not found:
         raise InputError("; ".join(parts) + "; the files have nothing in common")
     if not common:
@@ -163,7 +141,7 @@ def read_meta(path: str | os.PathLike, names: list[str]) -> dict[str, list[str]]
     at = positions(keys, names)
     if (at < 0).any():
         lost = [name for name, i in zip(names, at) if i < 0]
-        raise InputError(f"{path}: {len(lost)} of {len(names)} trials are not in this table: {some(lost)}")
+        raise InputError(f"{path}: {len(lost)} of {len(names)} trials are not in this table: {first_few(lost)}")
     if columns.header:
         titled = {title: cells for title, cells in zip(columns.header, columns.cells) if cells is not keys}
     else:

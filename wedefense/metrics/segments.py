@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from wedefense.metrics.detection import DetectionCosts, DetectionResult, Point, as_scores, detection_metrics
 from wedefense.metrics.keys import Trials
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import plural, read_lines, some
+from wedefense.utils.tables import first_few, plural, read_lines
 
 _TOLERANCE = 0.1  # seconds by which frames and labels of an utterance may end apart
 
@@ -59,7 +59,7 @@ def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
     labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
     odd = [name for name, values in labels.items() if np.setdiff1d(values, (0, 1)).size]
     if odd:
-        raise InputError(f"{path}: labels other than 0 and 1 in {plural(len(odd), 'utterance')}: {some(odd)}")
+        raise InputError(f"{path}: labels other than 0 and 1 in {plural(len(odd), 'utterance')}: {first_few(odd)}")
     return labels
 
 
@@ -169,7 +169,7 @@ def _pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift: float
 def _common_names(scores: Mapping, labels: Mapping) -> list[str]:
     for what, names in (("labels", scores.keys() - labels.keys()), ("frame scores", labels.keys() - scores.keys())):
         if names:
-            raise InputError(f"{plural(len(names), 'utterance')} without {what}: {some(sorted(names))}")
+            raise InputError(f"{plural(len(names), 'utterance')} without {what}: {first_few(sorted(names))}")
     if not scores:
         raise InputError("no utterances to evaluate")
     return list(labels)

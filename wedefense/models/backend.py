@@ -15,10 +15,10 @@ def check_inputs(options: BackendOptions, feat_dim: int, num_layers: int) -> Non
     if options.feat_dim not in (-1, feat_dim):
         raise InputError(f"model_args.feat_dim is {options.feat_dim}, but the front-end gives {feat_dim} features "
                          "per frame; leave it at -1 to follow the front-end")
-    told = options.nb_layer if isinstance(options, SSLBackendOptions) else -1
-    if told not in (-1, num_layers):
+    stated = options.nb_layer if isinstance(options, SSLBackendOptions) else -1
+    if stated not in (-1, num_layers):
         get_logger().warning("model_args.nb_layer is %d, but the front-end gives %d layers: all %d are used",
-                             told, num_layers, num_layers)
+                             stated, num_layers, num_layers)
 
 
 class LayerSum(nn.Module):

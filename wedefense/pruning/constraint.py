@@ -31,7 +31,7 @@ class Lagrangian(nn.Module):
         return l1 * gap + (STIFFNESS + self.l2) * gap.square()
 
 
-def words(sparsity: float) -> str:
+def sparsity_text(sparsity: float) -> str:
     """`0.3` -> "remove 30 %, keep 70 %"."""
     removed = round(100 * sparsity, 1)
     return f"remove {removed:g} %, keep {math.fsum((100, -removed)):g} %"

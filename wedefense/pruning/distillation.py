@@ -38,7 +38,7 @@ class Teacher:
         self.detector = copy.deepcopy(student).requires_grad_(False).eval()
         for site in gated_sites(self.detector.frontend.upstream):
             setattr(site.module, site.attribute, None)
-        self.theirs, self.own = _listen(student), _listen(self.detector)
+        self.theirs, self.own = _record_outputs(student), _record_outputs(self.detector)
 
     def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
         """Call after the student's forward pass of the same batch."""
@@ -57,10 +57,10 @@ class Teacher:
         return terms
 
 
-def _listen(detector: nn.Module) -> dict[str, object]:
+def _record_outputs(detector: nn.Module) -> dict[str, object]:
     """What the front-end and the back-end of a detector said last."""
-    said: dict[str, object] = {}
+    outputs: dict[str, object] = {}
     for name in ("frontend", "backend"):
         getattr(detector, name).register_forward_hook(
-            lambda module, inputs, output, name=name: said.__setitem__(name, output))
-    return said
+            lambda module, inputs, output, name=name: outputs.__setitem__(name, output))
+    return outputs

@@ -13,7 +13,7 @@ from torch import nn
 
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.hard_concrete import EVEN, HardConcrete
-from wedefense.pruning.size import Size, decided, learnt
+from wedefense.pruning.size import Size, decided_openness, expected_openness
 
 FINE = ("interm", "conv", "head")  # from the smallest units to the largest
 TOLERANCE = 0.002                  # nearer to the target than this nothing moves
@@ -39,17 +39,17 @@ def settle(encoder: nn.Module, size: Size, target: float) -> Settled:
     What a common move of the finer gates leaves over, the smallest units make up. The gates of evaluation and a cut
     agree before and after.
     """
-    expected, rounded = size.sparsity(learnt).item(), size.sparsity(decided).item()
+    expected, rounded = size.sparsity(expected_openness).item(), size.sparsity(decided_openness).item()
     if abs(rounded - target) <= TOLERANCE:
         return Settled(expected, rounded, rounded, 0.0, 0)
     sites = gated_sites(encoder)
     kinds = [[site.gate for site in sites if site.unit == unit] for unit in FINE]
     fine = sum(kinds, [])
     whole = [site.gate for site in sites if site.unit not in FINE]
-    learnt_values = [(gate, gate.log_alpha.clone()) for gate in fine + whole]
+    values_before = [(gate, gate.log_alpha.clone()) for gate in fine + whole]
 
     def attempt(layers: int) -> Settled:
-        for gate, value in learnt_values:
+        for gate, value in values_before:
             gate.log_alpha.copy_(value)
         _open_more(whole, layers)
         final, shift = _shift(fine, size, target)
@@ -87,7 +87,7 @@ def _shift(gates: list[HardConcrete], size: Size, target: float) -> tuple[float,
     def sparsity(shift: float) -> float:
         for gate, original in zip(gates, start, strict=True):
             gate.log_alpha.copy_(original + shift)
-        return size.sparsity(decided).item()
+        return size.sparsity(decided_openness).item()
 
     best = sparsity(0.0), 0.0
     low, high = -REACH, REACH  # the sparsity falls with the shift

@@ -40,17 +40,17 @@ class Widths:
     feed_forward: Sublayers
 
 
-def learnt(gates: Sequence[HardConcrete]) -> Tensor:
+def expected_openness(gates: Sequence[HardConcrete]) -> Tensor:
     """Openness as probabilities."""
     return open_probability(torch.cat([gate.log_alpha for gate in gates])).double()
 
 
-def decided(gates: Sequence[HardConcrete]) -> Tensor:
+def decided_openness(gates: Sequence[HardConcrete]) -> Tensor:
     """Openness as evaluation decides it: 0 or 1."""
     return torch.cat([gate.is_open() for gate in gates]).double()
 
 
-def no_more_than_needed(gates: Sequence[HardConcrete]) -> Tensor:
+def minimal_openness(gates: Sequence[HardConcrete]) -> Tensor:
     """Openness with everything closed that may be."""
     needed = [float(unit < gate.minimum) for gate in gates for unit in range(gate.count)]
     return torch.tensor(needed, dtype=torch.float64, device=gates[0].log_alpha.device)
@@ -67,16 +67,16 @@ def widths(encoder: nn.Module, openness: Openness | None) -> Widths:
 
     def units(unit: str, of_gates: Callable[[Tensor], Tensor], of_others: Callable[[int], int]) -> Tensor:
         """(layers,): what gates (layers with gates, units) and plain counts make."""
-        plain = [0] * layers[unit]
+        counts = [0] * layers[unit]
         for site in found[unit]:
-            plain[site.layer] = of_others(site.count)
-        values = numbers_on(tuple(plain), device).double()
+            counts[site.layer] = of_others(site.count)
+        values = numbers_on(tuple(counts), device).double()
         if not parts[unit]:
             return values
         places, rows = zip(*parts[unit])
         even = len({len(row) for row in rows}) == 1
         own = of_gates(torch.stack(rows) if even else pad_sequence(rows, batch_first=True))
-        return own if len(places) == len(plain) else values.index_copy(0, numbers_on(places, device), own)
+        return own if len(places) == len(counts) else values.index_copy(0, numbers_on(places, device), own)
 
     def sublayers(unit: str, whole: str) -> Sublayers:
         kept = units(whole, lambda rows: rows[:, 0], lambda count: 1)
@@ -134,15 +134,15 @@ def _on(numbers: list[int], width: Widths) -> Tensor:
 def frame_counts(encoder: nn.Module, samples: int) -> tuple[list[int], list[int]]:
     """Frames that each convolution makes of so many samples, and those that attend to one another: one number, or
     one for each of Whisper's windows."""
-    shape, made, length = encoder.architecture, [], samples
+    shape, counts, length = encoder.architecture, [], samples
     if shape.mel_bins:
         length = -(-samples // HOP)
         windows = [min(WINDOW, length - start) for start in range(0, length, WINDOW)]
         return [length, -(-length // 2)], [-(-window // 2) for window in windows]
     for _, kernel, stride in shape.conv_layers:
         length = (length - kernel) // stride + 1
-        made.append(length)
-    return made, made[-1:]
+        counts.append(length)
+    return counts, counts[-1:]
 
 
 def gated_multiply_adds(encoder: nn.Module, width: Widths, samples: int) -> Tensor:

@@ -19,7 +19,7 @@ from wedefense.metrics.tandem import AsvRates, TandemCosts
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dic
     lost = sorted(scores.keys() ^ labels.keys())
     if lost:
         get_logger().warning("%d utterances are in one of %s and %s only: %s; evaluating the %d in common", len(lost),
-                             files.scores, files.keys, some(lost), len(both))
+                             files.scores, files.keys, first_few(lost), len(both))
     return {name: scores[name] for name in both}, {name: labels[name] for name in both}
 
 
@@ -96,7 +96,7 @@ def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resampl
     bootstrap = None if resamples is None else BootstrapOptions(resamples, by=by)
     result = evaluate_detection(trials, meta, costs, bootstrap, groups) | dict(more)
 
-    def made() -> list[str]:
+    def page_sections() -> list[str]:
         from wedefense.report import sections
         from wedefense.scoring.results import ScoredSet
 
@@ -107,7 +107,7 @@ def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resampl
         return [sections.results_and_det(None, results, [scored], *note), sections.one_set(None, results, scored),
                 sections.conditions(results)]
 
-    return Evaluated(result, result_table(result, rocch), made)
+    return Evaluated(result, result_table(result, rocch), page_sections)
 
 
 def sasv(files: ScoreFiles, costs: TandemCosts, asv: AsvRates) -> Evaluated:
@@ -115,24 +115,24 @@ def sasv(files: ScoreFiles, costs: TandemCosts, asv: AsvRates) -> Evaluated:
     trials = load_sasv_trials(files.scores, files.keys, files.common)
     result = evaluate_sasv(trials, files.columns(trials.names), costs, asv)
 
-    def made() -> list[str]:
+    def page_sections() -> list[str]:
         from wedefense.report import sasv_sections
 
-        return sasv_sections.made(trials, result)
+        return sasv_sections.page_sections(trials, result)
 
-    return Evaluated(result, result_table(result), made)
+    return Evaluated(result, result_table(result), page_sections)
 
 
 def classes(files: ScoreFiles) -> Evaluated:
     """Closed-set classification, such as of emotions: accuracy, mean accuracy of the classes, confusion."""
     trials = load_class_trials(files.scores, files.keys, files.common)
-    words = np.array(trials.classes)
-    found = classification_metrics(words[trials.truth].tolist(), words[trials.predicted].tolist(), trials.classes)
+    names = np.array(trials.classes)
+    found = classification_metrics(names[trials.truth].tolist(), names[trials.predicted].tolist(), trials.classes)
 
-    def made() -> list[str]:
+    def page_sections() -> list[str]:
         from wedefense.report import sections
 
         return sections.classification(None, {Path(files.scores).name: found})
 
     result = asdict(found) | {"confusion": found.confusion.tolist(), "n_utterances": len(trials.names)}
-    return Evaluated(result, f"{summary_table(found)}\n\n{confusion_table(found)}", made)
+    return Evaluated(result, f"{summary_table(found)}\n\n{confusion_table(found)}", page_sections)

@@ -25,9 +25,9 @@ table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; 
 table.text td:first-child { white-space: nowrap; vertical-align: top; }
 tr.rule td { border-top: 1px solid #9aa6b4; }
 .figures { columns: 3 23rem; column-gap: 1.2rem; }
-.beside { display: grid; gap: 1.2rem 2.5rem; }
-.beside > * { min-width: 0; }
-@media (min-width: 64rem) { .beside { grid-template-columns: 3fr 2fr; } }
+.side-by-side { display: grid; gap: 1.2rem 2.5rem; }
+.side-by-side > * { min-width: 0; }
+@media (min-width: 64rem) { .side-by-side { grid-template-columns: 3fr 2fr; } }
 figure { margin: 0 0 1.2rem; max-width: 34rem; break-inside: avoid; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: #54606f; font-size: 0.9rem; }
@@ -85,9 +85,9 @@ def figures(items: Sequence[Figure]) -> str:
     return "<div class='figures'>\n" + "\n".join(map(one, items)) + "\n</div>"
 
 
-def beside(*content: str) -> str:
+def side_by_side(*content: str) -> str:
     """Next to each other where the page is wide enough, else below."""
-    return "<div class='beside'>\n" + "\n".join(f"<div>\n{part}\n</div>" for part in content) + "\n</div>"
+    return "<div class='side-by-side'>\n" + "\n".join(f"<div>\n{part}\n</div>" for part in content) + "\n</div>"
 
 
 def preformatted(text: str) -> str:

@@ -13,7 +13,7 @@ from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 
 def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = None, lines: Sequence[str] = (),
@@ -59,7 +59,7 @@ def _task(exp_dir: ExperimentFolder) -> str:
     labels = _labels(exp_dir)
     if labels is None or labels.has_bonafide:
         return "It tells real speech (bona fide) from fake (spoof); a higher score means more bona fide."
-    return f"Its classes are {len(labels.names)} labels ({some(labels.names)}); its embeddings are what is used."
+    return f"Its classes are {len(labels.names)} labels ({first_few(labels.names)}); its embeddings are what is used."
 
 
 def _labels(exp_dir: ExperimentFolder) -> Labels | None:
@@ -179,10 +179,10 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
     table = [_line(["set", "threshold", "chosen for", "cost or error"]), _line(["---"] * 4)]
     for name, result in rows:
         costs = result["costs"]
-        told = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
+        costs_text = f"prior of a spoof {costs['p_spoof']:g}, costs {costs['c_miss']:g} and {costs['c_fa']:g}"
         for key, point in reversed(POINTS.items()):
-            table.append(_line([name, f"{result[f'{key}_threshold']:.4f}", point.why.format(costs=told),
-                                METRICS[key].told(result[key])]))
+            table.append(_line([name, f"{result[f'{key}_threshold']:.4f}", point.why.format(costs=costs_text),
+                                METRICS[key].phrase(result[key])]))
     return table
 
 

@@ -18,18 +18,18 @@ PICTURE = "What is left of each layer; grey is what was cut"
 def pruning(exp_dir: str | os.PathLike) -> str:
     """Empty for an experiment that was not pruned."""
     folder = ExperimentFolder(exp_dir)
-    told = _read(folder.pruning)
-    if told is None:
+    report = _read(folder.pruning)
+    if report is None:
         return ""
-    source = told.get("unpruned")
-    note = (f"{100 * told['target_sparsity']:.1f} % of the {told['measure']} were to go, "
-            f"{100 * told['sparsity']:.1f} % went. ")
+    source = report.get("unpruned")
+    note = (f"{100 * report['target_sparsity']:.1f} % of the {report['measure']} were to go, "
+            f"{100 * report['sparsity']:.1f} % went. ")
     note += "Time: the least of eight forward passes, on the CPU that cut the model. "
     note += (f"Before: {source}. " if source else "No unpruned experiment was named to compare with (wedefense prune "
                                                    "--unpruned). ")
-    rows = _costs(told) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
-                                    _read(folder.results))
-    drawn = kept_figure(told["units"]["before"], told["units"]["after"])
+    rows = _costs(report) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
+                                      _read(folder.results))
+    drawn = kept_figure(report["units"]["before"], report["units"]["after"])
     picture = Figure("pruning", PICTURE, png(drawn))
     return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),
                         html.paragraph(note, "note"), html.figures([picture]))
@@ -39,12 +39,12 @@ def _read(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _costs(told: Mapping) -> list[Row]:
+def _costs(report: Mapping) -> list[Row]:
     rows = []
     for name, key, unit, decimals in (("parameters, M", "parameters", 1e-6, 3),
                                       ("multiply-adds for 2 s, G", "multiply-adds", 1e-9, 3),
                                       ("forward pass of 2 s, ms", "seconds", 1e3, 1)):
-        before, after = told[key]["before"], told[key]["after"]
+        before, after = report[key]["before"], report[key]["after"]
         rows.append(Row([name, f"{unit * before:.{decimals}f}", f"{unit * after:.{decimals}f}",
                          f"{100 * (after / before - 1):+.1f} %".replace("-", "−")]))
     return rows

@@ -87,8 +87,8 @@ def _folder():
     return files("wedefense.report") / "published_tables"
 
 
-def beside(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None = None,
-           calibrated: bool = False) -> list[Comparison]:
+def compare(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None = None,
+            calibrated: bool = False) -> list[Comparison]:
     """An experiment (what stage 7 found) beside a row; `sets` maps the table's sets to ours.
 
     What the row or the experiment lacks is left out; nothing in common is an error.

@@ -11,7 +11,7 @@ from wedefense.report.style import png
 _KIND_NAMES = {NONTARGET: "nontarget", SPOOF: "spoof"}
 
 
-def made(trials: SasvTrials, result: Mapping) -> list[str]:
+def page_sections(trials: SasvTrials, result: Mapping) -> list[str]:
     keys = [key for key in METRICS if key in result]
     header = [METRICS[key].heading for key in keys]
     amounts = "{n_target} target, {n_nontarget} nontarget, {n_spoof} spoof".format

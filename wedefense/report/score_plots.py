@@ -40,7 +40,7 @@ def det_plot(systems: Mapping[str, Scores], costs: DetectionCosts | None = Detec
         result = asdict(detection_metrics(bonafide, spoof, costs or DetectionCosts()))
         floors = 0.5 / len(spoof), 0.5 / len(bonafide)
         axes.plot(*_thin(_probit(curve.far, curve.frr, floors)), color=colour, linewidth=1.6, drawstyle="steps-post",
-                  label=f"{name}: {', '.join(METRICS[key].told(result[key]) for key in points)}")
+                  label=f"{name}: {', '.join(METRICS[key].phrase(result[key]) for key in points)}")
         for key, point in points.items():
             at = result[f"{key}_threshold"]
             far, frr = ((np.mean(spoof >= at), np.mean(bonafide < at)) if point.accepts_equal else

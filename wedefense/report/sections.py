@@ -44,7 +44,7 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
         return html.section("Results", text)
     drawn = score_plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results),
                                  results["classes"])
-    return html.section("Results", html.beside(text, show(folder, [det_figure(drawn)])))
+    return html.section("Results", html.side_by_side(text, show(folder, [det_figure(drawn)])))
 
 
 def range_note(result: Mapping) -> str:
@@ -132,18 +132,19 @@ def classification(folder: ExperimentFolder | None, found: Mapping[str, Classifi
             for name, result in found.items()]
     note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean "
             "of their F1.")
-    made = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
+    figures = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
         score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
     table = html.table(["set", *class_headings()], rows)
-    return [html.section("Results", html.beside(f"{table}\n{html.paragraph(note, 'note')}", show(folder, made)))]
+    text = f"{table}\n{html.paragraph(note, 'note')}"
+    return [html.section("Results", html.side_by_side(text, show(folder, figures)))]
 
 
 def training(folder: ExperimentFolder) -> str:
     history = records.read_history(folder)
     if history is None:
         return html.section("Training", absent(f"there is no {NAMES.history}"))
-    made = [Figure(f"training_{name}", caption, data)
-            for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
+    figures = [Figure(f"training_{name}", caption, data)
+               for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
     seconds = sum(row.get("seconds", 0) for row in history["rows"])
     text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
@@ -154,7 +155,7 @@ def training(folder: ExperimentFolder) -> str:
         if metric.of == DETECTION:
             value = f"{metric.number(best['value'])}{' %' * metric.percent}"
         text += f" Best validation {metric.title} in epoch {best['epoch']}: {value}."
-    return html.section("Training", html.paragraph(text), show(folder, made))
+    return html.section("Training", html.paragraph(text), show(folder, figures))
 
 
 def layers(folder: ExperimentFolder) -> str:
@@ -180,13 +181,13 @@ def environment(seed=None) -> str:
     return html.section("Environment", html.paragraph("When this report was made:", "note"), table)
 
 
-def show(folder: ExperimentFolder | None, made: Iterable[Figure]) -> str:
+def show(folder: ExperimentFolder | None, figures: Iterable[Figure]) -> str:
     """Embed each figure; with a folder it is written as figures/<name>.png too."""
-    made = list(made)
-    for figure in made if folder else ():
+    figures = list(figures)
+    for figure in figures if folder else ():
         with atomic_write(folder.figure(figure.name)) as stream:
             stream.write(figure.png)
-    return html.figures(made)
+    return html.figures(figures)
 
 
 def absent(why: str) -> str:

@@ -20,7 +20,7 @@ _PANELS = {
 
 def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple[str, str, bytes]]:
     """(name, caption, PNG) of each group of columns that the history has; the best epoch is marked."""
-    made = []
+    curves_of_panels = []
     for panel, (caption, factor, names) in _PANELS.items():
         curves = {name: [(row["epoch"], factor * row[key]) for row in rows if row.get(key) is not None]
                   for key, name in names.items()}
@@ -36,8 +36,8 @@ def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.set_xlim(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5)
         axes.legend()
-        made.append((panel, caption, png(figure)))
-    return made
+        curves_of_panels.append((panel, caption, png(figure)))
+    return curves_of_panels
 
 
 def layer_weight_bars(weights: Mapping[str, np.ndarray]) -> bytes:

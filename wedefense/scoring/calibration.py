@@ -20,7 +20,7 @@ from wedefense.utils.checks import at_least
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 _SKETCH = 256
 _STEPS = 100
@@ -73,7 +73,7 @@ class Calibration:
         known = set(self.sketch)
         seen = [name for name in names if _digest(name) in known] if known else []
         if seen:
-            raise InputError(f"the calibration was fitted on utterances that it is to score ({some(seen)}); "
+            raise InputError(f"the calibration was fitted on utterances that it is to score ({first_few(seen)}); "
                              "fit it on a development set")
 
     def save(self, path: str | os.PathLike) -> None:
@@ -199,7 +199,7 @@ def read_systems(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
         at = positions(others, names)
         if (at < 0).any() or len(others) != len(names):
             odd = sorted(set(names) ^ set(others))
-            raise InputError(f"{paths[0]} and {path} do not score the same utterances: {some(odd)}")
+            raise InputError(f"{paths[0]} and {path} do not score the same utterances: {first_few(odd)}")
         columns.append(values[at])
     return names, np.column_stack(columns)
 
@@ -212,7 +212,7 @@ def read_qualities(paths: Sequence[str], names: Sequence[str]) -> np.ndarray | N
         check_unique(columns, columns.cells[0])
         at = positions(columns.cells[0], names)
         if (at < 0).any():
-            raise InputError(f"{path}: no value for {some(n for n, i in zip(names, at) if i < 0)}")
+            raise InputError(f"{path}: no value for {first_few(n for n, i in zip(names, at) if i < 0)}")
         measures.append(numbers(columns, columns.cells[1], "the quality measure")[at])
     return np.column_stack(measures) if measures else None
 

@@ -20,7 +20,7 @@ from wedefense.metrics.classification import (
 )
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import read_table, some
+from wedefense.utils.tables import first_few, read_table
 
 
 def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ClassificationResult:
@@ -30,9 +30,9 @@ def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     keys, logits = read_scp(posteriors.scp)
     truth = read_table(Path(data) / name / "utt2lab")
     if keys_without := [key for key in keys if key not in truth]:
-        raise InputError(f"{Path(data) / name / 'utt2lab'}: no label for {some(keys_without)}")
+        raise InputError(f"{Path(data) / name / 'utt2lab'}: no label for {first_few(keys_without)}")
     if left := sorted(truth.keys() - set(keys)):
-        raise InputError(f"{posteriors.root}: no logits of {len(left)} utterances: {some(left)}")
+        raise InputError(f"{posteriors.root}: no logits of {len(left)} utterances: {first_few(left)}")
     return classification_metrics([truth[key] for key in keys], [classes[i] for i in logits.argmax(axis=1)], classes)
 
 

@@ -17,7 +17,7 @@ from wedefense.metrics.table import text_table
 from wedefense.scoring.calibration import Calibration, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import read_table, some
+from wedefense.utils.tables import first_few, read_table
 
 _NOT_A_CONDITION = {"utt2lab", "utt2dur", "utt2num_frames"}
 _MOST_VALUES = 1000
@@ -42,7 +42,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
         lost = set(read_keys(folder / "utt2lab")[0]) - set(trials.names) - skipped
         if lost:
             raise InputError(f"{scores}: {len(lost)} utterances of {folder / 'utt2lab'} have no score and are not "
-                             f"among those that stage 4 left out: {some(sorted(lost))}")
+                             f"among those that stage 4 left out: {first_few(sorted(lost))}")
     meta = {}
     for path in sorted(folder.glob("utt2*")):
         if path.name not in _NOT_A_CONDITION and path.is_file():

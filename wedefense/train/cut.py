@@ -14,7 +14,7 @@ from wedefense.config.pruning import PruningOptions
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder, folder_of
 from wedefense.models.detector import Detector, public_weights
-from wedefense.pruning.constraint import words
+from wedefense.pruning.constraint import sparsity_text
 from wedefense.pruning.public_form import kept_units, public_checkpoint, public_form
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import SAMPLES, Size
@@ -45,21 +45,21 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: st
         log.warning("training brought the sparsity to %.1f %%, asked were %.1f %%: the cut moves gates that were not "
                     "trained for it. Train longer, or raise initial_reg_lr", 100 * settled.expected, 100 * target)
     small = cut(gated)
-    told = {"measure": size.measure, "target_sparsity": target, "expected_sparsity": settled.expected,
-            "rounded_sparsity": settled.rounded, "sparsity": settled.final, "shift": settled.shift,
-            "layers": settled.layers,
-            "difference": _verified(gated, small)}
+    report = {"measure": size.measure, "target_sparsity": target, "expected_sparsity": settled.expected,
+              "rounded_sparsity": settled.rounded, "sparsity": settled.final, "shift": settled.shift,
+              "layers": settled.layers,
+              "difference": _verified(gated, small)}
     for measure in ("parameters", "multiply-adds"):
-        told[measure] = {"before": int(Size(gated, measure).original), "after": int(Size(small, measure).original)}
-    told["seconds"] = dict(zip(("before", "after"), forward_times(without_gates(gated), small)))
-    told["units"] = {"before": kept_units(gated.architecture), "after": kept_units(small.architecture)}
+        report[measure] = {"before": int(Size(gated, measure).original), "after": int(Size(small, measure).original)}
+    report["seconds"] = dict(zip(("before", "after"), forward_times(without_gates(gated), small)))
+    report["units"] = {"before": kept_units(gated.architecture), "after": kept_units(small.architecture)}
     if unpruned is None and config.model_init:
         unpruned = folder_of(config.model_init)
     if unpruned is not None and ExperimentFolder(unpruned).config.is_file():
-        told["unpruned"] = os.path.relpath(unpruned, folder)
+        report["unpruned"] = os.path.relpath(unpruned, folder)
     detector.frontend.upstream = small
-    _write(folder, detector, told)
-    return told
+    _write(folder, detector, report)
+    return report
 
 
 def config_of_cut(config, folder: ExperimentFolder):
@@ -74,21 +74,21 @@ def config_of_cut(config, folder: ExperimentFolder):
     return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **vars(PruningOptions()))
 
 
-def in_words(told: dict) -> list[str]:
+def report_lines(report: dict) -> list[str]:
     """What a cut did, line by line."""
-    lines = [f"asked     {words(told['target_sparsity'])} of the {told['measure']}",
-             f"got       {words(told['sparsity'])} (learnt {100 * told['expected_sparsity']:.1f} %, as the gates round "
-             f"{100 * told['rounded_sparsity']:.1f} %)"]
+    lines = [f"asked     {sparsity_text(report['target_sparsity'])} of the {report['measure']}",
+             f"got       {sparsity_text(report['sparsity'])} (learnt {100 * report['expected_sparsity']:.1f} %, as the "
+             f"gates round {100 * report['rounded_sparsity']:.1f} %)"]
     for name, unit in (("parameters", "M"), ("multiply-adds", "M for 2 s")):
-        before, after = told[name]["before"], told[name]["after"]
+        before, after = report[name]["before"], report[name]["after"]
         lines.append(f"{name:<14}{before / 1e6:10.3f} -> {after / 1e6:10.3f} {unit} ({100 * after / before:.1f} %)")
-    before, after = told["seconds"]["before"], told["seconds"]["after"]
+    before, after = report["seconds"]["before"], report["seconds"]["after"]
     return lines + [
         f"forward       {1e3 * before:10.1f} -> {1e3 * after:10.1f} ms for 2 s ({before / after:.2f} x as fast)",
-        f"verified  the cut encoder differs from the gated one by at most {told['difference']:.2g}"]
+        f"verified  the cut encoder differs from the gated one by at most {report['difference']:.2g}"]
 
 
-def _write(folder: ExperimentFolder, detector: Detector, told: dict) -> None:
+def _write(folder: ExperimentFolder, detector: Detector, report: dict) -> None:
     cut_folder = folder.cut
     cut_folder.models.mkdir(parents=True, exist_ok=True)
     checkpoint.save(cut_folder.average, public_weights(detector))
@@ -104,10 +104,10 @@ def _write(folder: ExperimentFolder, detector: Detector, told: dict) -> None:
         checkpoint.save(whole, public_weights(detector))
         detector.frontend.upstream = small
     folder.figures.mkdir(exist_ok=True)
-    kept_figure(told["units"]["before"], told["units"]["after"]).savefig(folder.figure("pruning"), dpi=200)
+    kept_figure(report["units"]["before"], report["units"]["after"]).savefig(folder.figure("pruning"), dpi=200)
     for target in (folder, cut_folder):
         with atomic_write(target.pruning, "w") as stream:
-            json.dump(told, stream, indent=1)
+            json.dump(report, stream, indent=1)
 
 
 @torch.no_grad()

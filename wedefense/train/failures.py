@@ -6,7 +6,7 @@ from wedefense.config.frontend import NativeOptions
 from wedefense.utils.out_of_memory import lacking
 
 
-def in_words(error: RuntimeError, batch, config, ranks: int) -> str | None:
+def explain(error: RuntimeError, batch, config, ranks: int) -> str | None:
     """None for what the user cannot mend."""
     if isinstance(error, torch.OutOfMemoryError):
         count, samples = batch.wav.shape

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from wedefense.config.pruning import PruningOptions
 from wedefense.frontend.features import Lengths
-from wedefense.pruning.constraint import Lagrangian, words
+from wedefense.pruning.constraint import Lagrangian, sparsity_text
 from wedefense.pruning.distillation import Teacher
 from wedefense.pruning.gates import gated_sites, open_shares, sites
 from wedefense.pruning.schedule import target_at
-from wedefense.pruning.size import Size, decided, learnt, no_more_than_needed
+from wedefense.pruning.size import Size, decided_openness, expected_openness, minimal_openness
 from wedefense.train.modes import Mode
 from wedefense.utils.errors import OptionError
 from wedefense.utils.log import get_logger
@@ -43,7 +43,7 @@ class Prune(Mode):
         self.lagrangian = Lagrangian()
         self.target = target_at(0.0, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
-        log.info("pruning: %s of the encoder's %.3f M %s, reached over %g epochs (%s)", words(self.final),
+        log.info("pruning: %s of the encoder's %.3f M %s, reached over %g epochs (%s)", sparsity_text(self.final),
                  self.size.original / 1e6, self.size.measure, options.sparsity_warmup_epochs, options.sparsity_schedule)
 
     @property
@@ -78,12 +78,12 @@ class Prune(Mode):
     def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
         terms = {} if self.teacher is None else self.teacher.terms(wav, lengths)
         self.distances = {name: term.detach() for name, term in terms.items()}
-        return terms | {"penalty": self.lagrangian(self.size.sparsity(learnt), self.target)}
+        return terms | {"penalty": self.lagrangian(self.size.sparsity(expected_openness), self.target)}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
         """`sparsity` is the expected one, that training steers; `cut_sparsity` what a cut now would remove."""
-        sparsity, cut = self.size.sparsity(learnt), self.size.sparsity(decided).item()
+        sparsity, cut = self.size.sparsity(expected_openness), self.size.sparsity(decided_openness).item()
         return {"target_sparsity": self.target, "sparsity": sparsity.item(), "cut_sparsity": cut, "kept": 1 - cut,
                 "penalty": self.lagrangian(sparsity, self.target).item(),
                 "l1": self.lagrangian.l1.item(), "l2": self.lagrangian.l2.item(),
@@ -103,12 +103,12 @@ def final_target(options: PruningOptions, size: Size) -> float:
     name, budget = next(((name, getattr(options, name)) for name in ("target_params", "target_macs")
                          if getattr(options, name)), ("target_sparsity", None))
     target = options.target_sparsity if budget is None else 1 - budget / size.original
-    most = size.sparsity(no_more_than_needed).item()
+    most = size.sparsity(minimal_openness).item()
     if target > most:
         others = {site.unit for site in sites(size.encoder)} - {site.unit for site in gated_sites(size.encoder)}
         cure = (f"name more ({', '.join(sorted(others))})" if others else
                 "the rest has no units to cut (positions, norms)")
-        raise OptionError(name, f"asks to {words(target)}, and with these pruning_units no more than "
+        raise OptionError(name, f"asks to {sparsity_text(target)}, and with these pruning_units no more than "
                                 f"{100 * most:.1f} % can be removed; {cure}")
     if target < 0:
         raise OptionError(name, f"the encoder has only {size.original:.4g} {size.measure}; nothing has to be removed")

@@ -14,7 +14,7 @@ from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.frontend.ssl.formats.recorded import architecture_beside
+from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import Detector, build_detector, own_weights
@@ -105,7 +105,7 @@ def _start(config, num_classes: int):
         return build_detector(config, num_classes)
     path, architecture = Path(config.model_init), None
     if FRONTENDS.row(config.dataset_args.frontend).prunable:
-        architecture = architecture_beside(path)
+        architecture = architecture_of_weights(path)
     detector = build_detector(config, num_classes, architecture)
     own, weights = detector.state_dict(), own_weights(checkpoint.load(path))
     if config.do_lm:

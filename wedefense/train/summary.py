@@ -2,7 +2,7 @@
 
 from wedefense.models.cost import multiply_adds, parameters, training_bytes
 from wedefense.utils.precision import resolve
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 
 def describe(config, detector, mode, labels, world) -> str:
@@ -18,7 +18,7 @@ def describe(config, detector, mode, labels, world) -> str:
                 "activations on top")
     shares = [f"{name} {count} ({100 * count / sum(labels.counts):.1f} %)"
               for name, count in zip(labels.names, labels.counts)]
-    rows.append(f"  classes   {some(shares, 4)}")
+    rows.append(f"  classes   {first_few(shares, 4)}")
     rows.append(f"  batch     {config.dataloader_args.batch_size} x {world.size} ranks x {config.accum_grad} "
                 f"accumulated, seed {config.seed}")
     return "\n".join(rows)

@@ -16,7 +16,7 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.frontend.features import Lengths
 from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
-from wedefense.train.failures import in_words
+from wedefense.train.failures import explain
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
@@ -139,10 +139,10 @@ class Trainer:
         try:
             return self._train_batch(batch)
         except RuntimeError as error:
-            told = in_words(error, batch, self.config, self.world.size)
-            if told is None:
+            explanation = explain(error, batch, self.config, self.world.size)
+            if explanation is None:
                 raise
-        raise InputError(f"epoch {self.epoch + 1}: {told}")
+        raise InputError(f"epoch {self.epoch + 1}: {explanation}")
 
     def _train_batch(self, batch) -> Tensor:
         """Forward and backward of one batch; every `accum_grad` batches an optimiser step."""

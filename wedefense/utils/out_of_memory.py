@@ -12,9 +12,9 @@ from wedefense.utils.log import warn_once
 
 def lacking(error: torch.OutOfMemoryError) -> str:
     """`2.50 GiB more were asked for, 1.20 GiB are free`, as far as PyTorch says so."""
-    said = {"more were asked for": r"Tried to allocate ([\d.]+ \w+)", "are free": r"of which ([\d.]+ \w+) is free"}
-    found = {words: re.search(pattern, str(error)) for words, pattern in said.items()}
-    return ", ".join(f"{size[1]} {words}" for words, size in found.items() if size) or str(error).split("\n")[0]
+    patterns = {"more were asked for": r"Tried to allocate ([\d.]+ \w+)", "are free": r"of which ([\d.]+ \w+) is free"}
+    found = {label: re.search(pattern, str(error)) for label, pattern in patterns.items()}
+    return ", ".join(f"{size[1]} {label}" for label, size in found.items() if size) or str(error).split("\n")[0]
 
 
 def in_halves(run: Callable[[Tensor, Sequence[int]], Tensor], wav: Tensor, lengths: Sequence[int], keys: Sequence[str],

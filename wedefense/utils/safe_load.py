@@ -60,12 +60,12 @@ class Record:
         return f"<record of {self.path}>"
 
 
-def plain(value):
+def records_to_builtin(value):
     """Turn records into what they hold: a Namespace or config into a dict, an enum into its value."""
-    return _plain(value, {})
+    return _to_builtin(value, {})
 
 
-def _plain(value, done: dict):
+def _to_builtin(value, done: dict):
     if not isinstance(value, (dict, list, tuple, Record)):
         return value
     if id(value) not in done:
@@ -76,22 +76,22 @@ def _plain(value, done: dict):
 
 def _opened(value, done: dict):
     if isinstance(value, dict):
-        return {_plain(key, done) if isinstance(key, Record) else key: _plain(item, done)
+        return {_to_builtin(key, done) if isinstance(key, Record) else key: _to_builtin(item, done)
                 for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, done) for item in value]
+        return [_to_builtin(item, done) for item in value]
     state = value.state
     if isinstance(state, tuple) and len(state) == 2:  # (dict, slots)
         state = {**(state[0] or {}), **(state[1] or {})}
     if isinstance(state, dict):
         for key in ("_content", "_val"):  # an omegaconf container, an omegaconf value
             if key in state:
-                return _plain(state[key], done)
-        return _plain(state, done)
+                return _to_builtin(state[key], done)
+        return _to_builtin(state, done)
     if value.items:
         pairs = all(isinstance(item, tuple) and len(item) == 2 for item in value.items)
-        return _plain(dict(value.items) if pairs else value.items, done)
-    return _plain(value.args[-1], done) if value.args else None  # an enum: its value or its name
+        return _to_builtin(dict(value.items) if pairs else value.items, done)
+    return _to_builtin(value.args[-1], done) if value.args else None  # an enum: its value or its name
 
 
 def _numpy_scalar(dtype, data=None):

@@ -55,7 +55,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def some(names, limit: int = 3) -> str:
+def first_few(names, limit: int = 3) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
     tail = f" and {len(names) - limit} more" if len(names) > limit else ""

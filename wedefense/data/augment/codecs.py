@@ -93,8 +93,8 @@ class Ffmpeg:
     def _run(self, data: bytes, *arguments: str) -> bytes:
         done = subprocess.run(["ffmpeg", *self._QUIET, *arguments], input=data, capture_output=True)
         if done.returncode or not done.stdout:
-            said = done.stderr.decode(errors="replace").strip().splitlines()[:1] or [f"exit code {done.returncode}"]
-            raise InputError(f"codec augmentation: ffmpeg failed with {self.encoder}: {said[0]}")
+            message = done.stderr.decode(errors="replace").strip().splitlines()[:1] or [f"exit code {done.returncode}"]
+            raise InputError(f"codec augmentation: ffmpeg failed with {self.encoder}: {message[0]}")
         return done.stdout
 
 
@@ -133,8 +133,8 @@ def through(name: str, wav: np.ndarray, sample_rate: int, quality: float | None 
     if codec.rates and rate not in codec.rates:
         rate = min((r for r in codec.rates if r > rate), default=codec.rates[-1])
     sent = np.clip(resample(wav, Fraction(rate, sample_rate)), -1, 1)
-    heard = resample(codec.there_and_back(sent, rate, quality), Fraction(sample_rate, rate))[:len(wav)]
-    return np.pad(heard, (0, len(wav) - len(heard)))
+    decoded = resample(codec.there_and_back(sent, rate, quality), Fraction(sample_rate, rate))[:len(wav)]
+    return np.pad(decoded, (0, len(wav) - len(decoded)))
 
 
 class Codec:

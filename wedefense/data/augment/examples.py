@@ -44,19 +44,19 @@ def make_examples(config, wav: np.ndarray, key: str, epochs: int) -> list[Exampl
     if pipeline is None:
         raise InputError("this config switches no augmentation on: set dataset_args.aug_prob, rawboost, codec_aug, "
                          "speed_perturb or augment")
-    made = [Example("original", wav)]
+    examples = [Example("original", wav)]
     for step in (variant for own in options.steps for variant in _variants(own, data.resample_rate)):
         certain = Step(step.type, dataclasses.replace(step.options, prob=1.0))
         alone = Pipeline(dataclasses.replace(options, steps=(certain,)), data.resample_rate)
-        made.append(Example(_name(step), alone(wav, generator(config.seed, 0, f"{key} {_name(step)}"))))
+        examples.append(Example(_name(step), alone(wav, generator(config.seed, 0, f"{key} {_name(step)}"))))
     if data.speed_perturb:
-        made += [Example(f"speed {speed}", _played(wav, speed)) for speed in (0.9, 1.1)]
+        examples += [Example(f"speed {speed}", _played(wav, speed)) for speed in (0.9, 1.1)]
     for epoch in range(1, epochs + 1):
         rng = generator(config.seed, epoch, key)
         speed, ran = pipeline.speed(rng), []
-        heard = pipeline(_played(wav, speed), rng, ran)
-        made.append(Example(f"epoch {epoch}", heard, ", ".join([f"speed {speed}", *map(_name, ran)])))
-    return made
+        augmented = pipeline(_played(wav, speed), rng, ran)
+        examples.append(Example(f"epoch {epoch}", augmented, ", ".join([f"speed {speed}", *map(_name, ran)])))
+    return examples
 
 
 def _variants(step: Step, sample_rate: int) -> list[Step]:

@@ -88,12 +88,12 @@ def _read(options: SSLOptions, own: dict) -> Encoder:
 
 def encode_as_s3prl(encoder: Encoder, wav: Tensor, lengths: list[int]) -> LayerFeatures:
     """s3prl's frames: ceil(samples / 320) of them, the last one repeated."""
-    heard, stride = [max(samples, S3PRL_MINIMUM) for samples in lengths], encoder.architecture.stride
-    if heard == lengths:
-        return pad_to_s3prl(encoder(wav, heard), heard, stride)
+    extended, stride = [max(samples, S3PRL_MINIMUM) for samples in lengths], encoder.architecture.stride
+    if extended == lengths:
+        return pad_to_s3prl(encoder(wav, extended), extended, stride)
     wav = wav * frame_mask(numbers_on(tuple(lengths), wav.device), wav.shape[1])
-    wav = F.pad(wav, (0, max(max(heard) - wav.shape[1], 0)))
-    return cut(pad_to_s3prl(encoder(wav, heard), heard, stride), [-(-samples // stride) for samples in lengths])
+    wav = F.pad(wav, (0, max(max(extended) - wav.shape[1], 0)))
+    return cut(pad_to_s3prl(encoder(wav, extended), extended, stride), [-(-samples // stride) for samples in lengths])
 
 
 def cut(features: LayerFeatures, counts: list[int]) -> LayerFeatures:

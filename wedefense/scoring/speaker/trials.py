@@ -9,7 +9,7 @@ import numpy as np
 from wedefense.metrics.columns import choices, encode, positions, read_columns
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 _LABELS = {"1": 1, "0": 0, "target": 1, "nontarget": 0}
 _FORMS = "`1|0 ENROL TEST` or `ENROL TEST target|nontarget`"
@@ -56,7 +56,7 @@ def select(keys: Sequence[str], vectors: np.ndarray, wanted: Sequence[str], wher
     if lost:
         example = f"; they are called like '{keys[0]}' there" if len(lost) == len(wanted) else ""
         raise InputError(f"{len(lost)} of {len(wanted)} utterances of the trials have no embedding in {where}: "
-                         f"{some(lost)}{example}")
+                         f"{first_few(lost)}{example}")
     return vectors[at]
 
 
@@ -65,7 +65,7 @@ def unit(vectors: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~(lengths[:, 0] > 0) | ~np.isfinite(lengths[:, 0]))
     if bad.size:
-        shown = some([names[i] if names else f"row {i}" for i in bad[:4]])
+        shown = first_few([names[i] if names else f"row {i}" for i in bad[:4]])
         raise InputError(f"{bad.size} of {len(vectors)} embeddings are zero or not finite: {shown}")
     return vectors / lengths
 

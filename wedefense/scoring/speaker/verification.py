@@ -20,7 +20,7 @@ from wedefense.scoring.speaker.score_norm import CohortStatistics, cohort_statis
 from wedefense.scoring.speaker.trials import SpeakerTrials, cosine, read_trials, select, unit, write_scores
 from wedefense.utils.checks import at_least
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.tables import read_table, some
+from wedefense.utils.tables import first_few, read_table
 
 COSTS = DetectionCosts(p_spoof=0.99, c_miss=1.0, c_fa=1.0)  # of VoxCeleb: one trial in a hundred is a target
 CLASSES = ("target", "nontarget")
@@ -80,7 +80,7 @@ def read_cohort(exp_dir: str | os.PathLike, name: str, utt2spk: str | os.PathLik
     speakers = read_table(utt2spk)
     lost = [key for key in keys if key not in speakers]
     if lost:
-        raise InputError(f"{utt2spk}: no speaker for {len(lost)} utterances of the cohort '{name}': {some(lost)}")
+        raise InputError(f"{utt2spk}: no speaker for {len(lost)} utterances of the cohort '{name}': {first_few(lost)}")
     means = speaker_means(vectors, [speakers[key] for key in keys])
     return Cohort(means, vectors.mean(axis=0, dtype=np.float64))
 
@@ -135,7 +135,7 @@ def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike
     """
     lists = {Path(path).stem: read_trials(path) for path in paths}
     if len(lists) < len(paths):
-        raise InputError(f"two trials files have the same name: {some(paths)}")
+        raise InputError(f"two trials files have the same name: {first_few(paths)}")
     development = read_trials(fit_on) if fit_on else None
     every = [*lists.values(), *([development] if development else [])]
     utterances = load(sorted(set().union(*(trials.names for trials in every))))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from wedefense.frontend.ssl.architecture import BASE_CONV, Architecture, Family, full_blocks
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import plain
+from wedefense.utils.safe_load import records_to_builtin
 
 
 def is_fairseq(content) -> bool:
@@ -18,11 +18,11 @@ def is_fairseq(content) -> bool:
 def read_fairseq(content: Mapping, source: str) -> tuple[Mapping, dict, str]:
     """-> (tensors, one flat dict of settings, the format's name)."""
     if "model_weight" in content:
-        settings = {**(plain(content.get("task_cfg")) or {}), **(plain(content["model_cfg"]) or {})}
-        return content["model_weight"], settings, "s3prl"
-    config = plain(content.get("cfg"))
+        task, model = (records_to_builtin(content.get(name)) or {} for name in ("task_cfg", "model_cfg"))
+        return content["model_weight"], {**task, **model}, "s3prl"
+    config = records_to_builtin(content.get("cfg"))
     if not isinstance(config, dict):
-        settings, name = plain(content["args"]), "fairseq (args)"
+        settings, name = records_to_builtin(content["args"]), "fairseq (args)"
     elif isinstance(config.get("model"), dict):
         settings, name = {**(config.get("task") or {}), **config["model"]}, "fairseq (cfg)"
     else:

@@ -18,14 +18,14 @@ from wedefense.frontend.ssl.formats.huggingface import (
     read_weight_file,
     read_weights,
 )
-from wedefense.frontend.ssl.formats.recorded import architecture_beside
+from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.frontend.ssl.formats.tensor_names import drop_lost_bias, infer_architecture, locate, to_our_names
 from wedefense.frontend.ssl.formats.wedefense import is_pruned, read_architecture
 from wedefense.frontend.ssl.seeded import seeded_weights
 from wedefense.frontend.ssl.source import find_source
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 _KNOWN = ("a Hugging Face folder, s3prl's conversions, WavLM's release, a fairseq release, a torchaudio state dict, "
           "WeDefense's {state_dict, config} or a checkpoint of an experiment")
@@ -98,7 +98,7 @@ def _read_content(content, source: str, name: str | None) -> Checkpoint:
     kind = {"torchaudio": "torchaudio", "fairseq": "fairseq tensors", "huggingface": "Hugging Face tensors"}[naming]
     if ".upstream." in f".{prefix}":
         kind = "WeDefense experiment"
-    recorded = architecture_beside(Path(source)) if kind == "WeDefense experiment" else None
+    recorded = architecture_of_weights(Path(source)) if kind == "WeDefense experiment" else None
     if recorded is not None:
         return _finished(state, recorded, "experiment", source)
     architecture, remark = _bare_architecture(state, naming, prefix, source, name)
@@ -142,7 +142,7 @@ def find_tensors(content, source: str) -> Mapping[str, Tensor]:
             return candidate
     what = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
-        what = f"a dict of {some(map(str, content))}" if content else "an empty dict"
+        what = f"a dict of {first_few(map(str, content))}" if content else "an empty dict"
     raise InputError(f"{source}: {what} holds no tensors of an encoder (expected {_KNOWN})")
 
 
@@ -150,7 +150,7 @@ def _located(tensors: Mapping[str, Tensor], source: str):
     found = locate(tensors)
     if found is None:
         raise InputError(f"{source}: no encoder of the wav2vec 2.0 family among its tensors "
-                         f"({some(map(str, tensors))}); expected {_KNOWN}")
+                         f"({first_few(map(str, tensors))}); expected {_KNOWN}")
     return found
 
 
@@ -167,10 +167,10 @@ def _finished(state: dict[str, Tensor], architecture: Architecture, kind: str, s
     missing = [key for key in expected if key not in state]
     if missing:
         raise InputError(f"{source}: {len(missing)} of {len(expected)} tensors of a {what} are missing: "
-                         f"{some(missing)} (by our names)")
+                         f"{first_few(missing)} (by our names)")
     extra = [key for key in state if key not in expected]
     if extra:
-        raise InputError(f"{source}: a {what} as its config describes has no {some(extra)}")
+        raise InputError(f"{source}: a {what} as its config describes has no {first_few(extra)}")
     for key, shape in expected.items():
         if state[key].shape != shape:
             raise InputError(f"{source}: '{key}' has shape {tuple(state[key].shape)}, expected {tuple(shape)} for "

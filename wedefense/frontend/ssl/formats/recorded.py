@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from wedefense.config.tree import from_plain
-from wedefense.config.typed import build, plain
+from wedefense.config.tree import from_builtin
+from wedefense.config.typed import build, to_builtin
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.utils.files import atomic_write
 
@@ -14,17 +14,17 @@ FILE = "frontend.json"
 
 def record_architecture(folder: str | os.PathLike, architecture: Architecture) -> None:
     with atomic_write(Path(folder) / FILE, "w") as stream:
-        json.dump(plain(architecture), stream)
+        json.dump(to_builtin(architecture), stream)
 
 
 def recorded_architecture(folder: str | os.PathLike) -> Architecture | None:
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    return build(Architecture, from_plain(json.loads(path.read_text(encoding="utf-8")), str(path)), source=str(path))
+    return build(Architecture, from_builtin(json.loads(path.read_text(encoding="utf-8")), str(path)), source=str(path))
 
 
-def architecture_beside(weights: Path) -> Architecture | None:
+def architecture_of_weights(weights: Path) -> Architecture | None:
     """Of the experiment that weights lie in, or in a folder of which."""
     found = map(recorded_architecture, weights.absolute().parents[:2])
     return next((architecture for architecture in found if architecture is not None), None)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import some
+from wedefense.utils.tables import first_few
 
 Naming = Literal["fairseq", "huggingface", "torchaudio"]
 
@@ -87,7 +87,7 @@ def to_our_names(tensors: Mapping[str, Tensor], naming: Naming, prefix: str, sou
         elif inside:
             unknown.append(key)
     if unknown:
-        raise InputError(f"{source}: tensors that no encoder of the wav2vec 2.0 family has: {some(unknown)}")
+        raise InputError(f"{source}: tensors that no encoder of the wav2vec 2.0 family has: {first_few(unknown)}")
     return _split_projections(_weight_norm(renamed))
 
 

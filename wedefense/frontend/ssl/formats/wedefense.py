@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import plain
+from wedefense.utils.safe_load import records_to_builtin
 
 
 def is_pruned(content) -> bool:
@@ -21,8 +21,8 @@ def read_architecture(content: Mapping, scaled: bool, relative: bool, source: st
     its back-ends on.
     """
     if "architecture" in content:  # written by `pruned_checkpoint`
-        return architecture_from_dict(plain(content["architecture"]), source)
-    config = plain(content["config"])
+        return architecture_from_dict(records_to_builtin(content["architecture"]), source)
+    config = records_to_builtin(content["config"])
     if not isinstance(config, dict):
         raise InputError(f"{source}: its 'config' is no dict of settings")
     try:

@@ -71,11 +71,11 @@ def catalogue(seed: int, scale: float = 1.0) -> list[Item]:
             kinds += [(attack, False)] * _scaled(full, scale) + [(attack, True)] * _scaled(partial, scale)
         numbers = rng.choice(9_000_000, size=len(kinds), replace=False) + 1_000_000
         order = rng.permutation(len(speakers))
-        made = 0
+        fakes = 0
         for i, (attack, partial) in enumerate(kinds):
             letter = name[0].upper()
-            key = f"LA_{letter}_{numbers[i]}" if attack == "-" else f"CON_{letter}_{made:07d}"
-            made += attack != "-"
+            key = f"LA_{letter}_{numbers[i]}" if attack == "-" else f"CON_{letter}_{fakes:07d}"
+            fakes += attack != "-"
             items.append(Item(key, name, speakers[order[i % len(order)]], attack, partial))
     return items
 
