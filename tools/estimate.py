@@ -115,8 +115,8 @@ def kept_bytes(detector: torch.nn.Module, samples: int) -> int:
 
     detector.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = detector(torch.randn(2, samples), torch.full((2,), samples), torch.zeros(2, dtype=torch.int64))
-    del logits
+        outputs = detector(torch.randn(2, samples), torch.full((2,), samples), torch.zeros(2, dtype=torch.int64))
+    del outputs
     return sum(kept.values()) // 2
 
 

@@ -36,7 +36,7 @@ def saved(path, wav, rate=16000):
 def by_hand(model, wav):
     with torch.no_grad():
         wav = torch.as_tensor(wav, dtype=torch.float32)[None]
-        return float(llr(model.detector(wav, torch.tensor([wav.shape[1]])).numpy(), model.labels)[0])
+        return float(llr(model.detector(wav, torch.tensor([wav.shape[1]])).logits.numpy(), model.labels)[0])
 
 
 def test_a_score_and_what_it_means(model, tmp_path):

@@ -10,14 +10,16 @@ from torch import nn
 
 from tests.emulation.cuda import Emulation, Seen, emulated_cuda
 from wedefense.config.frontend import SSLOptions, WhisperOptions
-from wedefense.config.heads import HEADS
+from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.models import BACKENDS
 from wedefense.config.pruning import DistillOptions, PruningOptions
+from wedefense.data.batch import Batch
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.models.detector import Cmvn, Detector
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.pruning.gates import attach
 from wedefense.train.modes import Mode
 from wedefense.train.prune import Prune
@@ -41,7 +43,7 @@ def step_on(frontend: nn.Module, backend: str = "SSL_BACKEND_MHFA", mode=None, *
     backend = BACKENDS.load(backend)(options, frontend.feat_dim, frontend.num_layers)
     head = HEADS.load("softmax")(HEADS.options("softmax")(), backend.embed_dim, 2)
     detector = Detector(frontend, backend, head, Cmvn(True, False, over_time=False), **parts)
-    return TrainStep(detector, nn.CrossEntropyLoss(), mode(detector) if mode else Mode()).train()
+    return TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), mode(detector) if mode else Mode()).train()
 
 
 def pruning(**distillation):
@@ -55,16 +57,17 @@ def gated(architecture: Architecture, **distillation) -> TrainStep:
     return step_on(frontend, mode=pruning(**distillation))
 
 
-def batch_of(lengths: list[int], cuda: Emulation) -> tuple:
+def batch_of(lengths: list[int], cuda: Emulation) -> Batch:
     wav = torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(1)).cumsum(1) * 0.01
-    return wav.to(cuda.device), lengths, (torch.arange(len(lengths)) % 2).to(cuda.device)
+    keys = [f"u{number}" for number in range(len(lengths))]
+    return Batch(keys, wav, torch.tensor(lengths), torch.arange(len(lengths)) % 2).to(cuda.device)
 
 
-def run_step(step: TrainStep, batch: tuple, amp: bool = True) -> torch.Tensor:
+def run_step(step: TrainStep, batch: Batch, amp: bool = True) -> torch.Tensor:
     """Forward and backward; -> the loss."""
     step.zero_grad()
     with torch.autocast("cuda", torch.bfloat16, enabled=amp):
-        loss, _ = step(*batch)
+        loss, _ = step(batch)
     loss.backward()
     return loss
 

@@ -41,7 +41,7 @@ def assert_nobody_waits(step, cuda, what: str) -> None:
         seen.check()
     assert all(p.grad is not None for p in step.detector.backend.parameters())
     step.detector.eval()
-    wav, *_ = batch_of(OTHERS, cuda)
+    wav = batch_of(OTHERS, cuda).wav
     with cuda.watch() as seen, torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         step.detector.embed(wav, OTHERS)
     print(f"\n{what}, embedding: {seen}")
@@ -64,11 +64,11 @@ def test_encoders_by_their_kernels(family, frozen):
 
 def test_lengths_on_the_device_cost_one_wait(cuda):
     detector = step_on(ssl_frontend(FAMILIES["wavlm"])).detector.to(cuda.device)
-    wav, lengths, _ = batch_of(MIXED, cuda)
+    wav = batch_of(MIXED, cuda).wav
     with cuda.watch() as seen, torch.no_grad():
-        found = detector.eval().embed(wav, torch.tensor(lengths).to(cuda.device, non_blocking=True))
+        found = detector.eval().embed(wav, torch.tensor(MIXED).to(cuda.device, non_blocking=True))
     assert [fault.split(" in ")[0] for fault in seen.faults.elements()] == ["tolist"]
-    assert torch.equal(found.cpu(), detector.embed(wav, lengths).cpu())
+    assert torch.equal(found.cpu(), detector.embed(wav, MIXED).cpu())
 
 
 @pytest.mark.parametrize("options", [
@@ -125,11 +125,11 @@ def test_the_device_computes_what_the_cpu_does(cuda, family):
     """Loss and gradients of the code that runs on devices alone: masks, padding, the mix of the layers."""
     step = step_on(ssl_frontend(FAMILIES[family])).double().eval()
     there, gradients = copy.deepcopy(step), {}
-    wav, lengths, labels = batch_of(MIXED, cuda)
-    loss, _ = step(wav.cpu().double(), lengths, labels.cpu())
+    batch = batch_of(MIXED, cuda).moved(torch.Tensor.double)
+    loss, _ = step(batch.to("cpu"))
     loss.backward()
     there.to(cuda.device)
-    assert run_step(there, (wav.double(), lengths, labels), amp=False).item() == pytest.approx(loss.item(), rel=1e-5)
+    assert run_step(there, batch, amp=False).item() == pytest.approx(loss.item(), rel=1e-5)
     gradients = dict(there.named_parameters())
     for name, parameter in step.named_parameters():
         if parameter.grad is not None:
@@ -138,7 +138,7 @@ def test_the_device_computes_what_the_cpu_does(cuda, family):
 
 def test_a_feature_cache_waits_once_a_batch(cuda):
     frontend = ssl_frontend(FAMILIES["wavlm"], frozen=True).to(cuda.device)
-    cache, (wav, lengths, _) = FeatureCache(1.0), batch_of(MIXED, cuda)
+    cache, wav, lengths = FeatureCache(1.0), batch_of(MIXED, cuda).wav, MIXED
     order = torch.tensor([2, 0, 1]).to(cuda.device)
     found = []
     for rows in ([0, 1], [0, 1, 2], [2, 0, 1]):  # all new, one new, none

@@ -47,10 +47,23 @@ def test_an_utterance_alone_and_in_a_padded_batch_scores_the_same(tmp_path, kind
     wav = torch.zeros(3, 16000)
     for row, length in enumerate(lengths):
         wav[row, :length] = torch.randn(int(length)) * 0.1
-    together = detector(wav, lengths)
+    together = detector(wav, lengths).logits
     for row, length in enumerate(lengths):
-        alone = detector(wav[row:row + 1, :length], lengths[row:row + 1])
+        alone = detector(wav[row:row + 1, :length], lengths[row:row + 1]).logits
         torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["fbank", "ssl"])
+def test_outputs_are_those_of_the_parts(tmp_path, kind):
+    detector = tiny(tmp_path, dataset_args__cmvn=True, **(ssl_changes() if kind == "ssl" else {})).eval()
+    wav, lengths = 0.1 * torch.randn(2, 8000), [8000, 5000]
+    outputs = detector(wav, lengths)
+    expected = (detector.frontend(wav, lengths).layers, detector.features(wav, lengths).layers)
+    for found, layers in zip((outputs.layers.layers, outputs.features.layers), expected, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(found, layers, strict=True))
+    assert not torch.equal(expected[0][0], expected[1][0])  # cmvn
+    assert torch.equal(outputs.embedding, detector.embed(wav, lengths))
+    assert torch.equal(outputs.logits, detector.projection(outputs.embedding))
 
 
 def test_the_gradient_into_the_front_end_is_scaled(tmp_path):
@@ -60,7 +73,7 @@ def test_the_gradient_into_the_front_end_is_scaled(tmp_path):
         changes = ssl_changes(hidden_dropout=0.0, attention_dropout=0.0, projection_dropout=0.0)
         changes["model_args"]["feature_grad_mult"] = factor
         detector = tiny(tmp_path, **changes).train()
-        nn.functional.cross_entropy(detector(wav, lengths, labels), labels).backward()
+        nn.functional.cross_entropy(detector(wav, lengths, labels).logits, labels).backward()
         norms[factor] = {name: p.grad.norm() for name, p in detector.named_parameters()}
     for name, norm in norms[1.0].items():
         expected = norm * (0.1 if name.startswith("frontend.") else 1.0)
@@ -72,7 +85,7 @@ def test_a_frozen_front_end_is_frozen(tmp_path):
     wav, lengths = torch.randn(2, 8000) * 0.1, torch.tensor([8000, 6000])
     first, second = (detector.frontend(wav, lengths).layers for _ in range(2))
     assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(first, second))
-    detector(wav, lengths).sum().backward()
+    detector(wav, lengths).logits.sum().backward()
     assert all(p.grad is None for p in detector.frontend.parameters())
     assert not any(module.training for module in detector.frontend.modules() if isinstance(module, nn.Dropout))
 

@@ -33,9 +33,10 @@ def test_every_config_takes_a_step_at_full_size(path):
     """With random weights: the loss is finite, every trained parameter has a gradient and the back-end moves."""
     import torch
 
+    from wedefense.data.batch import Batch
     from wedefense.models.detector import build_detector
     from wedefense.models.losses import CrossEntropyLoss
-    from wedefense.train.run import choose_mode
+    from wedefense.train.modes import build_mode
     from wedefense.train.trainer import TrainStep
 
     config = load_config(path)
@@ -43,14 +44,14 @@ def test_every_config_takes_a_step_at_full_size(path):
         config = load_config(path, ["--dataset_args.ssl_args.layer_drop", "0"])
     torch.manual_seed(0)
     detector = build_detector(config, 2, architecture_of(config))
-    mode = choose_mode(config, detector)
+    mode = build_mode(config, detector)
     step = TrainStep(detector, CrossEntropyLoss(config.loss_args, ["bonafide", "spoof"]), mode).train()
     groups = mode.groups(detector, config.scheduler_args)
     optimizer = getattr(torch.optim, config.optimizer)(groups, lr=1e-3, **config.optimizer_args)
     before = torch.cat([p.detach().flatten().clone() for p in detector.backend.parameters()])
     mode.before_step(0, 1)
-    wav = 0.1 * torch.randn(2, 16000)
-    loss, _ = step(wav, torch.full((2,), 16000), torch.tensor([0, 1]))
+    batch = Batch(["a", "b"], 0.1 * torch.randn(2, 16000), torch.full((2,), 16000), torch.tensor([0, 1]))
+    loss, _ = step(batch)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for group in groups for p in group["params"])

@@ -22,7 +22,7 @@ def alone(trainer, batch) -> dict[str, torch.Tensor | None]:
     step = trainer.module
     trainer._before_step()
     torch.manual_seed(100 + trainer.world.rank)
-    loss, _ = step(batch.wav, batch.lengths, batch.labels)
+    loss, _ = step(batch)
     learnt = {name: parameter for name, parameter in step.named_parameters() if parameter.requires_grad}
     return dict(zip(learnt, torch.autograd.grad(loss, list(learnt.values()), allow_unused=True)))
 

@@ -53,7 +53,7 @@ def test_gates_alone_learn_and_the_result_is_an_experiment(finished, tmp_path, c
     encoder = small.detector.frontend.upstream
     assert sum(p.numel() for p in encoder.parameters()) == report["parameters"]["after"]
     assert not gated_sites(encoder)
-    assert small.detector(0.1 * torch.randn(2, 9000), torch.tensor([9000, 6000])).shape == (2, 2)
+    assert small.detector(0.1 * torch.randn(2, 9000), torch.tensor([9000, 6000])).logits.shape == (2, 2)
 
     again = tmp_path / "again"  # what was cut is pruned once more, by a budget
     prune(["--model", str(new), "--exp_dir", str(again), "--device", "cpu", "--num_epochs", "1", "--target_params",

@@ -59,7 +59,7 @@ def test_the_summary_at_the_start_counts_an_encoder_that_is_not_trained(experime
     ssl = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": True}
     trainer = experiment(dataset_args__frontend="ssl", dataset_args__ssl_args=ssl)
     detector = trainer.detector
-    text = describe(trainer.config, detector, trainer.mode, Labels(("bonafide", "spoof"), (12, 36)), trainer.world)
+    text = describe(trainer.config, detector, Labels(("bonafide", "spoof"), (12, 36)), trainer.world)
     assert "frozen training, 1 rank on cpu" in text and "classes   bonafide 12 (25.0 %), spoof 36 (75.0 %)" in text
     frontend, backend = (next(line for line in text.splitlines() if line.startswith(f"  {part}"))
                          for part in ("front-end", "back-end"))

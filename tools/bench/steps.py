@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tools.bench.ssl_peers import Peer
 from tools.bench.timing import precision
 from wedefense.config.frontend import SSLOptions
-from wedefense.config.heads import HEADS
+from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.models import MHFAOptions
 from wedefense.data.batch import Batch
 from wedefense.frontend.features import LayerFeatures
@@ -24,6 +24,7 @@ from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Cmvn, Detector
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.models.mhfa import MHFA
 from wedefense.train.modes import Mode
 from wedefense.train.trainer import TrainStep
@@ -93,7 +94,7 @@ def noise(samples: Sequence[int], device: torch.device | str = "cpu") -> Batch:
 
 def training_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], None]:
     """Forward, backward and optimiser in the precision of this name."""
-    step = TrainStep(detector, nn.CrossEntropyLoss(), Mode()).to(device).train()
+    step = TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), Mode()).to(device).train()
     ours = isinstance(detector.frontend, SSLFrontend)
     records = ours and kernels_run_on(device)
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
@@ -105,7 +106,7 @@ def training_step(detector: Detector, name: str, device: torch.device) -> Callab
         optimizer.zero_grad(set_to_none=True)
         with precision(name, device, ours) as forward:
             with forward():
-                loss, _ = step(batch.wav, batch.lengths.tolist(), batch.labels)
+                loss, _ = step(batch)
             loss.backward()
         optimizer.step()
 

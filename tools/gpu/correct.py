@@ -168,7 +168,8 @@ def gradients_of(detector: nn.Module, batch: Batch, kind: str, device: torch.dev
     detector.zero_grad(set_to_none=True)
     with precision(kind, device) as forward:
         with forward():
-            loss = nn.functional.cross_entropy(detector(batch.wav, batch.lengths, batch.labels).float(), batch.labels)
+            logits = detector(batch.wav, batch.lengths, batch.labels).logits
+            loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         loss.backward()
     return {key: value.grad.clone() for key, value in detector.named_parameters() if value.grad is not None}
 

@@ -17,6 +17,8 @@ import torch.distributed as dist
 
 from tools.bench.steps import architecture_of_size, built_on, detector_on, noise, our_frontend
 from tools.bench.timing import median_seconds, precision
+from wedefense.config.heads import LossOptions
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.modes import Mode
 from wedefense.train.parallel import Replicated, Sharded
 from wedefense.train.trainer import TrainStep
@@ -48,7 +50,7 @@ def training(world: World, size: str, samples: int) -> None:
         started = time.perf_counter()
         detector = built_on(world.device, lambda: detector_on(our_frontend(architecture_of_size(size), False)))
         before = detector.backend.weights_k.detach().clone()
-        step = TrainStep(detector, torch.nn.CrossEntropyLoss(), Mode()).to(world.device).train()
+        step = TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), Mode()).to(world.device).train()
         parallel = kind(step, world)
         trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-3)
@@ -56,7 +58,7 @@ def training(world: World, size: str, samples: int) -> None:
         for _ in range(2):
             with precision("bfloat16", world.device) as forward:
                 with forward():
-                    loss, _ = parallel.module(batch.wav, batch.lengths.tolist(), batch.labels)
+                    loss, _ = parallel.module(batch)
                 loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()

@@ -10,6 +10,7 @@ from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.config.frontend import PretrainedOptions, check_prunable
 from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
+from wedefense.config.modes import MODES, PRUNING, STANDARD
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 from wedefense.metrics.catalogue import MAIN, Monitor
@@ -20,6 +21,7 @@ from wedefense.utils.errors import InputError, OptionError, did_you_mean
 REPLACES = {
     "model": ("model_args",),
     "loss": ("loss_args",),
+    "mode": ("mode_args",),
     "optimizer": ("optimizer_args",),
     "scheduler": ("scheduler_args",),
     "projection_args.project_type": ("*",),
@@ -71,6 +73,8 @@ class RunOptions:
 
     loss: str = "CrossEntropyLoss"
     loss_args: object = _component("loss", LOSSES)
+    mode: str = STANDARD           # what a kind of training adds to the loop; use_pruning_loss sets that of pruning
+    mode_args: object = _component("mode", MODES)
     optimizer: str = "SGD"
     optimizer_args: dict[str, object] = field(default_factory=dict)
     scheduler: str = "ExponentialDecrease"
@@ -95,6 +99,11 @@ class RunOptions:
 @dataclass(frozen=True)
 class Config(PruningOptions, RunOptions):
     """A whole config: the keys of a run, then those of pruning."""
+
+    @property
+    def chosen_mode(self) -> str:
+        """The name of the training mode."""
+        return PRUNING if self.use_pruning_loss else self.mode
 
     def __post_init__(self):
         super().__post_init__()
@@ -131,6 +140,11 @@ class Config(PruningOptions, RunOptions):
 
     def _check_pruning(self):
         data = self.dataset_args
+        if self.mode not in (STANDARD, self.chosen_mode):
+            raise OptionError("mode", f"use_pruning_loss: True is a mode of training too, and does not go with "
+                                      f"{self.mode}; leave one of them out")
+        if self.mode == PRUNING:
+            raise OptionError("mode", "pruning is chosen by use_pruning_loss: True, and its options stand beside it")
         if not self.use_pruning_loss:
             if self.gates_only or self.distillation.wanted:
                 raise OptionError("gates_only" if self.gates_only else "distillation",

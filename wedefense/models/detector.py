@@ -1,6 +1,7 @@
 """The detector: front-end -> gradient scale -> cmvn -> back-end -> head, one module from samples to logits."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,15 @@ class Cmvn(nn.Module):
         return x if mask is None else x * mask
 
 
+class Outputs(NamedTuple):
+    """All that a detector makes of a batch, for losses and training modes to look at."""
+
+    layers: LayerFeatures    # as the front-end hands them out
+    features: LayerFeatures  # as the back-end sees them: gradient scaled, normalised, in training masked
+    embedding: Tensor        # (batch, embed_dim)
+    logits: Tensor           # (batch, classes)
+
+
 class Detector(nn.Module):
     def __init__(self, frontend: Frontend, backend: nn.Module, projection: nn.Module,
                  cmvn: Cmvn | None = None, grad_mult: float = 1.0, spec_augment: nn.Module | None = None,
@@ -83,9 +93,12 @@ class Detector(nn.Module):
         """Shorter audio has to be repeated up to so many samples."""
         return max(SHORTEST, self.frontend.min_samples)
 
-    def features(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
-        """wav (batch, samples), lengths on the host -> what the back-end sees."""
-        features = self.frontend(wav, lengths) if self.cache is None else self.cache(self.frontend, wav, lengths)
+    def layers(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        """wav (batch, samples), lengths on the host -> what the front-end hands out."""
+        return self.frontend(wav, lengths) if self.cache is None else self.cache(self.frontend, wav, lengths)
+
+    def prepared(self, features: LayerFeatures) -> LayerFeatures:
+        """The front-end's layers as the back-end sees them."""
         if self.grad_mult != 1.0 and torch.is_grad_enabled() and features.layers[-1].requires_grad:
             features = features.with_layers([_ScaleGradient.apply(x, self.grad_mult) for x in features.layers])
         if self.cmvn is not None:
@@ -94,13 +107,20 @@ class Detector(nn.Module):
             features = self.spec_augment(features)
         return features
 
+    def features(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
+        """wav (batch, samples), lengths on the host -> what the back-end sees."""
+        return self.prepared(self.layers(wav, lengths))
+
     def embed(self, wav: Tensor, lengths: Lengths) -> Tensor:
         """wav (batch, samples), lengths on the host -> (batch, embed_dim)"""
         return self.backend(self.features(wav, lengths))
 
-    def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor | None = None) -> Tensor:
-        """wav (batch, samples) -> logits (batch, classes); the head's margin applies when labels are given."""
-        return self.projection(self.embed(wav, lengths), labels)
+    def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor | None = None) -> Outputs:
+        """wav (batch, samples), lengths on the host; the head's margin applies when labels are given."""
+        layers = self.layers(wav, lengths)
+        features = self.prepared(layers)
+        embedding = self.backend(features)
+        return Outputs(layers, features, embedding, self.projection(embedding, labels))
 
 
 def build_detector(config, num_classes: int, architecture=None) -> Detector:

@@ -6,10 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.config.heads import LossOptions
+from wedefense.data.batch import Batch
+from wedefense.models.detector import Outputs
+from wedefense.models.heads import Head
 from wedefense.utils.errors import InputError, did_you_mean
 
 
-class CrossEntropyLoss(nn.CrossEntropyLoss):
+class Loss(nn.Module):
+    """`forward(logits (batch, classes), labels (batch,))` is the mean over a batch, which validation reports too.
+
+    One that looks at more (frames, embeddings, other targets) says in `of_batch` what training minimises.
+    """
+
+    def of_batch(self, outputs: Outputs, batch: Batch, head: Head) -> Tensor:
+        return head.loss(outputs.logits, batch.labels, self)
+
+
+class CrossEntropyLoss(Loss, nn.CrossEntropyLoss):
     """Of logits (batch, classes) and labels (batch,), with the class weights of the options."""
 
     def __init__(self, options: LossOptions, names: Sequence[str]):

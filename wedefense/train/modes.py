@@ -3,18 +3,22 @@
 import numpy as np
 from torch import Tensor, nn
 
-from wedefense.frontend.features import Lengths
-from wedefense.models.detector import Detector
+from wedefense.config.modes import MODES
+from wedefense.config.schema import Config
+from wedefense.data.batch import Batch
+from wedefense.models.detector import Detector, Outputs
 from wedefense.utils.errors import InputError
 
 
 class Mode(nn.Module):
     """Train every parameter that asks for gradients, those of `frontend_modules` at `frontend_lr_ratio` of the rate.
 
-    A mode is a module: what it learns itself (multipliers, for one) is saved and resumed with it.
+    A mode is a module: what it learns itself (multipliers, for one) is saved and resumed with it. The detector is
+    none of its parts, or its weights would be saved twice.
     """
 
-    name = "full"
+    def __init__(self, options: object = None, detector: Detector | None = None):
+        super().__init__()
 
     def groups(self, detector: Detector, scheduler_options) -> list[dict]:
         """Optimiser groups; each has `lr_ratio` (of the schedule) or a constant `fixed_lr`."""
@@ -33,8 +37,8 @@ class Mode(nn.Module):
     def before_step(self, step: int, steps_per_epoch: int) -> None:
         """Called before each optimiser step."""
 
-    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
-        """Extra terms of the loss, by name; the detector has just heard this batch."""
+    def terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        """Extra terms of the loss, by name: scalars that are added to it."""
         return {}
 
     def scalars(self) -> dict[str, float]:
@@ -46,7 +50,7 @@ class Mode(nn.Module):
         return {}
 
 
-class Frozen(Mode):
-    """The front-end stays as it is; the same loop, one group."""
-
-    name = "frozen"
+def build_mode(config: Config, detector: Detector) -> Mode:
+    """The mode a config asks for."""
+    options = config if config.use_pruning_loss else config.mode_args  # pruning's stand at the top of a config
+    return MODES.load(config.chosen_mode)(options, detector)

@@ -5,6 +5,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from wedefense.data.batch import Batch
 from wedefense.frontend.ssl.encoder import Transformer
 from wedefense.frontend.ssl.products import clear_derived
 from wedefense.utils.distributed import World
@@ -49,8 +50,8 @@ class _Whole(nn.Module):
         super().__init__()
         self.step = step
 
-    def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        loss, parts = self.step(*batch)
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, parts = self.step(batch)
         return _OfAll.apply(loss, *(parameter for parameter in self.step.parameters()
                                     if parameter.requires_grad)), parts
 

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.config.pruning import PruningOptions
-from wedefense.frontend.features import Lengths
+from wedefense.data.batch import Batch
+from wedefense.models.detector import Detector, Outputs
 from wedefense.pruning.constraint import Lagrangian, sparsity_text
-from wedefense.pruning.distillation import Teacher
 from wedefense.pruning.gates import gated_sites, open_shares, sites
 from wedefense.pruning.schedule import target_at
 from wedefense.pruning.size import Size, decided_openness, expected_openness, minimal_openness
+from wedefense.train.distillation import Teacher
 from wedefense.train.modes import Mode
 from wedefense.utils.errors import OptionError
 from wedefense.utils.log import get_logger
@@ -25,10 +26,8 @@ class Prune(Mode):
     without weight decay and out of the gradient clipping. With `gates_only` everything else stays as it is.
     """
 
-    name = "pruning"
-
-    def __init__(self, options: PruningOptions, detector: nn.Module):
-        super().__init__()
+    def __init__(self, options: PruningOptions, detector: Detector):
+        super().__init__(options, detector)
         self.options = options
         self.parts = [detector]  # in a list: its weights are not the mode's
         encoder = self.encoder
@@ -75,8 +74,8 @@ class Prune(Mode):
         self.target = target_at(step / steps_per_epoch, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
 
-    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
-        terms = {} if self.teacher is None else self.teacher.terms(wav, lengths)
+    def terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        terms = {} if self.teacher is None else self.teacher.terms(batch, outputs)
         self.distances = {name: term.detach() for name, term in terms.items()}
         return terms | {"penalty": self.lagrangian(self.size.sparsity(expected_openness), self.target)}
 

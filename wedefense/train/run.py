@@ -17,9 +17,8 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
-from wedefense.models.detector import Detector, build_detector, own_weights
-from wedefense.train.modes import Frozen, Mode
-from wedefense.train.prune import Prune
+from wedefense.models.detector import build_detector, own_weights
+from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
 from wedefense.train.validate import Validator
@@ -61,7 +60,7 @@ def build_trainer(config, world: World) -> Trainer:
     labels = _labels(loader.label_counts, pipeline)
     torch.manual_seed(config.seed)  # the same weights on every rank
     detector = _start(config, len(labels.names))
-    mode = choose_mode(config, detector)
+    mode = build_mode(config, detector)
     validator = None
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
@@ -74,19 +73,12 @@ def build_trainer(config, world: World) -> Trainer:
     if world.is_main:
         labels.save(ExperimentFolder(config.exp_dir).labels)
         checkpoint.save_architecture(config.exp_dir, detector)
-    log.info("%s", describe(config, detector, mode, labels, world))
+    log.info("%s", describe(config, detector, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
     criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator)
 
-
-def choose_mode(config, detector: Detector) -> Mode:
-    """The mode a config asks for."""
-    if config.use_pruning_loss:
-        return Prune(config, detector)
-    learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
-    return Frozen() if learnt and not any(learnt) else Mode()
 
 
 def _cache(gib: float, detector) -> FeatureCache:

@@ -1,14 +1,16 @@
 """What is about to be trained, in words."""
 
+from wedefense.config.modes import STANDARD
 from wedefense.models.cost import multiply_adds, parameters, training_bytes
 from wedefense.utils.precision import resolve
 from wedefense.utils.tables import first_few
 
 
-def describe(config, detector, mode, labels, world) -> str:
+def describe(config, detector, labels, world) -> str:
     """Parameters of each part, cost, classes and their shares, devices, batch: what a person checks first."""
-    rows = [f"experiment {config.exp_dir}: {mode.name} training, {world.size} rank{'s' if world.size > 1 else ''} "
-            f"on {world.device.type}, {resolve(config.chosen_precision, world.device).name}"]
+    rows = [f"experiment {config.exp_dir}: {_kind(config, detector)} training, {world.size} "
+            f"rank{'s' if world.size > 1 else ''} on {world.device.type}, "
+            f"{resolve(config.chosen_precision, world.device).name}"]
     for name, part in (("front-end", detector.frontend), ("back-end", detector.backend),
                        ("head", detector.projection), ("total", detector)):
         rows.append(f"  {name:<9} {type(part).__name__:<16} {parameters(part) / 1e6:9.3f} M parameters, "
@@ -22,3 +24,11 @@ def describe(config, detector, mode, labels, world) -> str:
     rows.append(f"  batch     {config.dataloader_args.batch_size} x {world.size} ranks x {config.accum_grad} "
                 f"accumulated, seed {config.seed}")
     return "\n".join(rows)
+
+
+def _kind(config, detector) -> str:
+    """The mode; the standard one is told by what happens to the front-end."""
+    if config.chosen_mode != STANDARD:
+        return config.chosen_mode
+    learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
+    return "frozen" if learnt and not any(learnt) else "full"

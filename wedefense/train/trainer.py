@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
-from wedefense.data.batch import SkipCounter
+from wedefense.data.batch import Batch, SkipCounter
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.frontend.features import Lengths
 from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
+from wedefense.models.losses import Loss
 from wedefense.train.failures import explain
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
@@ -36,26 +36,23 @@ log = get_logger()
 class TrainStep(nn.Module):
     """From a batch to its loss, in one module, so that data-parallel training sees the whole graph."""
 
-    def __init__(self, detector: Detector, criterion: nn.Module, mode: Mode):
+    def __init__(self, detector: Detector, criterion: Loss, mode: Mode):
         super().__init__()
         self.detector, self.criterion, self.mode = detector, criterion, mode
 
-    def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """-> the loss, and (task loss, share of right answers) for the log
-
-        `lengths` as numbers: what wraps this module would send a tensor to the device.
-        """
-        logits = self.detector(wav, lengths, labels)
-        task = self.detector.projection.loss(logits, labels, self.criterion)
-        loss = task + sum(self.mode.terms(wav, lengths).values())
-        right = (logits.argmax(dim=1) == labels).float().mean()
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """-> the loss, and (task loss, share of right answers) for the log"""
+        outputs = self.detector(batch.wav, batch.lengths.tolist(), batch.labels)
+        task = self.criterion.of_batch(outputs, batch, self.detector.projection)
+        loss = task + sum(self.mode.terms(batch, outputs).values())
+        right = (outputs.logits.argmax(dim=1) == batch.labels).float().mean()
         return loss, torch.stack([task, right]).detach()
 
 
 class Trainer:
     """`fit()` trains to the last epoch, from wherever the experiment folder stands."""
 
-    def __init__(self, config, detector: Detector, criterion: nn.Module, mode: Mode, loader, world: World,
+    def __init__(self, config, detector: Detector, criterion: Loss, mode: Mode, loader, world: World,
                  validator: Validator | None):
         self.config, self.detector, self.mode, self.world = config, detector, mode, world
         self.loader, self.validator = loader, validator
@@ -155,7 +152,7 @@ class Trainer:
         batch = batch.to(self.world.device)
         with self.parallel.gradients(wanted=last_of_group):
             with self.precision.autocast():
-                loss, parts = self.parallel.module(batch.wav, batch.lengths.tolist(), batch.labels)
+                loss, parts = self.parallel.module(batch)
             (loss / group_size).backward()
         if last_of_group:
             if self.config.grad_clip > 0:

@@ -4,10 +4,12 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from wedefense.config.pruning import DistillOptions
-from wedefense.frontend.features import LayerFeatures, Lengths
+from wedefense.data.batch import Batch
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.detector import Detector, Outputs
 from wedefense.pruning.gates import gated_sites
 
 
@@ -28,39 +30,28 @@ def logit_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tens
 
 
 class Teacher:
-    """The detector as it was before training, without gates; `terms` are what the student's last batch costs.
+    """The detector as it was before training, without gates; `terms` are what the student's outputs cost.
 
     The front-end's layers are compared as they are handed out, the logits as they are without a margin.
     """
 
-    def __init__(self, options: DistillOptions, student: nn.Module):
-        self.options, self.student = options, student
+    def __init__(self, options: DistillOptions, student: Detector):
+        self.options, self.head = options, student.projection
         self.detector = copy.deepcopy(student).requires_grad_(False).eval()
         for site in gated_sites(self.detector.frontend.upstream):
             setattr(site.module, site.attribute, None)
-        self.theirs, self.own = _record_outputs(student), _record_outputs(self.detector)
 
-    def terms(self, wav: Tensor, lengths: Lengths) -> dict[str, Tensor]:
-        """Call after the student's forward pass of the same batch."""
+    def terms(self, batch: Batch, student: Outputs) -> dict[str, Tensor]:
         options, terms, teacher = self.options, {}, self.detector
-        if next(teacher.parameters()).device != wav.device:  # moving it each time would undo what it keeps
-            teacher.to(wav.device)
+        if next(teacher.parameters()).device != batch.wav.device:  # moving it each time would undo what it keeps
+            teacher.to(batch.wav.device)
+        lengths = batch.lengths.tolist()
         with torch.no_grad():
-            answer = (teacher if options.logits else teacher.frontend)(wav, lengths)
+            answer = teacher(batch.wav, lengths) if options.logits else None
+            layers = answer.layers if answer else teacher.frontend(batch.wav, lengths)
         if options.layers:
-            terms["distill_layers"] = options.layers * layer_distance(self.theirs["frontend"], self.own["frontend"])
-        if options.logits:
-            student = self.student.projection(self.theirs["backend"])
-            terms["distill_logits"] = options.logits * logit_distance(student, answer, options.temperature)
-        self.theirs.clear()
-        self.own.clear()
+            terms["distill_layers"] = options.layers * layer_distance(student.layers, layers)
+        if answer:
+            logits = self.head(student.embedding)
+            terms["distill_logits"] = options.logits * logit_distance(logits, answer.logits, options.temperature)
         return terms
-
-
-def _record_outputs(detector: nn.Module) -> dict[str, object]:
-    """What the front-end and the back-end of a detector said last."""
-    outputs: dict[str, object] = {}
-    for name in ("frontend", "backend"):
-        getattr(detector, name).register_forward_hook(
-            lambda module, inputs, output, name=name: outputs.__setitem__(name, output))
-    return outputs

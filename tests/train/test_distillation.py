@@ -7,11 +7,12 @@ from tests.corpus import make_list, write_config
 from wedefense.bin.train import main as train
 from wedefense.config.loader import load_config
 from wedefense.config.pruning import DistillOptions
+from wedefense.data.batch import Batch
 from wedefense.experiment.checkpoint import load
 from wedefense.frontend.features import LayerFeatures
-from wedefense.models.detector import build_detector
-from wedefense.pruning.distillation import Teacher, layer_distance, logit_distance
+from wedefense.models.detector import Outputs, build_detector
 from wedefense.pruning.gates import gated_sites
+from wedefense.train.distillation import Teacher, layer_distance, logit_distance
 from wedefense.utils.errors import InputError
 
 STILL = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": False, "projection_dropout": 0.0, "hidden_dropout": 0.0,
@@ -55,14 +56,21 @@ def detector_of(folder, **changes):
     return build_detector(config, 2)
 
 
+def two_utterances() -> Batch:
+    return Batch(["a", "b"], 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000]), torch.tensor([0, 1]))
+
+
+def outputs_of(detector, batch: Batch) -> Outputs:
+    return detector.train()(batch.wav, batch.lengths, batch.labels)
+
+
 def test_the_teacher_is_what_the_student_was_before_gates(tmp_path):
     detector = detector_of(tmp_path)
     teacher = Teacher(DistillOptions(layers=1.0, logits=1.0), detector)
-    wav, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])
+    batch = two_utterances()
 
     def terms():
-        detector.train()(wav, lengths)
-        return teacher.terms(wav, lengths)
+        return teacher.terms(batch, outputs_of(detector, batch))
     gates = [site.gate for site in gated_sites(detector.frontend.upstream)]
     with torch.no_grad():
         for gate in gates:
@@ -91,20 +99,18 @@ def test_the_teacher_is_not_moved_where_it_already_is(tmp_path, monkeypatch):
     detector = detector_of(tmp_path)
     teacher = Teacher(DistillOptions(layers=1.0), detector)
     monkeypatch.setattr(teacher.detector, "_apply", lambda *_: pytest.fail("moved"))
-    wav, lengths = 0.1 * torch.randn(2, 8000), [8000, 5000]
-    detector.train()(wav, lengths)
-    assert teacher.terms(wav, lengths)["distill_layers"] > 0
+    batch = two_utterances()
+    assert teacher.terms(batch, outputs_of(detector, batch))["distill_layers"] > 0
 
 
 def test_weights_of_the_terms(tmp_path):
     detector = detector_of(tmp_path)
-    wav, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 5000])
+    batch = two_utterances()
     found = []
     for weight in (1.0, 3.0):
         teacher = Teacher(DistillOptions(layers=weight), detector)
         torch.manual_seed(5)
-        detector.train()(wav, lengths)
-        found.append(teacher.terms(wav, lengths)["distill_layers"].item())
+        found.append(teacher.terms(batch, outputs_of(detector, batch))["distill_layers"].item())
     assert found[1] == pytest.approx(3 * found[0])
 
 
