@@ -20,7 +20,7 @@ setup(
     package_data={"wedefense": ["**/*.yaml", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=requirements,
-    extras_require={"export": ["onnx", "onnxruntime"],
-                    "test": ["pytest", "ruff", "webdataset", "scikit-learn", "onnx", "onnxruntime"]},
+    extras_require={"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"],
+                    "test": ["pytest", "ruff", "webdataset", "scikit-learn", "onnx", "onnxruntime", "pyarrow"]},
     entry_points={"console_scripts": ["wedefense = wedefense.cli:run"]},
 )

@@ -84,6 +84,7 @@ set_settings() {
 }
 
 begin() {
+  begun=true
   stage_title="stage $1: $2"
   stage_number=$1
   stage_start=$SECONDS
@@ -107,6 +108,14 @@ failed() {
 }
 
 run_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+
+begun=false
+nothing_done() {
+  echo "$recipe_name: no stage from $stage to $stop_stage to run: stages of this recipe lie from 0 to 9, and" \
+    "--stage must not be above --stop_stage" >&2
+  exit 2
+}
+if ! [[ "$stage" =~ ^[0-9]$ && "$stop_stage" =~ ^[0-9]+$ && "$stage" -le "$stop_stage" ]]; then nothing_done; fi
 
 need_corpus() {
   if [ -n "$corpus" ]; then return; fi
@@ -275,3 +284,4 @@ if run_stage 9; then
   wedefense table --table "$table" --row "$row" --exp_dir "$exp_dir" ${table_sets:+--set $table_sets}
   finish
 fi
+if ! "$begun"; then nothing_done; fi

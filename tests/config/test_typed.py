@@ -2,9 +2,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
+import yaml
 
 from wedefense.config.registry import Registry, Row
-from wedefense.config.tree import Leaf
+from wedefense.config.tree import Leaf, override, read_tree
 from wedefense.config.typed import build, to_builtin
 from wedefense.utils.checks import positive
 from wedefense.utils.errors import InputError, OptionError
@@ -39,6 +40,7 @@ class Options:
     part: str = "Small"
     part_args: object = field(default=None, metadata={"component": ("part", PARTS)})
     inner: Small = Small()
+    note: str | None = None
 
 
 def leaves(values, origin="f.yaml:7"):
@@ -84,3 +86,24 @@ def test_an_option_error_is_an_input_error_with_its_key():
     with pytest.raises(OptionError) as error:
         Small(size=-1)
     assert error.value.key == "size"
+
+
+@pytest.mark.parametrize("text", ["20261126_1", "010", "1e3", "2026-11-26", "2026-13-45", "true", "0x1F", "1:30",
+                                  ""])
+def test_text_stays_as_it_was_typed(tmp_path, text):
+    """On the command line and in a file, and through the file that is written."""
+    tree = override({}, "name", text, {})
+    assert build(Options, tree).name == text
+    if text:
+        (tmp_path / "a.yaml").write_text(f"name: {text}\n")
+        assert build(Options, read_tree(tmp_path / "a.yaml")).name == text
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(to_builtin(build(Options, tree))))
+    assert build(Options, read_tree(tmp_path / "b.yaml")).name == text
+
+
+def test_text_may_be_quoted_and_cleared():
+    assert build(Options, override({}, "name", '"010"', {})).name == "010"
+    set_before = override({}, "note", "x", {})
+    assert build(Options, set_before).note == "x"
+    for nothing in ("", "null"):
+        assert build(Options, override(set_before, "note", nothing, {})).note is None

@@ -141,3 +141,29 @@ def test_doubts(tmp_path, scores, expected):
 def test_no_doubt_about_good_scores(files):
     trials = load_trials(*files)
     assert doubts(trials, detection_metrics(trials.bonafide, trials.spoof - 5)) == []
+
+
+def test_what_the_score_command_writes_is_joined_by_stems(tmp_path, caplog):
+    """Rows are paths, with blanks and commas in them; keys are stems, or ends of the paths."""
+    rows = {"in/a b/u1.wav": 1.5, "in/x, y/u2.flac": -2.0, "in/u3.v2.wav": 0.25, "in/sub/u4.mp3": -0.1}
+    keys = write(tmp_path / "keys", {"u1": "bonafide", "u2": "spoof", "u3.v2": "bonafide", "sub/u4": "spoof"})
+    tabs = write(tmp_path / "scores", rows, "filename\tcm-score\n")
+    commas = tmp_path / "scores.csv"
+    commas.write_text("name,llr,posterior\n" + "".join(f'"{name}",{llr},0.5\n' for name, llr in rows.items()))
+    with caplog.at_level("INFO", logger="wedefense"):
+        for path in (tabs, commas):
+            trials = load_trials(path, keys)
+            assert trials.names == ["u1", "u2", "u3.v2", "sub/u4"] and trials.scores.tolist() == [1.5, -2, 0.25, -0.1]
+    assert "names are paths; 4 are known by the key they end in" in caplog.text
+
+
+def test_a_stem_that_two_paths_have_is_no_key(tmp_path):
+    scores = write(tmp_path / "scores", {"a/u1.wav": 1, "b/u1.wav": 2, "b/u2.wav": 0}, "filename\tcm-score\n")
+    with pytest.raises(InputError, match="'u1' of the keys may be a/u1.wav or b/u1.wav"):
+        load_trials(scores, write(tmp_path / "keys", KEYS))
+
+
+def test_a_short_line_of_a_csv_is_named(tmp_path):
+    (tmp_path / "scores.csv").write_text("name,llr\nu1,1\nu2\n")
+    with pytest.raises(InputError, match="scores.csv:3: 1 columns where the header has 2: 'u2'"):
+        read_scores(tmp_path / "scores.csv")

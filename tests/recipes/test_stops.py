@@ -82,3 +82,15 @@ def test_a_recipe_without_a_corpus_says_what_it_needs(python):
     done = subprocess.run(["bash", script, "--data", python / "data"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "--corpus DIR (spoofceleb musan rirs_noises;" in done.stderr
     assert "go on with --stage 1" in done.stderr and "== stage 2" not in done.stdout
+
+
+@pytest.mark.parametrize("stages", [("x",), ("99",), ("3", "2"), ("", "7"), ("-1",), ("3.5",), ("5", "6", "speaker")],
+                         ids=" ".join)
+def test_a_run_without_a_stage_is_an_error(python, stages):
+    task = stages[2] if len(stages) > 2 else "detection"
+    script = next(script for script in SCRIPTS if script.name == "run.sh" and f"task={task}" in script.read_text()
+                  or task == "detection" and script.parent.name == "ssl_sls")
+    done, calls = run(python, script, "nothing", "--stage", stages[0],
+                      *(["--stop_stage", stages[1]] if len(stages) > 1 else []))
+    assert done.returncode == 2 and "to run" in done.stderr and "== stage" not in done.stdout, done.stderr
+    assert "bin.train" not in calls

@@ -112,6 +112,8 @@ class Config(PruningOptions, RunOptions):
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
         at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed", "feature_cache")
+        if not self.exp_dir:
+            raise OptionError("exp_dir", "is empty; name the folder of the experiment, like exp/mhfa")
         if self.precision not in ("auto", self.chosen_precision):
             raise OptionError("enable_amp", f"{self.enable_amp} is the old way to say precision: "
                                             f"{self.chosen_precision}, which disagrees with precision: "

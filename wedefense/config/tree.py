@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -18,16 +18,18 @@ COMMAND_LINE = "command line"
 class Leaf:
     value: object
     origin: str  # "conf/mhfa.yaml:12" or "command line"
+    text: str | None = field(default=None, compare=False)  # as it was written: YAML makes 202611261 of 20261126_1
 
 
 Tree = dict[str, "Leaf | Tree"]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a number, as people write it."""
+    """SafeLoader that reads 1e-4 as a number, as people write it, and leaves dates as text."""
 
 
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
+                                   for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
@@ -70,7 +72,9 @@ def _mapping(node: yaml.MappingNode, loader: _Loader, path: str) -> Tree:
         if isinstance(value_node, yaml.MappingNode):
             tree[key] = _mapping(value_node, loader, path)
         else:
-            tree[key] = Leaf(loader.construct_object(value_node, deep=True), origin)
+            plain = isinstance(value_node, yaml.ScalarNode) and value_node.style is None
+            text = value_node.value if plain else None
+            tree[key] = Leaf(loader.construct_object(value_node, deep=True), origin, text)
     return tree
 
 
@@ -123,7 +127,9 @@ def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]],
 
 def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, ...]]) -> Tree:
     """One `--nested.key value` of the command line laid over the tree."""
-    value: Leaf | Tree = Leaf(parse_scalar(text), f"{COMMAND_LINE}: --{dotted}")
+    scalar = parse_scalar(text)
+    quoted = isinstance(scalar, str) and scalar != text
+    value: Leaf | Tree = Leaf(scalar, f"{COMMAND_LINE}: --{dotted}", None if quoted else text)
     if isinstance(value.value, dict):
         value = from_builtin(value.value, value.origin)
     for part in reversed(dotted.split(".")):

@@ -86,9 +86,8 @@ def _convert(node, hint, path: str, source: str):
         if not isinstance(node, dict):
             raise InputError(f"{_origin(node, source)}: {path}: expected a section with keys, got {node.value!r}")
         return build(hint, node, f"{path}.", source)
-    value = _node_to_builtin(node)
     try:
-        return _fit(value, hint)
+        return _fit(_node_to_builtin(node), hint, node.text if isinstance(node, Leaf) else None)
     except _Mismatch as mismatch:
         raise InputError(f"{_origin(node, source)}: {path}: {mismatch}") from None
 
@@ -97,13 +96,13 @@ def _node_to_builtin(node):
     return {k: _node_to_builtin(v) for k, v in node.items()} if isinstance(node, dict) else node.value
 
 
-def _fit(value, hint):
-    """The value as the type wants it, or _Mismatch."""
+def _fit(value, hint, text: str | None = None):
+    """The value as the type wants it, or _Mismatch; `text` is how it was written, which is what a text option means."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is object or hint is typing.Any:
         return tuple(value) if isinstance(value, list) else value
     if origin in (types.UnionType, typing.Union):
-        return _fit_union(value, args)
+        return _fit_union(value, args, text)
     if origin is typing.Literal:
         if value not in args or isinstance(value, bool) != any(isinstance(a, bool) for a in args if a == value):
             raise _Mismatch(f"must be one of {', '.join(map(str, args))}{_nearest(value, args)}, got {value!r}")
@@ -128,10 +127,12 @@ def _fit(value, hint):
                                 {a: Leaf(b, "") for a, b in v.items()} for k, v in value.items()})
         except InputError as error:
             raise _Mismatch(str(error).removeprefix("config: ").removeprefix(": ")) from None
+    if hint is str and text is not None and (text == "" or value is not None and not isinstance(value, (list, dict))):
+        return text
     return _fit_simple(value, hint)
 
 
-def _fit_union(value, args):
+def _fit_union(value, args, text: str | None):
     if value is None and type(None) in args:
         return None
     mismatches = []
@@ -139,7 +140,7 @@ def _fit_union(value, args):
         if arg is type(None):
             continue
         try:
-            return _fit(value, arg)
+            return _fit(value, arg, text)
         except _Mismatch as mismatch:
             mismatches.append(str(mismatch))
     raise _Mismatch(" or ".join(mismatches))

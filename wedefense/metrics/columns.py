@@ -1,5 +1,6 @@
 """Reading tables of blank-separated columns fast, and lining two of them up by name."""
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -44,21 +45,40 @@ def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
     `expected` says in an error message what a line should look like.
     """
     lines = read_lines(path)
-    first = next((line.split() for line in lines if line.strip()), None)
+    first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise InputError(f"{path}: the file is empty (expected lines: {expected})")
-    titles = [word.lower().replace("_", "-") for word in first]
-    header = tuple(titles) if titles[0] in _NAME_COLUMNS or titles[1:2] == ["filename"] else None
-    fields = len(titles) if header else width
+    titles = {separator: tuple(name.strip().lower().replace("_", "-") for name in first.split(separator))
+              for separator in ",\t"}
+    named = {separator: names for separator, names in titles.items() if len(names) > 1 and names[0] in _NAME_COLUMNS}
+    if "," in named:
+        return _separated(path, named[","], lines, ",")
+    words = [word.lower().replace("_", "-") for word in first.split()]
+    header = tuple(words) if words[0] in _NAME_COLUMNS or words[1:2] == ["filename"] else None
+    fields = len(words) if header else width
     text = "\n".join(lines)
     tokens = text.split()
     if not _regular(text, len(tokens), fields):
+        if "\t" in named:  # names that hold blanks, as `wedefense score` writes paths
+            return _separated(path, named["\t"], lines, "\t")
         _raise_irregular(path, lines, fields, expected)
     if header:
         tokens = tokens[fields:]
         if not tokens:
             raise InputError(f"{path}: nothing below the header line")
     return Columns(str(path), header, [tokens[i::fields] for i in range(fields)], lines)
+
+
+def _separated(path: str | os.PathLike, header: tuple[str, ...], lines: list[str], separator: str) -> Columns:
+    """A table with a header whose cells are set apart by commas or tabs, and quoted where they hold them."""
+    rows = [row for row in csv.reader(lines, delimiter=separator) if row][1:]
+    if not rows:
+        raise InputError(f"{path}: nothing below the header line")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise InputError(f"{path}:{number}: {len(row)} columns where the header has {len(header)}: "
+                             f"'{separator.join(row)[:80]}'")
+    return Columns(str(path), header, [list(cells) for cells in zip(*rows)], lines)
 
 
 def _regular(text: str, tokens: int, fields: int) -> bool:

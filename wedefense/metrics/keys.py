@@ -87,6 +87,9 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     score_names, values = read_scores(scores)
     names, labels = read_keys(keys)
     at = positions(score_names, names)
+    if (at < 0).all():
+        score_names = _named_as_keys(scores, score_names, names)
+        at = positions(score_names, names)
     kept = at >= 0
     report_strays(scores, score_names, keys, names, at, common)
     if not kept.all():
@@ -95,6 +98,25 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
         if labels.all() or not labels.any():
             raise InputError(f"{scores}, {keys}: the utterances that both files have are of one class only")
     return Trials(names, values[at], labels)
+
+
+def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
+    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in, without its suffix."""
+    known, taken = set(names), {}
+    found = []
+    for name in paths:
+        stem = "_".join(os.path.splitext(name)[0].split())  # keys hold no blanks
+        parts = stem.split("/")
+        tails = ("/".join(parts[start:]) for start in range(len(parts)))
+        key = next((tail for tail in tails if tail in known), name)
+        if key in known and taken.setdefault(key, name) != name:
+            raise InputError(f"{path}: '{key}' of the keys may be {taken[key]} or {name}; name the scores "
+                             f"as the keys are")
+        found.append(key)
+    if taken:
+        get_logger().info("%s: names are paths; %d are known by the key they end in, such as %s", path, len(taken),
+                          next(iter(taken)))
+    return found
 
 
 def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None,

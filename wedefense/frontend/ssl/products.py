@@ -1,11 +1,11 @@
 """The matrix products that nearly all of the encoder's time goes into, and which library computes them.
 
-Outside autograd a product keeps its weights in the form that is fastest to multiply with (joined, cast, and on a
-CPU packed for oneDNN where a measurement finds oneDNN faster than `F.linear`) for as long as the parameters they
-come from stay the same. On a CPU this costs the memory of the weights once more.
+Outside autograd a product keeps its weights in the form that is fastest to multiply with (joined, cast, and packed for
+oneDNN on CPUs of the kind where that is faster than `F.linear`) for as long as the parameters they come from stay the
+same. On a CPU this costs the memory of the weights once more.
 """
 
-import time
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -189,27 +189,13 @@ def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -
 
 @lru_cache
 def onednn_is_faster(dtype: torch.dtype) -> bool:
-    """Whether packed oneDNN beats `F.linear` here, measured once per precision.
+    """Whether products run by packed oneDNN here: by what the processor has, never by timing.
 
-    oneDNN is kept unless it is clearly slower, so that noise does not make runs of one machine differ in bits.
+    A clock decides otherwise in a busy moment, and the bits of a run with it. Where it was measured (AMD processors,
+    float32), oneDNN took from half of MKL's time to the same; `WEDEFENSE_ONEDNN=0` says no.
     """
-    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+    if os.environ.get("WEDEFENSE_ONEDNN") == "0" or not torch.backends.mkldnn.is_available():
         return False
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        x, weight = torch.ones(256, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
-        packed = _packed(weight)
-        onednn, plain = _least_times(lambda: _onednn_linear(x, packed, None, gelu=False), lambda: F.linear(x, weight))
-    return onednn < 1.25 * plain
-
-
-def _least_times(*runs: Callable[[], Tensor], repeats: int = 10) -> list[float]:
-    """The least time of each, taken in turn so that other work on the machine meets all alike."""
-    least = [float("inf")] * len(runs)
-    for _ in range(repeats):
-        for i, run in enumerate(runs):
-            start = time.perf_counter()
-            run()
-            least[i] = min(least[i], time.perf_counter() - start)
-    return least
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

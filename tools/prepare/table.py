@@ -1,0 +1,140 @@
+"""A table of recordings and labels as a corpus: CSV, TSV, JSON lines or parquet, or a folder in Hugging Face's layout.
+
+Columns are found by their usual names (path, label, speaker, attack, language, split, start, end), labels by their
+usual words (real, human, fake, ai ...). Sets come from the split column or are made: a speaker or attack is in one set.
+"""
+
+import argparse
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from wedefense.data.duplicates import same_content
+from wedefense.data.prepare import Entry, write_data_dir
+from wedefense.data.split import SETS, require_both_classes, split_by_group
+from wedefense.data.table_corpus import COLUMNS, LABELS, Choice, entries_of, find_columns
+from wedefense.data.tabular import read_rows
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.parallel_map import default_workers
+from wedefense.utils.tables import count_text, first_few
+
+log = get_logger()
+CLASSES = ("bonafide", "spoof")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", required=True, type=Path, help="FILE.csv|tsv|jsonl|parquet, or a folder")
+    parser.add_argument("--audio", type=Path, help="where its paths start (default: beside the table)")
+    parser.add_argument("--out", required=True, type=Path, help="where the data folders go")
+    parser.add_argument("--columns", nargs="+", default=[], type=_pair, metavar="KIND=NAME",
+                        help=f"which column is what ({', '.join(COLUMNS)}); any other KIND becomes a table utt2KIND")
+    parser.add_argument("--labels", nargs="+", default=[], type=_pair, metavar="LABEL=bonafide|spoof",
+                        help="what labels mean, such as 0=bonafide 1=spoof")
+    parser.add_argument("--split", type=_shares, metavar="TRAIN:DEV:EVAL",
+                        help="make sets of these shares (default: by the split column, else 8:1:1); 0 leaves a set out")
+    parser.add_argument("--by", choices=["speaker", "attack", "recording"],
+                        help="what is in one made set alone (default: speaker where there is one)")
+    parser.add_argument("--seed", type=int, default=0, help="of made sets (default: %(default)d)")
+    parser.add_argument("--duplicates", choices=["stop", "drop", "ignore"], default="stop",
+                        help="files of equal content (default: %(default)s; drop keeps the first)")
+    parser.add_argument("--num_workers", type=int, default=default_workers())
+    parser.add_argument("--allow_problems", action="store_true",
+                        help="leave unusable utterances out (problems.txt lists them) instead of stopping")
+    return parser.parse_args(argv)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.rpartition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got '{text}'")
+    return name, value
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        shares = ()
+    if len(shares) != len(SETS) or min(shares) < 0 or sum(shares) <= 0:
+        raise argparse.ArgumentTypeError(f"expected three shares like 8:1:1, got '{text}'")
+    return shares
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    setup_logging()
+    if not options.table.exists():
+        raise InputError(f"{options.table}: no such table")
+    for name, value in options.labels:
+        if value not in CLASSES:
+            raise InputError(f"--labels {name}={value}: a label is one of the classes{did_you_mean(value, CLASSES)}")
+    first, rows = read_rows(options.table)
+    columns = find_columns(first, dict(options.columns))
+    log.info("%s: %s", options.table, ", ".join(f"{kind} is column '{name}'" for kind, name in columns.items()))
+    labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
+    made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
+    made = _without_duplicates(made, options)
+    for name, entries in _sets(made, columns, options).items():
+        manifest = write_data_dir(options.out / name, entries, options.num_workers, options.allow_problems)
+        log.info("%s\nwrote %s", manifest.report(), options.out / name)
+    return 0
+
+
+def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[Entry, str]]:
+    if options.duplicates == "ignore":
+        return made
+    wavs = {entry.key: str(entry.wav) for entry, _ in made}
+    groups = same_content(wavs, options.num_workers)
+    if not groups:
+        return made
+    labels = {entry.key: entry.label for entry, _ in made}
+    alike = [f"{' = '.join(group)}{'' if len({labels[k] for k in group}) == 1 else ' with different labels'}"
+             for group in groups]
+    if options.duplicates == "stop":
+        raise InputError(f"{options.table}: {len(groups)} recordings come under several names: {first_few(alike)}. "
+                         f"--duplicates drop keeps the first of each, --duplicates ignore keeps all")
+    left_out = {key for group in groups for key in group[1:]}
+    log.warning("%s: %d files left out, whose content is that of others: %s", options.table, len(left_out),
+                first_few(alike))
+    return [(entry, split) for entry, split in made if entry.key not in left_out]
+
+
+def _sets(made: list[tuple[Entry, str]], columns: dict[str, str], options) -> dict[str, list[Entry]]:
+    entries, splits = [entry for entry, _ in made], [split for _, split in made]
+    if options.split is None and options.by is None and any(splits):
+        if not all(splits):
+            first = entries[splits.index("")].key
+            raise InputError(f"{options.table}: {splits.count('')} rows have no split, first {first}; fill them in, or "
+                             f"make the sets: --split 8:1:1")
+        told = f"sets by the column '{columns.get('split', 'split')}'"
+    else:
+        by = options.by or ("speaker" if "speaker" in columns else "recording")
+        shares = options.split or (8, 1, 1)
+        told = f"sets made {':'.join(f'{share:g}' for share in shares)} by {by}, seed {options.seed}"
+        splits = split_by_group(_groups(entries, by, options.table), [e.label for e in entries], shares, options.seed)
+        require_both_classes(splits, [entry.label for entry in entries], shares, f"{options.table}: {told}")
+    sets: dict[str, list[Entry]] = defaultdict(list)
+    for entry, split in zip(entries, splits):
+        sets[split].append(entry)
+    lines = [told, *(f"{name}: {count_text(Counter(e.label for e in sets[name]))}" for name in sorted(sets))]
+    log.info("%s", "\n  ".join(lines))
+    with atomic_write(options.out / "split.txt", "w") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+    return dict(sets)
+
+
+def _groups(entries: list[Entry], by: str, table: Path) -> list[str]:
+    """What stays together; bona fide recordings have no attack, theirs is the speaker. `-` is nobody."""
+    names = {"speaker": ("utt2spk",), "attack": ("utt2attack", "utt2spk"), "recording": ()}[by]
+    if by != "recording" and names[0] not in {name for entry in entries for name in entry.tables}:
+        raise InputError(f"{table}: --by {by}, but no column is the {by}; say --columns {by}=NAME")
+    return [next((f"{name} {entry.tables[name]}" for name in names if entry.tables.get(name, "-") != "-"),
+                 f"recording {entry.wav}") for entry in entries]
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run as run_command
+
+    run_command(main)
