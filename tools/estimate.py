@@ -217,6 +217,8 @@ def trainings(recipe: str, command: str) -> list[Work]:
     """What a command of a recipe trains: the config of run.sh or the ft_config of run_ft.sh, once for each fold."""
     script, *words = shlex.split(command)
     options = dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
+    if "model" in options:  # scored, not trained
+        return []
     of_script = re.search(r'^options="([^"]+)"', (TOOLS / "recipe.sh").read_text(), re.MULTILINE)[1].split()
     overrides = upstream_option(options.get("upstream"))
     for name in [name for name in options if name not in of_script]:

@@ -21,7 +21,7 @@ fi
 
 # What a recipe may set before, and what its user may set by --name value.
 options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
-num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm top_n quality folds"
+num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm top_n quality cohort folds model"
 stage=${stage:-1} stop_stage=${stop_stage:-7}
 ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
@@ -33,6 +33,8 @@ corpora=${corpora:-}
 noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
 table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
 trials=${trials:-} norm=${norm:-none} top_n=${top_n:-300} quality=${quality:-}  # speaker: see speaker_stage
+model=${model:-}              # a published detector to score in stage 4, in the place of one that stage 3 trains
+cohort=${cohort:-$train_set}  # speaker: the set whose mean embedding is subtracted; none: nothing is
 overrides=()
 recipe_name=$0
 recipe_arguments=("$@")
@@ -51,6 +53,10 @@ config=$(find_file "$config")
 if [ -n "$ft_config" ]; then ft_config=$(find_file "$ft_config"); fi
 if [ -n "$checkpoint" ]; then checkpoint=$(find_file "$checkpoint"); fi
 if [ -n "$corpus" ]; then corpus=$(find_file "$corpus"); fi
+if [ -n "$model" ]; then
+  if [ "$task" != detection ]; then echo "--model: only detectors are scored so" >&2; exit 2; fi
+  if [ -e "$(find_file "$model")" ]; then model=$(find_file "$model"); fi
+fi
 
 wedefense() { python -m wedefense.cli "$@"; }
 
@@ -153,11 +159,22 @@ embed_stage() {  # config, exp_dir
     wedefense prune --exp_dir "$dir"
   fi
   sets=($dev_set $eval_sets)
-  if [ "$norm" != none ]; then sets+=("$train_set"); fi
+  if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   for set in "${sets[@]}"; do lists+=("$data/$set/$data_type.list"); done
   launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
     --data "${lists[@]}" --data_type "$data_type"
   finish "$dir/models/avg_model.pt, $dir/embeddings"
+}
+
+# What the sets score by a published model, where stages 5 and 6 would put it.
+score_model() {  # exp_dir
+  local set
+  for set in $dev_set $eval_sets; do
+    mkdir -p "$1/posteriors/$set"
+    wedefense score --model "$model" --format scores --out "$1/posteriors/$set/llr.txt" --device "$device" \
+      "$data/$set/wav.scp"
+  done
+  finish "$1/posteriors/*/llr.txt"
 }
 
 wanted() { [ "$2" = all ] || run_stage "$1"; }  # stage, asked or all
@@ -182,21 +199,25 @@ score_stages() {  # exp_dir, asked or all
     wedefense llr --exp_dir "$dir" --set $dev_set $eval_sets
     finish "$dir/posteriors/*/llr.txt"
   fi
-  if wanted 7 "$2"; then
-    begin 7 "metrics and report"
-    wedefense results --exp_dir "$dir" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
-    finish "$dir/results.json, $dir/report.html"
-  fi
+  if wanted 7 "$2"; then results_stage "$dir"; fi
 }
 
-# Scores `$data/trials/<name>.txt` of all $trials. `--norm asnorm` takes the training speakers as cohort; `--quality
-# NAME` fits quality measures on those trials.
+results_stage() {  # exp_dir
+  begin 7 "metrics and report"
+  wedefense results --exp_dir "$1" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
+  finish "$1/results.json, $1/report.html"
+}
+
+# Scores `$data/trials/<name>.txt` of all $trials: cosines less the mean of the cohort (the training set), and beside
+# them those with it. `--norm asnorm` normalises by the speakers of the cohort; `--quality NAME` fits quality measures
+# on those trials.
 speaker_stage() {  # exp_dir
   local name set files=() durations=() more=()
   begin 7 "trials: scores, metrics and report"
   for name in $trials; do files+=("$data/trials/$name.txt"); done
   for set in $eval_sets; do durations+=("$data/$set/utt2dur"); done
-  if [ "$norm" != none ]; then more+=(--norm "$norm" --top_n "$top_n" --cohort "$train_set" --cohort_spk "$data/$train_set/utt2spk"); fi
+  if [ "$cohort" != none ]; then more+=(--cohort "$cohort" --cohort_spk "$data/$cohort/utt2spk"); fi
+  if [ "$norm" != none ]; then more+=(--norm "$norm" --top_n "$top_n"); fi
   if [ -n "$quality" ]; then more+=(--qmf "$data/trials/$quality.txt" --durations "${durations[@]}"); fi
   wedefense score_trials --exp_dir "$1" --set $eval_sets --trials "${files[@]}" ${more[@]+"${more[@]}"}
   finish "$1/scores, $1/results.json, $1/report.html"
@@ -233,6 +254,14 @@ train_and_score() {
       wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers"
     done
     finish "$data/*/$data_type.list"
+  fi
+  if [ -n "$model" ]; then
+    if run_stage 4; then
+      begin 4 "score by $model"
+      score_model "$exp_dir"
+    fi
+    if run_stage 7; then results_stage "$exp_dir"; fi
+    return
   fi
   if run_stage 3; then
     begin 3 "train"

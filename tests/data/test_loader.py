@@ -11,10 +11,12 @@ import soundfile
 import torch
 from corpora import CROPS, Corpus, loading, noise
 
+from wedefense.config.augment import RawBoostOptions
 from wedefense.config.data import FilterOptions
+from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.batch import SkipCounter
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, OptionError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -293,6 +295,34 @@ def test_evaluation_may_hear_a_fixed_length(corpus):
     assert np.allclose(rows["long"], noise(9000)[:6400], atol=1 / 32768)
     (whole,) = eval_loader(corpus.raw_list(), "raw", CROPS, loading(4))
     assert np.allclose(rows["slow"], whole.wav[whole.keys.index("slow")][:6400], atol=1e-6)
+
+
+def test_evaluation_may_hear_no_more_than_a_length(corpus):
+    corpus.add("long", noise(9000))
+    corpus.add("short", noise(1000))
+    (batch,) = eval_loader(corpus.raw_list(), "raw", dataclasses.replace(CROPS, eval_max_frms=20), loading(4))
+    assert batch.lengths.tolist() == [6400, 1000]
+    assert np.allclose(batch.wav[0], noise(9000)[:6400], atol=1 / 32768)
+    with pytest.raises(OptionError, match="eval_frms says already that scoring hears 20 frames"):
+        dataclasses.replace(CROPS, eval_max_frms=20, eval_frms=20)
+
+
+def test_whole_utterances_may_be_augmented_before_they_are_cropped(corpus):
+    """RawBoost's noise follows the level of what it hears: that of the whole utterance, and not that of the crop."""
+    corpus.add("u", np.concatenate([noise(6400, 1, 1e-3), noise(6400, 2, 0.3)]), subtype="FLOAT")
+    options = dataclasses.replace(CROPS, random_crop=False, rawboost=True, sample_num_per_epoch=8,
+                                  rawboost_args=RawBoostOptions(algo=3, SNRmin=10, SNRmax=10))
+    heard = {}
+    for whole in (False, True):
+        chosen = dataclasses.replace(options, augment_whole=whole, augment_on="device")
+        pipeline = Pipeline.from_options(chosen, 16000)
+        loader = train_loader(corpus.raw_list(), "raw", chosen, loading(4), pipeline=pipeline)
+        heard[whole] = torch.cat([batch.wav for batch in loader])
+        assert heard[whole].shape == (8, 6400)
+        assert all((batch.later is None) == whole for batch in loader._batches)
+    plain = torch.from_numpy(noise(6400, 1, 1e-3))
+    levels = {whole: (wav - plain).square().mean(1).sqrt() for whole, wav in heard.items()}
+    assert levels[True].min() > 50 * levels[False].max()
 
 
 def test_evaluation_without_labels_and_durations(corpus):

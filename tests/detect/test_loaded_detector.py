@@ -10,6 +10,8 @@ import torch
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.data.labels import Labels
+from wedefense.data.silence import trim
+from wedefense.detect.export import export
 from wedefense.detect.recordings import InputPolicy
 from wedefense.detect.score import decide, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
@@ -121,6 +123,21 @@ def test_long_recordings_are_heard_in_windows_whose_scores_are_kept(model, tmp_p
     assert score.windows[1].llr == pytest.approx(by_hand(model, wav[15 * 16000:45 * 16000]), abs=1e-3)
     assert score.llr == pytest.approx(np.mean([w.llr for w in score.windows]))
     assert score.lowest.llr == min(w.llr for w in score.windows) and score.heard == score.seconds == 70
+
+
+def test_recordings_may_be_heard_in_part(tmp_path):
+    """At most so many frames, and without their silence, as stage 4 hears them."""
+    short = load_detector(make_experiment(tmp_path / "short", **SSL, dataset_args__eval_max_frms=20))
+    assert short.score(wave(2.0), 16000).llr == pytest.approx(by_hand(short, wave(2.0)[:6400]), abs=1e-4)
+    assert short.score(wave(0.2), 16000).llr == pytest.approx(by_hand(short, wave(0.2)), abs=1e-4)
+    trimming = load_detector(make_experiment(tmp_path / "trimming", **SSL, dataset_args__trim_silence=True))
+    wav = np.concatenate([wave(0.5), np.zeros(8000), wave(0.5)])
+    assert trimming.score(wav, 16000).llr == pytest.approx(
+        by_hand(trimming, trim(wav.astype(np.float32), 16000)), abs=1e-4)
+    with pytest.raises(InputError, match="nothing but silence"):
+        trimming.score(np.zeros(8000), 16000)
+    with pytest.raises(InputError, match="trim_silence cuts recordings"):
+        export(trimming, tmp_path / "out", "torchscript")
 
 
 def test_calibration_beside_the_experiment_is_used(tmp_path):

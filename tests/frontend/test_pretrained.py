@@ -39,6 +39,17 @@ def test_a_frozen_frontend_is_deterministic_in_training_and_has_no_graph():
     assert same(first, frontend(wavs(), LENGTHS))
 
 
+def test_a_frozen_frontend_may_drop_out_as_in_the_published_runs():
+    frontend = ssl(frozen=True, frozen_dropout=True).train()
+    first, second = (frontend(wavs(), LENGTHS) for _ in range(2))
+    assert frontend.upstream.training and not same(first, second)
+    assert not any(tensor.requires_grad for tensor in (*first.layers, *frontend.parameters()))
+    frontend.eval()
+    assert same(*(frontend(wavs(), LENGTHS) for _ in range(2)))
+    still = ssl(frozen=True).train()
+    assert same(frontend(wavs(), LENGTHS), still(wavs(), LENGTHS))
+
+
 @pytest.mark.parametrize("name", ["wavlm_tiny", "wavlm_large_tiny"])
 def test_one_layer_is_that_of_all(name):
     everything = ssl(name).eval()

@@ -8,7 +8,7 @@ import torch
 from tests.pruning.helpers import FAMILIES, batch, gated, holding, randomly, set_gates
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.train import OPTIMIZER_ARGS
-from wedefense.pruning.constraint import STIFFNESS, Lagrangian, sparsity_text
+from wedefense.pruning.constraint import STIFFNESS, Lagrangian, ReleasedLagrangian, sparsity_text
 from wedefense.pruning.gates import gated_sites
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import Size, _Product, decided_openness, expected_openness
@@ -100,6 +100,32 @@ def test_l1_learns_near_the_target_and_pulls_everywhere(gap, learnt_by_l1):
     assert lagrangian.l1.grad.item() == pytest.approx(learnt_by_l1, abs=1e-6)
     assert lagrangian.l2.grad.item() == pytest.approx(gap ** 2, abs=1e-6)
     assert sparsity.grad.item() == pytest.approx(-3.0 + 2 * STIFFNESS * gap, rel=1e-4)
+
+
+@pytest.mark.parametrize("gap", [-0.2, 0.02])
+def test_the_released_constraint_by_hand(gap):
+    lagrangian = ReleasedLagrangian()
+    with torch.no_grad():
+        lagrangian.l1.fill_(-3.0)
+        lagrangian.l2.fill_(0.5)
+    lagrangian.hold()
+    sparsity = torch.tensor(0.5 + gap, requires_grad=True)
+    penalty = lagrangian(sparsity, 0.5)
+    penalty.backward()
+    assert lagrangian.l1.item() == 0 and penalty.item() == pytest.approx(0.5 * gap ** 2, rel=1e-4)
+    assert lagrangian.l1.grad.item() == pytest.approx(gap, abs=1e-6)
+    assert sparsity.grad.item() == pytest.approx(gap, rel=1e-4)
+
+
+def test_a_released_run_holds_l1_at_zero_and_clips_its_gates():
+    _, mode, groups = mode_of(target_sparsity=0.5, constraint="released", clip_gates=True)
+    with torch.no_grad():
+        mode.lagrangian.l1.fill_(-1.0)
+    mode.before_step(0, 10)
+    assert mode.lagrangian.l1.item() == 0
+    assert [group["name"] for group in groups if group.get("clipped", "fixed_lr" not in group)] == ["frontend", "gates"]
+    _, _, groups = mode_of(target_sparsity=0.5)
+    assert [group["name"] for group in groups if group.get("clipped", "fixed_lr" not in group)] == ["frontend"]
 
 
 def test_budgets_become_fractions():

@@ -108,7 +108,7 @@ def voxceleb(root: Path) -> None:
     trial = "{0} id10270/5r0dWxy17C1/00001.wav {1}"
     lines(root / "veri_test2.txt", trial.format(1, "id10270/5r0dWxy17C0/00002.wav"),
           trial.format(0, "id10271/5r0dWxy17C0/00002.wav"), trial.format(0, "id10271/5r0dWxy17C1/00003.wav"))
-    for name in ("list_test_all2.txt", "list_test_hard2.txt"):
+    for name in ("list_test_all2.txt", "list_test_hard2.txt", "voxceleb1_test_v2.txt"):
         lines(root / name, trial.format(1, "id10270/5r0dWxy17C1/00003.wav"),
               trial.format(0, "id10001/5r0dWxy17C0/00002.wav"))
 

@@ -103,6 +103,7 @@ def test_voxceleb_sets_and_trials(prepared):
     assert set(rows(data, "vox2_dev/utt2spk").values()) == {"id00012", "id00015", "id00016", "id00018"}
     first, *_ = (data / "trials/vox1_o.txt").read_text().splitlines()
     assert first == "1 id10270/5r0dWxy17C1/00001 id10270/5r0dWxy17C0/00002"
+    assert (data / "trials/vox1_o_original.txt").read_text() == (data / "trials/vox1_e.txt").read_text()
     quality = [line.split() for line in (data / "trials/quality.txt").read_text().splitlines()]
     keys = rows(data, "vox2_test/utt2spk")
     assert all((keys[a] == keys[b]) == (label == "1") and a != b for label, a, b in quality)

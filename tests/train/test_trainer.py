@@ -136,7 +136,7 @@ def test_the_gradient_is_clipped_to_its_norm(experiment):
     step = trainer.optimizer.step
 
     def spy():
-        norms.append(torch.stack([p.grad.norm() for p in trainer.trained]).norm().item())
+        norms.append(torch.stack([p.grad.norm() for p in trainer.clipped]).norm().item())
         step()
 
     trainer.optimizer.step = spy

@@ -21,7 +21,9 @@ FOLDERS = {"vox1_dev": ("vox1_dev_wav", "vox1/dev", "vox1_dev"),
            "vox2_dev": ("vox2_dev", "vox2/dev", "vox2_dev_aac", "vox2_dev_wav"),
            "vox2_test": ("vox2_test", "vox2/test", "vox2_test_aac", "vox2_test_wav")}
 SUFFIXES = (".wav", ".flac")
-TRIALS = {"vox1_o": "veri_test2.txt", "vox1_e": "list_test_all2.txt", "vox1_h": "list_test_hard2.txt"}
+# The cleaned lists; vox1_o_original is the one before it was cleaned, of 37,720 trials, which SUPERB is tested on.
+TRIALS = {"vox1_o": ("veri_test2.txt",), "vox1_e": ("list_test_all2.txt",), "vox1_h": ("list_test_hard2.txt",),
+          "vox1_o_original": ("voxceleb1_test_v2.txt", "veri_test.txt")}
 QUALITY_TRIALS = 30_000  # of VoxCeleb2's test speakers, who are in no trials file and no training set
 
 
@@ -53,11 +55,12 @@ def _key(path: Path) -> str:
 
 
 def write_trials(corpus: Path, out: Path, sets: dict[str, list[Entry]]) -> None:
-    """`out/trials/vox1_{o,e,h}.txt` with the keys of the sets, and `quality.txt` where VoxCeleb2 test is there."""
-    for name, official in TRIALS.items():
-        path = next((p for p in (corpus / official, corpus / "vox1" / official) if p.exists()), None)
+    """`out/trials/<name>.txt` with the keys of the sets, and `quality.txt` where VoxCeleb2 test is there."""
+    for name, files in TRIALS.items():
+        places = [folder / file for file in files for folder in (corpus, corpus / "vox1")]
+        path = next((place for place in places if place.exists()), None)
         if path is None:
-            get_logger().warning("%s: not there, so no trials %s", corpus / official, name)
+            get_logger().warning("%s: not there, so no trials %s", corpus / " or ".join(files), name)
             continue
         trials = [_trial(path, number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
         _write(out / "trials" / f"{name}.txt", trials)

@@ -1,7 +1,7 @@
 """Options of augmentation, one dataclass for each step, and the table of their names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from wedefense.config.registry import Registry, Row
@@ -76,6 +76,7 @@ class NoiseOptions:
     speech_snr: tuple[float, float] = (13.0, 20.0)
     music_snr: tuple[float, float] = (5.0, 15.0)
     babble: tuple[int, int] = (1, 1)               # how many recordings of speech are mixed, fewest and most
+    scale_peak: bool = False  # scale what is mixed to a peak of 1, as WeSpeaker does; False: only down to it
 
     def __post_init__(self):
         fraction(self, "prob")
@@ -98,6 +99,8 @@ class ReverbOptions:
 
     prob: float = 1.0
     data: str | None = None  # folder, wav.scp, tar or LMDB; the default is reverb_data
+    realign: bool = True     # the direct sound stays in place; False: it comes late, as in WeSpeaker
+    scale_peak: bool = False  # scale the result to a peak of 1, as WeSpeaker does; False: it keeps its power
 
     def __post_init__(self):
         fraction(self, "prob")
@@ -232,7 +235,9 @@ class AugmentOptions:
         """From `dataset_args` and the paths beside it. `aug_prob` stands for one of reverberation and noise."""
         steps: list[Step] = []
         if dataset.aug_prob > 0:
-            mixed = tuple({"type": name} for name, data in (("reverb", reverb_data), ("noise", noise_data)) if data)
+            mixed = tuple({"type": name, **_given(options)} for name, options, data in (
+                ("reverb", dataset.reverb_args, reverb_data), ("noise", dataset.noise_args, noise_data))
+                if options.data or data)
             if not mixed:
                 raise InputError(f"dataset_args.aug_prob is {dataset.aug_prob} but there is nothing to add: "
                                  f"name reverb_data or noise_data, or set aug_prob to 0")
@@ -242,6 +247,10 @@ class AugmentOptions:
         if dataset.codec_aug:
             steps.append(Step("codec", _section(dataset.codec_aug_args, CodecOptions, "codec")))
         return cls(dataset.speed_perturb, (*steps, *parse_steps(dataset.augment)), reverb_data, noise_data)
+
+
+def _given(options) -> dict[str, object]:
+    return {field.name: getattr(options, field.name) for field in fields(options)}
 
 
 def _section(values, cls: type, name: str):

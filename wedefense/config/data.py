@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from wedefense.config.augment import CodecOptions, RawBoostOptions, parse_steps
+from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
 from wedefense.config.frontend import FrontendChoice
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
@@ -77,7 +77,11 @@ class DatasetOptions(FrontendChoice):
     num_frms: int = 150            # frames of a training crop
     random_crop: bool = True       # False: a crop is the beginning of its utterance
     eval_frms: int = 0             # frames that scoring hears, repeated where there are fewer; 0: whole utterances
-    aug_prob: float = 0.0          # share of the utterances that get noise or reverberation
+    eval_max_frms: int = 0         # frames that scoring hears at most; 0: all
+    trim_silence: bool = False     # cut silence out of every utterance and take 3 dB off, as SUPERB's speaker task does
+    aug_prob: float = 0.0          # share of the utterances that get noise or reverberation, as ...
+    noise_args: NoiseOptions = NoiseOptions()     # ... these say; their `prob` is a weight
+    reverb_args: ReverbOptions = ReverbOptions()
     cmvn: bool = True
     cmvn_args: CmvnOptions = CmvnOptions()
     spec_aug: bool = False
@@ -92,15 +96,18 @@ class DatasetOptions(FrontendChoice):
     codec_aug: bool = False
     codec_aug_args: CodecOptions = CodecOptions()
     augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
+    augment_whole: bool = False    # augment whole utterances and crop then, as SLS was trained; slower
     # where a crop's last filter is done (reverberation, RawBoost's filters, telephone, low_pass): by the workers (cpu),
     # or in whole batches where the model computes (device); auto: device on a GPU. The draws are the same
     augment_on: Literal["auto", "cpu", "device"] = "auto"
 
     def __post_init__(self):
-        at_least(self, 0, "sample_num_per_epoch", "eval_frms")
+        at_least(self, 0, "sample_num_per_epoch", "eval_frms", "eval_max_frms")
         at_least(self, 1000, "resample_rate")
         positive(self, "num_frms", "cache_gib")
         fraction(self, "aug_prob")
+        if self.eval_frms and self.eval_max_frms:
+            raise OptionError("eval_max_frms", f"eval_frms says already that scoring hears {self.eval_frms} frames")
         parse_steps(self.augment)
 
     @property

@@ -88,6 +88,7 @@ class PretrainedOptions:
     layerwise_feature: bool = True
     layer: int = -1                  # blocks above it do not run
     frozen: bool = False
+    frozen_dropout: bool = False     # a frozen encoder drops out while the rest is trained, as WeDefense's does
     frame_shift: float = 20.0        # ms
     frame_length: float = 20.0       # ms
 

@@ -115,6 +115,17 @@ class XVecOptions(BackendOptions):
 
 
 @dataclass(frozen=True)
+class SuperbXVecOptions(BackendOptions):
+    embed_dim: int = 512
+    hid_dim: int = 512
+    stats_dim: int = 1500
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "hid_dim", "stats_dim")
+
+
+@dataclass(frozen=True)
 class ECAPAOptions(BackendOptions):
     embed_dim: int = 192
     pooling_func: Pooling = "ASTP"
@@ -190,6 +201,7 @@ BACKENDS = Registry("back-end", {
     "SSL_BACKEND_aasist": _row("aasist:AASIST", SSLBackendOptions),
     "SSL_BACKEND_utt_only_nes2net": _row("nes2net:Nes2Net", Nes2NetOptions),
     "XVEC": _row("xvector:XVEC", XVecOptions),
+    "SUPERB_XVECTOR": _row("superb_xvector:SuperbXVector", SuperbXVecOptions),
     "LCNN_LSTM": _row("lcnn:LCNNLSTM", LCNNLSTMOptions),
     "ECAPA_TDNN_c512": _row("ecapa_tdnn:ECAPA512", ECAPAOptions),
     "ECAPA_TDNN_GLOB_c512": _row("ecapa_tdnn:ECAPA512Glob", ECAPAOptions),

@@ -58,6 +58,9 @@ class PruningOptions:
     sparsity_schedule: Schedule = "cosine"
     min_sparsity: float = 0.0            # ... from here
     initial_drop_rates: DropRates = DropRates()
+    # steady: a stiff quadratic term, and l1 free near the target; released: WeDefense's, l1 (kept from 0 up), l2 alone
+    constraint: Literal["steady", "released"] = "steady"
+    clip_gates: bool = False             # gates count in grad_clip's norm and are scaled by it, as in WeDefense
     gates_only: bool = False             # the weights stay as they are; gates and multipliers alone are learnt
     distillation: DistillOptions = DistillOptions()  # terms that hold the pruned model near to the unpruned one
 

@@ -136,6 +136,9 @@ class Config(PruningOptions, RunOptions):
         data = self.dataset_args
         options = data.frontend_args
         frozen = isinstance(options, PretrainedOptions) and options.frozen
+        if self.feature_cache and frozen and options.frozen_dropout:
+            raise OptionError("feature_cache", "keeps layers as they are without dropout; set dataset_args."
+                              f"{data.frontend}_args.frozen_dropout: False")
         if self.feature_cache and not (data.whole_utt and frozen):
             raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
                               f"dataset_args.whole_utt: True and dataset_args.{data.frontend}_args.frozen: True")

@@ -12,6 +12,7 @@ from wedefense.data.augment.later import layout, pack
 from wedefense.data.batch import Batch
 from wedefense.data.sampler import Item
 from wedefense.data.shared_buffers import Ring
+from wedefense.data.silence import trim
 from wedefense.data.sources import Source
 from wedefense.utils.random import generator
 
@@ -35,6 +36,19 @@ class Crop:
     shortest: int = 1           # shorter utterances are not used
     longest: int | None = None  # longer ones are first cut to this
     random: bool = True         # where to cut; False: at the beginning
+    trimmed: bool = False       # silence is cut out before
+    augmented: bool = False     # what is cut has been augmented as a whole
+
+    def cut(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The crop of a whole utterance (samples,), repeated where that is short."""
+        if self.longest is not None and len(wav) > self.longest:
+            start = int(rng.integers(len(wav) - self.longest + 1))
+            wav = wav[start:start + self.longest]
+        if self.length is None:
+            return wav
+        room = max(0, len(wav) - self.length)
+        start = int(rng.integers(room + 1)) if self.random else 0
+        return fill(wav[start:start + self.length], self.length)
 
 
 class _TooShort(Exception):
@@ -58,7 +72,8 @@ class TrainDataset(torch.utils.data.Dataset):
         self.source, self.labels, self._crop = source, labels, crop
         self._seed, self._pipeline, self._num_classes = seed, pipeline, num_classes
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
-        self.leaves_endings = pipeline is not None and pipeline.on_device and crop.length is not None
+        self.leaves_endings = (pipeline is not None and pipeline.on_device and crop.length is not None
+                               and not crop.augmented)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -96,7 +111,7 @@ class TrainDataset(torch.utils.data.Dataset):
         while True:
             try:
                 speed = self._pipeline.speed(rng) if self._pipeline else 1.0
-                return index, self._label(index, speed), *self._augmented(self._samples(index, speed, rng, row), rng)
+                return index, self._label(index, speed), *self._heard(index, speed, rng, row)
             except BadAudio as error:
                 skipped.append((key, str(error)))
                 bad += 1
@@ -117,6 +132,26 @@ class TrainDataset(torch.utils.data.Dataset):
     def _label(self, index: int, speed: float) -> int:
         label = int(self.labels[index])
         return label if speed == 1.0 else self._pipeline.speed_label(label, speed, self._num_classes)
+
+    def _heard(self, index: int, speed: float, rng: np.random.Generator,
+               row: np.ndarray | None) -> tuple[np.ndarray, Ending | None]:
+        """The samples of an item, and the filter they lack."""
+        if not (self._crop.trimmed or self._crop.augmented):
+            return self._augmented(self._samples(index, speed, rng, row), rng)
+        wav = self._whole(index, speed)
+        if not self._crop.augmented:
+            return self._augmented(self._crop.cut(wav, rng), rng)
+        return self._crop.cut(self._augmented(wav, rng)[0], rng), None
+
+    def _whole(self, index: int, speed: float) -> np.ndarray:
+        """(samples,) of an utterance."""
+        with self.source.open(index) as sound:
+            wav = read_span(sound, rate_ratio(sound.samplerate, self._crop.rate, speed))
+        if self._crop.trimmed:
+            wav = trim(wav, self._crop.rate)
+        if len(wav) * speed < self._crop.shortest or not len(wav):
+            raise _TooShort
+        return wav
 
     def _samples(self, index: int, speed: float, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
         """(samples,) float32: a crop, repeated where it is short."""
@@ -144,18 +179,32 @@ class TrainDataset(torch.utils.data.Dataset):
         return wav, ending
 
 
-class EvalDataset(torch.utils.data.Dataset):
-    """Whole utterances at `rate`, or their first `fixed` samples, one padded batch for each list of indices.
+@dataclass(frozen=True)
+class EvalPart:
+    """What scoring hears of an utterance, in samples; 0: all of it."""
 
-    What has less than `min_samples` or `fixed` samples is repeated.
+    fixed: int = 0         # no less: repeated up to it, and no more
+    longest: int = 0       # no more
+    trimmed: bool = False  # silence is cut out before
+
+    @property
+    def most(self) -> int:
+        return self.fixed or self.longest
+
+
+class EvalDataset(torch.utils.data.Dataset):
+    """Utterances at `rate`, or the part of them that is wanted, one padded batch for each list of indices.
+
+    What has less than `min_samples`, or than a part of fixed length, is repeated.
     """
 
     ring = Ring(0, 0, 0)
 
-    def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool, fixed: int = 0):
+    def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool,
+                 part: EvalPart = EvalPart()):
         self.source, self.labels = source, labels
         self._rate, self._skip_bad = rate, skip_bad
-        self._least, self._fixed = max(fixed, min_samples), fixed
+        self._least, self._part = max(part.fixed, min_samples), part
 
     def __len__(self) -> int:
         return len(self.source)
@@ -164,10 +213,7 @@ class EvalDataset(torch.utils.data.Dataset):
         read, wavs, skipped = [], [], []
         for index in indices:
             try:
-                with self.source.open(index) as sound:
-                    ratio = rate_ratio(sound.samplerate, self._rate)
-                    room = resampled_length(sound.frames, ratio)
-                    wav = read_span(sound, ratio, 0, min(room, self._fixed or room))
+                wav = self._read(index)
             except BadAudio as error:
                 key = self.source.entries.keys[index]
                 if not self._skip_bad:
@@ -178,6 +224,18 @@ class EvalDataset(torch.utils.data.Dataset):
             read.append(index)
             wavs.append(fill(wav, self._least))
         return _padded(self, read, self.labels[read], wavs, skipped)
+
+
+    def _read(self, index: int) -> np.ndarray:
+        with self.source.open(index) as sound:
+            ratio = rate_ratio(sound.samplerate, self._rate)
+            if self._part.trimmed:
+                wav = trim(read_span(sound, ratio), self._rate)
+                if not len(wav):
+                    raise BadAudio("nothing but silence, and dataset_args.trim_silence is on")
+                return wav[:self._part.most or len(wav)]
+            room = resampled_length(sound.frames, ratio)
+            return read_span(sound, ratio, 0, min(room, self._part.most or room))
 
 
 def _padded(dataset, indices, labels, wavs, skipped) -> Batch:

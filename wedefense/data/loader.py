@@ -15,7 +15,7 @@ from wedefense.data.augment.later import SPARE
 from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
-from wedefense.data.dataset import Crop, EvalDataset, Failure, TrainDataset
+from wedefense.data.dataset import Crop, EvalDataset, EvalPart, Failure, TrainDataset
 from wedefense.data.decoded import DecodedSource
 from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.shared_buffers import Parcel, Ring
@@ -145,12 +145,16 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     source = _open(list_path, data_type, label_table)
     source.fill_durations()
     ids = source.entries.label_ids(labels or {}, strict=False)
-    fixed = dataset_options.samples(dataset_options.eval_frms)
-    durations = np.full(len(source), fixed / dataset_options.resample_rate) if fixed else source.entries.durations
+    part = _eval_part(dataset_options)
+    durations = source.entries.durations
+    if part.fixed:
+        durations = np.full(len(source), part.fixed / dataset_options.resample_rate)
+    elif part.longest:
+        durations = np.minimum(durations, part.longest / dataset_options.resample_rate)
     batches = length_batches(durations, loader_options.batch_size, max_seconds, rank=rank, world_size=world_size)
     if again:
         source = _cached(source, dataset_options, loader_options)
-    dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad, fixed)
+    dataset = EvalDataset(source, ids, dataset_options.resample_rate, min_samples, skip_bad, part)
     seconds = float(sum(durations[batch].sum() for batch in batches))
     return EvalLoader(dataset, batches, replace(loader_options, prefetch_factor=min(2, loader_options.prefetch_factor)),
                       int(max_seconds * dataset_options.resample_rate), seconds)
@@ -179,10 +183,16 @@ def _report(source: Source) -> None:
 
 def _crop(options: DatasetOptions) -> Crop:
     length = None if options.whole_utt else options.samples(options.num_frms)
+    crop = Crop(options.resample_rate, length, random=options.random_crop, trimmed=options.trim_silence,
+                augmented=options.augment_whole)
     if not options.filter:
-        return Crop(options.resample_rate, length, random=options.random_crop)
-    return Crop(options.resample_rate, length, shortest=options.samples(options.filter_args.min_num_frames),
-                longest=options.samples(options.filter_args.max_num_frames), random=options.random_crop)
+        return crop
+    return replace(crop, shortest=options.samples(options.filter_args.min_num_frames),
+                   longest=options.samples(options.filter_args.max_num_frames))
+
+
+def _eval_part(options: DatasetOptions) -> EvalPart:
+    return EvalPart(options.samples(options.eval_frms), options.samples(options.eval_max_frms), options.trim_silence)
 
 
 def _long_enough(source: Source, crop: Crop) -> np.ndarray:

@@ -111,6 +111,9 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
     """
     if model.device.type != "cpu":
         raise InputError("export on the CPU: its files run on any device")
+    if model.input_policy.trimmed:
+        raise InputError("dataset_args.trim_silence cuts recordings in a way that no exported form has; cut them "
+                         "yourself (wedefense.data.silence), and set it to False in the experiment's config")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     make = {"torchscript": _torchscript, "onnx": _onnx}[style]
@@ -184,7 +187,8 @@ def describe(model: LoadedDetector, exportable: Exportable, written: list[Export
         "lengths": "(batch,) int64, valid samples of each",
         "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
         "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
-        "hears_samples": policy.fixed, "windows_beyond_seconds": min(policy.whole, longest),
+        "hears_samples": policy.fixed, "hears_at_most_samples": policy.longest,
+        "windows_beyond_seconds": min(policy.whole, longest),
         "window_seconds": policy.window, "windows": "overlap by half; the score is the mean of their llr",
         "files": [{"name": file.path.name, "megabytes": round(file.megabytes, 3), "largest_difference": file.difference,
                    "seconds_for_4s": file.seconds, "eer": file.eer} for file in written]}

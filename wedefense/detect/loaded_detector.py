@@ -217,7 +217,7 @@ class LoadedDetector:
         return opened
 
     def _open(self, key: str, audio, sample_rate: int | None = None) -> Recording:
-        return open_recording(key, audio, self.input_policy.rate, sample_rate)
+        return self.input_policy.prepared(open_recording(key, audio, self.input_policy.rate, sample_rate))
 
     def _read(self, recordings: Sequence[Recording], piece: tuple[int, int, int]) -> np.ndarray:
         number, start, length = piece

@@ -115,7 +115,8 @@ def results_of(model: LoadedDetector) -> ExperimentFolder | None:
 
 def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
     data = experiment.config.dataset_args
-    policy = InputPolicy(data.resample_rate, experiment.detector.min_samples, data.samples(data.eval_frms) or None)
+    policy = InputPolicy(data.resample_rate, experiment.detector.min_samples, data.samples(data.eval_frms) or None,
+                         data.samples(data.eval_max_frms) or None, data.trim_silence)
     return LoadedDetector(experiment.detector, experiment.labels, experiment.weights, experiment.config,
                           policy, remark=remark)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from wedefense.config.frontend import SHORTEST
 from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
+from wedefense.data.silence import trim
 from wedefense.utils.errors import InputError
 
 
@@ -27,12 +28,15 @@ class InputPolicy:
     """How much of a recording a model hears at a time.
 
     Recordings up to `whole` seconds are heard at once; longer ones in windows of `window` seconds that overlap by
-    half, the last one ending where the recording ends. A model with a `fixed` input hears the first `fixed` samples.
+    half, the last one ending where the recording ends. A model with a `fixed` input hears the first `fixed` samples,
+    one with a `longest` no more than these.
     """
 
     rate: int = 16000
     shortest: int = SHORTEST  # samples; anything shorter is repeated up to it
     fixed: int | None = None  # samples; shorter recordings are repeated up to it
+    longest: int | None = None
+    trimmed: bool = False     # silence is cut out first
     whole: float = 60.0
     window: float = 30.0
 
@@ -46,12 +50,22 @@ class InputPolicy:
                 return [(0, min(samples, self.fixed))]
             size = limit = min(self.fixed, max(round(window * self.rate), 1))
         else:
+            samples = min(samples, self.longest or samples)
             size = max(round((window or self.window) * self.rate), 1)
             limit = size if window else round(self.whole * self.rate)
         if samples <= limit:
             return [(0, samples)]
         starts = range(0, samples - size, max(size // 2, 1))
         return [(start, size) for start in starts] + [(samples - size, size)]
+
+    def prepared(self, recording: Recording) -> Recording:
+        """The recording as this model hears it, or a `BadAudio`."""
+        if not self.trimmed:
+            return recording
+        wav = trim(recording.read(0, recording.samples), self.rate)
+        if not len(wav):
+            raise BadAudio("nothing but silence, which this model has cut out")
+        return Recording(recording.key, len(wav), recording.rate, lambda start, length: wav[start:start + length])
 
     def fit(self, wav: np.ndarray) -> np.ndarray:
         """Short audio repeated up to what the model needs."""

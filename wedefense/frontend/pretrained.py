@@ -40,8 +40,8 @@ class LayerChoice(nn.Module):
 class PretrainedFrontend(nn.Module):
     """A pretrained encoder as a front-end; a subclass says how to `encode` with `self.upstream`.
 
-    Frozen means: evaluation mode whatever `train()` says, no gradients, no autograd graph. The weights of a
-    layer sum are learnt all the same.
+    Frozen means: evaluation mode whatever `train()` says (but for `frozen_dropout`), no gradients, no autograd graph.
+    The weights of a layer sum are learnt all the same.
     """
 
     def __init__(self, options: PretrainedOptions, sample_rate: int, upstream: nn.Module, feat_dim: int,
@@ -56,6 +56,7 @@ class PretrainedFrontend(nn.Module):
             raise OptionError("frame_shift", f"this model makes a frame every {self.frame_shift:g} ms, got "
                                              f"{options.frame_shift:g}")
         self.frozen = options.frozen
+        self.still = options.frozen and not options.frozen_dropout
         self.feat_dim, self.min_samples = feat_dim, min_samples
         self.upstream = upstream
         self.featurizer = LayerChoice(options, num_layers)
@@ -68,7 +69,7 @@ class PretrainedFrontend(nn.Module):
 
     def train(self, mode: bool = True):
         super().train(mode)
-        if self.frozen:
+        if self.still:
             self.upstream.eval()
         return self
 

@@ -31,6 +31,28 @@ class Lagrangian(nn.Module):
         return l1 * gap + (STIFFNESS + self.l2) * gap.square()
 
 
+    def hold(self) -> None:
+        """Called before each step."""
+
+
+class ReleasedLagrangian(Lagrangian):
+    """l1 * (sparsity - target) + l2 * (sparsity - target)^2 as WeDefense releases it, l1 kept at 0 or above.
+
+    It cannot push a sparsity up that lies under its target but by l2, and arrives late: for published rows.
+    """
+
+    def forward(self, sparsity: Tensor, target: float) -> Tensor:
+        gap = (sparsity - target).float()
+        return self.l1 * gap + self.l2 * gap.square()
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        self.l1.clamp_(min=0)
+
+
+CONSTRAINTS = {"steady": Lagrangian, "released": ReleasedLagrangian}
+
+
 def sparsity_text(sparsity: float) -> str:
     """`0.3` -> "remove 30 %, keep 70 %"."""
     removed = round(100 * sparsity, 1)

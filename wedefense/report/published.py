@@ -62,13 +62,14 @@ class Comparison:
         return METRICS[self.metric].heading
 
     @property
-    def difference(self) -> float:
-        return self.ours - float(self.published)
+    def difference(self) -> float | None:
+        """None where nothing is published."""
+        return None if self.published == NONE else self.ours - float(self.published)
 
     @property
     def decimals(self) -> int:
         """One more than the table prints."""
-        return len(self.published.partition(".")[2]) + 1
+        return len(self.published.partition(".")[2]) + 1 if self.published != NONE else 3
 
 
 def names() -> list[str]:
@@ -99,16 +100,18 @@ def compare(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None 
             raise InputError(f"row '{row.name}' has no set '{theirs}'{did_you_mean(theirs, published)}")
         if ours not in results["sets"]:
             raise InputError(f"the experiment has no set '{ours}'{did_you_mean(ours, results['sets'])}")
-    found = []
+    found, silent = [], all(value == NONE for _, _, value in row.values)  # a twin that the paper has no numbers of
     for name, metric, value in row.values:
         result = results["sets"].get((sets or {}).get(name, name), {})
         chosen = result.get("calibrated", result) if calibrated else result
-        if value == NONE or metric not in chosen:
+        if metric not in chosen or value == NONE and not silent:
             continue
         factor = METRICS[metric].factor
         confidence = chosen.get("confidence", {})
         interval = confidence.get(metric)
-        if interval is not None:
+        if value == NONE:
+            interval = None
+        elif interval is not None:
             interval = tuple(factor * bound - float(value) for bound in interval)
         found.append(Comparison(name, metric, value, factor * chosen[metric], interval, confidence.get("level")))
     if not found:

@@ -67,6 +67,6 @@ def comparison_rows(found: Sequence[Comparison], ours: str) -> tuple[list[str], 
         digits = item.decimals
         interval = NONE if item.interval is None else " to ".join(f"{end:+.{digits}f}" for end in item.interval)
         rows.append([f"{item.set} {item.heading}", item.published, f"{item.ours:.{digits}f}",
-                     f"{item.difference:+.{digits}f}", interval])
+                     NONE if item.difference is None else f"{item.difference:+.{digits}f}", interval])
     level = next((f"{100 * item.level:g} % interval" for item in found if item.level), "interval")
     return ["", "published", ours, "difference", level], rows

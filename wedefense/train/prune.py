@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from wedefense.config.pruning import PruningOptions
 from wedefense.data.batch import Batch
 from wedefense.models.detector import Detector, Outputs
-from wedefense.pruning.constraint import Lagrangian, sparsity_text
+from wedefense.pruning.constraint import CONSTRAINTS, sparsity_text
 from wedefense.pruning.gates import gated_sites, open_shares, sites
 from wedefense.pruning.schedule import target_at
 from wedefense.pruning.size import Size, decided_openness, expected_openness, minimal_openness
@@ -23,7 +23,8 @@ class Prune(Mode):
     """Full fine-tuning plus a Lagrangian that holds the encoder's sparsity, the fraction removed, at its target.
 
     The gates' parameters learn by descent, the multipliers by ascent, both at the constant `initial_reg_lr`,
-    without weight decay and out of the gradient clipping. With `gates_only` everything else stays as it is.
+    without weight decay and, but for `clip_gates`, out of the gradient clipping. With `gates_only` everything else
+    stays as it is.
     """
 
     def __init__(self, options: PruningOptions, detector: Detector):
@@ -39,7 +40,7 @@ class Prune(Mode):
                 site.gate.requires_grad_(True)
         self.size = Size(encoder, "multiply-adds" if options.target_macs else "parameters")
         self.final = final_target(options, self.size)
-        self.lagrangian = Lagrangian()
+        self.lagrangian = CONSTRAINTS[options.constraint]()
         self.target = target_at(0.0, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
         log.info("pruning: %s of the encoder's %.3f M %s, reached over %g epochs (%s)", sparsity_text(self.final),
@@ -66,11 +67,12 @@ class Prune(Mode):
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
         own = {"fixed_lr": self.options.initial_reg_lr, "weight_decay": 0.0}
         return [group for group in groups if group["params"]] + [
-            {"name": "gates", "params": gates, **own},
+            {"name": "gates", "params": gates, **own, "clipped": self.options.clip_gates},
             {"name": "multipliers", "params": list(self.lagrangian.parameters()), "maximize": True, **own}]
 
     def before_step(self, step: int, steps_per_epoch: int) -> None:
         options = self.options
+        self.lagrangian.hold()
         self.target = target_at(step / steps_per_epoch, options.sparsity_schedule, options.sparsity_warmup_epochs,
                                 min(options.min_sparsity, self.final), self.final)
 

@@ -61,7 +61,8 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.batches / config.accum_grad)
         self.parallel = over_ranks(self.module, world, config.sharding, config.compile)
         groups = mode.groups(detector, config.scheduler_args)
-        self.trained = [p for group in groups if "fixed_lr" not in group for p in group["params"]]  # what is clipped
+        self.clipped = [p for group in groups if group.get("clipped", "fixed_lr" not in group)
+                        for p in group["params"]]
         self.optimizer = build_optimizer(config.optimizer, config.optimizer_args, groups)
         scale = world.size * config.dataloader_args.batch_size * config.accum_grad / 64
         self.schedule = SCHEDULERS.load(config.scheduler)(
@@ -156,7 +157,7 @@ class Trainer:
             (loss / group_size).backward()
         if last_of_group:
             if self.config.grad_clip > 0:
-                nn.utils.clip_grad_norm_(self.trained, self.config.grad_clip)
+                nn.utils.clip_grad_norm_(self.clipped, self.config.grad_clip)
             self.optimizer.step()
             self.step += 1
         self.batch += 1

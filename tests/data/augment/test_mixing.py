@@ -190,6 +190,30 @@ def test_reverberation_keeps_the_direct_sound_in_place_and_the_power():
     assert np.dot(wet, wet) == pytest.approx(np.dot(click, click), rel=1e-4)
 
 
+def test_reverberation_as_in_wespeaker(tmp_path):
+    """Written out as its data processor computes it: the sound as late as it comes, a peak of 1."""
+    response = np.zeros(600, np.float32)
+    response[[100, 400]] = 0.8, -0.4
+    soundfile.write(tmp_path / "room.wav", response, RATE, subtype="FLOAT")
+    options = ReverbOptions(realign=False, scale_peak=True, data=str(tmp_path))
+    wav = white(4000, scale=0.02)
+    heard = Reverb(options, Setting(RATE))(wav, np.random.default_rng(0))
+    whole = np.convolve(wav.astype(float), response / np.sqrt(np.square(response).sum()))[:4000]
+    assert heard == pytest.approx(whole / (np.abs(whole).max() + 1e-4), abs=1e-6)
+    assert np.abs(heard[:100]).max() < 1e-6 and np.abs(heard).max() > 0.99
+    late = Reverb(ReverbOptions(realign=False, data=options.data), Setting(RATE))(wav, np.random.default_rng(0))
+    assert np.mean(late ** 2) == pytest.approx(np.mean(wav ** 2), rel=1e-3) and np.abs(late[:100]).max() < 1e-6
+
+
+def test_what_is_mixed_may_be_scaled_to_a_peak_of_one(musan):
+    quiet = white(8000, scale=1e-3)
+    options = NoiseOptions(kinds=("music",), music_snr=(10, 10), scale_peak=True)
+    mixed = Noise(options, Setting(RATE, noise_data=str(musan)))(quiet, np.random.default_rng(0))
+    plain = Noise(NoiseOptions(kinds=("music",), music_snr=(10, 10)), Setting(RATE, noise_data=str(musan)))(
+        quiet, np.random.default_rng(0))
+    assert mixed == pytest.approx(plain / (np.abs(plain).max() + 1e-4), abs=1e-6) and np.abs(plain).max() < 0.02
+
+
 def test_reverberation_of_rooms(tmp_path):
     decay = white(RATE // 2, 3, 1) * np.exp(-np.arange(RATE // 2) / 1000).astype(np.float32)
     decay[0] = 8

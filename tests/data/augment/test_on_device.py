@@ -25,7 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 RATE, SAMPLES = 16000, 6400
 CROPS = DatasetOptions(frontend="ssl", num_frms=20, sample_num_per_epoch=48)
 BOOST = {"type": "rawboost", "prob": 0.8}
-ENDS = {"reverb": ({"type": "reverb", "prob": 0.8}, "room"), "telephone": ({"type": "telephone", "prob": 0.8}, "band"),
+ENDS = {"reverb": ({"type": "reverb", "prob": 0.8}, "room"),
+        "late reverb": ({"type": "reverb", "prob": 0.8, "realign": False}, "room"),
+        "reverb to peak": ({"type": "reverb", "prob": 0.8, "realign": False, "scale_peak": True}, "room_to_peak"),
+        "telephone": ({"type": "telephone", "prob": 0.8}, "band"),
         "low_pass": ({"type": "low_pass", "prob": 0.8}, "band"),
         **{f"rawboost {algo}": ({**BOOST, "algo": algo}, kind) for algo, kind in
            ((1, "convolutive"), (3, "stationary"), (4, "stationary"), (5, "convolutive"), (6, "stationary"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from wedefense.config.augment import STEPS, OneOfOptions, RawBoostOptions, parse_steps
+from wedefense.config.augment import STEPS, NoiseOptions, OneOfOptions, RawBoostOptions, ReverbOptions, parse_steps
 from wedefense.config.data import DatasetOptions
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.utils.errors import InputError, OptionError
@@ -99,6 +99,11 @@ def test_the_short_keys_stand_for_steps_in_a_fixed_order(data):
     assert chain.steps[1][0].options.algo == 3
     only = pipeline(data={"noise_data": data["noise_data"]}, aug_prob=1.0)
     assert [s.type for s in only.steps[0][0].options.parsed()] == ["noise"]
+    told = pipeline(data=data, aug_prob=0.6, noise_args=NoiseOptions(speech_snr=(10, 30), scale_peak=True),
+                    reverb_args=ReverbOptions(prob=3.0 / 4, realign=False))
+    reverb, noise = told.steps[0][0].options.parsed()
+    assert (reverb.options.realign, reverb.options.prob, noise.options.speech_snr) == (False, 0.75, (10, 30))
+    assert noise.options.scale_peak and not reverb.options.scale_peak
 
 
 def test_noise_that_is_asked_for_and_not_there_is_an_error(data):

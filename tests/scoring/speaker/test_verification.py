@@ -118,6 +118,15 @@ def test_quality_measures_by_hand():
     assert columns.tolist() == [[1.0, 3.0], [1.0, 1.0]] and names == ["lower x", "higher x"]
 
 
+def test_the_magnitude_is_that_of_mean_subtracted_embeddings_before_the_norm():
+    keys, shift = [f"u{i}" for i in range(12)], np.full(6, 5.0)
+    made = prepare(keys, keys, VECTORS + shift, cohort=Cohort(COHORT + shift, shift))
+    assert made.measures["magnitude"] == pytest.approx(np.linalg.norm(VECTORS, axis=1), rel=1e-5)
+    unit_length = unit(VECTORS + shift).astype(np.float32)
+    durations = {key: str(i + 1.0) for i, key in enumerate(keys)}
+    assert [*prepare(keys, keys, unit_length, durations=durations).measures] == ["log duration"]
+
+
 def test_statistics_are_of_the_utterance_not_the_trial():
     statistics = CohortStatistics(np.array([0.0, 0.5]), np.array([1.0, 0.25]))
     found = normalise(np.array([1.0]), statistics, np.array([0]), np.array([1]))
@@ -160,6 +169,8 @@ def test_command_from_embeddings_to_results(tmp_path, capsys):
                  "--qmf", str(tmp_path / "dev_o"), "--durations", str(tmp_path / "vox1/utt2dur"),
                  str(tmp_path / "dev/utt2dur")]) == 0
     results = json.loads((tmp_path / "exp/results.json").read_text())
+    assert [*results["sets"]] == ["vox1_o", "vox1_o_cosine", "vox1_o_plain"]
+    assert results["sets"]["vox1_o_plain"]["eer"] == cosines["eer"] > results["sets"]["vox1_o_cosine"]["eer"]
     best, model = results["sets"]["vox1_o"], json.loads((tmp_path / "exp/scores/qmf.json").read_text())
     assert best["eer"] < cosines["eer"] and best["act_dcf"] < 1.0 <= cosines["act_dcf"]
     assert results["classes"] == ["target", "nontarget"] and "target  nontarget" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import fft
 
+PEAK_FLOOR = np.float32(1e-4)  # WeSpeaker's
 _BLOCK = 8  # the blocks of an FFT are about so many filters long
 
 
@@ -10,6 +11,11 @@ def limit_peak(wav: np.ndarray) -> np.ndarray:
     """Scaled down to a peak of 1 where it exceeds that, else untouched."""
     peak = max(wav.max(initial=0), -wav.min(initial=0))
     return wav / peak if peak > 1 else wav
+
+
+def scale_peak(wav: np.ndarray) -> np.ndarray:
+    """Scaled to a peak of 1, up or down, as WeSpeaker scales what it has augmented (silence stays silence)."""
+    return wav / (np.abs(wav).max(initial=0) + PEAK_FLOOR)
 
 
 def power(wav: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """Recorded noise at a drawn signal-to-noise ratio, and reverberation by recorded or simulated rooms."""
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -7,17 +8,17 @@ import numpy as np
 from wedefense.config.augment import NoiseOptions, ReverbOptions, Setting
 from wedefense.data.audio import BadAudio, fill, read_frames, read_span, resample, resampled_length
 from wedefense.data.augment.endings import Ending, EndsInFilter
-from wedefense.data.augment.filters import filter_long, limit_peak, power
+from wedefense.data.augment.filters import filter_long, limit_peak, power, scale_peak
 from wedefense.data.augment.recordings import Recordings, open_recordings
 from wedefense.utils.errors import InputError
 
 _SILENT_IN_A_ROW = 20
 
 
-def mix(wav: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """`noise`, (samples,) of some power, added `snr` dB below `wav`; peak at most 1. Silence stays silence."""
+def mix(wav: np.ndarray, noise: np.ndarray, snr: float, scaled: Callable = limit_peak) -> np.ndarray:
+    """`noise`, (samples,) of some power, added `snr` dB below `wav`, then `scaled`. Silence stays silence."""
     gain = np.sqrt(power(wav) / power(noise)) * 10 ** (-snr / 20)
-    return limit_peak(wav + np.float32(gain) * noise)
+    return scaled(wav + np.float32(gain) * noise)
 
 
 def direct_sound(response: np.ndarray) -> int:
@@ -25,9 +26,12 @@ def direct_sound(response: np.ndarray) -> int:
     return int(np.abs(response).argmax())
 
 
-def reverberate(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolved with a room impulse response, the direct sound undelayed, at the power of `wav`; peak at most 1."""
-    wet = filter_long(wav, response, direct_sound(response))
+def reverberate(wav: np.ndarray, response: np.ndarray, realign: bool = True) -> np.ndarray:
+    """Convolved with a room impulse response, at the power of `wav`, peak at most 1.
+
+    `realign`: the direct sound undelayed.
+    """
+    wet = filter_long(wav, response, direct_sound(response) if realign else 0)
     scale = np.sqrt(power(wav) / max(power(wet), np.finfo(np.float32).tiny))
     return limit_peak(wet * np.float32(scale))
 
@@ -45,7 +49,8 @@ class Noise:
         if kind == "speech":
             for _ in range(int(rng.integers(*self._options.babble, endpoint=True)) - 1):
                 noise = noise + self._stretch(kind, len(wav), rng)
-        return mix(wav, noise, rng.uniform(*self._options.snr(kind)))
+        scaled = scale_peak if self._options.scale_peak else limit_peak
+        return mix(wav, noise, rng.uniform(*self._options.snr(kind)), scaled)
 
     def _stretch(self, kind: str, samples: int, rng: np.random.Generator) -> np.ndarray:
         """(samples,) of a recording from a random place; a silent one is drawn again."""
@@ -72,20 +77,33 @@ class Room(Ending):
 
     kind = "room"
 
-    def __init__(self, response: np.ndarray):
-        self.filters = [response]
+    def __init__(self, response: np.ndarray, realign: bool = True):
+        self.filters, self.realign = [response], realign
 
     @property
     def advances(self) -> list[int]:
-        return [direct_sound(self.filters[0])]
+        return [direct_sound(self.filters[0]) if self.realign else 0]
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
-        return reverberate(wav, self.filters[0])
+        return reverberate(wav, self.filters[0], self.realign)
+
+
+class RoomToPeak(Room):
+    """The same at a peak of 1, by a response of energy 1, as in WeSpeaker."""
+
+    kind = "room_to_peak"
+
+    def __init__(self, response: np.ndarray, realign: bool = True):
+        super().__init__(response / np.float32(np.sqrt(np.dot(response, response))), realign)
+
+    def __call__(self, wav: np.ndarray) -> np.ndarray:
+        return scale_peak(filter_long(wav, self.filters[0], self.advances[0]))
 
 
 class Reverb(EndsInFilter):
     def __init__(self, options: ReverbOptions, setting: Setting):
-        self._rate = setting.sample_rate
+        self._rate, self._realign = setting.sample_rate, options.realign
+        self._room = RoomToPeak if options.scale_peak else Room
         self._recordings = _recordings(options.data or setting.reverb_data, "reverb_data", "reverb")
 
     def begin(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Room]:
@@ -93,7 +111,7 @@ class Reverb(EndsInFilter):
         response = self._read(index)
         if not response.any():
             raise self._recordings.error(index, "an impulse response of zeros")
-        return wav, Room(response)
+        return wav, self._room(response, self._realign)
 
     def _read(self, index: int) -> np.ndarray:
         """The first channel: a mean of several microphones would be a comb filter."""

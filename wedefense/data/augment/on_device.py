@@ -10,6 +10,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor, fft
 
+from wedefense.data.augment.filters import PEAK_FLOOR
 from wedefense.data.augment.later import Group
 from wedefense.data.batch import Batch
 
@@ -63,6 +64,11 @@ def _room(wav: Tensor, filters: _Filters, signals: None, levels: Tensor) -> Tens
     return _limit_peak(wet * (_power(wav) / _power(wet).clamp(min=_TINY)).sqrt())
 
 
+def _room_to_peak(wav: Tensor, filters: _Filters, signals: None, levels: Tensor) -> Tensor:
+    wet = filters([wav])
+    return wet / (wet.abs().amax(1, keepdim=True) + float(PEAK_FLOOR))
+
+
 def _convolutive(wav: Tensor, filters: _Filters, gains: Tensor | None, levels: Tensor) -> Tensor:
     powers = [wav]
     for _ in range(len(filters) - 1):
@@ -87,4 +93,5 @@ def _limit_peak(wav: Tensor) -> Tensor:
     return wav / wav.abs().amax(1, keepdim=True).clamp(min=1)
 
 
-_FORMULAS = {"band": _band, "room": _room, "convolutive": _convolutive, "stationary": _stationary}
+_FORMULAS = {"band": _band, "room": _room, "room_to_peak": _room_to_peak, "convolutive": _convolutive,
+             "stationary": _stationary}

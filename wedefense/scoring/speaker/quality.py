@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wedefense.scoring.speaker.trials import unit
+from wedefense.utils.log import get_logger
 
 
 def log_duration(seconds: np.ndarray) -> np.ndarray:
@@ -18,6 +19,16 @@ def log_duration(seconds: np.ndarray) -> np.ndarray:
 def magnitude(vectors: np.ndarray) -> np.ndarray:
     """Length of the embeddings (utterances, dim) before it is normalised away: low for unclear speech."""
     return np.linalg.norm(vectors.astype(np.float64), axis=1)
+
+
+def has_magnitude(vectors: np.ndarray) -> bool:
+    """Whether the lengths of embeddings say anything: those of a model that normalises them do not, which is told."""
+    lengths = magnitude(vectors)
+    if len(lengths) < 2 or np.ptp(lengths) > 1e-3 * lengths.mean():
+        return True
+    get_logger().warning("all embeddings have length %.3g, so that it is no quality measure (model_args.l2_norm: False "
+                         "leaves CA-MHFA's as they are)", lengths.mean())
+    return False
 
 
 def consistency(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -97,7 +97,9 @@ def prepare(names: list[str], keys: list[str], vectors: np.ndarray, options: Spe
         raise InputError(f"{options.norm} needs a cohort: name the training set and its utt2spk")
     shift = cohort.mean if cohort is not None and options.subtract_mean else np.zeros(raw.shape[1])
     ready = unit((raw - shift).astype(np.float32), names)
-    measures = {"magnitude": quality.magnitude(raw)}
+    measures = {}
+    if quality.has_magnitude(raw):
+        measures["magnitude"] = quality.magnitude(raw - shift)
     if durations is not None:
         measures["log duration"] = quality.log_duration(_durations(durations, names))
     if others is not None:
@@ -121,17 +123,31 @@ def _durations(table: Mapping[str, str], names: Sequence[str]) -> np.ndarray:
 
 def fit_quality(utterances: Utterances, trials: SpeakerTrials) -> Calibration:
     """The quality measure function: scores and qualities to log-likelihood ratios."""
+    if not utterances.measures:
+        raise InputError("no quality measure is left: the embeddings all have the same length; give --durations, or a "
+                         "cohort with --norm")
     qualities, names = utterances.qualities(trials)
     prior = CalibrationOptions(prior=1 - COSTS.p_spoof)
     model = fit(utterances.score(trials), trials.is_target, prior, qualities, names, CLASSES)
     return replace(model, sketch=sketch(trials.titles()))
 
 
-def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike,
-                load) -> tuple[list[ScoredSet], Calibration | None]:
-    """Score each trials file into `<out>/<name of the file>.txt`; `load(names)` gives the Utterances.
+def simpler(how: SpeakerOptions, has_cohort: bool, calibrated: bool) -> dict[str, SpeakerOptions]:
+    """What scores are set beside: cosines less the cohort's mean, and those of the embeddings as they are."""
+    beside = {}
+    if how.norm != "none" or calibrated:
+        beside["cosine"] = replace(how, norm="none")
+    if has_cohort and how.subtract_mean:
+        beside["plain"] = replace(how, norm="none", subtract_mean=False)
+    return beside
 
-    With `fit_on`, a trials file of other speakers, scores become LLRs by a quality measure function.
+
+def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike, load,
+                beside: Mapping[str, SpeakerOptions] | None = None) -> tuple[list[ScoredSet], Calibration | None]:
+    """Score each trials file into `<out>/<name of the file>.txt`; `load(names, ...)` gives the Utterances.
+
+    With `fit_on`, a trials file of other speakers, scores become LLRs by a quality measure function. `beside`: other
+    ways to score, for `load`, whose sets have the names of these behind theirs.
     """
     lists = {Path(path).stem: read_trials(path) for path in paths}
     if len(lists) < len(paths):
@@ -148,4 +164,10 @@ def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike
             scores = model.apply(scores, utterances.qualities(trials)[0])
         write_scores(Path(out) / f"{name}.txt", trials, scores)
         sets.append(ScoredSet(name, Trials(titles, scores, trials.is_target), {}))
+    for way, options in (beside or {}).items():
+        simple = load(utterances.names, options)
+        for name, trials in lists.items():
+            scores = simple.score(trials)
+            write_scores(Path(out) / f"{name}_{way}.txt", trials, scores)
+            sets.append(ScoredSet(f"{name}_{way}", Trials(trials.titles(), scores, trials.is_target), {}))
     return sets, model

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 corpora="asvspoof5 musan rirs_noises" noise_set=musan reverb_set=rirs
-config=conf/MHFA_wavlm_s10.yaml
+config=conf/MHFA_wavlm_s10_advised.yaml
 table=asvspoof5_leaderboard
 
 . "$(dirname "${BASH_SOURCE[0]}")/../../../../tools/recipe.sh"

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 corpora=partialspoof
-config=conf/MHFA_wavlmplus.yaml
+config=conf/MHFA_wavlmplus_advised.yaml
 table=${table:-partialspoof_frozen}
 
 . "$(dirname "${BASH_SOURCE[0]}")/../../../../tools/recipe.sh"
