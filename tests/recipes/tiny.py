@@ -14,7 +14,7 @@ CONFIGS = sorted(EGS.glob("*/*/*/conf/*.yaml"))
 SCRIPTS = sorted(EGS.glob("*/*/*/run*.sh"))
 TINY = ["--num_epochs", "1", "--num_avg", "1", "--save_epoch_interval", "1", "--gpus", "[0]", "--device", "cpu",
         "--num_workers", "1", "--dataloader_args.batch_size", "4", "--dataloader_args.num_workers", "0",
-        "--dataset_args.num_frms", "20", "--dataset_args.eval_frms", "0",
+        "--dataset_args.num_frms", "20", "--dataset_args.eval_frms", "0", "--dataset_args.sample_num_per_epoch", "0",
         "--dataset_args.filter_args.min_num_frames", "5"]
 SIZES = {"embed_dim": 8, "head_nb": 2, "compression_dim": 16, "m_channels": 4, "frame_length": 20}
 WHISPER_BASE = {"model_type": "whisper", "d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8,
