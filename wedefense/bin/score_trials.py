@@ -43,16 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     others = verification.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
     folder = ExperimentFolder(options.exp_dir)
     embeddings = verification.read_embeddings(folder, options.set)
-    sets, model = verification.score_lists(
-        options.trials, options.qmf, folder.scores,
-        lambda names, way=how: verification.prepare(names, *embeddings, way, cohort, durations, others),
-        verification.simpler(how, cohort is not None, options.qmf is not None))
+    beside = verification.simpler(how, cohort is not None, options.qmf is not None)
+    sets, model = verification.score_lists(options.trials, options.qmf, folder.scores, lambda names, way=how: (
+        verification.prepare(names, *embeddings, way, cohort, durations, others)), beside)
     bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
-    remark = (f"quality measures fitted on {options.qmf}" if model else
-              f"cosine scores, norm {options.norm}, not calibrated")
-    if cohort is not None:
-        remark += ("; the mean of the cohort " + ("kept" if options.keep_mean else "subtracted, but for _plain"))
-    results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS, remark)
+    results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS,
+                               verification.remark(how, cohort is not None, options.qmf))
     print(save_results(folder, results))
     if model:
         model.save(folder.quality)

@@ -142,6 +142,14 @@ def simpler(how: SpeakerOptions, has_cohort: bool, calibrated: bool) -> dict[str
     return beside
 
 
+def remark(how: SpeakerOptions, has_cohort: bool, qmf: str | None) -> str:
+    """How the scores were made, in words."""
+    text = f"quality measures fitted on {qmf}" if qmf else f"cosine scores, norm {how.norm}, not calibrated"
+    if not has_cohort:
+        return text
+    return f"{text}; the mean of the cohort {'subtracted, but for _plain' if how.subtract_mean else 'kept'}"
+
+
 def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike, load,
                 beside: Mapping[str, SpeakerOptions] | None = None) -> tuple[list[ScoredSet], Calibration | None]:
     """Score each trials file into `<out>/<name of the file>.txt`; `load(names, ...)` gives the Utterances.
