@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import tarfile
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import yaml
 
-from wedefense.utils.download import NotFound, fetch, file_name, verify
+from wedefense.utils.download import NotFound, fetch, file_name, verify, within
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.log import get_logger, progress, setup_logging
 
@@ -83,7 +84,7 @@ def _chosen(files: list[File], patterns: list[str], corpus: dict) -> list[File]:
 
 def obtain(file: File, folder: Path, token: str | None) -> Path:
     """The file, whole and checked. A broken connection is taken up again as long as each attempt brings something."""
-    target = folder / file.name
+    target = within(folder, file.name)
     part = target.with_name(f"{target.name}.part")
     if target.is_file():  # put there by hand, or left by an unpacking that broke
         verify(target, file.checksum, str(target))
@@ -128,6 +129,8 @@ def unpack(parts: list[Path], folder: Path) -> None:
         if name.endswith(".zip"):
             with zipfile.ZipFile(parts[0]) as archive:
                 for member in archive.infolist():
+                    _checked(folder, member.filename, stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG,
+                                                                                               stat.S_IFDIR))
                     archive.extract(member, folder)
                     bar.update(member.compress_size)
         elif ".tar" in name:
@@ -135,11 +138,25 @@ def unpack(parts: list[Path], folder: Path) -> None:
             with gzip.open(stream) if ".gz" in name else stream as stream:
                 with tarfile.open(fileobj=stream, mode="r|") as archive:
                     for member in archive:
-                        archive.extract(member, folder, filter="data")
+                        _checked(folder, member.name, member.isreg() or member.isdir())
+                        archive.extract(member, folder, filter=_plain)
                 while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
                     pass
         else:
             shutil.copyfile(parts[0], folder / name)
+
+
+def _checked(folder: Path, name: str, plain: bool) -> None:
+    """A member of an archive must be a file or a folder within the folder; links and devices are refused."""
+    within(folder, name)
+    if not plain:
+        raise InputError(f"'{name}' of the archive is a link or a device, and corpora are made of files; it and what "
+                         "follows it was not unpacked. Get the archive from its publisher again")
+
+
+def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """What an archive may say of a file: its name, its content and its time; not its mode, not its owner."""
+    return tarfile.data_filter(member, folder).replace(mode=None, deep=False)
 
 
 def download(name: str, corpus: dict, folder: Path, keep: bool = False) -> None:
@@ -175,7 +192,7 @@ def download(name: str, corpus: dict, folder: Path, keep: bool = False) -> None:
 
 
 def _mark(folder: Path, file: File) -> Path:
-    return folder / f"{file.name}.unpacked"
+    return within(folder, f"{file.name}.unpacked")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -156,12 +156,12 @@ embed_stage() {  # config, exp_dir
   local dir=$2 set sets=() lists=()
   wedefense average --config "$1" "${settings[@]}"
   if [ "$(wedefense config --config "$1" --print use_pruning_loss "${settings[@]}")" = true ]; then
-    wedefense prune --exp_dir "$dir"
+    wedefense prune --exp_dir "$dir" --trust
   fi
   sets=($dev_set $eval_sets)
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   for set in "${sets[@]}"; do lists+=("$data/$set/$data_type.list"); done
-  launch "$1" wedefense.bin.embed --exp_dir "$dir" --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
+  launch "$1" wedefense.bin.embed --exp_dir "$dir" --trust --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
     --data "${lists[@]}" --data_type "$data_type"
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
@@ -187,7 +187,7 @@ score_stages() {  # exp_dir, asked or all
   fi
   if wanted 5 "$2"; then
     begin 5 "logits"
-    wedefense logits --exp_dir "$dir" --set $dev_set $eval_sets
+    wedefense logits --exp_dir "$dir" --trust --set $dev_set $eval_sets
     finish "$dir/posteriors/*/logits.scp"
   fi
   if [ "$task" = classes ]; then

@@ -141,7 +141,7 @@ def test_a_url_and_a_file_that_s3prl_already_has(server, tmp_path, monkeypatch):
     server.content["/tiny.pt"] = (tmp_path / "made.pt").read_bytes()
     url = f"{server.url}/tiny.pt"
     assert find_checkpoint("hubert_base", url, tmp_path / "cache").family == "hubert"
-    assert (tmp_path / "cache" / "tiny.pt").is_file()
+    assert (tmp_path / "cache" / s3prl_name(url)).is_file()
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
     hub = tmp_path / "s3prl_hub"
     hub.mkdir()

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import Record, load_torch, records_to_builtin
+from wedefense.utils.pickled_record import Record, records_to_builtin
+from wedefense.utils.safe_load import load_torch
 
 
 class Call:

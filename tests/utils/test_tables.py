@@ -34,7 +34,7 @@ def test_missing_and_binary_files_are_input_errors(tmp_path):
 def test_a_failed_write_leaves_the_previous_file_whole(tmp_path):
     path = tmp_path / "f"
     path.write_text("before")
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="f: cannot be written .No space left on device"):
         with atomic_write(path, "w") as stream:
             stream.write("half")
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="go on past unreadable audio and list what was left out")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS,
                         help="default: on a GPU that of the experiment, on a CPU float32")
+    parser.add_argument("--trust", action="store_true", help="the experiment is mine, see wedefense score -h")
     arguments = parser.parse_args(argv)
     if len(arguments.set) != len(arguments.data):
         parser.error("--data wants one list for each of --set")
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.utils import distributed
     from wedefense.utils.log import setup_logging
 
-    experiment = load_experiment(arguments.exp_dir, arguments.model)
+    experiment = load_experiment(arguments.exp_dir, arguments.model, arguments.trust)
     world = distributed.start(experiment.config.gpus, arguments.device, experiment.config.deterministic)
     setup_logging(rank=world.rank)
     try:

@@ -18,6 +18,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="raw.list with labels: the EER of the source and of each file on it")
     parser.add_argument("--out", required=True,
                         help=f"folder for what is written, with a {NAMES.card} that describes it")
+    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     return parser.parse_args(argv)
 
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.offline:
         set_offline()
-    model = load_detector(options.model, config=options.config)
+    model = load_detector(options.model, config=options.config, trust=options.trust)
     if options.format == "hub":
         lines = [write_folder(model, options.out)]
     else:

@@ -13,6 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS,
                         help="default: on a GPU that of the experiment, on a CPU float32")
+    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
     options = parser.parse_args(argv)
 
     from wedefense.api import load_detector
@@ -22,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.utils.log import progress
 
     sources = collect(options.audio)
-    model = load_detector(options.model, precision=options.precision).to(start(device=options.device).device)
+    model = load_detector(options.model, precision=options.precision, trust=options.trust)
+    model.to(start(device=options.device).device)
     with atomic_write(options.out, "w") as stream, progress(total=len(sources), desc="frames", unit="file") as bar:
         for name, source in sources.items():
             stream.write(f"{name} {' '.join(f'{score:.5g}' for score in model.frame_scores(source).llr)}\n")

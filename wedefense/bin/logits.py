@@ -10,12 +10,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     parser.add_argument("--set", required=True, nargs="+", help="names of sets that stage 4 embedded")
     parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")
+    parser.add_argument("--trust", action="store_true", help="the experiment is mine, see wedefense score -h")
     arguments = parser.parse_args(argv)
 
     from wedefense.api import load_experiment
     from wedefense.scoring.stages import logits_set
 
-    detector = load_experiment(arguments.exp_dir, arguments.model).detector
+    detector = load_experiment(arguments.exp_dir, arguments.model, arguments.trust).detector
     for name in arguments.set:
         print(logits_set(detector, arguments.exp_dir, name))
     return 0

@@ -19,19 +19,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--unpruned", help="experiment whose results the report sets beside these (default: the one "
                                            "that training started from)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="for the training")
+    parser.add_argument("--trust", action="store_true", help="the model is mine, see wedefense score -h")
     arguments, overrides = parser.parse_known_args(argv)
     if overrides and not arguments.model:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     folder = ExperimentFolder(arguments.exp_dir)
     if arguments.model:
-        learn_gates(arguments.model, folder, overrides, arguments.device)
+        learn_gates(arguments.model, folder, overrides, arguments.device, arguments.trust)
 
     from wedefense.api import load_experiment
     from wedefense.config.loader import save_config
     from wedefense.train.cut import config_of_cut, cut_experiment, report_lines
     from wedefense.utils.errors import InputError
 
-    experiment = load_experiment(folder, arguments.weights or folder.average)
+    experiment = load_experiment(folder, arguments.weights or folder.average, arguments.trust)
     if not experiment.config.use_pruning_loss:
         raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it "
                          f"as it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
@@ -42,13 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def learn_gates(model: str, folder: ExperimentFolder, overrides: list[str], device: str) -> None:
+def learn_gates(model: str, folder: ExperimentFolder, overrides: list[str], device: str, trust: bool) -> None:
     from wedefense.bin import average, train
-    from wedefense.config.loader import load_config
+    from wedefense.experiment.model_config import read_model_config
     from wedefense.train.posthoc import settings, source_of
 
     source = source_of(model)
-    frontend = load_config(source.config).dataset_args.frontend
+    frontend = read_model_config(source.config, recorded=True, trust=trust).dataset_args.frontend
     own = ["--exp_dir", str(folder), *settings(source, frontend, overrides)]
     train.main(["--config", str(source.config), "--device", device, *own])
     average.main(["--config", str(folder.config)])

@@ -19,11 +19,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
     parser.add_argument("--window", type=float, metavar="SECONDS", help="heard at once (default: all up to 60, or 30)")
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
-                        help="scores: NAME LLR, as `wedefense evaluate` reads it")
+                        help="scores: NAME LLR, for `wedefense evaluate`")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
     parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
+    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     return parser.parse_args(argv)
 
@@ -41,16 +42,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.offline:
         set_offline()
     costs, sources = costs_of(options), collect(options.audio)
-    model = load_detector(options.model, None, options.config, options.download_dir, options.precision)
+    model = load_detector(options.model, None, options.config, options.download_dir, options.precision, options.trust)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)
     text = rendered(scores, failures, model, costs, options.format)
     if options.out:
         with atomic_write(options.out, "w") as stream:
             stream.write(f"{text}\n")
-        print(f"{options.out}: {len(scores)} of {len(sources)} recordings")
-    else:
-        print(text)
+        text = f"{options.out}: {len(scores)} of {len(sources)} recordings"
+    print(text)
     for line in failure_lines(failures):
         print(line, file=sys.stderr)
     return 1 if failures else 0

@@ -45,7 +45,14 @@ class Labels:
     def load(cls, path: str | os.PathLike) -> "Labels":
         rows = [(name, *value.split()) for name, value in read_table(path).items()]
         try:
-            rows.sort(key=lambda row: int(row[1]))
-            return cls(tuple(row[0] for row in rows), tuple(int(row[2]) for row in rows))
-        except (IndexError, ValueError):
+            rows = sorted((int(index), int(count), name) for name, index, count in rows)
+        except ValueError:
             raise InputError(f"{path}: expected lines `LABEL ID COUNT`, as training writes them") from None
+        ids, counts, names = zip(*rows, strict=True)
+        if ids != tuple(range(len(ids))):
+            raise InputError(f"{path}: the ids must be 0 to {len(ids) - 1}, each once, found "
+                             f"{', '.join(map(str, ids[:8]))}; take the file that training wrote")
+        if min(counts) < 1:
+            raise InputError(f"{path}: the counts must be 1 or more, found {min(counts)}; take the file that training "
+                             "wrote")
+        return cls(names, counts)

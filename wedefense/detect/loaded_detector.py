@@ -28,6 +28,7 @@ from wedefense.utils.precision import Precision, resolve_for_inference
 _READERS = 4
 _BATCH, _BATCH_SECONDS = 16, 120.0
 _FULL_SCALE = 0.999
+NO_SCORE = "no finite score: what the model computes overflows; look at its weights"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ class LoadedDetector:
             with self.arithmetic.scope():
                 features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
                 logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
+            if not np.isfinite(logits).all():
+                raise InputError(f"{recording.key}: {NO_SCORE}")
             frames.append(llr(logits, self.labels))
             times.append(start / policy.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
         return FrameScores(np.concatenate(times), np.concatenate(frames))
@@ -253,6 +256,8 @@ def _assembled(recording: Recording, rows: list) -> ModelOutput | tuple[Recordin
         return recording, reasons[0]
     rows.sort(key=lambda row: row[0])
     pieces, embeddings, logits, peaks, clipped = zip(*rows)
+    if not all(np.isfinite(part).all() for part in (*embeddings, *logits)):
+        return recording, NO_SCORE
     return ModelOutput(recording, list(pieces), np.stack(embeddings), np.stack(logits), max(peaks),
                        float(np.mean(clipped)))
 

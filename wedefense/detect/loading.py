@@ -14,10 +14,11 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
 from wedefense.experiment.load import Experiment, build_experiment, load_experiment
+from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
-from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url
+from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url, within
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.precision import check
 
@@ -26,25 +27,26 @@ _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin|safete
 
 def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
                   config: str | os.PathLike | None = None, download_dir: str | os.PathLike | None = None,
-                  precision: str = "auto") -> LoadedDetector:
+                  precision: str = "auto", trust: bool = False) -> LoadedDetector:
     """A detector ready to score, from whatever holds one; what it is is told by its content.
 
     `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
     cut by pruning or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
     lists, or a hub id (owner/model, or owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
     `precision`: float32, tf32 or bfloat16; auto is that of its experiment on a GPU and float32 on a CPU.
+    `trust`: the folder is one's own. Else the config in it may name known architectures and files of it alone.
     """
     check(precision)
-    return replace(_loaded(path, weights, config, download_dir), precision=precision)
+    return replace(_loaded(path, weights, config, download_dir, trust), precision=precision)
 
 
-def _loaded(path, weights, config, download_dir) -> LoadedDetector:
+def _loaded(path, weights, config, download_dir, trust: bool) -> LoadedDetector:
     found = _located(path, download_dir)
     if found.is_dir() and published.is_pruned_folder(found) and not ExperimentFolder(found).config.is_file():
-        return _calibrated(_pruned(found), ExperimentFolder(found))
+        return _calibrated(_pruned(found, trust), ExperimentFolder(found))
     folder = ExperimentFolder(found) if found.is_dir() else folder_of(found)
     if folder is not None and config is None:
-        model = _ready(load_experiment(folder, weights or (found if found.is_file() else None)))
+        model = _ready(load_experiment(folder, weights or (found if found.is_file() else None), trust))
         average = model.weights.name in (NAMES.average.name, NAMES.shared.name)  # what stage 7 calibrated
         return _calibrated(model, folder) if average else model
     if found.is_dir():
@@ -74,7 +76,7 @@ def _located(path: str | os.PathLike, download_dir) -> Path:
     hub_id, file = match.groups()
     folder = cache_dir(download_dir) / hub_id.replace("/", "--")
     try:
-        return fetch(hub_url(hub_id, file), folder / file) if file else _fetch_experiment(hub_id, folder)
+        return fetch(hub_url(hub_id, file), within(folder, file)) if file else _fetch_experiment(hub_id, folder)
     except InputError as error:
         raise InputError(f"'{path}': no such file or folder, and not to be had as a hub id: {error}") from None
 
@@ -126,13 +128,13 @@ def _calibrated(model: LoadedDetector, folder: ExperimentFolder) -> LoadedDetect
     return replace(model, calibration=Calibration.load(path)) if path.is_file() else model
 
 
-def _pruned(folder: Path) -> LoadedDetector:
+def _pruned(folder: Path, trust: bool) -> LoadedDetector:
     """The two files of a pruned model, with the config of the experiment around it if there is one."""
     around = ExperimentFolder(folder.absolute().parent)
     if not around.is_trained:
         return published.load_pruned(folder)
     encoder, whole = ExperimentFolder(folder).public_form
-    config, labels = load_config(around.config), Labels.load(around.labels)
+    config, labels = read_model_config(around.config, recorded=True, trust=trust), Labels.load(around.labels)
     return _ready(build_experiment(config, labels, whole, read_checkpoint(encoder).architecture))
 
 

@@ -23,7 +23,7 @@ from wedefense.models.heads import SLSHead
 from wedefense.models.mhfa import MHFA
 from wedefense.models.sls import ENCODER, SLS, from_published
 from wedefense.utils.download import cache_dir, fetch, hub_url
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, blamed_on
 from wedefense.utils.tables import first_few
 
 PRUNED_FILES = tuple(map(str, NAMES.public_form))
@@ -87,6 +87,11 @@ def is_sls(content) -> bool:
 
 def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
     """XLS-R and SLS as its authors' code saves them: 64,600 raw samples in, the log-posterior of bona fide out."""
+    with blamed_on(path, "SLS detector"):
+        return _load_sls(content, path)
+
+
+def _load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
     names = {name.removeprefix("module.") for name in content}
     for name in ("fc0.weight", "fc1.weight", "fc3.weight"):
         if name not in names:
@@ -110,6 +115,11 @@ def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
 
 def load_pruned(folder: Path) -> LoadedDetector:
     """A pruned SSL model with MHFA, as WeDefense publishes it: everything is read from the tensors."""
+    with blamed_on(folder, "pruned detector"):
+        return _load_pruned(folder)
+
+
+def _load_pruned(folder: Path) -> LoadedDetector:
     encoder, path = (folder / name for name in PRUNED_FILES)
     weights = own_weights(tensors_of(read_weight_file(path), path))
     architecture = read_checkpoint(encoder).architecture

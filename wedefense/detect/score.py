@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.errors import InputError
 
 _SILENT = 1e-4    # of full scale: -80 dB
 _CLIPPED = 0.01   # of the samples
@@ -72,6 +73,8 @@ def posterior(llr: float, prior: float) -> float:
 
 
 def decide(llr: float, costs: DetectionCosts) -> str:
+    if not math.isfinite(llr):
+        raise InputError(f"a log-likelihood ratio of {llr} decides nothing; look at the weights and the calibration")
     return "bonafide" if llr >= costs.bayes_threshold else "spoof"
 
 

@@ -1,45 +1,78 @@
 """Kaldi ark/scp files of vectors."""
 
+import contextlib
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, open_regular
 from wedefense.utils.tables import read_table
+
+_HEAD = 10  # bytes: its kind, and how many values
 
 
 def write_ark(path: str | os.PathLike, vectors: Iterable[tuple[str, np.ndarray]]) -> dict[str, str]:
     """Write an ark; returns its scp entries, key -> `file:offset`. The ark appears only when whole."""
     import kaldiio
 
-    entries = {}
+    entries: dict[str, str] = {}
     with atomic_write(path) as stream:
         for key, vector in vectors:
+            if not np.isfinite(vector).all():
+                raise InputError(f"{path}: the model gives NaN or infinite values for '{key}', with which nothing can "
+                                 "be judged; look at its weights and at this recording")
             entries[key] = f"{path}:{stream.tell() + len(key.encode()) + 1}"
             kaldiio.save_ark(stream, {key: np.asarray(vector, dtype=np.float32)})
     return entries
 
 
 def read_scp(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
-    """The keys of an scp and their vectors, (utterances, dim). Moved arks are looked for beside the scp."""
-    import kaldiio
+    """The keys of an scp and their vectors, (utterances, dim). Moved arks are looked for beside the scp.
 
+    Read here: kaldiio would run what an entry says where it ends in a pipe.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that writes it first")
-    entries, vectors, streams = read_table(path), [], {}
-    try:
-        for entry in entries.values():
-            ark, _, offset = entry.rpartition(":")
-            if not os.path.exists(ark):
-                entry = f"{path.parent / Path(ark).name}:{offset}"
-            vectors.append(kaldiio.load_mat(entry, fd_dict=streams))
-    except (OSError, ValueError, AssertionError) as error:
-        raise InputError(f"{path}: '{entry}' cannot be read ({error}); run the stage that writes it again") from None
-    finally:
-        for stream in streams.values():
-            stream.close()
+    entries, vectors, dim = read_table(path), [], None
+    with contextlib.ExitStack() as stack:
+        streams: dict[str, BinaryIO] = {}
+        for key, entry in entries.items():
+            try:
+                ark, _, offset = entry.rpartition(":")
+                if ark not in streams:
+                    place = Path(ark) if os.path.exists(ark) else path.parent / Path(ark).name
+                    streams[ark] = stack.enter_context(open_regular(place))
+                vector = _vector(streams[ark], int(offset))
+                if len(vector) != (dim or len(vector)):
+                    raise ValueError(f"{len(vector)} values, the others have {dim}")
+            except (OSError, ValueError, InputError) as error:
+                raise InputError(f"{path}: '{key}': {entry} cannot be read ({error}); run the stage that writes it "
+                                 "again") from None
+            dim = len(vector)
+            vectors.append(vector)
     return list(entries), np.stack(vectors)
+
+
+def _vector(stream: BinaryIO, offset: int) -> np.ndarray:
+    """(dim,) of a vector in Kaldi's binary form; anything else, and values that are no numbers, are a ValueError."""
+    stream.seek(offset)
+    head = stream.read(_HEAD)
+    kind = {b"\0BFV \4": np.dtype("<f4"), b"\0BDV \4": np.dtype("<f8")}.get(head[:6])
+    if kind is None or len(head) < _HEAD:
+        raise ValueError("no vector of numbers stands there")
+    (dim,) = struct.unpack("<i", head[6:])
+    if not 0 < dim * kind.itemsize <= os.fstat(stream.fileno()).st_size:
+        raise ValueError(f"a vector of {dim} values")
+    content = stream.read(dim * kind.itemsize)
+    if len(content) < dim * kind.itemsize:
+        raise ValueError("it is cut short")
+    vector = np.frombuffer(content, dtype=kind).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ValueError("NaN or infinite values")
+    return vector

@@ -1,6 +1,5 @@
 """Checkpoints: weights by epoch for people, and all there is for an exact resume."""
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -9,41 +8,70 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.recorded import record_architecture
 from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.finite import require_finite
+from wedefense.utils.tables import first_few
 
 
 def save(path: str | os.PathLike, state: object) -> None:
     """Written beside `path`, flushed and renamed over it: whole or not at all, whatever happens."""
-    try:
-        with atomic_write(path) as stream:
-            torch.save(state, stream)
-    except (OSError, RuntimeError) as error:
-        # a RuntimeError of torch has no errno
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise InputError(f"{path}: the disk is full; the previous checkpoint is untouched. "
-                             "Free some space and rerun the same command to go on") from None
-        raise
+    with atomic_write(path) as stream:
+        told = _Told(stream)
+        try:
+            torch.save(state, told)
+        except RuntimeError as error:
+            raise told.error or error from None
+
+
+class _Told:
+    """A stream that remembers what went wrong in writing: torch says something else of it."""
+
+    error: OSError | None = None
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, content) -> int:
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def load(path: str | os.PathLike) -> object:
-    """Tensors and plain containers only; nothing in the file is executed."""
+    """The content of a checkpoint, safetensors too; nothing in it is executed, and its numbers are finite."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such checkpoint")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a checkpoint that can be read safely ({reason})") from None
+    content = read_weight_file(path, records=False)
+    require_finite(content, path)
+    return content
+
+
+def load_model(path: str | os.PathLike) -> dict[str, Tensor]:
+    """The weights of a model: of a file of weights, of what a resume takes, or under the usual key of others."""
+    content = load(path)
+    for found in (content, *(content.get(key) for key in ("weights", "state_dict") if isinstance(content, dict))):
+        if isinstance(found, dict) and found and all(isinstance(value, Tensor) for value in found.values()):
+            return found
+    what = f"a dict of {first_few(map(str, content))}" if isinstance(content, dict) and content else "none"
+    raise InputError(f"{path}: expected the tensors of a model by name, found {what}; give a {NAMES.average} or "
+                     "another file that training wrote")
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os.PathLike,
                  load=nn.Module.load_state_dict) -> None:
     """Strict loading whose error names the first tensor that differs, and why."""
     own = module.state_dict()
+    require_finite({name: weights[name] for name in own if name in weights}, source)
     for name, tensor in own.items():
         if name not in weights:
             near = _renamed(name, weights, own)
@@ -79,7 +107,7 @@ def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     for epoch in epochs:
         path = folder.epoch(epoch)
-        weights = load(path)
+        weights = load_model(path)
         if total and weights.keys() != total.keys():
             odd = sorted(weights.keys() ^ total.keys())[0]
             raise InputError(f"{path}: tensor '{odd}' is not in every epoch; these checkpoints are of different models")

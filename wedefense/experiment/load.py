@@ -4,15 +4,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.frontend.ssl.formats.huggingface import read_weight_file
+from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.models.detector import Detector, build_detector, own_weights
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, blamed_on
 
 
 @dataclass
@@ -25,10 +24,12 @@ class Experiment:
     detector: Detector
 
 
-def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None) -> Experiment:
+def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None,
+                    trust: bool = False) -> Experiment:
     """Rebuild the detector of an experiment folder from its config, labels and averaged weights.
 
-    A pruned training is loaded as it was cut, unless other `weights` are named.
+    A pruned training is loaded as it was cut, unless other `weights` are named. `trust`: the folder is one's own, and
+    its config may name code and files elsewhere (see `wedefense.experiment.model_config`).
     """
     folder = ExperimentFolder(exp_dir)
     if weights is None:
@@ -39,14 +40,16 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
     path = Path(weights) if weights else folder.shared if folder.shared.is_file() else folder.average
     if not path.is_file():
         raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
-    config, labels = load_config(folder.config), Labels.load(folder.labels)
-    return build_experiment(config, labels, path, architecture_of_weights(path))
+    architecture = architecture_of_weights(path)
+    config = read_model_config(folder.config, architecture is not None, trust)
+    return build_experiment(config, Labels.load(folder.labels), path, architecture)
 
 
 def build_experiment(config: Config, labels: Labels, path: Path, architecture, weights=None) -> Experiment:
     """The detector that a config describes, with these weights or else those that lie at `path`."""
-    detector = build_detector(config, len(labels.names), architecture)
-    if weights is None:
-        weights = read_weight_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-    checkpoint.load_weights(detector, own_weights(weights), path)
+    with blamed_on(path, "model of its config"):
+        if weights is None:
+            weights = checkpoint.load_model(path)
+        detector = build_detector(config, len(labels.names), architecture)
+        checkpoint.load_weights(detector, own_weights(weights), path)
     return Experiment(config, labels, path, detector.eval())

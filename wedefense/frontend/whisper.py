@@ -17,11 +17,13 @@ from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.attention import attends_packed
 from wedefense.frontend.ssl.encoder import Block, run_block
-from wedefense.frontend.ssl.formats.huggingface import read_json, read_weights
+from wedefense.frontend.ssl.formats.huggingface import read_weights
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.utils.devices import numbers_on
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.errors import InputError, blamed_on, did_you_mean
+from wedefense.utils.finite import require_finite
+from wedefense.utils.json_file import read_json
 from wedefense.utils.tables import first_few
 
 HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"
@@ -172,7 +174,7 @@ class WhisperFrontend(PretrainedFrontend):
         config = Path(name) / "config.json"
         if config.is_file():
             return read_json(config).get("model_type") == "whisper"
-        return (_key(name) in HUB_IDS or name in HUB_IDS.values()) and not Path(name).is_file()
+        return is_known(name) and not Path(name).is_file()
 
     @staticmethod
     def model_names() -> Iterable[str]:
@@ -185,6 +187,10 @@ class WhisperFrontend(PretrainedFrontend):
         shape = encoder.architecture
         return {"family": "whisper", "format": "Hugging Face", "layers": f"{shape.num_blocks} blocks of {shape.dim}",
                 "parameters": f"{count:,}", "input": f"{shape.mel_bins} log-mel bands"}
+
+
+def is_known(name: str) -> bool:
+    return _key(name) in HUB_IDS or name in HUB_IDS.values()
 
 
 def _key(name: str) -> str:
@@ -226,6 +232,11 @@ def whisper_architecture(config: Mapping, source: str) -> Architecture:
 
 def read_whisper(folder: Path, **options) -> WhisperEncoder:
     """The encoder of a folder, in float32."""
+    with blamed_on(folder, "Whisper model"):
+        return _read_whisper(folder, **options)
+
+
+def _read_whisper(folder: Path, **options) -> WhisperEncoder:
     encoder = WhisperEncoder(whisper_architecture(read_json(folder / "config.json"), f"{folder / 'config.json'}"),
                              **options)
     tensors = read_weights(folder)
@@ -242,6 +253,7 @@ def read_whisper(folder: Path, **options) -> WhisperEncoder:
             raise InputError(f"{folder}: tensor 'model.encoder.{key}' has shape {tuple(found.shape)}, expected "
                              f"{tuple(own.shape)} by its config.json")
         state[name] = found.float()
+    require_finite(state, folder)
     encoder.load_state_dict(state)
     return encoder
 

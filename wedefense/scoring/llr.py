@@ -16,6 +16,8 @@ def llr(logits: np.ndarray, labels: Labels) -> np.ndarray:
     if not labels.has_bonafide:
         raise InputError(f"no bona fide class among the labels {', '.join(labels.names[:5])}; "
                          f"one of {', '.join(BONAFIDE_NAMES)} is needed for a log-likelihood ratio")
+    if not np.isfinite(logits).all():
+        raise InputError("NaN or infinite logits, of which no log-likelihood ratio can be made; look at the weights")
     evidence = np.asarray(logits, dtype=np.float64) - labels.log_priors
     bonafide = labels.bonafide
     return (np.logaddexp.reduce(evidence[:, bonafide], axis=1)

@@ -99,7 +99,7 @@ def _start(config, num_classes: int):
     if FRONTENDS.row(config.dataset_args.frontend).prunable:
         architecture = architecture_of_weights(path)
     detector = build_detector(config, num_classes, architecture)
-    own, weights = detector.state_dict(), own_weights(checkpoint.load(path))
+    own, weights = detector.state_dict(), own_weights(checkpoint.load_model(path))
     if config.do_lm:
         weights |= _first_speed(own, weights)
     gates = {name: value for name, value in own.items() if name.endswith("gate.log_alpha")}

@@ -19,6 +19,14 @@ def at_least(options, minimum, *names: str) -> None:
             raise OptionError(name, f"must be at least {minimum}, got {value}")
 
 
+def within(options, low, high, *names: str) -> None:
+    """Between these, both included; NaN is not."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise OptionError(name, f"must lie between {low} and {high}, got {value}")
+
+
 def fraction(options, *names: str) -> None:
     for name in names:
         value = getattr(options, name)

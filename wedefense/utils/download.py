@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,6 +16,16 @@ from wedefense.utils.log import get_logger, progress
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+_ODD = re.compile(r"[^\w.+-]", re.ASCII)
+
+
+def within(folder: Path, name: str) -> Path:
+    """A place in a folder by a name that came from elsewhere; one that leads out of it is refused."""
+    parts = name.split("/")
+    if not name or "\0" in name or os.path.isabs(name) or ".." in parts or "\\" in name:
+        raise InputError(f"'{name}' leads out of {folder}, which no file that is fetched or unpacked may; get it from "
+                         "its publisher by hand, and look at it")
+    return folder / name
 
 
 def cache_dir(download_dir: str | os.PathLike | None = None) -> Path:
@@ -150,8 +161,11 @@ def fetch_hub(hub_id: str, download_dir: str | os.PathLike | None, weights: tupl
 
 
 def s3prl_name(url: str) -> str:
-    """The name that s3prl gives a downloaded file, so that its folders (`./s3prl_hub`) serve as they are."""
-    return f"{hashlib.sha256(url.encode()).hexdigest()}.{url.rsplit('/', 1)[1]}"
+    """The name that s3prl gives a downloaded file, so that its folders (`./s3prl_hub`) serve as they are.
+
+    A name of the project's making: what an address has of its own in it is harmless. No two addresses share one.
+    """
+    return f"{hashlib.sha256(url.encode()).hexdigest()}.{_ODD.sub('_', url.rsplit('/', 1)[1])[-100:]}"
 
 
 def file_name(url: str) -> str:

@@ -1,7 +1,11 @@
 """Errors meant for the person at the keyboard: they name what is wrong and how to mend it."""
 
+import contextlib
 import difflib
+import re
 from collections.abc import Iterable
+
+_ASKS_TOO_MUCH = re.compile("allocate|out of memory|[Oo]verflow|Storage size|shape.* too large")
 
 
 class InputError(ValueError):
@@ -26,3 +30,25 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close.sort(key=lambda match: sorted(match) != sorted(typed))  # swapped letters are the likeliest slip
     hint = f", did you mean '{lowered[close[0]]}'?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
+
+
+@contextlib.contextmanager
+def blamed_on(source: object, what: str):
+    """What fails while a file of somebody else is taken apart is said of the file, not of the code.
+
+    A file may hold anything in any place; `what` says in words what it should have been.
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise InputError(f"{source}: {error}") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no details"
+        raise InputError(f"{source}: is no {what} that can be used ({type(error).__name__}: {reason}); get it again, "
+                         "or give another") from None
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not _ASKS_TOO_MUCH.search(str(error)):
+            raise
+        raise InputError(f"{source}: describes more than this machine holds; is it the right file?") from None

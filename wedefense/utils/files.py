@@ -1,33 +1,115 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import errno
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from wedefense.utils.errors import InputError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb"):
     """Open a temporary neighbour of `path`; on success flush it to disk and rename it over `path`.
 
-    A crash, a kill or a full disk at any instant leaves the previous file as it was.
+    A crash, a kill or a full disk at any instant leaves the previous file as it was. Of a link the file that it
+    leads to is written; a device or a pipe is written to as it is.
     """
     path = Path(path)
+    place = _place(path)
+    with _told(path):
+        if place is None:
+            with _opened(path, path, mode) as stream:
+                yield stream
+            return
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        try:
+            with _opened(temporary, path, mode) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, place)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def require_regular(path: str | os.PathLike) -> None:
+    """A pipe, a socket or a device is an error at once, where `open` could wait for ever; so is what is not there.
+
+    What a shell opened for a command (`<(...)`, /dev/stdin) is taken.
+    """
+    kind = os.stat(path).st_mode
+    opened = os.path.abspath(os.fspath(path)).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{path}: cannot be read (a folder)")
+    if not stat.S_ISREG(kind) and not opened:
+        raise InputError(f"{path}: cannot be read (no file but a pipe, a socket or a device); write it to a file")
+
+
+def open_regular(path: str | os.PathLike):
+    """A file to read in bytes."""
+    require_regular(path)
+    return open(path, "rb")
+
+
+def require_writable(*paths: str | os.PathLike | None) -> None:
+    """What will be written can be: asked before the work, not after it. None stands for nothing to write."""
+    for path in paths:
+        if path is not None:
+            _place(Path(path))
+
+
+def _place(path: Path) -> Path | None:
+    """Where a file is to appear, at the end of links; None for what is written to in place (a device, a pipe)."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place, kind = Path(os.path.realpath(path)), _kind(path)
+    except (OSError, ValueError) as error:  # of a name that is too long, or holds a NUL
+        raise _refused(path, os.strerror(error.errno) if isinstance(error, OSError) else str(error)) from None
+    if kind is not None and stat.S_ISDIR(kind):
+        raise _refused(path, "it is a folder")
+    if kind is not None and not os.access(path, os.W_OK):
+        raise _refused(path, "no permission")
+    if kind is not None and (not stat.S_ISREG(kind) or os.path.abspath(path).startswith(("/dev/", "/proc/"))):
+        return None  # /dev/stdout may lead to a file, which is somebody's open stream
+    folder = next(folder for folder in place.parents if os.path.lexists(folder))
+    if not folder.is_dir():
+        raise _refused(path, f"its folder cannot be made, {folder} is a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _refused(path, "no permission")
+    return place
+
+
+def _kind(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _refused(path: Path, why: str) -> InputError:
+    return InputError(f"{path}: cannot be written ({why})")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A disk that takes no more, in words; other errors are those of whoever writes."""
+    try:
+        yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written, its folder cannot be made ({error.strerror})") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        why = "it is a folder" if path.is_dir() else "no permission"
-        raise InputError(f"{path}: cannot be written ({why})")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if error.errno not in _NO_ROOM:
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); what was there before is untouched. Mend the "
+                         "cause and run the same command again") from None
+
+
+def _opened(place: Path, path: Path, mode: str):
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return open(place, mode, encoding=None if "b" in mode else "utf-8")
+    except OSError as error:
+        raise _refused(path, error.strerror) from None

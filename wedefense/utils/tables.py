@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, require_regular
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a text file, or an error that names it."""
     path = Path(path)
     try:
+        require_regular(path)
         return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError of a name with a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason})") from None
 
 
 def read_table(path: str | os.PathLike) -> dict[str, str]:

@@ -4,9 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from wedefense.utils.checks import within
+from wedefense.utils.errors import OptionError
+
 Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec", "unispeech_sat", "whisper"]
 
 BASE_CONV = ((512, 10, 5), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 3, 2), (512, 2, 2), (512, 2, 2))
+
+_WIDEST, _MOST_BLOCKS = 1 << 17, 1000
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,31 @@ class Architecture:
     hidden_dropout: float = 0.1
     layer_drop: float = 0.0
     mel_bins: int = 0                           # Whisper: the convolutions see so many mel bands; 0: samples
+
+    def __post_init__(self):
+        """A file may say anything; what it describes has to be an encoder, and of a size that there is."""
+        within(self, 1, _WIDEST, "dim", "pos_conv_kernel", "pos_conv_groups")
+        within(self, 1, 1024, "total_heads")
+        within(self, 1, 64, "pos_conv_depth")
+        within(self, 0, _WIDEST, "rel_buckets", "mel_bins")
+        within(self, 1, 1 << 24, "rel_max_distance")
+        within(self, 0, 1, "normalize_eps", "projection_dropout", "attention_dropout", "activation_dropout",
+               "hidden_dropout", "layer_drop")
+        for key, parts in (("total_heads", self.total_heads), ("pos_conv_groups", self.pos_conv_groups)):
+            if self.dim % parts:
+                raise OptionError(key, f"must divide dim ({self.dim}), got {parts}")
+        if not 1 <= len(self.blocks) <= _MOST_BLOCKS:
+            raise OptionError("blocks", f"must be 1 to {_MOST_BLOCKS}, got {len(self.blocks)}")
+        for block in self.blocks:
+            heads = set(block.heads)
+            if len(heads) < len(block.heads) or not heads <= set(range(self.total_heads)):
+                raise OptionError("blocks", f"heads must be some of 0 to {self.total_heads - 1}, each once, got "
+                                            f"{list(block.heads)[:8]}")
+            if not 0 <= block.ff_dim <= _WIDEST:
+                raise OptionError("blocks", f"ff_dim must lie between 0 and {_WIDEST}, got {block.ff_dim}")
+        if not 1 <= len(self.conv_layers) <= 32 or not all(
+                len(layer) == 3 and all(1 <= number <= _WIDEST for number in layer) for layer in self.conv_layers):
+            raise OptionError("conv_layers", f"must be 1 to 32 of (channels, kernel, stride), each from 1 to {_WIDEST}")
 
     @property
     def head_dim(self) -> int:

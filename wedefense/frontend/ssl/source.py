@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES
 from wedefense.frontend.ssl.zoo import MODELS, Model, find_model
-from wedefense.utils.download import cache_dir, fetch, fetch_hub, file_name, is_url, s3prl_name
+from wedefense.utils.download import cache_dir, fetch, fetch_hub, is_url, s3prl_name
 from wedefense.utils.errors import InputError, did_you_mean
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -46,9 +46,7 @@ def from_reference(reference: str, download_dir: str | os.PathLike | None) -> Pa
     if path.exists():
         return path
     if is_url(reference):
-        folder = cache_dir(download_dir)
-        kept = folder / s3prl_name(reference)
-        return kept if kept.is_file() else fetch(reference, folder / file_name(reference))
+        return fetch(reference, cache_dir(download_dir) / s3prl_name(reference))
     if _HUB_ID.fullmatch(reference) and not reference.endswith(_SUFFIXES):
         try:
             return fetch_hub(reference, download_dir, WEIGHT_FILES)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from wedefense.frontend.ssl.architecture import BASE_CONV, Architecture, Family, full_blocks
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import records_to_builtin
+from wedefense.utils.pickled_record import records_to_builtin
 
 
 def is_fairseq(content) -> bool:

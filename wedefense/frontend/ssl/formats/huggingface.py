@@ -1,6 +1,5 @@
 """Hugging Face's folders: `config.json`, the weights, and `preprocessor_config.json`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,24 +7,13 @@ from torch import Tensor
 
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.json_file import read_json
 from wedefense.utils.safe_load import load_torch
 
 FAMILIES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec",
             "unispeech-sat": "unispeech_sat"}
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _EPS = 1e-7  # of Hugging Face's waveform normalisation
-
-
-def read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return value
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -40,14 +28,14 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     raise InputError(f"{folder}: no weights (expected {' or '.join(WEIGHT_FILES)} beside config.json)")
 
 
-def read_weight_file(path: Path):
-    """The content of a .safetensors or PyTorch file, told apart by how it begins."""
+def read_weight_file(path: Path, records: bool = True):
+    """The content of a .safetensors or PyTorch file, told apart by how it begins; `records` as in `load_torch`."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with open(path, "rb") as stream:
         start = stream.read(9)
     if start[8:9] != b"{":  # safetensors: eight bytes of length, then JSON
-        return load_torch(path)
+        return load_torch(path, records)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

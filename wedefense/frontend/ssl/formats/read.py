@@ -14,7 +14,6 @@ from wedefense.frontend.ssl.formats.fairseq import fairseq_architecture, is_fair
 from wedefense.frontend.ssl.formats.huggingface import (
     WEIGHT_FILES,
     hf_architecture,
-    read_json,
     read_weight_file,
     read_weights,
 )
@@ -24,7 +23,9 @@ from wedefense.frontend.ssl.formats.wedefense import is_pruned, read_architectur
 from wedefense.frontend.ssl.seeded import seeded_weights
 from wedefense.frontend.ssl.source import find_source
 from wedefense.frontend.ssl.zoo import find_model
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.finite import require_finite
+from wedefense.utils.json_file import read_json
 from wedefense.utils.tables import first_few
 
 _KNOWN = ("a Hugging Face folder, s3prl's conversions, WavLM's release, a fairseq release, a torchaudio state dict, "
@@ -48,7 +49,11 @@ class Checkpoint:
 
 def read_checkpoint(path: str | os.PathLike, name: str | None = None) -> Checkpoint:
     """Read a file or folder. `name`: the table's name of the model, for files that hold tensors alone."""
-    path = Path(path)
+    with blamed_on(path, "encoder"):
+        return _read(Path(path), name)
+
+
+def _read(path: Path, name: str | None) -> Checkpoint:
     if path.is_dir():
         return _read_folder(path, name)
     if not path.exists():
@@ -175,6 +180,7 @@ def _finished(state: dict[str, Tensor], architecture: Architecture, kind: str, s
         if state[key].shape != shape:
             raise InputError(f"{source}: '{key}' has shape {tuple(state[key].shape)}, expected {tuple(shape)} for "
                              f"this {what}")
+    require_finite({key: state[key] for key in expected}, source)
     return Checkpoint(architecture, {key: state[key].float() for key in expected}, kind, source, remark)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from wedefense.config.tree import from_builtin
 from wedefense.config.typed import build, to_builtin
 from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.utils.errors import blamed_on
 from wedefense.utils.files import atomic_write
+from wedefense.utils.json_file import read_json
 
 FILE = "frontend.json"
 
@@ -21,7 +23,9 @@ def recorded_architecture(folder: str | os.PathLike) -> Architecture | None:
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    return build(Architecture, from_builtin(json.loads(path.read_text(encoding="utf-8")), str(path)), source=str(path))
+    content = read_json(path, "stage 3 writes it")
+    with blamed_on(path, "shape of an encoder"):
+        return build(Architecture, from_builtin(content, str(path)), source=str(path))
 
 
 def architecture_of_weights(weights: Path) -> Architecture | None:

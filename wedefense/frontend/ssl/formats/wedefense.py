@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.utils.errors import InputError
-from wedefense.utils.safe_load import records_to_builtin
+from wedefense.utils.pickled_record import records_to_builtin
 
 
 def is_pruned(content) -> bool:
