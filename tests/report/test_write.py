@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from tests.report.pages import parse
 from wedefense.experiment.records import environment, layer_weights, read_config, read_history
@@ -115,7 +114,9 @@ def test_layer_weights_are_shares(tmp_path):
 @pytest.mark.parametrize("name, content, read, message", [
     ("history.json", "[1", read_history, "history.json: not a training history"),
     ("history.json", "{}", read_history, "history.json: not a training history"),
-    ("config.yaml", "a: [1", read_config, "config.yaml: not YAML"),
+    ("config.yaml", "a: [1", read_config, "config.yaml:2: not valid YAML"),
+    ("config.yaml", "- 1", read_config, "config.yaml"),
+    ("config.yaml", "sed: 7", read_config, "config.yaml:1: unknown key 'sed', did you mean 'seed'"),
 ])
 def test_damaged_files_are_named(tmp_path, name, content, read, message):
     assert read(tmp_path) is None
@@ -133,8 +134,3 @@ def test_environment_tells_versions_and_commit():
 
 def test_cells_are_escaped():
     assert "<td>a&lt;b<small>x&amp;y</small></td>" in table(["h"], [Row(["a<b\nx&y"])])
-
-
-def test_config_of_a_list_is_no_config(tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump([1, 2]))
-    assert read_config(tmp_path) == ("- 1\n- 2", {})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
-from wedefense.config.frontend import FrontendChoice
+from wedefense.config.frontend import FrontendChoice, PretrainedOptions
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
 
@@ -114,6 +114,12 @@ class DatasetOptions(FrontendChoice):
     def frontend_args(self):
         """The options of the chosen front-end."""
         return getattr(self, f"{self.frontend}_args")
+
+    @property
+    def pretrained_name(self) -> str | None:
+        """The name of the pretrained model of the chosen front-end, where it has one."""
+        options = self.frontend_args
+        return options.upstream_args.name if isinstance(options, PretrainedOptions) else None
 
     def samples(self, frames: int) -> int:
         """How many audio samples so many frames of the front-end stand for.

@@ -8,11 +8,11 @@ from typing import Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.config.frontend import PretrainedOptions, check_prunable
-from wedefense.config.heads import HEADS, LOSSES
-from wedefense.config.models import BACKENDS
+from wedefense.config.heads import HEADS, LOSSES, LossOptions, ProjectionOptions
+from wedefense.config.models import BACKENDS, BackendOptions
 from wedefense.config.modes import MODES, PRUNING, STANDARD
 from wedefense.config.pruning import PruningOptions
-from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
+from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions, SchedulerOptions
 from wedefense.metrics.catalogue import MAIN, Monitor
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
@@ -65,20 +65,21 @@ class RunOptions:
 
     model: str = "SSL_BACKEND_MHFA"
     model_init: str | None = None  # weights to start from
-    model_args: object = _component("model", BACKENDS)
-    projection_args: object = field(default=None, metadata={"component_key": ("project_type", HEADS, "softmax")})
+    model_args: BackendOptions = _component("model", BACKENDS)
+    projection_args: ProjectionOptions = field(
+        default=None, metadata={"component_key": ("project_type", HEADS, "softmax")})
 
     margin_scheduler: Literal["MarginScheduler"] = "MarginScheduler"
     margin_update: MarginOptions = MarginOptions()
 
     loss: str = "CrossEntropyLoss"
-    loss_args: object = _component("loss", LOSSES)
+    loss_args: LossOptions = _component("loss", LOSSES)
     mode: str = STANDARD           # what a kind of training adds to the loop; use_pruning_loss sets that of pruning
     mode_args: object = _component("mode", MODES)
     optimizer: str = "SGD"
     optimizer_args: dict[str, object] = field(default_factory=dict)
     scheduler: str = "ExponentialDecrease"
-    scheduler_args: object = _component("scheduler", SCHEDULERS)
+    scheduler_args: SchedulerOptions = _component("scheduler", SCHEDULERS)
 
     checkpoint: str | None = None  # resume from this file instead of exp_dir/models/last.ckpt
     do_lm: bool = False            # large-margin fine-tuning: the final margin at once, no other speeds of speakers

@@ -31,11 +31,12 @@ OPTIMIZER_ARGS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class ExponentialDecreaseOptions:
+class SchedulerOptions:
+    """What every schedule has: the rate at the beginning and at the end, and that of the front-end."""
+
     initial_lr: float = 0.1
     final_lr: float = 5e-5
     warm_up_epoch: float = 6
-    warm_from_zero: bool = False
     frontend_modules: tuple[str, ...] = ("frontend",)  # parameters whose names begin so ...
     frontend_lr_ratio: float = 1.0                     # ... learn at this multiple of the rate
 
@@ -45,18 +46,18 @@ class ExponentialDecreaseOptions:
 
 
 @dataclass(frozen=True)
-class TriAngular2Options:
-    initial_lr: float = 0.1
-    final_lr: float = 5e-5
-    warm_up_epoch: float = 6
+class ExponentialDecreaseOptions(SchedulerOptions):
+    warm_from_zero: bool = False
+
+
+@dataclass(frozen=True)
+class TriAngular2Options(SchedulerOptions):
     cycle_step: int = 2
     reduce_lr_diff_ratio: float = 0.5
-    frontend_modules: tuple[str, ...] = ("frontend",)
-    frontend_lr_ratio: float = 1.0
 
     def __post_init__(self):
-        positive(self, "initial_lr", "final_lr", "cycle_step", "reduce_lr_diff_ratio")
-        at_least(self, 0, "warm_up_epoch", "frontend_lr_ratio")
+        super().__post_init__()
+        positive(self, "cycle_step", "reduce_lr_diff_ratio")
 
 
 SCHEDULERS = Registry("scheduler", {

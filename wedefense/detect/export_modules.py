@@ -116,7 +116,7 @@ class ExportableSSL(nn.Module):
                 x = layer.layer_norm(x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(x)
         x = x.transpose(1, 2)
-        return (x * extractor.dummy_weight if hasattr(extractor, "dummy_weight") else x), lengths
+        return (x if extractor.dummy_weight is None else x * extractor.dummy_weight), lengths
 
     @staticmethod
     def _normed_over_time(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wedefense.config.schema import Config
 from wedefense.data.audio import BadAudio
 from wedefense.data.labels import Labels
 from wedefense.data.sampler import length_batches
 from wedefense.detect.recordings import InputPolicy, Recording, open_recording
 from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.models.backend import ScoresFrames
 from wedefense.models.detector import Detector
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.embed import head_logits
@@ -65,7 +67,7 @@ class LoadedDetector:
     detector: Detector
     labels: Labels
     weights: Path
-    config: object = None                 # of the experiment; None for published checkpoints of other toolkits
+    config: Config | None = None          # of the experiment; None for published checkpoints of other toolkits
     input_policy: InputPolicy = field(default_factory=InputPolicy)
     calibration: Calibration | None = None
     published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
@@ -108,7 +110,7 @@ class LoadedDetector:
     def frame_scores(self, audio, sample_rate: int | None = None) -> FrameScores:
         """A score for each frame of one recording, where the back-end has them (MHFA and CA-MHFA)."""
         backend = self.detector.backend
-        if not hasattr(backend, "frame_scores"):
+        if not isinstance(backend, ScoresFrames):
             raise InputError(f"the back-end {type(backend).__name__} has no scores of frames; MHFA and CA-MHFA have")
         recording = self._opened([_name(audio, 0)], [audio], sample_rate)[0]
         self.require_bonafide()

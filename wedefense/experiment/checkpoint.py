@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.schema import Config
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.recorded import record_architecture
@@ -120,7 +121,7 @@ def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
             for name, tensor in total.items()}
 
 
-def epochs_to_average(config) -> list[int]:
+def epochs_to_average(config: Config) -> list[int]:
     """The last `num_avg` saved epochs, or the best ones by the monitored metric of validation."""
     folder = ExperimentFolder(config.exp_dir)
     epochs = folder.epochs()

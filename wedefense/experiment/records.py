@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 import wedefense
+from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -20,17 +21,10 @@ from wedefense.utils.tables import read_lines
 _PACKAGES = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
 
 
-def read_config(exp_dir: str | os.PathLike) -> tuple[str, dict] | None:
-    """The text of the config and its content, or None where there is none."""
+def read_config(exp_dir: str | os.PathLike) -> Config | None:
+    """The config of an experiment, or None where there is none."""
     path = ExperimentFolder(exp_dir).config
-    if not path.is_file():
-        return None
-    text = "\n".join(read_lines(path))
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-    return text, content if isinstance(content, dict) else {}
+    return load_config(path) if path.is_file() else None
 
 
 def read_history(exp_dir: str | os.PathLike) -> dict | None:

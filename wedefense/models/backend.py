@@ -1,5 +1,7 @@
 """What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,14 @@ def check_inputs(options: BackendOptions, feat_dim: int, num_layers: int) -> Non
     if stated not in (-1, num_layers):
         get_logger().warning("model_args.nb_layer is %d, but the front-end gives %d layers: all %d are used",
                              stated, num_layers, num_layers)
+
+
+@runtime_checkable
+class ScoresFrames(Protocol):
+    """What a back-end has that can say what each frame adds to the score."""
+
+    def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
+        """-> (batch, frames, classes)"""
 
 
 class LayerSum(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wedefense.config.frontend import FRONTENDS, SHORTEST
 from wedefense.config.heads import HEADS
 from wedefense.config.models import BACKENDS
+from wedefense.config.schema import Config
 from wedefense.frontend.features import CentredFeatures, LayerFeatures, Lengths
 from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
@@ -123,7 +124,7 @@ class Detector(nn.Module):
         return Outputs(layers, features, embedding, self.projection(embedding, labels))
 
 
-def build_detector(config, num_classes: int, architecture=None) -> Detector:
+def build_detector(config: Config, num_classes: int, architecture=None) -> Detector:
     """The detector a config describes, its front-end with the pretrained weights that the config names.
 
     With `architecture` (of an SSL front-end) no pretrained file is read: the weights are loaded afterwards.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.config.augment import parse_steps
+from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.records import read_config
@@ -25,7 +27,6 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     """
     folder, exp_dir = ExperimentFolder(folder), ExperimentFolder(exp_dir or folder)
     config = read_config(exp_dir)
-    config = config[1] if config else None
     parts = [f"# {_title(config)}\n", f"Made by WeDefense {__version__}. {_task(exp_dir)}"]
     if remark:
         parts.append(f"\n{remark[0].upper()}{remark[1:]}.")
@@ -42,17 +43,15 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     return folder.card
 
 
-def _title(config: dict | None) -> str:
+def _title(config: Config | None) -> str:
     if config is None:
         return "A detector"
-    return f"{_frontend(config)} + {config.get('model')}"
+    return f"{_frontend(config)} + {config.model}"
 
 
-def _frontend(config: dict) -> str:
-    data = config.get("dataset_args") or {}
-    name = data.get("frontend", "fbank")
-    upstream = ((data.get(f"{name}_args") or {}).get("upstream_args") or {}).get("name")
-    return f"{upstream} ({name})" if upstream else name
+def _frontend(config: Config) -> str:
+    data = config.dataset_args
+    return f"{data.pretrained_name} ({data.frontend})" if data.pretrained_name else data.frontend
 
 
 def _task(exp_dir: ExperimentFolder) -> str:
@@ -109,7 +108,7 @@ print(model.score("recording.wav").meaning)
 """
 
 
-def _data(exp_dir: ExperimentFolder, config: dict | None) -> str:
+def _data(exp_dir: ExperimentFolder, config: Config | None) -> str:
     labels = _labels(exp_dir)
     lines = ["## Data\n"]
     if labels is not None:
@@ -118,26 +117,24 @@ def _data(exp_dir: ExperimentFolder, config: dict | None) -> str:
         lines.append(f"Trained on {sum(labels.counts):,} utterances: {counts}{rest}.")
     else:
         lines.append("What it was trained on is not recorded here.")
-    lists = [f"{key} `{'/'.join(Path(config[key]).parts[-2:])}`" for key in ("train_data", "val_data")
-             if config and config.get(key)]
+    named = {} if config is None else {"train_data": config.train_data, "val_data": config.val_data}
+    lists = [f"{key} `{'/'.join(Path(path).parts[-2:])}`" for key, path in named.items() if path]
     return "\n".join(lines + [f"Lists: {', '.join(lists)}." if lists else "", ""])
 
 
-def _settings(config: dict | None) -> str:
+def _settings(config: Config | None) -> str:
     if config is None:
         return ""
-    data = config.get("dataset_args") or {}
-    seconds = "whole utterances" if data.get("whole_utt") else f"crops of {data.get('num_frms', 150)} frames"
-    augmented = [name for name in ("rawboost", "codec_aug", "speed_perturb") if data.get(name)]
-    augmented += ["noise or reverberation"] if data.get("aug_prob") else []
-    augmented += [str(step.get("type")) for step in data.get("augment") or []]
-    scheduler, head = config.get("scheduler_args") or {}, config.get("projection_args") or {}
-    return (f"## Training\n\nFront-end {_frontend(config)} at {data.get('resample_rate', 16000)} Hz, back-end "
-            f"{config.get('model')}, head {head.get('project_type')}; {seconds}; augmentation: "
-            f"{', '.join(augmented) or 'none'}.\n{config.get('num_epochs')} epochs of {config.get('optimizer')}, "
-            f"learning rate {scheduler.get('initial_lr')} to {scheduler.get('final_lr')}, the average of "
-            f"{config.get('num_avg')} "
-            f"epochs, seed {config.get('seed')}. `{NAMES.config}` has every setting.\n")
+    data, rates = config.dataset_args, config.scheduler_args
+    seconds = "whole utterances" if data.whole_utt else f"crops of {data.num_frms} frames"
+    augmented = [name for name, wanted in (("rawboost", data.rawboost), ("codec_aug", data.codec_aug),
+                                           ("speed_perturb", data.speed_perturb),
+                                           ("noise or reverberation", data.aug_prob)) if wanted]
+    augmented += [step.type for step in parse_steps(data.augment)]
+    return (f"## Training\n\nFront-end {_frontend(config)} at {data.resample_rate} Hz, back-end {config.model}, head "
+            f"{config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
+            f"{config.num_epochs} epochs of {config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr}, "
+            f"the average of {config.num_avg} epochs, seed {config.seed}. `{NAMES.config}` has every setting.\n")
 
 
 def _pruned(exp_dir: ExperimentFolder) -> str:

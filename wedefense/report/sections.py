@@ -24,6 +24,7 @@ from wedefense.scoring.results import (
     rates,
 )
 from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import read_lines
 
 _MOST_BARS = 40
 
@@ -168,13 +169,13 @@ def layers(folder: ExperimentFolder) -> str:
     return html.section("Layers", show(folder, [Figure("layers", caption, training_plots.layer_weight_bars(weights))]))
 
 
-def configuration(config) -> str:
-    if config is None:
+def configuration(folder: ExperimentFolder) -> str:
+    if not folder.config.is_file():
         return html.section("Configuration", absent(f"there is no {NAMES.config}"))
-    return html.section("Configuration", html.preformatted(config[0]))
+    return html.section("Configuration", html.preformatted("\n".join(read_lines(folder.config))))
 
 
-def environment(seed=None) -> str:
+def environment(seed: int | None = None) -> str:
     found = records.environment() | ({} if seed is None else {"seed": str(seed)})
     rows = [Row([name, value]) for name, value in found.items()]
     table = html.table(["", ""], rows, "text")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wedefense.config.schema import Config
 from wedefense.experiment import records
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.classification import ClassificationResult
@@ -36,9 +37,9 @@ def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, Classific
 def _finish(folder: ExperimentFolder, content: list[str]) -> Path:
     """Put what is known of the model and its training around the results."""
     config = records.read_config(folder)
-    seed = config[1].get("seed") if config else None
     content = [_introduction(config), *content, pruning_section.pruning(folder), sections.training(folder),
-               sections.layers(folder), sections.configuration(config), sections.environment(seed)]
+               sections.layers(folder), sections.configuration(folder),
+               sections.environment(None if config is None else config.seed)]
     with atomic_write(folder.report, "w") as stream:
         stream.write(html.page(f"{folder.root.resolve().name}: results", *content))
     return folder.report
@@ -53,23 +54,14 @@ def write_page(path: str | os.PathLike, title: str, settings: Mapping[str, objec
             "Settings", html.table(["", ""], rows, "text")), sections.environment()))
 
 
-def _introduction(config) -> str:
+def _introduction(config: Config | None) -> str:
     parts = []
     if config is not None:
-        content = config[1]
-        data = content.get("dataset_args") or {}
-        known = (("model", ""), ("optimizer", ""), ("num_epochs", "epochs "), ("seed", "seed "))
-        parts = [f"{label}{content[key]}" for key, label in known if content.get(key) is not None]
-        if data.get("frontend"):
-            parts.insert(0, _frontend_name(data))
+        data = config.dataset_args
+        parts = [" ".join(filter(None, (data.frontend, data.pretrained_name))), config.model, config.optimizer,
+                 f"epochs {config.num_epochs}", f"seed {config.seed}"]
     return html.paragraph(", ".join([*parts, _reported()]), "note")
 
 
 def _reported() -> str:
     return f"reported {time.strftime('%Y-%m-%d %H:%M')}"
-
-
-def _frontend_name(data: Mapping) -> str:
-    options = data.get(f"{data['frontend']}_args") or {}
-    name = (options.get("upstream_args") or {}).get("name")
-    return f"{data['frontend']} {name}" if name else data["frontend"]

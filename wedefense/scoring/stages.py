@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader
 from wedefense.experiment.arks import read_scp, write_ark
@@ -25,7 +26,7 @@ from wedefense.utils.tables import write_table
 log = get_logger()
 
 
-def embed_set(detector: Detector, config, labels: Labels, weights: Path, exp_dir: str | os.PathLike, name: str,
+def embed_set(detector: Detector, config: Config, labels: Labels, weights: Path, exp_dir: str | os.PathLike, name: str,
               data: str, data_type: str, world: World, skip_bad: bool = False, precision: str = "auto") -> None:
     """The embedding of every utterance of a list, each computed on exactly one rank.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.config.pruning import PruningOptions
+from wedefense.config.schema import Config
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder, folder_of
 from wedefense.models.detector import Detector, public_weights
@@ -31,7 +32,7 @@ MISSED = 0.01     # by more than this the learnt sparsity is worth a warning
 TOLERANCE = 1e-4  # of the largest output value: how far the cut encoder may be from the gated one
 
 
-def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: str | Path | None = None) -> dict:
+def cut_experiment(exp_dir: str | Path, config: Config, detector: Detector, unpruned: str | Path | None = None) -> dict:
     """Decide, cut, verify and write the cut experiment; `detector` is left cut. Returns what to tell.
 
     The report sets the results of `unpruned`, an experiment, beside those of this one; without it the one that
@@ -62,7 +63,7 @@ def cut_experiment(exp_dir: str | Path, config, detector: Detector, unpruned: st
     return report
 
 
-def config_of_cut(config, folder: ExperimentFolder):
+def config_of_cut(config: Config, folder: ExperimentFolder) -> Config:
     """A config that builds the cut detector, and fine-tunes it without pruning on."""
     data = config.dataset_args
     frontend = data.frontend_args

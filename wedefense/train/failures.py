@@ -3,10 +3,11 @@
 import torch
 
 from wedefense.config.frontend import NativeOptions
+from wedefense.config.schema import Config
 from wedefense.utils.out_of_memory import lacking
 
 
-def explain(error: RuntimeError, batch, config, ranks: int) -> str | None:
+def explain(error: RuntimeError, batch, config: Config, ranks: int) -> str | None:
     """None for what the user cannot mend."""
     if isinstance(error, torch.OutOfMemoryError):
         count, samples = batch.wav.shape
@@ -18,7 +19,7 @@ def explain(error: RuntimeError, batch, config, ranks: int) -> str | None:
     return None
 
 
-def _savings(config, ranks: int) -> list[str]:
+def _savings(config: Config, ranks: int) -> list[str]:
     """What the config leaves to save, from what changes no result to what does."""
     data, size = config.dataset_args, config.dataloader_args.batch_size
     frontend, place = data.frontend_args, f"dataset_args.{data.frontend}_args"

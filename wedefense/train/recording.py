@@ -1,13 +1,14 @@
 """Whether a training run lets the GPU play back what its encoder launches."""
 
 from wedefense.config.frontend import FRONTENDS
+from wedefense.config.schema import Config
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Detector
 from wedefense.utils.distributed import World
 
 
-def record_encoder(config, detector: Detector, world: World) -> None:
+def record_encoder(config: Config, detector: Detector, world: World) -> None:
     """Where every batch launches the same kernels: crops of one length and no gates, by one rank.
 
     Gradients of a recording lie in memory of its own, so they must not be summed over batches. Several ranks exchange

@@ -9,6 +9,7 @@ from torch import Tensor
 from wedefense.config.augment import SPEEDS
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.heads import LOSSES
+from wedefense.config.schema import Config
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
@@ -31,7 +32,7 @@ from wedefense.utils.tables import read_table
 log = get_logger()
 
 
-def train(config, device: str = "auto") -> None:
+def train(config: Config, device: str = "auto") -> None:
     """Train (or go on training) the experiment of `config` on this rank."""
     folder = ExperimentFolder(config.exp_dir)
     world = distributed.start(config.gpus, device, config.deterministic)
@@ -48,7 +49,7 @@ def train(config, device: str = "auto") -> None:
         distributed.stop()
 
 
-def build_trainer(config, world: World) -> Trainer:
+def build_trainer(config: Config, world: World) -> Trainer:
     """Data, detector, mode and loop, as the config describes them."""
     if not config.train_data:
         raise InputError("train_data: no training list given; use --train_data data/train/raw.list")
@@ -87,7 +88,7 @@ def _cache(gib: float, detector) -> FeatureCache:
     return FeatureCache(gib)
 
 
-def _start(config, num_classes: int):
+def _start(config: Config, num_classes: int):
     """The detector with its first weights: the pretrained ones, or those of `model_init`.
 
     A pruned experiment goes on with the shape that was cut; gates that the weights lack stay as they begin.
@@ -115,7 +116,7 @@ def _first_speed(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str
             if name in weights and len(weights[name]) == len(SPEEDS) * len(tensor)}
 
 
-def _pipeline(config, device: str):
+def _pipeline(config: Config, device: str):
     """Training-time augmentation, or None when nothing is switched on.
 
     A speaker heard at another speed is a new speaker, and not wanted in large-margin fine-tuning; a spoof stays one.

@@ -1,12 +1,13 @@
 """What is about to be trained, in words."""
 
 from wedefense.config.modes import STANDARD
+from wedefense.config.schema import Config
 from wedefense.models.cost import multiply_adds, parameters, training_bytes
 from wedefense.utils.precision import resolve
 from wedefense.utils.tables import first_few
 
 
-def describe(config, detector, labels, world) -> str:
+def describe(config: Config, detector, labels, world) -> str:
     """Parameters of each part, cost, classes and their shares, devices, batch: what a person checks first."""
     rows = [f"experiment {config.exp_dir}: {_kind(config, detector)} training, {world.size} "
             f"rank{'s' if world.size > 1 else ''} on {world.device.type}, "
@@ -26,7 +27,7 @@ def describe(config, detector, labels, world) -> str:
     return "\n".join(rows)
 
 
-def _kind(config, detector) -> str:
+def _kind(config: Config, detector) -> str:
     """The mode; the standard one is told by what happens to the front-end."""
     if config.chosen_mode != STANDARD:
         return config.chosen_mode

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.schema import Config
 from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import Batch, SkipCounter
@@ -52,7 +53,7 @@ class TrainStep(nn.Module):
 class Trainer:
     """`fit()` trains to the last epoch, from wherever the experiment folder stands."""
 
-    def __init__(self, config, detector: Detector, criterion: Loss, mode: Mode, loader, world: World,
+    def __init__(self, config: Config, detector: Detector, criterion: Loss, mode: Mode, loader, world: World,
                  validator: Validator | None):
         self.config, self.detector, self.mode, self.world = config, detector, mode, world
         self.loader, self.validator = loader, validator

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from wedefense.config.augment import AugmentOptions, Step
+from wedefense.config.schema import Config
 from wedefense.data.audio import BadAudio, open_audio, read_span, resample
 from wedefense.data.augment.codecs import Codec
 from wedefense.data.augment.pipeline import Pipeline
@@ -36,7 +37,7 @@ def read_example(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
         raise InputError(f"{path}: {error}") from None
 
 
-def make_examples(config, wav: np.ndarray, key: str, epochs: int) -> list[Example]:
+def make_examples(config: Config, wav: np.ndarray, key: str, epochs: int) -> list[Example]:
     """The original, each step at work on it, both speeds, and what `epochs` epochs would make of it."""
     data = config.dataset_args
     options = AugmentOptions.gather(data, config.reverb_data, config.noise_data)

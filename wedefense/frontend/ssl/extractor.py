@@ -187,8 +187,8 @@ class Extractor(nn.Module):
             kind = ConvLayer if number else FirstLayer
             self.conv_layers.append(kind(inputs, channels, kernel, stride, architecture.conv_bias, norm))
             inputs = channels
-        if architecture.conv_output_scale:
-            self.dummy_weight = nn.Parameter(torch.ones(inputs))
+        scale = nn.Parameter(torch.ones(inputs)) if architecture.conv_output_scale else None
+        self.register_parameter("dummy_weight", scale)
         self.stride, self.receptive_field = architecture.stride, architecture.receptive_field
         self.gradient_checkpointing = False
 
@@ -215,7 +215,7 @@ class Extractor(nn.Module):
                 x = self._run(self._frames, signal[part], slots.owner[part], weights, gates)
             chunks.append(x[:size])
         x = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).index_select(0, slots.rows)
-        if hasattr(self, "dummy_weight"):
+        if self.dummy_weight is not None:
             x = x * self.dummy_weight
         return x, gates[-1]
 
