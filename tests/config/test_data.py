@@ -6,8 +6,24 @@ from wedefense.utils.errors import OptionError
 
 def test_crop_length_follows_the_frame_shift_of_the_chosen_front_end():
     assert DatasetOptions(frontend="huggingface").samples(150) == 48_000  # 20 ms
-    assert DatasetOptions(frontend="fbank").samples(200) == 32_000        # 10 ms
-    assert DatasetOptions(frontend="fbank", resample_rate=8000).samples(200) == 16_000
+    assert DatasetOptions(frontend="fbank").samples(200) == 32_240        # 10 ms, and the last one is 25 ms long
+    assert DatasetOptions(frontend="fbank", resample_rate=8000).samples(200) == 16_120
+    assert DatasetOptions(frontend="fbank").span(200) == 32_000 and DatasetOptions().samples(0) == 0
+
+
+def test_a_crop_has_as_many_frames_as_were_asked_for():
+    import torch
+
+    from wedefense.config.frontend import FRONTENDS
+
+    for name in ("fbank", "lfcc"):
+        options = DatasetOptions(frontend=name)
+        if name == "lfcc":  # a frame is as long as the Fourier transform, which WeDefense does not count either
+            assert options.samples(200) == (199 * 10 + 20) * 16
+            continue
+        samples = options.samples(200)
+        frontend = FRONTENDS.load(name)(options.frontend_args, 16000)
+        assert frontend(torch.zeros(1, samples), [samples]).layers[0].shape[1] == 200
 
 
 @pytest.mark.parametrize("make, key", [

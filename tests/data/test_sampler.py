@@ -39,6 +39,22 @@ def test_a_global_step_is_the_same_for_any_number_of_ranks(ranks, batch):
         assert [item for part in shared for item in part[step]] == items
 
 
+def test_blocks_by_length_hold_every_utterance_once_and_little_padding():
+    """As WeDefense's block_shuffle_by_length: the batches of a step are of like length, in another order each epoch."""
+    lengths = np.random.default_rng(0).uniform(1, 20, 103)
+    firsts = []
+    for epoch in (0, 1):
+        shares = [TrainSampler(np.arange(103), 103, 5, rank=rank, world_size=2, seed=3, lengths=lengths)
+                  for rank in (0, 1)]
+        for share in shares:
+            share.set_epoch(epoch)
+        steps = [[i for part in parts for _, i, _ in part] for parts in zip(*shares, strict=True)]
+        assert len(steps) == 10 and len({i for step in steps for i in step}) == 100
+        assert max(np.ptp(lengths[step]) for step in steps) < 4
+        firsts.append(steps[0])
+    assert sorted(firsts[0]) != sorted(firsts[1])
+
+
 def test_shards_are_shuffled_within_a_window():
     groups = np.repeat(np.arange(40), 100)
     sampler = TrainSampler(np.arange(4000), 4000, 1, seed=2, groups=groups, window=200)

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torchaudio
 
-from wedefense.config.frontend import FbankOptions, LfccOptions
-from wedefense.frontend.acoustic import Fbank, Lfcc
+from wedefense.config.frontend import FbankOptions, LfccDecibelOptions, LfccOptions
+from wedefense.frontend.acoustic import Fbank, Lfcc, LfccDecibel
 
 
 def speech_like(samples, seed=0):
@@ -31,7 +31,20 @@ def test_lfcc_equals_torchaudio():
                                torch.cat([peer, first, torchaudio.functional.compute_deltas(first)]))
 
 
-@pytest.mark.parametrize("frontend", [Fbank(FbankOptions(), 16000), Lfcc(LfccOptions(), 16000)])
+def test_lfcc_in_decibels_equals_torchaudio():
+    """torchaudio's defaults, on 16-bit scale, with near silence whose decibels are raised."""
+    wav = speech_like(12000)
+    wav[4000:8000] *= 1e-8
+    ours = LfccDecibel(LfccDecibelOptions(), 16000).eval()(wav[None], torch.tensor([12000]))
+    peer = torchaudio.transforms.LFCC(16000, n_lfcc=20, speckwargs={
+        "n_fft": 512, "win_length": 320, "hop_length": 160, "center": False})(wav[None] * 32768)[0].T
+    first = torchaudio.functional.compute_deltas(peer)  # of coefficients, as WeDefense has it
+    torch.testing.assert_close(ours.layers[0][0],
+                               torch.cat([peer, first, torchaudio.functional.compute_deltas(first)], dim=1))
+
+
+@pytest.mark.parametrize("frontend", [Fbank(FbankOptions(), 16000), Lfcc(LfccOptions(), 16000),
+                                      LfccDecibel(LfccDecibelOptions(), 16000)])
 def test_an_utterance_alone_and_in_a_padded_batch_is_the_same(frontend):
     frontend.eval()
     lengths = torch.tensor([9000, 16000, 3000])

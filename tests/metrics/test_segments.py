@@ -32,6 +32,10 @@ def test_seglab_files_are_read_without_running_code(tmp_path):
     np.save(path, {"u1": np.array([0, 2])})
     with pytest.raises(InputError, match="other than 0 and 1 in 1 utterance: u1"):
         read_seglab(path)
+    for empty in (np.array([], dtype=np.int64), np.array(1)):
+        np.save(path, {"u1": np.array([0, 1]), "u2": empty})
+        with pytest.raises(InputError, match="no row of labels for 1 utterance: u2"):
+            read_seglab(path)
 
 
 def test_segments_at_three_resolutions():

@@ -57,6 +57,24 @@ def test_an_utterance_alone_and_padded_in_a_batch_are_the_same(name):
             assert difference < 1e-4 and difference < 0.01 * spread
 
 
+def test_nodes_of_saturated_scores_are_kept_by_their_logits():
+    """Sigmoids of 20 and more are all 1 in float32: which of equal nodes are kept must not depend on the padding."""
+    from wedefense.models.aasist import GraphPool
+
+    pool, nodes = GraphPool(4).eval(), torch.randn(1, 40, 4)
+    with torch.no_grad():
+        pool.proj.weight.fill_(1.0), pool.proj.bias.fill_(40.0)
+        logits = pool.proj(nodes)[0, :, 0]
+        assert (logits.sigmoid() == 1).all()
+        kept, mask = pool(nodes, torch.ones(1, 40, dtype=torch.bool))
+        torch.testing.assert_close(kept[0], nodes[0, logits.argsort(descending=True)[:20]])
+        padded = torch.cat([nodes, torch.full((1, 23, 4), 9.0)], dim=1)
+        present = torch.arange(63)[None] < 40
+        among, mask = pool(padded, present)
+        assert mask.sum() == 20
+        torch.testing.assert_close(among[0, :20], kept[0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name):
     model, x = build(name).train(), noise([50, 44, 50])

@@ -25,7 +25,7 @@ def test_cmvn_over_time_uses_valid_frames_only():
     lengths = torch.tensor([6, 4])
     out = Cmvn(True, True, over_time=True)(LayerFeatures([x], lengths)).layers[0]
     torch.testing.assert_close(out[1, :4].mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)
-    torch.testing.assert_close(out[1, :4].var(dim=0, unbiased=False), torch.ones(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out[1, :4].var(dim=0), torch.ones(3), atol=1e-4, rtol=0)
     assert not out[1, 4:].any()
 
 
@@ -36,8 +36,26 @@ def test_cmvn_of_ssl_layers_takes_the_mean_over_the_feature_dimension():
         torch.testing.assert_close(after, before - before.mean(dim=2, keepdim=True))
     out = Cmvn(True, True, over_time=False)(LayerFeatures(layers, torch.tensor([5, 5])))
     for before, after in zip(layers, out.layers):
-        deviation = (before.var(dim=2, keepdim=True, unbiased=False) + 1e-7).sqrt()
+        deviation = (before.var(dim=2, keepdim=True) + 1e-7).sqrt()
         torch.testing.assert_close(after, (before - before.mean(dim=2, keepdim=True)) / deviation)
+
+
+ONE_LAYER = {"layer": 1, "layerwise_feature": False, "multilayer_feature": False}
+A_SUM = {"layerwise_feature": False}
+
+
+@pytest.mark.parametrize("options, over, axis", [({}, None, 2), (ONE_LAYER, None, 1), (A_SUM, None, 1),
+                                                 (A_SUM, "features", 2), ({}, "time", 1)])
+def test_the_mean_is_of_the_axis_that_published_code_has_second(tmp_path, options, over, axis):
+    """(batch, dim, frames, layers) where layers are stacked, (batch, frames, dim) where there is one or a sum of them:
+    `feats - feats.mean(dim=1)` is of features in the one case and of time in the other."""
+    chosen = {} if over is None else {"dataset_args__cmvn_args__over": over}
+    detector = tiny(tmp_path, **ssl_changes(**options), **chosen).eval()
+    wav, lengths = torch.randn(1, 8000) * 0.1 + 0.02, torch.tensor([8000])
+    with torch.no_grad():
+        raw, found = detector.frontend(wav, lengths).layers, detector(wav, lengths).features.layers
+    for before, after in zip(raw, found, strict=True):
+        torch.testing.assert_close(after, before - before.mean(dim=axis, keepdim=True))
 
 
 @pytest.mark.parametrize("kind", ["fbank", "ssl"])
@@ -58,7 +76,7 @@ def test_outputs_are_those_of_the_parts(tmp_path, kind):
     detector = tiny(tmp_path, dataset_args__cmvn=True, **(ssl_changes() if kind == "ssl" else {})).eval()
     wav, lengths = 0.1 * torch.randn(2, 8000), [8000, 5000]
     outputs = detector(wav, lengths)
-    expected = (detector.frontend(wav, lengths).layers, detector.features(wav, lengths).layers)
+    expected = (detector.frontend(wav, lengths).layers, detector(wav, lengths).features.layers)
     for found, layers in zip((outputs.layers.layers, outputs.features.layers), expected, strict=True):
         assert all(torch.equal(one, other) for one, other in zip(found, layers, strict=True))
     assert not torch.equal(expected[0][0], expected[1][0])  # cmvn

@@ -125,6 +125,34 @@ def test_hugging_face_models_through_s3prl(tmp_path):
     assert_equals_s3prl(module, module.upstream.upstream)
 
 
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
+
+def test_the_last_layer_of_a_large_model_is_normed_whatever_the_version_of_transformers(tmp_path, family):
+    """transformers 4 had the normed one among the hidden states, 5 has not."""
+    model = files.transformers_model(family, True)
+    folder = files.save_hugging_face(model, tmp_path / "model", normalize=False)
+    (folder / "preprocessor_config.json").write_text(json.dumps(
+        {"do_normalize": False, "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1,
+         "return_attention_mask": True, "sampling_rate": 16000, "padding_value": 0.0}))
+    module, wav = frontend(f"hf_{family}_custom", folder, frozen=True).eval(), wavs()[:1]
+    with torch.no_grad():
+        layers, whole = module(wav, torch.tensor([9600])).layers, model(wav, output_hidden_states=True)
+        last = model.encoder.layer_norm(_blocks_output(model, wav))
+    frames = last.shape[1]
+    torch.testing.assert_close(layers[-1][:, :frames], last, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(layers[-2][:, :frames], whole.hidden_states[-2], atol=1e-5, rtol=1e-4)
+
+
+def _blocks_output(model, wav):
+    """What the last block hands to the final norm."""
+    seen = []
+    handle = model.encoder.layers[-1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output))
+    model(wav)
+    handle.remove()
+    return seen[0]
+
+
 def test_names_families_and_what_is_missing(tmp_path, monkeypatch):
     names = upstream_names()
     assert names["wavlm_base_plus"] == "wavlm" and names["distilhubert"] == "distiller" and len(names) > 150

@@ -106,6 +106,13 @@ def test_bad_fits_are_refused():
         fit(llrs, np.ones(100, bool))
     with pytest.raises(InputError, match="column 1 .* same value"):
         fit(np.zeros(100), is_bonafide)
+    for value in (0.1, -3.7, 1e6 + 0.1):  # whose mean is rounded, so that the standard deviation is not 0
+        constant = np.full(100, value)
+        assert np.ptp(constant) == 0
+        with pytest.raises(InputError, match="column 1 .* same value"):
+            fit(constant, is_bonafide)
+        with pytest.raises(InputError, match="column 2 .* same value"):
+            fit(llrs, is_bonafide, qualities=constant + 1e-8 * value * np.arange(100) / 100)
     with pytest.raises(OptionError, match="prior"):
         CalibrationOptions(prior=0)
 

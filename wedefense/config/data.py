@@ -46,6 +46,9 @@ class FilterOptions:
 class CmvnOptions:
     norm_mean: bool = True
     norm_var: bool = False
+    # what the mean is of: each frame's features, or each feature over the time of an utterance; auto: as published
+    # checkpoints have it, features where a back-end gets several layers, time where it gets one or a sum of them
+    over: Literal["auto", "time", "features"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class DatasetOptions(FrontendChoice):
 
     sample_num_per_epoch: int = 0  # 0: as many as the training list has
     shuffle: bool = True
+    # block_shuffle_by_length: a batch has utterances of like length, for whole_utt, with less padding
+    sampler: Literal["block_shuffle_by_length"] | None = None
     shuffle_args: ShuffleOptions = ShuffleOptions()
     filter: bool = False
     filter_args: FilterOptions = FilterOptions()
@@ -122,9 +127,20 @@ class DatasetOptions(FrontendChoice):
         return options.upstream_args.name if isinstance(options, PretrainedOptions) else None
 
     def samples(self, frames: int) -> int:
-        """How many audio samples so many frames of the front-end stand for.
+        """How many audio samples a crop has of which the front-end makes so many frames.
 
-        >>> DatasetOptions(frontend="ssl").samples(150)
-        48000
+        >>> DatasetOptions(frontend="ssl").samples(150), DatasetOptions(frontend="fbank").samples(200)
+        (48000, 32240)
         """
-        return round(frames * self.frontend_args.frame_shift * self.resample_rate / 1000)
+        return self.span(frames - 1) + self._samples_in(self.frontend_args.frame_length) if frames else 0
+
+    def span(self, frames: int) -> int:
+        """How many audio samples lie between frames so far apart, by which utterances are filtered.
+
+        >>> DatasetOptions(frontend="fbank").span(200)
+        32000
+        """
+        return self._samples_in(frames * self.frontend_args.frame_shift)
+
+    def _samples_in(self, milliseconds: float) -> int:
+        return round(milliseconds * self.resample_rate / 1000)

@@ -44,6 +44,13 @@ class LfccOptions:
 
 
 @dataclass(frozen=True)
+class LfccDecibelOptions(LfccOptions):
+    """The same of 16-bit samples, decibels in the place of the logarithm, none lower than 80 below the loudest."""
+
+    n_filter: int = 128
+
+
+@dataclass(frozen=True)
 class Upstream:
     """Which pretrained model."""
 
@@ -140,7 +147,6 @@ class WhisperOptions(NativeOptions):
     """The encoder of Whisper."""
 
     upstream_args: UpstreamOptions = field(default_factory=lambda: UpstreamOptions(name="whisper_base"))
-    frame_length: float = 25.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class FrontendRow(Row):
     self_contained: bool = False    # it needs nothing but its options, and no model is named but itself
     over_time: bool = False         # cmvn is of each feature over the time of an utterance, not over each frame
     prunable: bool = False          # its encoder has places for gates
-    shape_in_weights: bool = False  # names and sizes of its tensors tell how its encoder is built
+    shape_in_weights: bool = False  # names and sizes of its tensors tell how its encoder is built, if it is native
     recordable: bool = False        # training may record what its encoder launches on a GPU, and play it back
     exportable: str | None = None   # "package.module:Class" of the same in operations that exporters know
 
@@ -164,11 +170,13 @@ FRONTENDS = Registry("front-end", {
                          exportable="wedefense.frontend.acoustic:ExportableFbank"),
     "lfcc": FrontendRow("wedefense.frontend.acoustic:Lfcc", LfccOptions, self_contained=True, over_time=True,
                         exportable="wedefense.frontend.acoustic:ExportableLfcc"),
+    "lfcc_torchaudio": FrontendRow("wedefense.frontend.acoustic:LfccDecibel", LfccDecibelOptions, self_contained=True,
+                                   over_time=True),  # WeDefense's
     "whisper": FrontendRow("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions, prunable=True,
                            exportable="wedefense.detect.export_modules:ExportableWhisper"),
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
-    "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions),
+    "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions, shape_in_weights=True),
 })
 
 

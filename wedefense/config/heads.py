@@ -47,6 +47,13 @@ class LinearOptions(ProjectionOptions):
 
 
 @dataclass(frozen=True)
+class TanhLinearOptions(ProjectionOptions):
+    """Tanh and a linear layer."""
+
+    project_type: Literal["TanhLinear"] = "TanhLinear"
+
+
+@dataclass(frozen=True)
 class SLSHeadOptions(ProjectionOptions):
     """The output layer of the published SLS model: log-softmax of SELU."""
 
@@ -120,6 +127,7 @@ class P2SGradOptions(ProjectionOptions):
 HEADS = Registry("projection", {
     "softmax": _row("heads:Softmax", SoftmaxOptions),
     "linear": _row("heads:Linear", LinearOptions),
+    "TanhLinear": _row("heads:TanhLinear", TanhLinearOptions),
     "sls": _row("heads:SLSHead", SLSHeadOptions),
     "add_margin": _row("heads:AddMargin", AddMarginOptions),
     "arc_margin": _row("heads:ArcMargin", ArcMarginOptions),

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import yaml
 
+from wedefense.config.foreign import understood
 from wedefense.config.schema import REPLACES, Config
 from wedefense.config.tree import override, read_composed
 from wedefense.config.typed import build, to_builtin
@@ -17,7 +18,7 @@ def load_config(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Confi
 
     >>> load_config("conf/mhfa.yaml", ["--num_epochs", "3", "--dataset_args.num_frms=100"])  # doctest: +SKIP
     """
-    tree = read_composed(path, REPLACES)
+    tree = understood(read_composed(path, REPLACES))
     for key, text in _pairs(overrides):
         tree = override(tree, key, text, REPLACES)
     return build(Config, tree, source=str(path))

@@ -119,11 +119,15 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     kept = _long_enough(source, crop)
     if not loader_options.drop_last:
         log.warning("dataloader_args.drop_last: False changes nothing: an epoch is made of full batches")
+    lengths = None
+    if dataset_options.sampler == "block_shuffle_by_length":
+        source.fill_durations()
+        lengths = source.entries.durations[kept]
     sampler = TrainSampler(
         kept, dataset_options.sample_num_per_epoch or len(source), loader_options.batch_size, rank=rank,
         world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
         groups=None if source.groups is None else source.groups[kept],
-        window=dataset_options.shuffle_args.shuffle_size)
+        window=dataset_options.shuffle_args.shuffle_size, lengths=lengths)
     source = _cached(source, dataset_options, loader_options)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
@@ -187,8 +191,8 @@ def _crop(options: DatasetOptions) -> Crop:
                 augmented=options.augment_whole)
     if not options.filter:
         return crop
-    return replace(crop, shortest=options.samples(options.filter_args.min_num_frames),
-                   longest=options.samples(options.filter_args.max_num_frames))
+    return replace(crop, shortest=options.span(options.filter_args.min_num_frames),
+                   longest=options.span(options.filter_args.max_num_frames))
 
 
 def _eval_part(options: DatasetOptions) -> EvalPart:

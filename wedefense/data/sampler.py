@@ -18,13 +18,14 @@ class TrainSampler:
     """
 
     def __init__(self, indices: np.ndarray, count: int, batch_size: int, *, rank: int = 0, world_size: int = 1,
-                 seed: int = 0, shuffle: bool = True, groups: np.ndarray | None = None, window: int = 2500):
+                 seed: int = 0, shuffle: bool = True, groups: np.ndarray | None = None, window: int = 2500,
+                 lengths: np.ndarray | None = None):
         """`indices`: the utterances to draw from; `count`: how many an epoch has, before it is cut into batches.
 
         `groups` (one for each of `indices`) keeps utterances of a group close: groups are permuted, and
-        an utterance moves by at most `window` places.
+        an utterance moves by at most `window` places. `lengths` (the same) makes batches of utterances of like length.
         """
-        self._indices, self._groups = indices, groups
+        self._indices, self._groups, self._lengths = indices, groups, lengths
         self._seed, self._shuffle, self._window = seed, shuffle, window
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self.steps = count // world_size // batch_size
@@ -56,12 +57,24 @@ class TrainSampler:
         if not self._shuffle:
             return self._indices
         rng = generator(self._seed, self._epoch, "order of the epoch", number)
+        if self._lengths is not None:
+            return self._by_length(rng)
         if self._groups is None:
             return rng.permutation(self._indices)
         places = rng.permutation(self._groups.max() + 1)
         order = np.argsort(places[self._groups], kind="stable")
         moved = np.arange(len(order)) + rng.random(len(order)) * self._window
         return self._indices[order[np.argsort(moved)]]
+
+    def _by_length(self, rng: np.random.Generator) -> np.ndarray:
+        """Blocks of a global batch each, of utterances next to one another in length; what fills none comes last."""
+        order = rng.permutation(len(self._indices))
+        order = order[np.argsort(self._lengths[order], kind="stable")]
+        size = self._batch_size * self._world_size
+        whole = len(order) // size * size
+        odd = rng.integers(len(order) - whole + 1) if whole else 0  # which are left over changes with the epoch
+        blocks = order[odd:odd + whole].reshape(-1, size)
+        return self._indices[np.concatenate([*rng.permutation(blocks), order[:odd], order[odd + whole:]])]
 
 
 def length_batches(durations: np.ndarray, batch_size: int, max_seconds: float, *, rank: int = 0,

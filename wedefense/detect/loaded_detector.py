@@ -247,6 +247,9 @@ class LoadedDetector:
         return zip(embeddings.cpu().numpy(), logits.numpy())
 
     def require_bonafide(self) -> None:
+        if not self.labels.names:
+            raise InputError(f"{self.weights}: has no head (projection.*), so there is nothing to score; use embed() "
+                             "and similarity(), or a checkpoint of the training, which has one")
         if not self.labels.has_bonafide:
             raise InputError(f"{self.weights}: its classes ({', '.join(self.labels.names[:3])} ...) are not bona fide "
                              "and spoof, so there is nothing to score; use embed() and similarity()")

@@ -19,7 +19,7 @@ from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import find_tensors, read_checkpoint
 from wedefense.frontend.ssl.frontend import SSLFrontend, rename_upstream
 from wedefense.models.detector import Cmvn, Detector, own_weights
-from wedefense.models.heads import SLSHead
+from wedefense.models.heads import NoHead, SLSHead
 from wedefense.models.mhfa import MHFA
 from wedefense.models.sls import ENCODER, SLS, from_published
 from wedefense.utils.download import cache_dir, fetch, hub_url
@@ -31,6 +31,7 @@ SLS_SAMPLES = 64_600
 # How often the classes count in training: utterances of the training set times their weight in the loss.
 SLS_LABELS = Labels(("bonafide", "spoof"), (2_322, 2_280))          # ASVspoof 2019 LA: 2,580 x 0.9 and 22,800 x 0.1
 PRUNED_LABELS = Labels(("bonafide", "spoof"), (18_797, 163_560))    # ASVspoof 5
+NO_LABELS, NO_HEAD = Labels((), ()), "the file has no head (projection.*): it gives embeddings and no scores"
 _SLS_PAPER = "Zhang et al., Audio Deepfake Detection with XLS-R and SLS Classifier, ACM Multimedia 2024"
 
 
@@ -128,9 +129,12 @@ def _load_pruned(folder: Path) -> LoadedDetector:
     embed_dim, _ = _shape(weights, "backend.pooling_fc.weight", path)
     options = MHFAOptions(head_nb=heads, compression_dim=compression, embed_dim=embed_dim)
     backend = MHFA(options, frontend.feat_dim, frontend.num_layers)
-    projection = _head(weights, embed_dim, path)
+    headless = not any(name.startswith("projection.") for name in weights)
+    projection = NoHead() if headless else _head(weights, embed_dim, path)
     detector = Detector(frontend, backend, projection, Cmvn(True, False, over_time=False))
     checkpoint.load_weights(detector, weights, path)
+    if headless:
+        return LoadedDetector(detector, NO_LABELS, path, remark=NO_HEAD)
     return LoadedDetector(detector, PRUNED_LABELS, path, remark=
                           "published pruned model: mean of each frame subtracted as WeDefense does by default; its LLR "
                           "takes the class counts of ASVspoof 5's training set for priors")
@@ -161,17 +165,19 @@ def tensors_of(content, path: Path) -> dict[str, Tensor]:
 
 
 def class_count(weights: Mapping[str, Tensor], path: Path, centres: int = 1) -> int:
-    """Of the head; `centres`: how many it has for each class."""
-    names = [name for name, tensor in weights.items() if "projection." in name and tensor.ndim == 2
-             and min(tensor.shape)
-             > 1 and name.endswith("weight")]
-    if not names:
-        raise InputError(f"{path}: no head (projection.*) among its tensors")
-    return len(weights[names[-1]]) // centres
+    """Of the head, 0 where there is none; `centres`: how many it has for each class."""
+    head = {name: tensor for name, tensor in weights.items() if name.removeprefix("module.").startswith("projection.")}
+    names = [name for name, tensor in head.items() if tensor.ndim == 2 and min(tensor.shape) > 1
+             and name.endswith("weight")]
+    if head and not names:
+        raise InputError(f"{path}: no weight (classes, features) in its head (found: {first_few(head, 10)})")
+    return len(weights[names[-1]]) // centres if names else 0
 
 
 def assumed_labels(classes: int) -> tuple[Labels, str]:
     """Of a checkpoint that does not tell them, and what to say about it."""
+    if not classes:
+        return NO_LABELS, NO_HEAD
     if classes == 2:
         return Labels(("bonafide", "spoof"), (1, 1)), ("classes taken to be bonafide and spoof, equally frequent in "
                                                        f"training: no {NAMES.labels} lies beside the checkpoint")

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def load_model(path: str | os.PathLike) -> dict[str, Tensor]:
 def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os.PathLike,
                  load=nn.Module.load_state_dict) -> None:
     """Strict loading whose error names the first tensor that differs, and why."""
-    own = module.state_dict()
+    own, weights = module.state_dict(), adopted(module, weights)
     require_finite({name: weights[name] for name in own if name in weights}, source)
     for name, tensor in own.items():
         if name not in weights:
@@ -86,6 +87,23 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os
             raise InputError(f"{source}: tensor '{name}' is not part of the config's model; "
                              "the checkpoint is of another architecture")
     load(module, weights)
+
+
+def adopted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights`, in which each part that has an `adopt` has made up for what other toolkits keep or leave out."""
+    weights = dict(weights)
+    for name, part in module.named_modules():
+        if isinstance(part, Adopts):
+            part.adopt(weights, f"{name}." if name else "")
+    return weights
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A part of a model whose tensors are kept otherwise elsewhere."""
+
+    def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
+        """Change `weights`, names of this part beginning with `prefix`, into those that it has."""
 
 
 def _renamed(name: str, weights: dict, own: dict) -> str:

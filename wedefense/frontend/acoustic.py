@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.frontend import FbankOptions, LfccOptions
-from wedefense.frontend.features import LayerFeatures, Lengths, on_host
+from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.utils.devices import numbers_on
 
 
@@ -80,10 +80,39 @@ class Lfcc(nn.Module):
     @torch.autocast("cuda", enabled=False)
     def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
         counts = _counts(lengths, self.n_fft, self.shift)
-        cepstra, frames = self.lfcc(wav.float()), numbers_on(tuple(counts), wav.device)  # (batch, n_lfcc, frames)
+        frames = numbers_on(tuple(counts), wav.device)
+        cepstra = self._cepstra(wav.float(), frames)                     # (batch, n_lfcc, frames)
         if self.use_delta:
-            cepstra = _with_deltas(cepstra, frames)
+            cepstra = self._with_deltas(cepstra, frames)
         return LayerFeatures([cepstra.transpose(1, 2)], frames, counts)  # (batch, frames, dim)
+
+    def _cepstra(self, wav: Tensor, frames: Tensor) -> Tensor:
+        return self.lfcc(wav)
+
+    def _with_deltas(self, cepstra: Tensor, frames: Tensor) -> Tensor:
+        return _with_deltas(cepstra, frames)
+
+
+class LfccDecibel(Lfcc):
+    """`torchaudio.transforms.LFCC()` on 16-bit scale: in decibels, those far below an utterance's loudest raised.
+
+    Differences are those of neighbouring coefficients, not of frames: so WeDefense's checkpoints were trained.
+    """
+
+    quietest, range = 1e-10, 80.0
+
+    def _cepstra(self, wav: Tensor, frames: Tensor) -> Tensor:
+        energies = self.lfcc.Spectrogram(wav * 32768).transpose(1, 2) @ self.lfcc.filter_mat  # (batch, frames, filters)
+        decibels = 10 * energies.clamp_min(self.quietest).log10()
+        heard = frame_mask(frames, decibels.shape[1])[..., None]
+        loudest = decibels.masked_fill(~heard, float("-inf")).amax(dim=(1, 2), keepdim=True)
+        return (torch.maximum(decibels, loudest - self.range) @ self.lfcc.dct_mat).transpose(1, 2)
+
+    def _with_deltas(self, cepstra: Tensor, frames: Tensor) -> Tensor:
+        from torchaudio.functional import compute_deltas
+
+        first = compute_deltas(cepstra.transpose(1, 2))                                       # (batch, frames, n_lfcc)
+        return torch.cat([cepstra, first.transpose(1, 2), compute_deltas(first).transpose(1, 2)], dim=1)
 
 
 def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:

@@ -28,6 +28,11 @@ class LayerChoice(nn.Module):
         else:
             self.weights = None
 
+    def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
+        """s3prl keeps weights of a sum also where nothing is summed."""
+        if self.weights is None:
+            weights.pop(f"{prefix}weights", None)
+
     def forward(self, layers: list[Tensor]) -> list[Tensor]:
         if self.all:
             return layers
@@ -66,6 +71,11 @@ class PretrainedFrontend(nn.Module):
         if self.frozen:
             self.upstream.requires_grad_(False)
         self.train(self.training)
+
+    @staticmethod
+    def is_native(name: str) -> bool:
+        """Whether a model runs in an encoder of this toolkit."""
+        return True
 
     def train(self, mode: bool = True):
         super().train(mode)

@@ -30,6 +30,10 @@ class Served(Protocol):
         """Whether a name, path, hub id or URL is of a model that it runs."""
 
     @staticmethod
+    def is_native(name: str) -> bool:
+        """Whether the model of that name runs in an encoder of this toolkit, which its architecture alone can build."""
+
+    @staticmethod
     def model_names() -> Iterable[str]:
         """Names to choose from."""
 

@@ -71,6 +71,10 @@ class S3prlFrontend(PretrainedFrontend):
         return name in upstream_names()
 
     @staticmethod
+    def is_native(name: str) -> bool:
+        return is_native(name)
+
+    @staticmethod
     def model_names() -> Iterable[str]:
         return ()  # hundreds, and those of the native encoder among them
 
@@ -173,12 +177,30 @@ def load_expert(name: str, path_or_url: str | None, download_dir: str | None) ->
                          f"packages ({type(error).__name__}: {error})") from None
     try:
         with _own_downloads(download_dir):
-            return getattr(hubconf, name)(**given)
+            return _last_layer_as_published(getattr(hubconf, name)(**given))
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"s3prl upstream '{name}' cannot be built{f' from {path_or_url}' if path_or_url else ''} "
                          f"({type(error).__name__}: {error})") from error
+
+
+def _last_layer_as_published(expert: nn.Module) -> nn.Module:
+    """Models of transformers (`hf_*`) hand out their last layer as the final norm leaves it.
+
+    So transformers had it up to 4; since 5 the last of the hidden states of norm-first models comes before the norm.
+    """
+    for part in expert.children():
+        if type(part).__module__.startswith("transformers."):
+            part.register_forward_hook(_with_last_state)
+    return expert
+
+
+def _with_last_state(model: nn.Module, inputs: tuple, output):
+    hidden, last = output.hidden_states, output.last_hidden_state
+    if hidden is not None and hidden[-1].shape == last.shape:  # an adapter on top would have other frames
+        output.hidden_states = (*hidden[:-1], last)
+    return output
 
 
 @contextlib.contextmanager

@@ -57,6 +57,9 @@ def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not isinstance(table, dict):
         raise InputError(f"{path}: not a seglab file, it holds a {type(table).__name__} and no dictionary")
     labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
+    empty = [name for name, values in labels.items() if values.ndim != 1 or not values.size]
+    if empty:
+        raise InputError(f"{path}: no row of labels for {plural(len(empty), 'utterance')}: {first_few(empty)}")
     odd = [name for name, values in labels.items() if np.setdiff1d(values, (0, 1)).size]
     if odd:
         raise InputError(f"{path}: labels other than 0 and 1 in {plural(len(odd), 'utterance')}: {first_few(odd)}")

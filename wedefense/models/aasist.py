@@ -117,10 +117,11 @@ class GraphPool(nn.Module):
         self.drop = nn.Dropout(0.3)
 
     def forward(self, nodes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        scores = self.proj(self.drop(nodes)).sigmoid()                                # (batch, nodes, 1)
+        logits = self.proj(self.drop(nodes))                                          # (batch, nodes, 1)
         kept = max(nodes.shape[1] // 2, 1)
-        order = scores[..., 0].masked_fill(~mask, -1).topk(kept, dim=1).indices       # (batch, kept)
-        nodes = (nodes * scores).gather(1, order[..., None].expand(-1, -1, nodes.shape[2]))
+        # by the logits: sigmoids saturate, and which of equal ones topk takes depends on what else is in the batch
+        order = logits[..., 0].masked_fill(~mask, float("-inf")).topk(kept, dim=1).indices  # (batch, kept)
+        nodes = (nodes * logits.sigmoid()).gather(1, order[..., None].expand(-1, -1, nodes.shape[2]))
         return nodes, frame_mask((mask.sum(dim=1) // 2).clamp(min=1), kept)
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.frontend import FRONTENDS, SHORTEST
@@ -16,6 +15,7 @@ from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
 from wedefense.models.cache import FeatureCache
+from wedefense.models.heads import NoHead
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
 
@@ -34,7 +34,8 @@ class _ScaleGradient(torch.autograd.Function):
 class Cmvn(nn.Module):
     """Mean (and variance) normalisation as published checkpoints were trained with.
 
-    SSL layers are normalised over the feature dimension of each frame, classical features over time.
+    Several layers are normalised over the feature dimension of each frame; one layer, one sum of layers and classical
+    features over time.
     """
 
     def __init__(self, norm_mean: bool, norm_var: bool, over_time: bool):
@@ -50,15 +51,14 @@ class Cmvn(nn.Module):
         return features.with_layers([self._normalise(x, mask) for x in features.layers])
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None and self.norm_mean and self.norm_var:
-            return F.layer_norm(x, x.shape[2:], eps=1e-7).to(x.dtype)
         if mask is None:
             mean = x.mean(dim=2, keepdim=True)
-            variance = x.var(dim=2, keepdim=True, unbiased=False) if self.norm_var else None
+            variance = x.var(dim=2, keepdim=True) if self.norm_var else None
         else:
             count = mask.sum(dim=1, keepdim=True)                        # (batch, 1, 1)
             mean = (x * mask).sum(dim=1, keepdim=True) / count
-            variance = ((x - mean).square() * mask).sum(dim=1, keepdim=True) / count if self.norm_var else None
+            squares = ((x - mean).square() * mask).sum(dim=1, keepdim=True) if self.norm_var else None
+            variance = squares / (count - 1).clamp(min=1) if self.norm_var else None
         if self.norm_mean:
             x = x - mean
         if variance is not None:
@@ -127,7 +127,8 @@ class Detector(nn.Module):
 def build_detector(config: Config, num_classes: int, architecture=None) -> Detector:
     """The detector a config describes, its front-end with the pretrained weights that the config names.
 
-    With `architecture` (of an SSL front-end) no pretrained file is read: the weights are loaded afterwards.
+    With `architecture` (of an SSL front-end) no pretrained file is read: the weights are loaded afterwards. Without
+    classes it has no head.
     """
     data = config.dataset_args
     known = {} if architecture is None else {"architecture": architecture}
@@ -135,10 +136,13 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
     if config.use_pruning_loss:
         attach(frontend.upstream, data.frontend_args.upstream_args.units(), config.initial_drop_rates)
     backend = BACKENDS.load(config.model)(config.model_args, frontend.feat_dim, frontend.num_layers)
-    head = config.projection_args
-    projection = HEADS.load(head.project_type)(replace(head, do_lm=head.do_lm or config.do_lm), backend.embed_dim,
-                                               num_classes)
-    over_time = FRONTENDS.row(data.frontend).over_time
+    head, projection = config.projection_args, NoHead()
+    if num_classes:
+        projection = HEADS.load(head.project_type)(replace(head, do_lm=head.do_lm or config.do_lm), backend.embed_dim,
+                                                   num_classes)
+    over_time = data.cmvn_args.over == "time"
+    if data.cmvn_args.over == "auto":
+        over_time = FRONTENDS.row(data.frontend).over_time or frontend.num_layers == 1
     cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time) if data.cmvn else None
     spec_augment = None
     if data.spec_aug:

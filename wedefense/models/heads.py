@@ -35,6 +35,14 @@ class Head(nn.Module):
         return criterion(logits, labels)
 
 
+class NoHead(nn.Module):
+    """In the place of the head that a file lacks: embeddings come out, no class has a logit."""
+
+    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """embedding (batch, embed_dim) -> (batch, 0)"""
+        return embedding.new_zeros(len(embedding), 0)
+
+
 class Softmax(Head):
     def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
@@ -51,6 +59,15 @@ class Linear(Head):
 
     def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.linear(x)
+
+
+class TanhLinear(Head):
+    def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
+        super().__init__(options, embed_dim, num_classes)
+        self.trans = nn.Sequential(nn.Tanh(), nn.Linear(embed_dim, num_classes))
+
+    def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.trans(x)
 
 
 class SLSHead(Head):
@@ -162,6 +179,10 @@ class Sphere(CosineHead):
 
     def set_margin(self, margin: float) -> None:
         """The margin of this head is its own option."""
+
+    def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
+        """WeSpeaker does not keep the count; a training that goes on from its file starts it anew."""
+        weights.setdefault(f"{prefix}iteration", torch.zeros_like(self.iteration))
 
     def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         cosine = self.cosines(x).clamp(-1, 1)

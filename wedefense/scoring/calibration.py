@@ -25,6 +25,7 @@ from wedefense.utils.tables import first_few
 _SKETCH = 256
 _STEPS = 100
 _RESOLUTION = 1e-13  # of a loss in float64, relative
+_SAME = 1e-6         # values that differ by no more of their size are rounded ones of float32: a constant
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions
     systems = scores.shape[1]
     features = np.concatenate((scores, _columns(qualities, len(scores))), axis=1)  # (trials, systems + qualities)
     mean, spread = features.mean(axis=0), features.std(axis=0)
-    if not spread.all():
-        raise InputError(f"column {int(np.argmin(spread)) + 1} of the scores and quality measures has the same value "
+    constant = np.ptp(features, axis=0) <= _SAME * np.abs(features).max(axis=0)
+    if constant.any():
+        raise InputError(f"column {int(np.argmax(constant)) + 1} of the scores and quality measures has the same value "
                          "in every trial: nothing can be fitted")
     design = np.column_stack(((features - mean) / spread, np.ones(len(features))))
     share = np.where(is_bonafide, options.prior / is_bonafide.sum(), (1 - options.prior) / (~is_bonafide).sum())

@@ -217,6 +217,14 @@ class Encoder(nn.Module):
         if transformer.norm_first and layer < len(transformer.layers):
             transformer.layer_norm.requires_grad_(False)
 
+    def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
+        """A file whose block 0 lost its attention, and with it WavLM's position bias, keeps the gates of that bias."""
+        own = [name for name in weights if name.startswith(prefix)]
+        if not (self.architecture.rel_buckets or any(name.endswith(".rel_attn_embed.weight") for name in own)):
+            for name in own:
+                if ".attention.gru_rel_pos_" in name:
+                    del weights[name]
+
     @property
     def gradient_checkpointing(self) -> bool:
         return self.encoder.transformer.gradient_checkpointing

@@ -117,8 +117,13 @@ def _bare_architecture(state, naming: str, prefix: str, source: str, name: str |
     architecture = infer_architecture(state, source)
     model = find_model(name) if name else None
     remark = "no config in the file: architecture inferred from the tensors"
-    if model is not None and expected_shapes(model.architecture) == {key: value.shape for key, value in state.items()}:
+    shapes, beside = {key: value.shape for key, value in state.items()}, Path(source).parent / "config.json"
+    if model is not None and expected_shapes(model.architecture) == shapes:
         architecture, remark = model.architecture, f"no config in the file: architecture of '{model.name}'"
+    elif naming == "huggingface" and beside.is_file():
+        told = hf_architecture(read_json(beside), beside.parent)
+        if expected_shapes(told) == shapes:
+            return told, "no config in the file: architecture of the config.json beside it"
     if prefix.endswith("ssl_model.model."):  # SLS and its relatives feed the encoder raw samples
         architecture = replace(architecture, normalize_waveform=False)
     if prefix.endswith("upstream.") and naming == "torchaudio":  # WeDefense's Hugging Face front-end

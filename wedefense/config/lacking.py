@@ -1,0 +1,73 @@
+"""What other toolkits have and this one lacks, and the nearest that it has: a row of a table for each part."""
+
+from typing import NamedTuple
+
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.models import BACKENDS
+from wedefense.config.tree import Leaf, Tree
+from wedefense.utils.errors import InputError
+
+
+class Lacking(NamedTuple):
+    key: str      # where a config names it: a dotted key
+    start: str    # how its name begins there; "" for any value, or a whole section
+    what: str
+    nearest: str
+
+
+_SSL = "frontend: ssl with an encoder of the wav2vec 2.0 family"
+PARTS = (
+    Lacking("model", "CAMPPlus", "the back-end CAM++", "model: ECAPA_TDNN_GLOB_c512"),
+    Lacking("model", "SSL_BACKEND_utt_only_res1d", "the back-end Res1D", "model: SSL_BACKEND_utt_only_nes2net"),
+    Lacking("model", "SSL_BACKEND_multireso", "the back-end gMLP at several resolutions", "model: SSL_BACKEND_MHFA"),
+    Lacking("model", "ERes2Net", "the back-end ERes2Net", "model: ResNet34"),
+    Lacking("model", "Res2Net", "the back-end Res2Net", "model: ResNet34"),
+    Lacking("model", "REPVGG", "the back-end RepVGG", "model: ResNet34"),
+    Lacking("model", "Gemini", "the back-end Gemini DF-ResNet", "model: ResNet152"),
+    Lacking("model", "ReDimNet", "the back-end ReDimNet", "model: ResNet221"),
+    Lacking("model", "SimAM_ResNet", "the back-end SimAM-ResNet", "model: ResNet34"),
+    Lacking("model", "XI_VEC", "the back-end xi-vector", "model: ECAPA_TDNN_c512"),
+    Lacking("model", "whisper_PMFA", "the back-end Whisper-PMFA", "frontend: whisper with model: SSL_BACKEND_MFA"),
+    Lacking("model", "W2VBERT", "the back-end of w2v-BERT", "model: SSL_BACKEND_MFA"),
+    Lacking("dataset_args.frontend", "w2vbert", "the front-end w2v-BERT", _SSL),
+    Lacking("dataset_args.frontend", "whisper_encoder", "WeSpeaker's Whisper front-end", "frontend: whisper"),
+    Lacking("dataset_args.frontend", "tfmel", "mel features as TensorFlow makes them", "frontend: fbank"),
+    Lacking("dataset_args.frontend", "eat", "the front-end EAT", _SSL),
+    Lacking("dataset_args.frontend", "beats", "the front-end BEATs", _SSL),
+    Lacking("dataset_args.frontend", "dasheng", "the front-end Dasheng", _SSL),
+    Lacking("dataset_args.label_reso", "", "localisation with labels of each frame", "labels of whole utterances"),
+    Lacking("dino_head_args", "", "pretraining without labels (DINO)", _SSL),
+    Lacking("contrastive_type", "", "pretraining without labels (SimCLR, MoCo)", _SSL),
+    Lacking("adapter_tuning", "", "fine-tuning by adapters", "fine-tuning at scheduler_args.frontend_lr_ratio"),
+    Lacking("model_args.adapter_type", "", "fine-tuning by adapters",
+            "fine-tuning at scheduler_args.frontend_lr_ratio"),
+    Lacking("model_args.randninit", "", "training an encoder from random weights", "its pretrained weights"),
+    Lacking("feature_args", "", "the config of WeSpeaker's first data pipeline", "its section dataset_args"),
+)
+
+
+def refuse(tree: Tree) -> None:
+    """`InputError` for a part of the table that `tree` names and nothing here is called."""
+    known = {"model": BACKENDS.names(), "dataset_args.frontend": FRONTENDS.names()}
+    for part in PARTS:
+        node = _find(tree, part.key)
+        named = node.value if isinstance(node, Leaf) else None
+        if node is None or named is False or named in known.get(part.key, ()):
+            continue
+        if not part.start or str(named).lower().startswith(part.start.lower()):
+            name = f" '{named}'" if part.start else ""
+            raise InputError(f"{_origin(node)}: {part.key}{name}: {part.what} is not here; the nearest is "
+                             f"{part.nearest}")
+
+
+def _find(tree: Tree, dotted: str):
+    node = tree
+    for key in dotted.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
+
+
+def _origin(node) -> str:
+    while isinstance(node, dict) and node:
+        node = next(iter(node.values()))
+    return node.origin if isinstance(node, Leaf) else "config"
