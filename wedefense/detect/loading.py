@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from wedefense.config.frontend import FRONTENDS
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
@@ -13,11 +12,10 @@ from wedefense.detect import published
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
-from wedefense.experiment.load import Experiment, build_experiment, load_experiment
+from wedefense.experiment.load import Experiment, architecture_in, build_experiment, load_experiment
 from wedefense.experiment.model_config import read_model_config
-from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
-from wedefense.frontend.ssl.formats.read import expected_shapes, read_checkpoint
+from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url, within
 from wedefense.utils.errors import InputError, did_you_mean
@@ -144,20 +142,4 @@ def _bare(content, path: Path, config: Config) -> LoadedDetector:
     weights = published.tensors_of(content, path)
     classes = published.class_count(weights, path, config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)
-    return _ready(build_experiment(config, labels, path, _architecture(path, config), weights), remark)
-
-
-def _architecture(path: Path, config: Config) -> Architecture | None:
-    """Of the native encoder in a checkpoint; None where the front-end has none, or has to be made to know it."""
-    data = config.dataset_args
-    if not FRONTENDS.row(data.frontend).shape_in_weights:
-        return None
-    upstream = data.frontend_args.upstream_args
-    if not FRONTENDS.load(data.frontend).is_native(upstream.name):
-        return None
-    found = read_checkpoint(path, upstream.name).architecture
-    if upstream.path_or_url and Path(upstream.path_or_url).exists():  # the file it began as may know more than tensors
-        told = read_checkpoint(upstream.path_or_url, upstream.name).architecture
-        if expected_shapes(told) == expected_shapes(found):
-            return replace(told, final_norm=found.final_norm)
-    return found
+    return _ready(build_experiment(config, labels, path, architecture_in(path, config), weights), remark)

@@ -58,10 +58,13 @@ def load(path: str | os.PathLike) -> object:
     return content
 
 
+_KEYS = ("weights", "state_dict", "model", "model_state_dict", "model_weight")
+
+
 def load_model(path: str | os.PathLike) -> dict[str, Tensor]:
     """The weights of a model: of a file of weights, of what a resume takes, or under the usual key of others."""
     content = load(path)
-    for found in (content, *(content.get(key) for key in ("weights", "state_dict") if isinstance(content, dict))):
+    for found in (content, *(content.get(key) for key in _KEYS if isinstance(content, dict))):
         if isinstance(found, dict) and found and all(isinstance(value, Tensor) for value in found.values()):
             return found
     what = f"a dict of {first_few(map(str, content))}" if isinstance(content, dict) and content else "none"

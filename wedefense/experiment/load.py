@@ -1,14 +1,17 @@
 """From the folder of a trained experiment to its detector."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wedefense.config.frontend import FRONTENDS
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.model_config import read_model_config
+from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.formats.read import expected_shapes, read_checkpoint
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.models.detector import Detector, build_detector, own_weights
 from wedefense.utils.errors import InputError, blamed_on
@@ -53,3 +56,19 @@ def build_experiment(config: Config, labels: Labels, path: Path, architecture, w
         detector = build_detector(config, len(labels.names), architecture)
         checkpoint.load_weights(detector, own_weights(weights), path)
     return Experiment(config, labels, path, detector.eval())
+
+
+def architecture_in(path: Path, config: Config) -> Architecture | None:
+    """Of the native encoder in a checkpoint; None where the front-end has none, or has to be made to know it."""
+    data = config.dataset_args
+    if not FRONTENDS.row(data.frontend).shape_in_weights:
+        return None
+    upstream = data.frontend_args.upstream_args
+    if not FRONTENDS.load(data.frontend).is_native(upstream.name):
+        return None
+    found = read_checkpoint(path, upstream.name).architecture
+    if upstream.path_or_url and Path(upstream.path_or_url).exists():  # the file it began as may know more than tensors
+        told = read_checkpoint(upstream.path_or_url, upstream.name).architecture
+        if expected_shapes(told) == expected_shapes(found):
+            return replace(told, final_norm=found.final_norm)
+    return found

@@ -1,13 +1,9 @@
 """One training run: from a config to a trained experiment folder."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from wedefense.config.augment import SPEEDS
-from wedefense.config.frontend import FRONTENDS
 from wedefense.config.heads import LOSSES
 from wedefense.config.schema import Config
 from wedefense.data.catalogue import label_ids
@@ -15,13 +11,13 @@ from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
-from wedefense.models.detector import build_detector, own_weights
+from wedefense.models.detector import build_detector
 from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
+from wedefense.train.transfer import initialised
 from wedefense.train.validate import Validator
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World
@@ -60,7 +56,7 @@ def build_trainer(config: Config, world: World) -> Trainer:
         pipeline=pipeline, label_table=config.train_label)
     labels = _labels(loader.label_counts, pipeline)
     torch.manual_seed(config.seed)  # the same weights on every rank
-    detector = _start(config, len(labels.names))
+    detector = initialised(config, labels.names) if config.model_init else build_detector(config, len(labels.names))
     mode = build_mode(config, detector)
     validator = None
     if config.val_data:
@@ -86,34 +82,6 @@ def _cache(gib: float, detector) -> FeatureCache:
     if any(parameter.requires_grad for parameter in detector.frontend.parameters()):
         raise OptionError("feature_cache", "the front-end learns a sum of its layers; set layerwise_feature: True")
     return FeatureCache(gib)
-
-
-def _start(config: Config, num_classes: int):
-    """The detector with its first weights: the pretrained ones, or those of `model_init`.
-
-    A pruned experiment goes on with the shape that was cut; gates that the weights lack stay as they begin.
-    Large-margin fine-tuning leaves the speakers at other speeds behind, which come last among the classes.
-    """
-    if not config.model_init:
-        return build_detector(config, num_classes)
-    path, architecture = Path(config.model_init), None
-    if FRONTENDS.row(config.dataset_args.frontend).prunable:
-        architecture = architecture_of_weights(path)
-    detector = build_detector(config, num_classes, architecture)
-    own, weights = detector.state_dict(), own_weights(checkpoint.load_model(path))
-    if config.do_lm:
-        weights |= _first_speed(own, weights)
-    gates = {name: value for name, value in own.items() if name.endswith("gate.log_alpha")}
-    checkpoint.load_weights(detector, gates | weights, path)
-    log.info("weights start from %s", path)
-    return detector
-
-
-def _first_speed(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The head's rows of speakers as they were recorded."""
-    heads = {name: tensor for name, tensor in own.items() if name.startswith("projection.") and tensor.dim()}
-    return {name: weights[name][:len(tensor)] for name, tensor in heads.items()
-            if name in weights and len(weights[name]) == len(SPEEDS) * len(tensor)}
 
 
 def _pipeline(config: Config, device: str):

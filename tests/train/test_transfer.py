@@ -1,0 +1,136 @@
+"""`model_init` takes the parts that fit, says what it left, and refuses what cannot be meant."""
+
+import logging
+import re
+
+import pytest
+import torch
+
+from tests.corpus import write_config
+from wedefense.config.loader import load_config
+from wedefense.data.labels import Labels
+from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.zoo import find_model
+from wedefense.models.detector import build_detector, public_weights
+from wedefense.train.transfer import initialised
+from wedefense.utils.errors import InputError
+
+SSL = {"dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}},
+       "model": "SSL_BACKEND_MHFA", "model_args": {"embed_dim": 16, "head_nb": 4, "compression_dim": 8}}
+SPOOF, SPEAKERS = ("bonafide", "spoof"), tuple(f"spk{number}" for number in range(7))
+
+
+def config_of(folder, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    return load_config(write_config(folder, **SSL | changes))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """-> the file of a detector of spoofs, and its weights by our names, none of them as a new one begins."""
+    detector = build_detector(config_of(tmp_path / "old"), 2)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    exp = tmp_path / "old/exp"
+    (exp / "models").mkdir(parents=True)
+    (exp / "config.yaml").write_text((tmp_path / "old/config.yaml").read_text())
+    Labels(SPOOF, (3, 4)).save(exp / "label2id")
+    checkpoint.save_architecture(exp, detector)
+    checkpoint.save(exp / "models/avg_model.pt", public_weights(detector))
+    return exp / "models/avg_model.pt", detector.state_dict()
+
+
+def start(tmp_path, path, names=SPOOF, **changes):
+    config = config_of(tmp_path / "new", model_init=str(path), **changes)
+    torch.manual_seed(1)
+    detector = initialised(config, names)
+    return {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+
+
+def same(weights, others, prefix: str) -> bool:
+    own = [name for name in weights if name.startswith(prefix)]
+    return bool(own) and all(name in others and torch.equal(weights[name], others[name]) for name in own)
+
+
+def test_everything_that_fits_is_taken(tmp_path, trained, caplog):
+    path, weights = trained
+    with caplog.at_level(logging.INFO, logger="wedefense"):
+        found = start(tmp_path, path)
+    assert same(found, weights, "") and "front-end, back-end, head" in caplog.text and "left behind" not in caplog.text
+
+
+@pytest.mark.parametrize("names, changes, reason", [
+    (SPEAKERS, {}, r"'projection.linear.weight' has shape \(2, 16\), not \(7, 16\)"),
+    (SPOOF, {"projection_args__project_type": "softmax"}, "it lacks 'projection.trans.0.weight'"),
+    (SPOOF[::-1], {}, "its classes are others"),  # two for two, but the other way round
+])
+def test_new_classes_and_another_head_begin_anew(tmp_path, trained, caplog, names, changes, reason):
+    path, weights = trained
+    found = start(tmp_path, path, names, **changes)
+    assert same(found, weights, "frontend.") and same(found, weights, "backend.")
+    assert not same(found, weights, "projection.")
+    assert f"the head of {path} is left behind" in caplog.text and re.search(reason, caplog.text)
+
+
+def test_another_back_end_takes_the_front_end_alone(tmp_path, trained, caplog):
+    path, weights = trained
+    found = start(tmp_path, path, model="SSL_BACKEND_MEAN", model_args={"embed_dim": 12})
+    assert same(found, weights, "frontend.") and not same(found, weights, "backend.")
+    assert "the back-end of" in caplog.text and "the head of" in caplog.text
+
+
+def test_another_front_end_keeps_its_own_pretrained_weights(tmp_path, trained, caplog):
+    """The encoder that the config names, not a random one of the file's shape, and the back-end of the file."""
+    path, weights = trained
+    found = start(tmp_path, path, dataset_args__ssl_args={"upstream_args": {"name": "hubert_tiny"}})
+    fresh = build_detector(config_of(tmp_path / "hubert", dataset_args__ssl_args={
+        "upstream_args": {"name": "hubert_tiny"}}), 2).state_dict()
+    assert same(found, fresh, "frontend.upstream.") and same(found, weights, "backend.")
+    assert f"the front-end of {path} is left behind" in caplog.text
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda weights: {"model": weights}, lambda weights: {"state_dict": weights, "epoch": 3},
+    lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
+    lambda weights: {name: tensor for name, tensor in weights.items() if not name.startswith("projection.")},
+], ids=["model", "state_dict", "module.", "headless"])
+def test_files_of_other_forms_from_anywhere(tmp_path, trained, wrap):
+    path, weights = trained
+    other = tmp_path / "elsewhere.pt"
+    torch.save(wrap(checkpoint.load(path)), other)
+    headless = not any(name.removeprefix("module.").startswith("projection.") for name in checkpoint.load_model(other))
+    found = start(tmp_path, other)
+    assert same(found, weights, "frontend.") and same(found, weights, "backend.")
+    assert same(found, weights, "projection.") != headless
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path, trained):
+    path, weights = trained
+    with pytest.raises(InputError, match="nothing of it fits this config: the front-end: .*; the back-end: .* lacks"):
+        start(tmp_path, path, dataset_args__frontend="fbank", model="XVEC", model_args={"embed_dim": 12})
+    encoder = {name.removeprefix("frontend.upstream."): tensor for name, tensor in weights.items()
+               if name.startswith("frontend.upstream.")}
+    torch.save(encoder, tmp_path / "encoder.pt")
+    with pytest.raises(InputError, match="an encoder alone is given as upstream_args.path_or_url"):
+        start(tmp_path, tmp_path / "encoder.pt")
+    for content, told in (({}, "expected the tensors of a model"), ({"a": torch.zeros(2)}, "nothing of it fits")):
+        torch.save(content, tmp_path / "odd.pt")
+        with pytest.raises(InputError, match=told):
+            start(tmp_path, tmp_path / "odd.pt")
+
+
+def test_a_cut_encoder_goes_on_as_it_was_cut(tmp_path, trained):
+    from dataclasses import replace
+
+    from wedefense.frontend.ssl.architecture import BlockShape
+
+    whole = find_model("wavlm_tiny").architecture
+    cut = replace(whole, blocks=(BlockShape((0, 2), 40), *whole.blocks[1:]))
+    detector = build_detector(config_of(tmp_path / "cut"), 2, cut)
+    exp = tmp_path / "cut/exp"
+    checkpoint.save_architecture(exp, detector)
+    checkpoint.save(exp / "models/avg_model.pt", public_weights(detector))
+    found = start(tmp_path, exp / "models/avg_model.pt")
+    assert same(found, detector.state_dict(), "")

@@ -1,0 +1,121 @@
+"""`model_init`: what a trained model gives to a new one, part by part."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from wedefense.config.augment import SPEEDS
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.schema import Config
+from wedefense.data.labels import Labels
+from wedefense.experiment import checkpoint
+from wedefense.experiment.folder import folder_of
+from wedefense.experiment.load import architecture_in
+from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
+from wedefense.frontend.ssl.zoo import find_model
+from wedefense.models.detector import Detector, build_detector, own_weights
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import first_few
+
+log = get_logger()
+
+PARTS = {"frontend.": "front-end", "backend.": "back-end", "projection.": "head"}
+_OF_LISTENING = ("frontend.", "backend.")  # without one of these nothing is transferred
+
+
+def initialised(config: Config, names: Sequence[str]) -> Detector:
+    """The detector of `config` for these classes, with the parts of `model_init` that fit it.
+
+    A part fits where the file has all its tensors in their shapes, a head where the classes are the same too; what
+    does not fit begins as without `model_init`. A pruned experiment goes on with the shape that was cut; gates that
+    the weights lack stay as they begin. Large-margin fine-tuning leaves the speakers at other speeds behind, which
+    come last among the classes.
+    """
+    path = Path(config.model_init)
+    weights = own_weights(checkpoint.load_model(path))
+    architecture = _architecture(path, config) if any(name.startswith("frontend.") for name in weights) else None
+    detector = build_detector(config, len(names), architecture)
+    own, weights = detector.state_dict(), checkpoint.adopted(detector, weights)
+    weights = {name: value for name, value in own.items() if name.endswith("gate.log_alpha")} | weights
+    if config.do_lm:
+        weights |= _first_speed(own, weights)
+    taken, left = _parts(own, weights)
+    if "head" in taken and _other_classes(path, names):
+        taken.pop("head")
+        left["head"] = "its classes are others"
+    if not any(PARTS[prefix] in taken and any(name.startswith(prefix) for name in own) for prefix in _OF_LISTENING):
+        raise InputError(f"model_init: {path}: nothing of it fits this config: "
+                         + "; ".join(f"the {part}: {reason}" for part, reason in left.items()) + _bare(weights))
+    detector.load_state_dict(own | {name: tensor for part in taken.values() for name, tensor in part.items()})
+    log.info("weights start from %s: %s", path, ", ".join(taken))
+    for part, reason in left.items():
+        log.warning("model_init: the %s of %s is left behind (%s) and begins as without it", part, path, reason)
+    return detector
+
+
+def _parts(own: dict[str, Tensor], weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """The tensors of each part that fits, and why others do not."""
+    taken, left = {}, {}
+    for prefix, part in PARTS.items():
+        wanted = {name: tensor for name, tensor in own.items() if name.startswith(prefix)}
+        given = {name: tensor for name, tensor in weights.items() if name.startswith(prefix)}
+        if not (wanted or given):
+            continue
+        reason = _difference(wanted, given)
+        if reason is None:
+            taken[part] = given
+        else:
+            left[part] = reason
+    return taken, left
+
+
+def _difference(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
+    if not given:
+        return "the file has none"
+    for name, tensor in wanted.items():
+        if name not in given:
+            return f"it lacks '{name}'"
+        if given[name].shape != tensor.shape:
+            return f"'{name}' has shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+    more = [name for name in given if name not in wanted]
+    return f"it has {first_few(more)} besides" if more else None
+
+
+def _bare(weights: dict[str, Tensor]) -> str:
+    """What to do with a file of a pretrained encoder."""
+    encoder = any(f".{name}".endswith((".feature_extractor.conv_layers.0.0.weight",
+                                       ".feature_extractor.conv_layers.0.conv.weight")) for name in weights)
+    return ("; an encoder alone is given as upstream_args.path_or_url" if encoder else
+            "; check model, model_args and the front-end, or give the model that was trained with them")
+
+
+def _architecture(path: Path, config: Config) -> Architecture | None:
+    """Of the file's encoder, where it is one of the kind that the config names; else the config's own is read."""
+    data = config.dataset_args
+    row = FRONTENDS.row(data.frontend)
+    if not (row.prunable or row.shape_in_weights):
+        return None
+    found = architecture_of_weights(path) or architecture_in(path, config)
+    named = find_model(data.frontend_args.upstream_args.name)
+    if found is None or named is None or data.frontend_args.upstream_args.path_or_url:
+        return found
+    kinds = [(one.family, one.dim, one.num_blocks) for one in (found, named.architecture)]
+    related = {"wav2vec2", "hubert", "unispeech_sat"}  # one network under three names
+    same = kinds[0][1:] == kinds[1][1:] and (kinds[0][0] == kinds[1][0] or {kinds[0][0], kinds[1][0]} <= related)
+    return found if same else None
+
+
+def _other_classes(path: Path, names: Sequence[str]) -> bool:
+    """Whether the experiment of the file says that its classes are not these, in this order."""
+    folder = folder_of(path)
+    return folder is not None and Labels.load(folder.labels).names[:len(names)] != tuple(names)
+
+
+def _first_speed(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The head's rows of speakers as they were recorded."""
+    heads = {name: tensor for name, tensor in own.items() if name.startswith("projection.") and tensor.dim()}
+    return {name: weights[name][:len(tensor)] for name, tensor in heads.items()
+            if name in weights and len(weights[name]) == len(SPEEDS) * len(tensor)}
