@@ -5,7 +5,7 @@
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
 #   9 beside a row of the published table
 #
-# `corpora` names the readers of stage 1 (tools/prepare); a recipe that needs more has a local/prepare_data.sh.
+# `corpora` names the corpora of stage 1 (readers in tools/prepare, rows of tools/layouts.yaml); a recipe that needs more has a local/prepare_data.sh.
 # `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
 # classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
 # exp_dir/fold<n>, and their mean stands in exp_dir.
@@ -130,7 +130,7 @@ need_corpus() {
 }
 
 prepare_stage() {
-  local name
+  local name reader
   if [ -e local/prepare_data.sh ]; then
     bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
     return
@@ -138,7 +138,9 @@ prepare_stage() {
   if [ -z "$corpora" ]; then echo "$0 names no corpora, and there is no local/prepare_data.sh" >&2; return 2; fi
   need_corpus
   for name in $corpora; do
-    python "$tools/prepare/$name.py" --corpus "$corpus" --out "$data" --num_workers "$num_workers"
+    reader=("$tools/prepare/$name.py")
+    if [ ! -e "${reader[0]}" ]; then reader=("$tools/prepare/corpus.py" "$name"); fi
+    python "${reader[@]}" --corpus "$corpus" --out "$data" --num_workers "$num_workers"
   done
 }
 

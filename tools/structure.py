@@ -139,8 +139,10 @@ def others(sources: list[Source], root: Path) -> Iterator[Part]:
                         if not name.startswith("n_") and not name.endswith("_threshold"))
         if "Mode" in [getattr(base, "id", "") for base in node.bases]:
             yield Part("mode", node.name, set(), set(), {node.name})
-    yield from (Part("reader", path.stem, set(), set(), set())
-                for path in sorted((root / "tools" / "prepare").glob("*.py")))
+    own = {path.stem for path in (root / "tools" / "prepare").glob("*.py")} - {"corpus", "table"}
+    rows = [name for path in (root / "tools").glob("layouts.yaml")
+            for name in re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    yield from (Part("reader", name, set(), set(), set()) for name in sorted({*own, *rows}))
 
 
 def naming(part: Part, sources: list[Source], root: Path) -> list[str]:

@@ -23,6 +23,7 @@ from tests.recipes.tiny import (
     title,
 )
 from wedefense.config.loader import load_config
+from wedefense.data.layouts import read_layouts
 
 
 def printed_commands(readme: Path) -> str:
@@ -66,7 +67,8 @@ def test_every_script_has_a_config_that_exists(script):
     names = re.findall(r"^(?:ft_)?config=(?:\${config:-)?([^\s}]+)", script.read_text(), re.MULTILINE)
     assert names and all((script.parent / name).is_file() for name in names), names
     assert corpora(script.parent) or (script.parent / "local/prepare_data.sh").is_file()
-    assert all((ROOT / f"tools/prepare/{name}.py").is_file() for name in corpora(script.parent))
+    assert all((ROOT / f"tools/prepare/{name}.py").is_file() or name in read_layouts(ROOT / "tools/layouts.yaml")
+               for name in corpora(script.parent))
     assert os.access(script, os.X_OK)
 
 

@@ -1,23 +1,13 @@
 """Stage 1 of every corpus, on a corpus of the official layout made here."""
 
-import importlib.util
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.recipes.layouts import LAYOUTS
+from tests.tools.readers import reader
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table
-
-TOOLS = Path(__file__).parents[2] / "tools" / "prepare"
-
-
-def tool(name):
-    spec = importlib.util.spec_from_file_location(f"prepare_{name}", TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -29,7 +19,7 @@ def prepared(request, tmp_path):
 
 
 def prepare(name, folder, *options):
-    return tool(name).main(["--corpus", str(folder / "corpus"), "--out", str(folder / "data"), "--num_workers", "1",
+    return reader(name)(["--corpus", str(folder / "corpus"), "--out", str(folder / "data"), "--num_workers", "1",
                             *options])
 
 
@@ -65,14 +55,14 @@ def test_asvspoof2021_has_only_the_eval_subset(prepared, capsys):
     assert rows(data, "asvspoof2021_df/utt2codec")["DF_E_2000027"] == "high_ogg"
     assert rows(data, "asvspoof2021_df/utt2vocoder")["DF_E_2000024"] == "traditional_vocoder"
     prepare("asvspoof2021", root.parent)
-    assert "4 utterances in the protocol, the official set has 533928" in capsys.readouterr().err
+    assert "asvspoof2021_df: utterances 4 of 533,928" in capsys.readouterr().err
 
 
 def test_asvspoof2021_asks_for_the_full_keys(tmp_path):
     LAYOUTS["asvspoof2021"](tmp_path / "corpus")
     keys = tmp_path / "corpus/keys/LA/CM/trial_metadata.txt"
     keys.write_text(keys.read_text().replace("notrim eval", "notrim progress"))
-    with pytest.raises(InputError, match="no trial of subset 'eval'"):
+    with pytest.raises(InputError, match="no line of subset 'eval'"):
         prepare("asvspoof2021", tmp_path)
 
 
@@ -150,7 +140,7 @@ def test_noises_and_rooms_serve_augmentation(prepared):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("asvspoof2021", "neither ASVspoof2021_LA_eval nor ASVspoof2021_DF_eval"),
+    ("asvspoof2021", "nothing of ASVspoof 2021 LA and DF is there, which has keys/LA/CM/trial_metadata.txt"),
     ("in_the_wild", "meta.csv: no such file"),
     ("spoofceleb", "train.csv: no such file"), ("voxceleb", "VoxCeleb1 test is needed"),
     ("iemocap", r"no Ses\*.txt there"), ("musan", "no folder music, noise, speech"),

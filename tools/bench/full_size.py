@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +30,7 @@ if __name__ == "__main__":
 import numpy as np
 import soundfile
 
+from wedefense.data.layouts import read_layouts
 from wedefense.data.prepare import Entry, write_data_dir
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
@@ -44,11 +44,9 @@ CONFIG = ROOT / "egs/detection/partialspoof/ssl_mhfa/conf/MHFA_wavlmplus.yaml"
 
 
 def official() -> dict[str, int]:
-    """Utterances of each set, as the reader of the corpus knows them."""
-    spec = spec_from_file_location("partialspoof", ROOT / "tools/prepare/partialspoof.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.OFFICIAL
+    """Utterances of each set, as the row of the corpus says."""
+    row = read_layouts(ROOT / "tools/layouts.yaml")["partialspoof"]
+    return {name: a_set.count for name, a_set in row.sets.items()}
 
 
 def durations(name: str, count: int, given: Path | None) -> np.ndarray:

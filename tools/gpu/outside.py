@@ -91,8 +91,8 @@ def recipe(check: Check, emit: Callable) -> None:
             first = "2"
             corpus, data = str(folder / "corpus"), str(folder / "data")
             list(lines_of(["python", str(mini / "local/make_corpus.py"), "--out", corpus, "--scale", "0.1"], folder))
-            list(lines_of(["python", str(ROOT / "tools/prepare/partialspoof.py"), "--subset", "--corpus", corpus,
-                           "--out", data], folder))
+            list(lines_of(["python", str(ROOT / "tools/prepare/corpus.py"), "partialspoof", "--subset", "--corpus",
+                           corpus, "--out", data], folder))
         epochs = ["--num_epochs", "4"]
         if check.tiny:
             epochs = ["--num_epochs", "1", "--num_avg", "1", "--dataloader_args.batch_size", "8"]

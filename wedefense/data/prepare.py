@@ -4,6 +4,7 @@ A corpus file gives a function from a corpus folder to `{set: [Entry, ...]}` and
 """
 
 import argparse
+import fnmatch
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,18 +30,19 @@ class Entry:
     tables: Mapping[str, str] = field(default_factory=dict)
 
 
-def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None,
-             header: str | None = None) -> Iterator[dict]:
-    """The lines of a protocol as dicts by column name; the column `label` comes back as `labels` renames it.
+def class_of(label: str, labels: Mapping[str, str]) -> str | None:
+    """What `labels` calls a label: by its name, or by the first pattern that fits (`a0*`); None where nothing does."""
+    if label in labels:
+        return labels[label]
+    return next((to for pattern, to in labels.items() if fnmatch.fnmatchcase(label, pattern)), None)
 
-    Every line must have exactly these `columns`, separated by blanks or by `separator`, and a label that
-    `labels` knows. A protocol with a `header` must begin with this line.
 
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "trl.txt")
-    >>> _ = path.write_text("LA_0079 LA_T_1138215 - - bonafide\\n")
-    >>> next(protocol(path, "speaker key - attack label", {"bonafide": "bonafide"}))["key"]
-    'LA_T_1138215'
+def records(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None,
+            header: str | None = None) -> list[dict[str, str]]:
+    """The lines of a protocol as dicts by column name, with `where`, which says the line.
+
+    Every line must have exactly these `columns`, separated by blanks or by `separator` (`...` in the end: and any
+    more), and in the column `label` one that `labels` knows. A protocol with a `header` must begin with this line.
     """
     names = columns.split()
     wrong, rows = [], []
@@ -51,25 +53,44 @@ def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str
         if not line.strip() or (header and number == 1):
             continue
         fields = [text.strip() for text in line.strip().split(separator)]
-        row = dict(zip(names, fields))
-        if len(fields) != len(names):
+        row = dict(zip(names, fields), where=f"{path}:{number}")
+        if len(fields) != len(names) and not (names[-1] == "..." and len(fields) >= len(names) - 1):
             wrong.append(f"line {number}: {len(fields)} columns, expected {len(names)} ({columns}): {line.strip()!r}")
-        elif row["label"] not in labels:
+        elif "label" in row and class_of(row["label"], labels) is None:
             wrong.append(f"line {number}: unknown label '{row['label']}' (known: {', '.join(labels)})")
         else:
-            rows.append({**row, "label": labels[row["label"]]})
+            rows.append(row)
     if wrong:
         raise InputError(f"{path}: {len(wrong)} malformed lines; {first_few(wrong)}. Take the protocol from the "
                          f"official release again")
     if not rows:
         raise InputError(f"{path}: the protocol is empty")
-    yield from rows
+    return rows
 
 
-def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str, official: Mapping[str, int],
-        argv: list[str] | None = None, write_more: Callable[[Path, Path, Mapping], None] | None = None) -> int:
+def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str | None = None,
+             header: str | None = None) -> Iterator[dict[str, str]]:
+    """The same `records`, their column `label` as `labels` renames it.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "trl.txt")
+    >>> _ = path.write_text("LA_0079 LA_T_1138215 - - human\\n")
+    >>> next(protocol(path, "speaker key - attack label", {"human": "bonafide"}))["label"]
+    'bonafide'
+    """
+    for row in records(path, columns, labels, separator, header):
+        yield {**row, "label": class_of(row["label"], labels)}
+
+
+Complaints = Callable[[Mapping[str, Sequence[Entry]]], Sequence[str]]
+
+
+def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
+        official: Mapping[str, int] | Complaints, argv: list[str] | None = None,
+        write_more: Callable[[Path, Path, Mapping], None] | None = None) -> int:
     """The command line of a corpus: `--corpus DIR --out data` writes `data/<set>/wav.scp, utt2lab, ...`.
 
+    `official`: utterances of each set as published, or what says how the sets differ from that.
     `write_more(corpus, out, sets)` writes what a corpus has besides, such as trials.
     """
     parser = argparse.ArgumentParser(description=description)
@@ -87,13 +108,17 @@ def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
         started = time.monotonic()
         folder = arguments.out / name
         manifest = write_data_dir(folder, entries, arguments.num_workers, arguments.allow_problems)
-        if name in official and len(entries) != official[name]:
-            log.warning("%s: %d utterances in the protocol, the official set has %d; a subset is fine if it is meant",
-                        folder, len(entries), official[name])
         log.info("%s\nwrote %s in %.1f s", manifest.report(), folder, time.monotonic() - started)
+    for complaint in official(sets) if callable(official) else _off(sets, official):
+        log.warning("%s; a subset is fine if it is meant", complaint)
     if write_more:
         write_more(arguments.corpus, arguments.out, sets)
     return 0
+
+
+def _off(sets: Mapping[str, Sequence[Entry]], official: Mapping[str, int]) -> list[str]:
+    return [f"{name}: {len(entries)} utterances in the protocol, the official set has {official[name]}"
+            for name, entries in sets.items() if len(entries) != official.get(name, len(entries))]
 
 
 def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, allow_problems: bool) -> Manifest:

@@ -46,9 +46,13 @@ def _rows_of_file(path: Path) -> Iterator[Row]:
 
 
 def _separated(path: Path) -> Iterator[Row]:
+    return separated_rows(path, SEPARATORS[path.suffix.lower()])
+
+
+def separated_rows(path: Path, separator: str) -> Iterator[Row]:
     """A header line, then lines of as many cells; quotes as in spreadsheets."""
-    separator = SEPARATORS[path.suffix.lower()]
-    reader = csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=separator, strict=True)
+    quoting = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL
+    reader = csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=separator, quoting=quoting, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         repeated = {name for name in header if header.count(name) > 1}

@@ -9,5 +9,5 @@ data=data corpus=corpus num_workers=2
 . "$tools/parse_options.sh"
 
 python "$here/make_corpus.py" --out "$corpus" --num_workers "$num_workers"
-python "$tools/prepare/partialspoof.py" --subset --corpus "$corpus" --out "$data" \
+python "$tools/prepare/corpus.py" partialspoof --subset --corpus "$corpus" --out "$data" \
   --num_workers "$num_workers"

@@ -1,0 +1,193 @@
+"""Trees in the official layouts of public corpora, a few files each, and what must be read from them.
+
+Written from the pages and readers that tools/layouts.yaml names, not from its rows.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`audio`: paths; `tables`: path -> text; `read`: set -> key -> "label attack speaker language", `.`: none."""
+
+    audio: tuple[str, ...]
+    read: dict[str, dict[str, str]]
+    tables: dict[str, str] = field(default_factory=dict)
+
+    def make(self, root: Path) -> None:
+        for number, name in enumerate(self.audio):
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wav = 0.1 * np.random.default_rng(number).standard_normal(1600)
+            soundfile.write(path, wav, 16000, format="MP3" if path.suffix == ".mp3" else None)
+        for name, text in self.tables.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text, encoding="utf-8")
+
+
+PA19 = "PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm"
+TREES = {
+    "asvspoof2015": Tree(
+        ("wav/D4/D4_1000001.wav", "wav/D4/D4_1000002.wav", "wav/D11/D11_1000003.wav", "wav/E1/E1_1000004.wav"),
+        {"train": {"D4_1000001": "bonafide - D4 .", "D4_1000002": "spoof S1 D4 ."},
+         "dev": {"D11_1000003": "spoof S5 D11 ."}, "eval": {"E1_1000004": "spoof S10 E1 ."}},
+        {"CM_protocol/cm_train.trn": "D4 D4_1000001 human human\nD4 D4_1000002 S1 spoof\n",
+         "CM_protocol/cm_develop.ndx": "D11 D11_1000003 S5 spoof\n",
+         "CM_protocol/cm_evaluation.ndx": "E1 E1_1000004 S10 spoof\n"}),
+    "asvspoof2019_pa": Tree(
+        ("PA/ASVspoof2019_PA_train/flac/PA_T_0000001.flac", "PA/ASVspoof2019_PA_dev/flac/PA_D_0000001.flac",
+         "PA/ASVspoof2019_PA_eval/flac/PA_E_0000001.flac"),
+        {"train": {"PA_T_0000001": "bonafide - PA_0079 ."}, "dev": {"PA_D_0000001": "spoof AA PA_0069 ."},
+         "eval": {"PA_E_0000001": "spoof BC PA_0012 ."}},
+        {f"{PA19}.train.trn.txt": "PA_0079 PA_T_0000001 aaa - bonafide\n",
+         f"{PA19}.dev.trl.txt": "PA_0069 PA_D_0000001 abc AA spoof\n",
+         f"{PA19}.eval.trl.txt": "PA_0012 PA_E_0000001 ccc BC spoof\n"}),
+    "asvspoof2021_pa": Tree(
+        ("ASVspoof2021_PA_eval/flac/PA_E_1000001.flac", "ASVspoof2021_PA_eval/flac/PA_E_1000002.flac"),
+        {"asvspoof2021_pa": {"PA_E_1000001": "spoof . PA_0010 ."}},
+        {"keys/PA/CM/trial_metadata.txt": "PA_0010 PA_E_1000001 R3 M3 d4 r1 m1 s4 c4 spoof notrim eval\n"
+                                          "PA_0010 PA_E_1000002 R3 M3 d4 - - - - bonafide notrim progress\n"}),
+    "add2022": Tree(
+        ("ADD_train_dev/train/ADD_T_00000000.wav", "ADD_train_dev/train/ADD_T_00000001.wav",
+         "track1adp_out/ADD_A1_00000000.wav", "track3test/ADD_E3_00000000.wav"),
+        {"train": {"ADD_T_00000000": "bonafide . . zh", "ADD_T_00000001": "spoof . . zh"},
+         "add2022_track1_adaptation": {"ADD_A1_00000000": "spoof . . zh"},
+         "add2022_track3_r1": {"ADD_E3_00000000": "bonafide . . zh"}},
+        {"ADD_train_dev/label/train_label.txt": "ADD_T_00000000.wav genuine\nADD_T_00000001.wav fake\n",
+         "track1adp_out/label.txt": "ADD_A1_00000000.wav fake\n",
+         "track3_R1_label.txt": "ADD_E3_00000000.wav genuine\n"}),
+    "add2023": Tree(
+        ("track1.2/train/wav/ADD2023_T1.2_T_00008971.wav", "track1.2/test/ADD2023_T1.2R1_E_00000000.wav"),
+        {"train": {"ADD2023_T1.2_T_00008971": "bonafide . . zh"},
+         "add2023_r1": {"ADD2023_T1.2R1_E_00000000": "spoof . . zh"}},
+        {"track1.2/train/label.txt": "ADD2023_T1.2_T_00008971.wav genuine\n",
+         "track1.2/test/label.txt": "ADD2023_T1.2R1_E_00000000.wav fake\n"}),
+    "mlaad": Tree(
+        ("fake/de/facebook_mms-tts-deu/x_01_f000068.wav", "fake/ja/kokoro/y.wav",
+         "real/de_DE/by_book/female/eva_k/grune/wavs/x_01_f000068.wav"),
+        {"mlaad": {"fake/de/facebook_mms-tts-deu/x_01_f000068": "spoof facebook_mms-tts-deu . de",
+                   "fake/ja/kokoro/y": "spoof kokoro . ja",
+                   "real/de_DE/by_book/female/eva_k/grune/wavs/x_01_f000068": "bonafide . . de_DE"}},
+        {"fake/de/facebook_mms-tts-deu/meta.csv":
+         "path|original_file|language|is_original_language|duration|training_data|model_name|architecture|transcript\n"
+         "./fake/de/facebook_mms-tts-deu/x_01_f000068.wav|de_DE/by_book/female/eva_k/grune/wavs/x_01_f000068.wav|de|True|"
+         "1.2|mms|facebook/mms-tts-deu|vits|Er sagte: \"Nun\n",
+         "fake/ja/kokoro/meta.csv": "path|original_file|language|transcript\n./fake/ja/kokoro/y.wav|-|ja|\"\n"}),
+    "wavefake": Tree(
+        ("generated_audio/ljspeech_melgan/LJ005-0073_gen.wav", "LJSpeech-1.1/wavs/LJ005-0073.wav",
+         "generated_audio/common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech/gen_0.wav",
+         "jsut_ver1.1/basic5000/wav/BASIC5000_0001.wav"),
+        {"wavefake": {"generated_audio/ljspeech_melgan/LJ005-0073_gen": "spoof ljspeech_melgan . .",
+                      "generated_audio/common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech/gen_0":
+                      "spoof common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech . .",
+                      "LJSpeech-1.1/wavs/LJ005-0073": "bonafide . LJ en",
+                      "jsut_ver1.1/basic5000/wav/BASIC5000_0001": "bonafide . JSUT ja"}}),
+    "for_norm": Tree(
+        ("for-norm/for-norm/training/real/file1.wav_16k.wav", "for-norm/for-norm/validation/fake/file2.wav_16k.wav",
+         "for-norm/for-norm/testing/fake/file3.wav_16k.wav"),
+        {"train": {"training/real/file1.wav_16k": "bonafide . . en"},
+         "dev": {"validation/fake/file2.wav_16k": "spoof . . en"},
+         "eval": {"testing/fake/file3.wav_16k": "spoof . . en"}}),
+    "for_original": Tree(
+        ("for-original/training/real/a.wav", "for-original/validation/fake/b.mp3", "for-original/testing/real/c.wav"),
+        {"train": {"training/real/a": "bonafide . . en"}, "dev": {"validation/fake/b": "spoof . . en"},
+         "eval": {"testing/real/c": "bonafide . . en"}}),
+    "for_2sec": Tree(
+        ("for-2seconds/training/real/a.wav", "for-2seconds/validation/fake/b.wav", "for-2seconds/testing/real/c.wav"),
+        {"train": {"training/real/a": "bonafide . . en"}, "dev": {"validation/fake/b": "spoof . . en"},
+         "eval": {"testing/real/c": "bonafide . . en"}}),
+    "for_rerecorded": Tree(
+        ("for-rerecorded/training/real/a.wav", "for-rerecorded/validation/fake/b.wav",
+         "for-rerecorded/testing/real/c.wav"),
+        {"train": {"training/real/a": "bonafide . . en"}, "dev": {"validation/fake/b": "spoof . . en"},
+         "eval": {"testing/real/c": "bonafide . . en"}}),
+    "librisevoc": Tree(
+        ("LibriSeVoc/gt/8014_112602_000001_000001.wav", "LibriSeVoc/wavernn/87_121553_000211_000000_gen.wav"),
+        {"librisevoc": {"gt/8014_112602_000001_000001": "bonafide - . en",
+                        "wavernn/87_121553_000211_000000_gen": "spoof wavernn . en"}}),
+    "codecfake_alm": Tree(
+        ("Codecfake/train/SSB0005.wav", "Codecfake/train/F01_p225.wav", "Codecfake/test/C1/p227.wav",
+         "Codecfake/test/A3/x.wav"),
+        {"train": {"SSB0005": "bonafide . . .", "F01_p225": "spoof . . ."}, "codecfake_c1": {"p227": "spoof . . ."},
+         "codecfake_a3": {"x": "bonafide . . ."}},
+        {"Codecfake/label/train.txt": "SSB0005.wav real 0\nF01_p225.wav fake 1\n",
+         "Codecfake/label/C1.txt": "p227.wav fake\n", "Codecfake/label/A3.txt": "x.wav real 0\n"}),
+    "codecfake_wavs": Tree(
+        ("genuine/p225_001.wav", "encodec_24khz/encodec_24khz/p225_001.wav"),
+        {"codecfake_wavs": {"genuine/p225_001": "bonafide - . en",
+                            "encodec_24khz/encodec_24khz/p225_001": "spoof encodec_24khz . en"}}),
+    "sonar": Tree(
+        ("SONAR_dataset/PromptTTS2/audio49.wav", "SONAR_dataset/real_samples/4507_16021_000028_000003.wav"),
+        {"sonar": {"PromptTTS2/audio49": "spoof PromptTTS2 . .",
+                   "real_samples/4507_16021_000028_000003": "bonafide - . ."}}),
+    "habla": Tree(
+        ("FinalDataset_16khz/Real/Peru/pef_00610/pef_00610_1.wav",
+         "FinalDataset_16khz/CycleGAN/Peru-Chile/pef_00610-clm_0/x.wav"),
+        {"habla": {"Real/Peru/pef_00610/pef_00610_1": "bonafide - pef_00610 es",
+                   "CycleGAN/Peru-Chile/pef_00610-clm_0/x": "spoof CycleGAN pef_00610-clm_0 es"}}),
+    "decro": Tree(
+        tuple(f"petrichorwq-DECRO-dataset-6fc9884/{name}.wav" for name in (
+            "ch_train/20033611", "ch_dev/1", "ch_eval/2", "en_train/103-534-127537-0043", "en_dev/3", "en_eval/4")),
+        {"ch_train": {"20033611": "spoof baidu unknown zh"},
+         "en_train": {"103-534-127537-0043": "bonafide - 103 en"}, "ch_dev": {"1": "spoof pwg 7 zh"},
+         "ch_eval": {"2": "spoof pwg 7 zh"}, "en_dev": {"3": "spoof pwg 7 en"}, "en_eval": {"4": "spoof pwg 7 en"}},
+        {"petrichorwq-DECRO-dataset-6fc9884/ch_train.txt": "unknown 20033611 - baidu spoof\n",
+         "petrichorwq-DECRO-dataset-6fc9884/en_train.txt": "103 103-534-127537-0043 - - bonafide\n",
+         **{f"petrichorwq-DECRO-dataset-6fc9884/{name}.txt": f"7 {key} - pwg spoof\n"
+            for key, name in ((1, "ch_dev"), (2, "ch_eval"), (3, "en_dev"), (4, "en_eval"))}}),
+    "odss": Tree(
+        ("odss/natural/english/p225/a.wav", "odss/vits/german/karlsson/b.wav"),
+        {"odss": {"natural/english/p225/a": "bonafide - . .", "vits/german/karlsson/b": "spoof vits . ."}}),
+    "diffssd": Tree(
+        ("generated_speech/unit_speech/speaker_5448/sentence_181.wav", "real_speech/LJSpeech-1.1/wavs/LJ001-0001.wav",
+         "real_speech/LibriSpeech/dev-clean/84/121123/84-121123-0000.flac"),
+        {"train": {"generated_speech/unit_speech/speaker_5448/sentence_181": "spoof unit_speech . en"},
+         "eval": {"real_speech/LibriSpeech/dev-clean/84/121123/84-121123-0000": "bonafide - . en"},
+         "dev": {"real_speech/LJSpeech-1.1/wavs/LJ001-0001": "bonafide - . en"}},
+        {"train_val_test_splits.csv": "filename,label,set\n"
+         "generated_speech/unit_speech/speaker_5448/sentence_181.wav,1,train\n"
+         "real_speech/ljspeech/LJ001-0001.wav,0,val\n"
+         "real_speech/librispeech/dev-clean/84/121123/84-121123-0000.flac,0,test\n"}),
+    "ctrsvdd": Tree(
+        ("test_set/CtrSVDD_0001_E_0000001.flac", "test_set/CtrSVDD_0002_E_0000002.flac"),
+        {"ctrsvdd": {"CtrSVDD_0001_E_0000001": "spoof A09 CtrSVDD_0001 .",
+                     "CtrSVDD_0002_E_0000002": "bonafide - CtrSVDD_0002 ."}},
+        {"test.txt": "m4singer CtrSVDD_0001 CtrSVDD_0001_E_0000001 - A09 deepfake\n"
+                     "kising CtrSVDD_0002 CtrSVDD_0002_E_0000002 - - bonafide\n"}),
+    "timit_tts": Tree(
+        ("TIMIT-TTS/CLEAN/multi_speaker/vits/a.wav",), {"timit_tts": {"CLEAN/multi_speaker/vits/a": "spoof . . en"}}),
+    "fakesound": Tree(
+        ("FakeSound/audio_data/easy/a.wav", "FakeSound/audio_data/zeroshot/a.wav"),
+        {"fakesound": {"audio_data/easy/a": "spoof . . .", "audio_data/zeroshot/a": "spoof . . ."}}),
+    "vcapav": Tree(
+        ("x/audioLDM1_audio_cut/a.wav", "VGGsound_test_14923_audio_cut/b.wav"),
+        {"vcapav": {"x/audioLDM1_audio_cut/a": "spoof audioLDM1_audio_cut . .",
+                    "VGGsound_test_14923_audio_cut/b": "bonafide - . ."}}),
+    "emofake": Tree(
+        ("EmoFake/English/train/wav/0012_Angry_000606.wav", "EmoFake/English/dev/wav/0012_Angry_000607.wav",
+         "EmoFake/English/train/wav/S2_Neutral2Sad_0011_000141.wav", "EmoFake/Chinese/test/wav/S5_Sad_0001_000001.wav"),
+        {"train": {"English/train/wav/0012_Angry_000606": "bonafide - . English",
+                   "English/train/wav/S2_Neutral2Sad_0011_000141": "spoof S2 . English"},
+         "dev": {"English/dev/wav/0012_Angry_000607": "bonafide - . English"},
+         "eval": {"Chinese/test/wav/S5_Sad_0001_000001": "spoof S5 . Chinese"}}),
+    "cvoicefake": Tree(
+        ("CVoiceFake_Large/IT/Bonafide/a.mp3", "CVoiceFake_Large/IT/diffwave_generated/a.mp3"),
+        {"cvoicefake": {"IT/Bonafide/a": "bonafide - . IT",
+                        "IT/diffwave_generated/a": "spoof diffwave_generated . IT"}}),
+    "deepvoice": Tree(
+        ("KAGGLE/AUDIO/REAL/biden-original.wav", "KAGGLE/AUDIO/FAKE/biden-to-linus.wav"),
+        {"deepvoice": {"AUDIO/REAL/biden-original": "bonafide . . en", "AUDIO/FAKE/biden-to-linus": "spoof . . en"}}),
+    "deepfake_eval_2024": Tree(
+        ("audio-data/1.mp3", "audio-data/2.wav"),
+        {"deepfake_eval_2024": {"1": "bonafide . . .", "2": "spoof . . ."}},
+        {"audio-metadata-publish.csv": "Filename,Other,Ground Truth,Finetuning Set\n1.mp3,,Real,train\n"
+                                       "2.wav,,Fake,test\n3.wav,,Unknown,\n"}),
+    "famous_figures": Tree(
+        ("famousfigures/Donald_Trump/Bonafide/a.wav", "famousfigures/Donald_Trump/ElevenLabs/b.wav"),
+        {"famous_figures": {"Donald_Trump/Bonafide/a": "bonafide - Donald_Trump .",
+                            "Donald_Trump/ElevenLabs/b": "spoof ElevenLabs Donald_Trump ."}}),
+}
