@@ -5,6 +5,7 @@ from typing import Literal
 
 from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
 from wedefense.config.frontend import FrontendChoice, PretrainedOptions
+from wedefense.config.sampling import parse_levels
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
 
@@ -71,6 +72,9 @@ class DatasetOptions(FrontendChoice):
     """`frontend` and its sections, which are `FrontendChoice`, and what follows."""
 
     sample_num_per_epoch: int = 0  # 0: as many as the training list has
+    # levels like {column: corpus, weights: {a: 3, b: 1}}, {column: label}, {column: attack, temperature: 2}: how often
+    # utterances come by their values in utt2<column> beside the training list, each level within the one before
+    sampling: tuple[dict[str, object], ...] = ()
     shuffle: bool = True
     # block_shuffle_by_length: a batch has utterances of like length, for whole_utt, with less padding
     sampler: Literal["block_shuffle_by_length"] | None = None
@@ -114,6 +118,7 @@ class DatasetOptions(FrontendChoice):
         if self.eval_frms and self.eval_max_frms:
             raise OptionError("eval_max_frms", f"eval_frms says already that scoring hears {self.eval_frms} frames")
         parse_steps(self.augment)
+        parse_levels(self.sampling)
 
     @property
     def frontend_args(self):

@@ -11,12 +11,14 @@ import torch
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.config.frontend import SHORTEST
+from wedefense.config.sampling import parse_levels
 from wedefense.data.augment.later import SPARE
 from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
 from wedefense.data.catalogue import label_ids
 from wedefense.data.dataset import Crop, EvalDataset, EvalPart, Failure, TrainDataset
 from wedefense.data.decoded import DecodedSource
+from wedefense.data.drawing import Drawing, read_column
 from wedefense.data.sampler import TrainSampler, length_batches
 from wedefense.data.shared_buffers import Parcel, Ring
 from wedefense.data.sources import Source, open_source
@@ -61,6 +63,8 @@ class TrainLoader:
     def _epoch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         yield from batches
         _report(self._source)
+        if self._sampler.drawing is not None:
+            log.info("%s", self._sampler.told())
 
 
 class EvalLoader:
@@ -123,11 +127,14 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     if dataset_options.sampler == "block_shuffle_by_length":
         source.fill_durations()
         lengths = source.entries.durations[kept]
+    drawing = _drawing(source, kept, dataset_options, seed)
     sampler = TrainSampler(
         kept, dataset_options.sample_num_per_epoch or len(source), loader_options.batch_size, rank=rank,
         world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
         groups=None if source.groups is None else source.groups[kept],
-        window=dataset_options.shuffle_args.shuffle_size, lengths=lengths)
+        window=dataset_options.shuffle_args.shuffle_size, lengths=lengths, drawing=drawing)
+    if drawing is not None:
+        counts = drawn_labels(drawing, source, kept, sampler.count)
     source = _cached(source, dataset_options, loader_options)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
@@ -162,6 +169,19 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     seconds = float(sum(durations[batch].sum() for batch in batches))
     return EvalLoader(dataset, batches, replace(loader_options, prefetch_factor=min(2, loader_options.prefetch_factor)),
                       int(max_seconds * dataset_options.resample_rate), seconds)
+
+
+def _drawing(source: Source, kept: np.ndarray, options: DatasetOptions, seed: int) -> Drawing | None:
+    levels = parse_levels(options.sampling)
+    if not levels:
+        return None
+    return Drawing([read_column(level.column, source.entries, kept) for level in levels], levels, seed)
+
+
+def drawn_labels(drawing: Drawing, source: Source, kept: np.ndarray, count: int) -> dict[str, int]:
+    """How often each label is drawn in an epoch, on average: these are the priors that training sees."""
+    shares = drawing.expected(read_column("label", source.entries, kept))
+    return {label: max(1, round(shares.get(label, 0.0) * count)) for label in source.entries.label_names}
 
 
 def _open(list_path, data_type: str, label_table) -> Source:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from wedefense.data.drawing import Drawing
 from wedefense.utils.errors import InputError
 from wedefense.utils.random import generator
 
@@ -19,13 +20,14 @@ class TrainSampler:
 
     def __init__(self, indices: np.ndarray, count: int, batch_size: int, *, rank: int = 0, world_size: int = 1,
                  seed: int = 0, shuffle: bool = True, groups: np.ndarray | None = None, window: int = 2500,
-                 lengths: np.ndarray | None = None):
+                 lengths: np.ndarray | None = None, drawing: Drawing | None = None):
         """`indices`: the utterances to draw from; `count`: how many an epoch has, before it is cut into batches.
 
         `groups` (one for each of `indices`) keeps utterances of a group close: groups are permuted, and
         an utterance moves by at most `window` places. `lengths` (the same) makes batches of utterances of like length.
+        `drawing` says how often each of them comes; without it, all do equally often.
         """
-        self._indices, self._groups, self._lengths = indices, groups, lengths
+        self._indices, self._groups, self._lengths, self.drawing = indices, groups, lengths, drawing
         self._seed, self._shuffle, self._window = seed, shuffle, window
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self.steps = count // world_size // batch_size
@@ -40,8 +42,13 @@ class TrainSampler:
     def __len__(self) -> int:
         return max(0, self.steps - self._start)
 
+    @property
+    def count(self) -> int:
+        """Utterances of an epoch, over all ranks."""
+        return self.steps * self._batch_size * self._world_size
+
     def __iter__(self) -> Iterator[list[Item]]:
-        indices, occurrences = self._order(self.steps * self._batch_size * self._world_size)
+        indices, occurrences = self._order(self.count)
         for step in range(self._start, self.steps):
             begin = (step * self._world_size + self._rank) * self._batch_size
             places = slice(begin, begin + self._batch_size)
@@ -49,32 +56,52 @@ class TrainSampler:
 
     def _order(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `count` utterances of this epoch, and which pass over the list each comes from."""
+        if self.drawing is not None:
+            places, uses = self.drawing.epoch(self._epoch, count)
+            rng = generator(self._seed, self._epoch, "order of the epoch")
+            order = self._shuffled(places, rng) if self._shuffle else np.argsort(places, kind="stable")
+            return self._indices[places[order]], uses[order]
         passes = -(-count // len(self._indices))
         order = np.concatenate([self._pass(number) for number in range(passes)])
         return order[:count], np.repeat(np.arange(passes), len(self._indices))[:count]
+
+    def told(self) -> str:
+        """What this epoch draws, in words, and how much of the list has come by its end."""
+        places, _ = self.drawing.epoch(self._epoch, self.count)
+        seen = self.drawing.seen(self._epoch + 1, self.count)
+        return "\n  ".join([
+            f"drawn in epoch {self._epoch + 1}: {len(places)} utterances, {len(np.unique(places))} of the list's "
+            f"{len(self._indices)}; {100 * seen / len(self._indices):.1f} % of them so far",
+            *(self.drawing.summary(column, column.counts(places)) for column in self.drawing.columns)])
 
     def _pass(self, number: int) -> np.ndarray:
         if not self._shuffle:
             return self._indices
         rng = generator(self._seed, self._epoch, "order of the epoch", number)
-        if self._lengths is not None:
-            return self._by_length(rng)
-        if self._groups is None:
+        if self._lengths is None and self._groups is None:
             return rng.permutation(self._indices)
-        places = rng.permutation(self._groups.max() + 1)
-        order = np.argsort(places[self._groups], kind="stable")
-        moved = np.arange(len(order)) + rng.random(len(order)) * self._window
-        return self._indices[order[np.argsort(moved)]]
+        return self._indices[self._shuffled(np.arange(len(self._indices)), rng)]
 
-    def _by_length(self, rng: np.random.Generator) -> np.ndarray:
+    def _shuffled(self, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random order of the utterances at `places`: like lengths in a batch, or near to their groups."""
+        if self._lengths is not None:
+            return self._by_length(self._lengths[places], rng)
+        if self._groups is None:
+            return rng.permutation(len(places))
+        groups = self._groups[places]
+        order = np.argsort(rng.permutation(groups.max() + 1)[groups], kind="stable")
+        moved = np.arange(len(order)) + rng.random(len(order)) * self._window
+        return order[np.argsort(moved)]
+
+    def _by_length(self, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Blocks of a global batch each, of utterances next to one another in length; what fills none comes last."""
-        order = rng.permutation(len(self._indices))
-        order = order[np.argsort(self._lengths[order], kind="stable")]
+        order = rng.permutation(len(lengths))
+        order = order[np.argsort(lengths[order], kind="stable")]
         size = self._batch_size * self._world_size
         whole = len(order) // size * size
         odd = rng.integers(len(order) - whole + 1) if whole else 0  # which are left over changes with the epoch
         blocks = order[odd:odd + whole].reshape(-1, size)
-        return self._indices[np.concatenate([*rng.permutation(blocks), order[:odd], order[odd + whole:]])]
+        return np.concatenate([*rng.permutation(blocks), order[:odd], order[odd + whole:]])
 
 
 def length_batches(durations: np.ndarray, batch_size: int, max_seconds: float, *, rank: int = 0,

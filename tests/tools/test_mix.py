@@ -1,0 +1,73 @@
+"""Several data folders as one; files that are held out stay out."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from tools.prepare.mix import main
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import read_table, write_table
+
+
+def data_folder(folder, name, count=3, **more):
+    wavs = {}
+    for number in range(count):
+        path = folder / f"audio/{name}{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng([len(name), number, ord(name[0])]).standard_normal(800), 8000)
+        wavs[f"u{number}"] = str(path)
+    write_table(folder / name / "wav.scp", wavs)
+    write_table(folder / name / "utt2lab", {key: "spoof" if key == "u0" else "bonafide" for key in wavs})
+    for table, value in more.items():
+        write_table(folder / name / table, dict.fromkeys(wavs, value))
+    return folder / name
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return (data_folder(tmp_path, "one", utt2attack="A01", utt2dur="0.1"),
+            data_folder(tmp_path, "other", 2, utt2dur="0.1"), data_folder(tmp_path, "dev"))
+
+
+def mix(folder, *words):
+    return main(["--out", str(folder / "mix"), "--num_workers", "1", *map(str, words)])
+
+
+def test_tables_of_all_parts(tmp_path, folders):
+    one, other, dev = folders
+    mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev)
+    corpora = read_table(tmp_path / "mix/utt2corpus")
+    assert list(corpora.values()) == ["a"] * 3 + ["b"] * 2 and "a/u0" in corpora and "b/u1" in corpora
+    assert read_table(tmp_path / "mix/utt2lab")["b/u0"] == "spoof"
+    assert read_table(tmp_path / "mix/utt2attack") == {"a/u0": "A01", "a/u1": "A01", "a/u2": "A01", "b/u0": "-",
+                                                       "b/u1": "-"}
+    assert read_table(tmp_path / "mix/wav.scp")["b/u1"].endswith("audio/other1.wav")
+    before = (tmp_path / "mix/utt2lab").stat().st_mtime_ns
+    mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev)
+    assert (tmp_path / "mix/utt2lab").stat().st_mtime_ns == before
+
+
+def test_a_file_that_is_held_out_too_stops_the_mixture(tmp_path, folders, capsys):
+    one, other, dev = folders
+    copied, linked = tmp_path / "copy.wav", tmp_path / "link.wav"
+    copied.write_bytes((tmp_path / "audio/one1.wav").read_bytes())
+    linked.symlink_to(tmp_path / "audio/other0.wav")
+    write_table(dev / "wav.scp", {"x": str(copied), "y": str(linked), "u2": str(tmp_path / "audio/dev2.wav")})
+    with pytest.raises(InputError, match=r"2 files of the mixture are held out too: a/u1 = .*dev: x, b/u0 = .*dev: y"):
+        mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev)
+    assert not (tmp_path / "mix").exists()
+    mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev, "--leaks", "drop")
+    assert list(read_table(tmp_path / "mix/utt2lab")) == ["a/u0", "a/u2", "b/u1"]
+    mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev, "--leaks", "ignore")
+    assert len(read_table(tmp_path / "mix/utt2lab")) == 5
+
+
+def test_parts_that_cannot_be_mixed(tmp_path, folders, capsys):
+    one, _, _ = folders
+    with pytest.raises(InputError, match="nowhere: no wav.scp and no utt2lab there; prepare this set first"):
+        mix(tmp_path, f"a={one}", f"b={tmp_path}/nowhere")
+    with pytest.raises(InputError, match="two parts have one name"):
+        mix(tmp_path, f"a={one}", f"a={one}")
+    with pytest.raises(SystemExit):
+        mix(tmp_path, str(one))
+    assert "expected NAME=DIR" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""Data folders put together: one folder of all their tables, keys with the name of the part before them."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wedefense.data.duplicates import same_content
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import first_few, read_table, write_table
+
+NEEDED = ("wav.scp", "utt2lab")
+
+Tables = dict[str, dict[str, str]]
+
+
+def mixed(parts: Mapping[str, Path]) -> Tables:
+    """Every table of the parts, by its name; a table that one part lacks says `-` of its utterances."""
+    read = {name: _read(folder) for name, folder in parts.items()}
+    names = {table for tables in read.values() for table in tables}
+    made: Tables = {table: {} for table in sorted(names)}
+    made["utt2corpus"] = {}
+    for name, tables in read.items():
+        for key in tables["wav.scp"]:
+            made["utt2corpus"][f"{name}/{key}"] = name
+            for table in names:
+                made[table][f"{name}/{key}"] = tables.get(table, {}).get(key, "-")
+    return made
+
+
+def _read(folder: Path) -> Tables:
+    missing = [name for name in NEEDED if not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder}: no {' and no '.join(missing)} there; prepare this set first (stage 1)")
+    paths = [folder / "wav.scp", *sorted(path for path in folder.glob("utt2*") if path.name != "utt2corpus")]
+    tables = {path.name: read_table(path) for path in paths}
+    lost = tables["wav.scp"].keys() ^ tables["utt2lab"].keys()
+    if lost:
+        raise InputError(f"{folder}: {len(lost)} utterances are in one of wav.scp and utt2lab only: "
+                         f"{first_few(sorted(lost))}")
+    return tables
+
+
+def held_out_too(wavs: Mapping[str, str], folders: Sequence[Path], num_workers: int) -> list[tuple[str, str]]:
+    """(key, "set: key there") of each file of a mixture that is in a held-out set, under any name."""
+    ours = {f"ours {key}": os.path.realpath(wav) for key, wav in wavs.items()}
+    theirs = {f"{folder}: {key}": os.path.realpath(wav) for folder in folders
+              for key, wav in read_table(folder / "wav.scp").items()}
+    groups = same_content({**ours, **theirs}, num_workers)
+    return [(name.removeprefix("ours "), next(other for other in group if other not in ours))
+            for group in groups if any(other not in ours for other in group) for name in group if name in ours]
+
+
+def write_mixture(folder: Path, tables: Tables) -> Counter:
+    """Write the tables, `utt2lab` last as the mark of a whole folder; returns the utterances of each part."""
+    if not tables["utt2lab"]:
+        raise InputError(f"{folder}: nothing is left of the mixture")
+    for name in sorted(tables, key=lambda name: name == "utt2lab"):
+        if not (folder / name).exists() or read_table(folder / name) != tables[name]:  # else stage 2 need not run again
+            write_table(folder / name, tables[name])
+    return Counter(tables["utt2corpus"].values())
