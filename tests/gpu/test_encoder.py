@@ -105,8 +105,11 @@ def test_whisper(both):
     encoder, wav = WhisperEncoder(architecture).eval().to(DEVICE), audio()
     with torch.no_grad():
         plain, kernels = both(lambda: encoder(wav, LENGTHS).layers)
-    for there, here in zip(plain, kernels, strict=True):
+        alone = both(lambda: encoder(wav[1:2, :LENGTHS[1]], LENGTHS[1:2]).layers)  # comes with its frames along the rows
+    for there, here, *singles in zip(plain, kernels, *alone, strict=True):
         torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
+        for one in singles:
+            torch.testing.assert_close(one[0], here[1, :one.shape[1]], rtol=1e-4, atol=1e-4)
 
 
 def test_the_mix_of_layers(both):

