@@ -105,7 +105,7 @@ def test_whisper(both):
     encoder, wav = WhisperEncoder(architecture).eval().to(DEVICE), audio()
     with torch.no_grad():
         plain, kernels = both(lambda: encoder(wav, LENGTHS).layers)
-        alone = both(lambda: encoder(wav[1:2, :LENGTHS[1]], LENGTHS[1:2]).layers)  # comes with its frames along the rows
+        alone = both(lambda: encoder(wav[1:2, :LENGTHS[1]], LENGTHS[1:2]).layers)  # its frames lie along the rows
     for there, here, *singles in zip(plain, kernels, *alone, strict=True):
         torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
         for one in singles:

@@ -7,8 +7,10 @@ from wedefense.gpu import attention_kernels as kernels
 
 HEAD_DIMS = (16, 32, 64, 128)
 ROWS = 64          # of a program that takes each row by itself
-# queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s
-FORWARD, QUERY, KEY, TABLE = (64, 32, 4, 3), (64, 32, 4, 1), (64, 64, 4, 1), (64, 32, 4, 1)
+# Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
+# Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes.
+TILES = {"forward": (64, 64, 4, 3), "query": (64, 32, 4, 1), "key": (64, 64, 4, 1), "table": (64, 32, 4, 1)}
+WIDE_TILES = {"forward": (16, 32, 8, 1), "query": (32, 32, 8, 1), "key": (32, 32, 8, 1), "table": (32, 32, 8, 1)}
 SHARED_BY = 4      # utterances of one program of the table's gradient
 
 
@@ -29,9 +31,10 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
     """-> attended (rows, heads, head_dim), and log2 of the sum of exponentials (heads, rows)."""
     rows, _, heads, dim = qkv.shape
     out, sums = qkv.new_empty(rows, heads, dim), qkv.new_empty(heads, rows, dtype=torch.float32)
-    kernels.forward_kernel[-(-frames // FORWARD[0]), len(starts) - 1, heads](
+    tile = _tile(qkv, "forward")
+    kernels.forward_kernel[-(-frames // tile["QUERIES"]), len(starts) - 1, heads](
         qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), out, sums, *_numbers(qkv, frames, dropout),
-        HEADS=heads, DIM=dim, BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **_tile(FORWARD))
+        HEADS=heads, DIM=dim, BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **tile)
     return out, sums
 
 
@@ -47,17 +50,20 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
     numbers = _numbers(qkv, frames, dropout)
     fixed = dict(HEADS=heads, DIM=dim, DROPS=dropout > 0, PRECISION=precision())
-    kernels.query_gradient_kernel[-(-frames // QUERY[0]), batch, heads](*common, dqkv, dgate, *numbers, BIASED=biased,
-                                                                        **fixed, **_tile(QUERY))
-    kernels.key_gradient_kernel[-(-frames // KEY[1]), batch, heads](*common, dqkv, *numbers, BIASED=biased, **fixed,
-                                                                    **_tile(KEY))
+    tile = _tile(qkv, "query")
+    kernels.query_gradient_kernel[-(-frames // tile["QUERIES"]), batch, heads](*common, dqkv, dgate, *numbers,
+                                                                               BIASED=biased, **fixed, **tile)
+    tile = _tile(qkv, "key")
+    kernels.key_gradient_kernel[-(-frames // tile["KEYS"]), batch, heads](*common, dqkv, *numbers, BIASED=biased,
+                                                                          **fixed, **tile)
     dtable = qkv.new_empty(0, dtype=torch.float32)
     if for_table:
         shares = -(-batch // SHARED_BY)
         sheet = qkv.new_zeros(shares, heads, frames, table.shape[1], dtype=torch.float32)
-        tiles = -(-frames // TABLE[0]) * -(-frames // TABLE[1])
+        tile = _tile(qkv, "table")
+        tiles = -(-frames // tile["QUERIES"]) * -(-frames // tile["KEYS"])
         kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, frames, SHARE=SHARED_BY,
-                                                            **fixed, **_tile(TABLE))
+                                                            **fixed, **tile)
         dtable = sheet.sum((0, 2))
     return dqkv, dgate, dtable
 
@@ -107,8 +113,9 @@ def _backward(ctx, gradient: Tensor, _):
 _attend.register_autograd(_backward, setup_context=_keep)
 
 
-def _tile(tile: tuple[int, int, int, int]) -> dict[str, int]:
-    return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages"), tile))
+def _tile(qkv: Tensor, kernel: str) -> dict[str, int]:
+    wide = qkv.dtype == torch.float32 and precision() == "ieee"
+    return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages"), (WIDE_TILES if wide else TILES)[kernel]))
 
 
 def precision() -> str:

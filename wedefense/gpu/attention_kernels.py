@@ -19,10 +19,38 @@ def _kept(seed, head, query_rows, keys, dropout, heads, frames):
 
 @triton.jit
 def _biases(table, head, width, middle, queries, keys, count):
-    """(queries, keys) float32: the table's value at each distance key - query."""
-    distance = keys[None, :] - queries[:, None] + middle
-    inside = (queries[:, None] < count) & (keys[None, :] < count)
-    return tl.load(table + head * width + distance, mask=inside, other=0.0)
+    """(queries, keys) float32: the table's value at each distance key - query; past the end those of the last frame."""
+    line = table + head * width + middle + tl.minimum(keys, count - 1)
+    return tl.load(line[None, :] - tl.minimum(queries, count - 1)[:, None])
+
+
+@triton.jit
+def _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest, total, mixed, scale, dropout,
+               frames, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr,
+               PRECISION: tl.constexpr, KEYS: tl.constexpr, WHOLE: tl.constexpr):
+    """The running softmax of some queries after KEYS more keys, all of them present where WHOLE.
+
+    line (queries,): where the table holds each query's bias for the first key.
+    """
+    lanes, dims = tl.arange(0, KEYS), tl.arange(0, DIM)
+    keys = begin + lanes
+    safe = lanes if WHOLE else tl.minimum(lanes, count - 1 - begin)
+    rows = base + begin * (3 * HEADS * DIM) + safe[:, None] * (3 * HEADS * DIM) + dims[None, :]
+    scores = tl.dot(q, tl.trans(tl.load(rows + HEADS * DIM)), input_precision=PRECISION) * (scale * LOG2_E)
+    if BIASED:
+        scores += gates[:, None] * tl.load((line + begin)[:, None] + safe[None, :])
+    if not WHOLE:
+        scores = tl.where((keys < count)[None, :], scores, float("-inf"))
+    higher = tl.maximum(largest, tl.max(scores, 1))
+    weights = tl.exp2(scores - higher[:, None])
+    shrink = tl.exp2(largest - higher)
+    total = total * shrink + tl.sum(weights, 1)
+    if DROPS:
+        kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, frames)
+        weights = tl.where(kept, weights, 0.0)
+    v = tl.load(rows + 2 * HEADS * DIM)
+    mixed = mixed * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+    return higher, total, mixed
 
 
 @triton.jit
@@ -36,42 +64,32 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     first = tl.program_id(0) * QUERIES
     if first >= count:
         return
-    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, DIM)
-    stride = 3 * HEADS * DIM
-    base = qkv + start.to(tl.int64) * stride + head * DIM
-    present = queries[:, None] < count
-    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present, other=0.0)
+    queries, dims = first + tl.arange(0, QUERIES), tl.arange(0, DIM)
+    base = qkv + start.to(tl.int64) * (3 * HEADS * DIM) + head * DIM
+    known = tl.minimum(queries, count - 1)
+    q = tl.load(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :])
     gates = tl.zeros((QUERIES,), tl.float32)
     if BIASED:
-        gates = tl.load(gate + (start + queries) * HEADS + head, mask=queries < count, other=0.0).to(tl.float32)
-        gates *= LOG2_E
+        gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32) * LOG2_E
     seeded = tl.load(seed) if DROPS else 0
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
     mixed = tl.zeros((QUERIES, DIM), tl.float32)
-    for begin in range(0, count, KEYS):
-        keys = begin + lanes
-        here = keys < count
-        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here[:, None], other=0.0)
-        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
-        if BIASED:
-            scores += gates[:, None] * _biases(table, head, width, middle, queries, keys, count)
-        scores = tl.where(here[None, :], scores, float("-inf"))
-        higher = tl.maximum(largest, tl.max(scores, 1))
-        weights = tl.exp2(scores - higher[:, None])
-        shrink = tl.exp2(largest - higher)
-        total = total * shrink + tl.sum(weights, 1)
-        if DROPS:
-            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-            weights = tl.where(kept, weights, 0.0)
-        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here[:, None], other=0.0)
-        mixed = mixed * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
-        largest = higher
+    line = table + head * width + middle - known
+    whole = count // KEYS * KEYS
+    for begin in range(0, whole, KEYS):
+        largest, total, mixed = _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest,
+                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, BIASED, DROPS,
+                                           PRECISION, KEYS, True)
+    if whole < count:
+        largest, total, mixed = _attend_to(q, gates, base, line, whole, queries, count, start, seeded, head, largest,
+                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, BIASED, DROPS,
+                                           PRECISION, KEYS, False)
     mixed = mixed / (total * (1 - dropout))[:, None]
-    place = (start + queries).to(tl.int64)
+    place, present = (start + queries).to(tl.int64), queries < count
     tl.store(out + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mixed.to(out.dtype.element_ty),
-             mask=present)
-    tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=queries < count)
+             mask=present[:, None])
+    tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=present)
 
 
 @triton.jit

@@ -24,13 +24,19 @@ class Signal:
 
     samples: Tensor      # (slots, stride) float32
     owner: Tensor        # (slots,) int32: the utterance of a slot
-    slot_starts: Tensor  # (batch + 1,) int32: the first slot of each utterance
+    slot_starts: Tensor  # (batch + 1,) int32: the first slot of each utterance, in the whole batch
     longest: int         # slots of the longest utterance
+    start: int = 0       # the first of these slots, in the whole batch
+
+    @property
+    def own_starts(self) -> Tensor:
+        """(batch + 1,) int32: the first slot of each utterance among these."""
+        return (self.slot_starts - self.start).clamp(0, len(self.samples))
 
 
 def window_products(signal: Signal, counts: Tensor, kernel: int, stride: int) -> Tensor:
-    """counts (batch,) int32, of valid windows -> (batch, kernel + 1, kernel + 1) float64: sums over the windows of each
-    pair of values, the last one being a one."""
+    """counts (batch,) int32, of valid windows -> (batch, shares, TAPS, TAPS): for shares of the windows, sums of the
+    products of each pair of a window's values, with a one after the last of them."""
     batch, shares = len(counts), -(-signal.longest // SLOTS_BY_SHARE)
     per_slot = signal.samples.shape[1] // stride
     out = signal.samples.new_empty(batch, shares, TAPS, TAPS)
@@ -38,7 +44,17 @@ def window_products(signal: Signal, counts: Tensor, kernel: int, stride: int) ->
         signal.samples, signal.slot_starts, counts, out, signal.samples.numel(), kernel, STRIDE=stride,
         PER_SLOT=per_slot, TAPS=TAPS, WINDOWS=_windows(per_slot), SLOTS=SLOTS_BY_SHARE, PRECISION=PRECISION,
         num_warps=2)
-    return out.double().sum(1)[:, :kernel + 1, :kernel + 1]
+    return out
+
+
+def folded_weights(sums: Tensor, weight: Tensor, gain: Tensor, shift: Tensor, epsilon: float) -> Tensor:
+    """sums (batch, shares, TAPS, TAPS), weight (channels, kernel) -> (batch, kernel + 1, channels) with the norm in."""
+    channels, kernel = weight.shape
+    out = sums.new_empty(len(sums), kernel + 1, channels)
+    kernels.folded_weights_kernel[(len(sums), -(-channels // 16))](
+        sums, weight.contiguous(), gain, shift, out, sums.shape[1], kernel, channels, epsilon, TAPS=TAPS, CHANNELS=16,
+        SHARES=8, num_warps=4)
+    return out
 
 
 class FirstLayer(torch.autograd.Function):
@@ -73,7 +89,7 @@ class FirstLayer(torch.autograd.Function):
         dweights = weights.new_empty(batch, shares, TAPS, channels)
         dnorm = weights.new_empty(batch, shares, 2, channels) if norm else weights
         kernels.first_layer_gradient_kernel[(batch, shares, -(-channels // width))](
-            signal.samples, signal.slot_starts, weights, *((gain, shift) if norm else (weights, weights)),
+            signal.samples, signal.own_starts, weights, *((gain, shift) if norm else (weights, weights)),
             gradient.contiguous(), dweights, dnorm, signal.samples.numel(), taps - 1, channels, ctx.epsilon,
             int(len(weights) > 1), len(gradient), NORM=norm, STRIDE=ctx.stride, PER_SLOT=per_slot, TAPS=TAPS,
             WINDOWS=tile, CHANNELS=width, SLOTS=slots, PRECISION=_gradient_precision(gradient), num_warps=8)

@@ -7,7 +7,7 @@ from wedefense.gpu import mix_kernels as kernels
 from wedefense.gpu.passes import total_of
 
 BLOCK = 2048
-PROGRAMS = 1056  # that share the values where sums over all of them are wanted
+SHARES = 64  # of the programs' sums, which are summed in two steps
 
 
 class Mix(torch.autograd.Function):
@@ -31,11 +31,11 @@ class Mix(torch.autograd.Function):
         for_weights, for_layers = None, [None] * len(layers)
         sizes = {"LAYERS": len(layers), "MIXES": len(weights)}
         if ctx.needs_input_grad[0]:
-            programs = min(PROGRAMS, -(-2 * count // BLOCK))
+            programs = -(-count // BLOCK // SHARES) * SHARES
             partial = weights.new_empty(programs, *weights.shape)
-            kernels.mix_gradient_kernel[(programs,)](tuple(layers), gradients, partial, count, **sizes,
-                                                  BLOCK=BLOCK // 2)
-            for_weights = total_of(partial[None])[0].view_as(weights).to(ctx.dtype)
+            kernels.mix_gradient_kernel[(programs,)](tuple(layers), gradients, partial, count, **sizes, BLOCK=BLOCK)
+            of_shares = total_of(partial.view(SHARES, -1, *weights.shape))
+            for_weights = total_of(of_shares[None])[0].view_as(weights).to(ctx.dtype)
         if any(ctx.needs_input_grad[1:]):
             for_layers = [torch.empty_like(layer) for layer in layers]
             kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count, **sizes,

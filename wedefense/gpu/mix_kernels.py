@@ -22,28 +22,23 @@ def mix_kernel(layers, weights, out, count, LAYERS: tl.constexpr, MIXES: tl.cons
 @triton.jit
 def mix_gradient_kernel(layers, gradients, partial, count, LAYERS: tl.constexpr, MIXES: tl.constexpr,
                         BLOCK: tl.constexpr):
-    """partial (programs, MIXES, LAYERS): sums of gradients[m] * layers[n] over a program's values.
+    """partial (programs, MIXES, LAYERS): sums of gradients[m] * layers[n] over BLOCK values.
 
-    A program's values are few enough to stay in the cache while layer after layer is multiplied with them. Mixes go
-    in pairs, as back-ends have them.
+    A program holds its values of two mixes, as back-ends have them in pairs, while layer after layer goes by.
     """
-    program = tl.program_id(0)
-    share = tl.cdiv(tl.cdiv(count, BLOCK), tl.num_programs(0)) * BLOCK
-    start = program.to(tl.int64) * share
-    for n in tl.static_range(LAYERS):
-        for m in tl.static_range(0, MIXES, 2):
-            one = tl.zeros((BLOCK,), tl.float32)
-            other = tl.zeros((BLOCK,), tl.float32)
-            for first in range(0, share, BLOCK):
-                place = start + first + tl.arange(0, BLOCK)
-                inside = place < count
-                x = tl.load(layers[n] + place, mask=inside, other=0.0).to(tl.float32)
-                one += x * tl.load(gradients[m] + place, mask=inside, other=0.0).to(tl.float32)
-                if m + 1 < MIXES:
-                    other += x * tl.load(gradients[m + 1] + place, mask=inside, other=0.0).to(tl.float32)
-            tl.store(partial + (program * MIXES + m) * LAYERS + n, tl.sum(one))
+    program = tl.program_id(0).to(tl.int64)
+    place = program * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    for m in tl.static_range(0, MIXES, 2):
+        one = tl.load(gradients[m] + place, mask=inside, other=0.0).to(tl.float32)
+        other = one
+        if m + 1 < MIXES:
+            other = tl.load(gradients[m + 1] + place, mask=inside, other=0.0).to(tl.float32)
+        for n in tl.static_range(LAYERS):
+            x = tl.load(layers[n] + place, mask=inside, other=0.0).to(tl.float32)
+            tl.store(partial + (program * MIXES + m) * LAYERS + n, tl.sum(x * one))
             if m + 1 < MIXES:
-                tl.store(partial + (program * MIXES + m + 1) * LAYERS + n, tl.sum(other))
+                tl.store(partial + (program * MIXES + m + 1) * LAYERS + n, tl.sum(x * other))
 
 
 @triton.jit

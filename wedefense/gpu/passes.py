@@ -108,7 +108,7 @@ def total_of(x: Tensor) -> Tensor:
     x = x.flatten(2)
     groups, parts, dim = x.shape
     out = x.new_empty(groups, dim)
-    norm_kernels.sum_kernel[-(-dim // 64), groups](x, out, parts, dim, ROWS=32, DIM=64, num_warps=4)
+    norm_kernels.sum_kernel[-(-dim // 32), groups](x, out, parts, dim, ROWS=128, DIM=32, num_warps=4)
     return out
 
 

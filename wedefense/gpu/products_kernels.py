@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from wedefense.gpu.extractor_kernels import gelu
+from wedefense.gpu.extractor_kernels import gelu_into
 
 
 @triton.jit
@@ -32,6 +32,6 @@ def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.co
     if BIAS:
         total += tl.load(bias + safe_column)[None, :].to(tl.float32)
     if GELU:
-        total = gelu(total)
+        total = gelu_into(total, out.dtype.element_ty)
     tl.store(out + row[:, None].to(tl.int64) * columns + column[None, :], total.to(out.dtype.element_ty),
              mask=(row[:, None] < rows) & (column[None, :] < columns))

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.features import frame_mask
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.fusing import extracts_fused, fused_frames, window_statistics
+from wedefense.frontend.ssl.fusing import extracts_fused, folded_weights, fused_frames, window_statistics
 from wedefense.frontend.ssl.packing import KEPT, within
 from wedefense.frontend.ssl.products import StridedConv, Weights, working_dtype
 from wedefense.gpu import kernels_run_on
@@ -137,8 +137,13 @@ class FirstLayer(ConvLayer):
         if not self.norms_time:
             bias = weight.new_zeros(len(weight)) if self.conv.bias is None else self.conv.bias.to(weight.dtype)
             return torch.cat((weight.t(), bias[None]))[None]
-        mean, covariance = self._window_statistics(signal, slots)
-        wide, norm = weight.double(), self.layer_norm
+        norm, by_kernels = self.layer_norm, kernels_run_on(signal.device) and signal.dtype == torch.float32
+        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        if by_kernels and not trained:
+            return folded_weights(signal, slots, self.conv, norm)
+        mean, covariance = (window_statistics(signal, slots, self.conv) if by_kernels
+                            else self._window_statistics(signal, slots))
+        wide = weight.double()
         variance = torch.einsum("ck,bkl,cl->bc", wide, covariance, wide)
         scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)  # (batch, channels)
         shift = norm.bias.double() - (mean @ wide.t()) * scale
@@ -146,8 +151,6 @@ class FirstLayer(ConvLayer):
 
     def _window_statistics(self, signal: Tensor, slots: Slots) -> tuple[Tensor, Tensor]:
         """Mean (batch, kernel) and covariance (batch, kernel, kernel) of each utterance's valid windows, float64."""
-        if kernels_run_on(signal.device) and signal.dtype == torch.float32:
-            return window_statistics(signal, slots, self.conv.kernel_size[0], self.conv.stride[0])
         x, count = self.windows(signal)[:, :, :self.conv.kernel_size[0]].double(), slots.windows
         x = x * frame_mask(slots.left, x.shape[1])[:, :, None]  # (slots, windows, kernel)
         first, second = (torch.zeros(len(count), *part.shape[1:], dtype=x.dtype, device=x.device)
@@ -208,9 +211,7 @@ class Extractor(nn.Module):
         for start in range(0, len(signal), size):
             part = slice(start, start + size + overlap)
             if extracts_fused(signal, gates):
-                starts = (slots.starts - start).clamp(0, len(signal[part]))
-                x = self._run(fused_frames, self.conv_layers, signal[part], slots.owner[part], starts, slots.longest,
-                              weights)
+                x = self._run(fused_frames, self.conv_layers, signal[part], slots, start, weights)
             else:
                 x = self._run(self._frames, signal[part], slots.owner[part], weights, gates)
             chunks.append(x[:size])

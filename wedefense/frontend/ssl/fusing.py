@@ -55,25 +55,37 @@ def extracts_fused(signal: Tensor, gates: list[Tensor | None]) -> bool:
     return ready and all(gate is None for gate in gates)
 
 
-def window_statistics(signal: Tensor, slots, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
-    """As `FirstLayer._window_statistics`, in one pass over the samples."""
+def _window_products(signal: Tensor, slots, conv: nn.Module) -> Tensor:
     from wedefense.gpu.extractor import Signal, window_products
 
-    sums = window_products(Signal(signal.contiguous(), slots.owner, slots.starts, slots.longest), slots.windows, kernel,
-                           stride)
+    return window_products(Signal(signal.contiguous(), slots.owner, slots.starts, slots.longest), slots.windows,
+                           conv.kernel_size[0], conv.stride[0])
+
+
+def window_statistics(signal: Tensor, slots, conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """As `FirstLayer._window_statistics`, in one pass over the samples."""
+    last = conv.kernel_size[0]
+    sums = _window_products(signal, slots, conv).double().sum(1)[:, :last + 1, :last + 1]
     count = sums[:, -1, -1]
     mean = sums[:, -1, :-1] / count[:, None]
     return mean, sums[:, :-1, :-1] / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
 
 
-def fused_frames(layers: nn.ModuleList, signal: Tensor, owner: Tensor, starts: Tensor, longest: int,
-                 weights: list) -> Tensor:
-    """As `Extractor._frames`; `starts` (batch + 1,): the first slot of each utterance in this part of the signal."""
+def folded_weights(signal: Tensor, slots, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """As `FirstLayer.weights` with a norm over time, without a way back."""
+    from wedefense.gpu.extractor import folded_weights
+
+    return folded_weights(_window_products(signal, slots, conv), conv.weight[:, 0], norm.weight, norm.bias, norm.eps)
+
+
+def fused_frames(layers: nn.ModuleList, signal: Tensor, slots, start: int, weights: list) -> Tensor:
+    """As `Extractor._frames`, of the slots from `start` on."""
     from wedefense.gpu.extractor import FirstLayer, Signal, conv_layer
 
     first = layers[0]
-    x = FirstLayer.apply(Signal(signal.contiguous(), owner, starts, longest), first.conv.stride[0], *_norm(first)[:1],
-                         working_dtype(first.conv.weight), weights[0], *_norm(first)[1:])
+    own = Signal(signal.contiguous(), slots.owner[start:start + len(signal)], slots.starts, slots.longest, start)
+    x = FirstLayer.apply(own, first.conv.stride[0], *_norm(first)[:1], working_dtype(first.conv.weight), weights[0],
+                         *_norm(first)[1:])
     for layer, own in zip(layers[1:], weights[1:], strict=True):
         epsilon, *norm = _norm(layer)
         x = conv_layer(layer.conv.stride[0], epsilon, own.weight.detach(), x, layer.conv.weight, layer.conv.bias, *norm)
