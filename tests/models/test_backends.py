@@ -15,8 +15,12 @@ VARIANTS = {  # beside each name with its default options
     "ResNet18 two layers": ("ResNet18", {"two_emb_layer": True, "pooling_func": "MQMHASTP"}),
     "ECAPA_TDNN_c512 bn": ("ECAPA_TDNN_c512", {"emb_bn": True, "pooling_func": "TSDP"}),
     "XVEC attentive": ("XVEC", {"pooling_func": "ASTP"}),
+    "REPVGG_TINY_A0 se": ("REPVGG_TINY_A0", {"use_se": True, "deploy": True}),
+    "SSL_BACKEND_MFA blocks": ("SSL_BACKEND_MFA", {"use_input_layer": False}),
 }
-SIZES = {"ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
+SIZES = {"XI_VEC_ECAPA_TDNN_c1024", "Res2Net34_Large", "ERes2Net34_Large", "Gemini_DF_ResNet114", "Gemini_DF_ResNet183",
+         "Gemini_DF_ResNet237", "REPVGG_A0", "REPVGG_A1", "REPVGG_A2", "REPVGG_B0", "REPVGG_B1", "REPVGG_B2",
+         "ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
 NAMES = sorted(set(BACKENDS.names()) - SIZES | set(VARIANTS)) + ["ResNet50"]  # the others differ in size alone
 
 
@@ -28,6 +32,11 @@ def build(name, feat_dim=24, num_layers=3, **options):
     cls = BACKENDS.options(name)
     small = {key: value for key, value in SMALL.items() if key in cls.__dataclass_fields__}
     return BACKENDS.load(name)(cls(**{**small, **given, **options}), feat_dim, num_layers)
+
+
+def build_options(name):
+    name, given = VARIANTS.get(name, (name, {}))
+    return BACKENDS.options(name)(**given)
 
 
 def noise(lengths, feat_dim=24, num_layers=3):
@@ -82,7 +91,8 @@ def test_gradients_reach_every_parameter(name):
     (model(x) * torch.randn(3, model.embed_dim)).sum().backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
-    used = x.layers[1:] if getattr(model, "options", None) and not model.options.use_input_layer else x.layers
+    options = build_options(name)
+    used = x.layers if getattr(options, "use_input_layer", True) else x.layers[1:]
     assert all(layer.grad.abs().sum() > 0 for layer in used)
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
@@ -110,10 +120,15 @@ def test_bfloat16_is_close_to_float32(name):
 
 
 @pytest.mark.parametrize("name, feat_dim, embed_dim, published", [
-    ("ECAPA_TDNN_GLOB_c512", 80, 192, 6.19), ("ResNet221", 80, 256, 23.79), ("ResNet293", 80, 256, 28.62)])
-def test_parameter_counts_of_table_2(name, feat_dim, embed_dim, published):
+    ("ECAPA_TDNN_GLOB_c512", 80, 192, 6.19), ("ResNet221", 80, 256, 23.79), ("ResNet293", 80, 256, 28.62),
+    ("CAMPPlus", 80, 512, 7.18), ("Res2Net34_Base", 80, 256, 4.68), ("ERes2Net34_Base", 80, 192, 6.61),
+    ("Gemini_DF_ResNet114", 80, 256, 6.53), ("REPVGG_TINY_A0", 80, 256, 6.26),
+    ("XI_VEC_ECAPA_TDNN_c512", 80, 192, 5.9)])
+def test_parameter_counts_as_published(name, feat_dim, embed_dim, published):
+    """Of CA-MHFA's table II, WeSpeaker's results and the papers; of RepVGG with its branches merged."""
+    merged = {"deploy": True} if name.startswith("REPVGG") else {}
     with torch.device("meta"):
-        model = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim), feat_dim, 1)
+        model = BACKENDS.load(name)(BACKENDS.options(name)(embed_dim=embed_dim, **merged), feat_dim, 1)
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(published, rel=0.01)
 
 

@@ -150,6 +150,15 @@ class WhisperOptions(NativeOptions):
 
 
 @dataclass(frozen=True)
+class ConformerOptions(PretrainedOptions):
+    """The encoder of a Conformer for speech recognition, in NeMo's file."""
+
+    upstream_args: Upstream = field(default_factory=lambda: Upstream(name="stt_en_conformer_ctc_large"))
+    frame_shift: float = 40.0        # ms; 80 for a FastConformer
+    frame_length: float = 25.0
+
+
+@dataclass(frozen=True)
 class FrontendRow(Row):
     """All that the rest of the toolkit has to know of a front-end without making one."""
 
@@ -174,6 +183,7 @@ FRONTENDS = Registry("front-end", {
                                    over_time=True),  # WeDefense's
     "whisper": FrontendRow("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions, prunable=True,
                            exportable="wedefense.detect.export_modules:ExportableWhisper"),
+    "conformer": FrontendRow("wedefense.frontend.conformer.frontend:ConformerFrontend", ConformerOptions),
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
     "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions, shape_in_weights=True),

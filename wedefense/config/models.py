@@ -11,7 +11,7 @@ from wedefense.config.registry import Registry, Row
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
 
-Pooling = Literal["TAP", "TSDP", "TSTP", "ASTP", "MHASTP", "MQMHASTP"]
+Pooling = Literal["TAP", "TSDP", "TSTP", "ASTP", "MHASTP", "MQMHASTP", "XI"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class MFAOptions(SSLBackendOptions):
 
     embed_dim: int = 192
     bottleneck_dim: int = 128
+    use_input_layer: bool = True  # False: the blocks alone, without the layer that enters them
 
     def __post_init__(self):
         super().__post_init__()
@@ -133,6 +134,16 @@ class ECAPAOptions(BackendOptions):
 
 
 @dataclass(frozen=True)
+class XiECAPAOptions(ECAPAOptions):
+    pooling_func: Pooling = "XI"
+
+
+@dataclass(frozen=True)
+class XiXVecOptions(XVecOptions):
+    pooling_func: Pooling = "XI"
+
+
+@dataclass(frozen=True)
 class ResNetOptions(BackendOptions):
     m_channels: int = 32        # channels of the first stage
     pooling_func: Pooling = "TSTP"
@@ -141,6 +152,20 @@ class ResNetOptions(BackendOptions):
     def __post_init__(self):
         super().__post_init__()
         positive(self, "m_channels")
+
+
+@dataclass(frozen=True)
+class CAMPPlusOptions(BackendOptions):
+    embed_dim: int = 512
+    pooling_func: Pooling = "TSTP"
+
+
+@dataclass(frozen=True)
+class RepVGGOptions(BackendOptions):
+    embed_dim: int = 256
+    pooling_func: Pooling = "TSTP"
+    deploy: bool = False  # one convolution in the place of each block's branches, to read weights merged elsewhere
+    use_se: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +232,17 @@ BACKENDS = Registry("back-end", {
     "ECAPA_TDNN_GLOB_c512": _row("ecapa_tdnn:ECAPA512Glob", ECAPAOptions),
     "ECAPA_TDNN_c1024": _row("ecapa_tdnn:ECAPA1024", ECAPAOptions),
     "ECAPA_TDNN_GLOB_c1024": _row("ecapa_tdnn:ECAPA1024Glob", ECAPAOptions),
+    "XI_VEC_ECAPA_TDNN_c512": _row("ecapa_tdnn:ECAPA512Xi", XiECAPAOptions),
+    "XI_VEC_ECAPA_TDNN_c1024": _row("ecapa_tdnn:ECAPA1024Xi", XiECAPAOptions),
+    "XI_VEC_XVEC": _row("xvector:XVEC", XiXVecOptions),
+    "CAMPPlus": _row("campplus:CAMPPlus", CAMPPlusOptions),
+    "SSL_BACKEND_utt_only_res1d": _row("res1d:Res1D", SSLBackendOptions),
+    **{name: _row(f"res2net:{name}", ResNetOptions) for name in (
+        "Res2Net34_Base", "Res2Net34_Large", "ERes2Net34_Base", "ERes2Net34_Large")},
+    **{f"Gemini_DF_ResNet{depth}": _row(f"gemini:Gemini_DF_ResNet{depth}", ResNetOptions)
+       for depth in (60, 114, 183, 237)},
+    **{f"REPVGG_{size}": _row(f"repvgg:REPVGG_{size}", RepVGGOptions) for size in (
+        "TINY_A0", "A0", "A1", "A2", "B0", "B1", "B2")},
     **{name: _row(f"resnet:{name}", ResNetOptions) for name in (
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293")},
 })

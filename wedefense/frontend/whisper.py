@@ -32,12 +32,12 @@ N_FFT, HOP, STRIDE = 400, 160, 320
 WINDOW = 3000  # mel frames that the positions reach: 30 seconds
 
 
-def mel_filters(bands: int, sample_rate: int = 16000) -> Tensor:
+def mel_filters(bands: int, sample_rate: int = 16000, n_fft: int = N_FFT) -> Tensor:
     """(frequencies, bands): triangles on Slaney's mel scale, linear to 1 kHz and logarithmic above, of equal area."""
     log_step, last = math.log(6.4) / 27, 15 + 27 * math.log(sample_rate / 2000) / math.log(6.4)
     mel = torch.linspace(0, last, bands + 2, dtype=torch.float64)
     hertz = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp(log_step * (mel - 15)))
-    frequency = torch.linspace(0, sample_rate / 2, N_FFT // 2 + 1, dtype=torch.float64)[:, None]
+    frequency = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
     left, centre, right = hertz[:-2], hertz[1:-1], hertz[2:]
     triangles = torch.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre))
     return (triangles.clamp(min=0) * 2 / (right - left)).float()

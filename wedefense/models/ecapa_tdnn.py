@@ -110,3 +110,11 @@ class ECAPA1024(ECAPA):
 
 class ECAPA1024Glob(ECAPA1024):
     global_context = True
+
+
+class ECAPA512Xi(ECAPA512):
+    """With the xi-vector's pooling, by its options."""
+
+
+class ECAPA1024Xi(ECAPA1024):
+    """The same, wider."""

@@ -121,4 +121,27 @@ class MQMHASTP(nn.Module):
         return torch.cat([query(x, mask) for query in self.n_query], dim=1)
 
 
-POOLINGS = {"TAP": TAP, "TSDP": TSDP, "TSTP": TSTP, "ASTP": ASTP, "MHASTP": MHASTP, "MQMHASTP": MQMHASTP}
+class XI(nn.Module):
+    """The mean of a Gaussian posterior: each frame counts by a precision of its own, beside a learnt prior.
+
+    Lee et al., SPL 2021 (xi-vector).
+    """
+
+    def __init__(self, in_dim: int, hidden: int = 256):
+        super().__init__()
+        self.prior_mean, self.prior_logprec = (nn.Parameter(torch.zeros(1, in_dim)) for _ in range(2))
+        self.lin1_relu_bn = nn.Sequential(nn.Conv1d(in_dim, hidden, 1), nn.ReLU(), nn.BatchNorm1d(hidden))
+        self.lin2 = nn.Conv1d(hidden, in_dim, 1)
+        self.out_dim = in_dim
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x.float()
+        precision = nn.functional.softplus(self.lin2(self.lin1_relu_bn(x)).float())
+        scores = (2 * precision.log()).clamp(-15, 15).masked_fill(~mask[:, None], float("-inf"))
+        prior, mean = (p.float().expand(len(x), -1)[..., None] for p in (self.prior_logprec, self.prior_mean))
+        weights = torch.cat([scores, prior], dim=2).softmax(dim=2)          # (batch, channels, frames + 1)
+        return (torch.cat([x, mean], dim=2) * weights).sum(2)
+
+
+POOLINGS = {"TAP": TAP, "TSDP": TSDP, "TSTP": TSTP, "ASTP": ASTP, "MHASTP": MHASTP, "MQMHASTP": MQMHASTP,
+            "XI": XI}

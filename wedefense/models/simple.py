@@ -43,13 +43,14 @@ class MFA(nn.Module):
     def __init__(self, options: MFAOptions, feat_dim: int, num_layers: int):
         super().__init__()
         check_inputs(options, feat_dim, num_layers)
-        self.embed_dim = options.embed_dim
+        self.embed_dim, self.first = options.embed_dim, 0 if options.use_input_layer or num_layers == 1 else 1
+        num_layers -= self.first
         self.ln = nn.LayerNorm(num_layers * feat_dim)
         self.pooling = ASTP(num_layers * feat_dim, options.bottleneck_dim)
         self.bn = nn.BatchNorm1d(self.pooling.out_dim)
         self.fc = nn.Linear(self.pooling.out_dim, options.embed_dim)
 
     def forward(self, features: LayerFeatures) -> Tensor:
-        x = self.ln(torch.cat(features.layers, dim=2))            # (batch, frames, layers * dim)
+        x = self.ln(torch.cat(features.layers[self.first:], dim=2))            # (batch, frames, layers * dim)
         x = self.pooling(x.transpose(1, 2), features.mask())      # (batch, 2 * layers * dim)
         return self.fc(self.bn(x))
