@@ -38,7 +38,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.rates import KINDS, Rates, crop_ms, entry, named, of_check
 from wedefense.config.loader import load_config
+from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
@@ -125,18 +127,28 @@ def described(path: Path, overrides: tuple[str, ...]):
     config = load_config(path, list(overrides))
     data = config.dataset_args
     classes = training_set(path)[1] * (3 if data.speed_perturb else 1)
-    ssl = data.frontend == "ssl"
-    return config, classes, find_model(data.frontend_args.upstream_args.name).architecture if ssl else None
+    find = {"ssl": find_model, "conformer": CONFORMERS.get}.get(data.frontend)
+    return config, classes, find(data.frontend_args.upstream_args.name).architecture if find else None
 
 
 def work_of(path: Path, config, detector: torch.nn.Module, forward: int) -> Work:
     data, (utterances, _, suffix) = config.dataset_args, training_set(path)
     samples = data.samples(data.num_frms)
-    frozen = data.frontend == "ssl" and not any(p.requires_grad for p in detector.frontend.parameters())
-    backward = 2 * (forward - (encoder_multiply_adds(detector.frontend.upstream, samples) if frozen else 0))
+    frozen = data.frontend in ("ssl", "conformer") and not any(
+        p.requires_grad for p in detector.frontend.upstream.parameters())
+    backward = 2 * (forward - (of_encoder(detector.frontend, samples) if frozen else 0))
     crops = (data.sample_num_per_epoch or utterances) * config.num_epochs
     return Work(crops, forward, backward, frozen, samples / data.resample_rate, config.dataloader_args.num_workers,
                 data, suffix)
+
+
+def of_encoder(frontend, samples: int) -> int:
+    """Multiply-adds of a frozen encoder."""
+    if isinstance(frontend.architecture, Architecture):
+        return encoder_multiply_adds(frontend.upstream, samples)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        frontend(torch.randn(1, samples), [samples])
+    return counter.get_total_flops() // 2
 
 
 @cache
@@ -145,8 +157,8 @@ def counted(path: Path, overrides: tuple[str, ...]) -> Work:
     config, classes, architecture = described(path, overrides)
     samples = config.dataset_args.samples(config.dataset_args.num_frms)
     torch.manual_seed(0)
-    if architecture is None:
-        detector = build_detector(config, classes)
+    if not isinstance(architecture, Architecture):
+        detector = build_detector(config, classes, architecture)
         return work_of(path, config, detector, multiply_adds(detector, samples / config.dataset_args.resample_rate))
     with torch.device("meta"):
         detector = build_detector(config, classes, architecture)

@@ -168,7 +168,7 @@ def test_wedefense_experiments_with_s3prl_load_under_our_names(tmp_path):
 
 
 def test_wedefense_options_of_all_frontends_are_taken():
-    assert FRONTENDS.names() == ["fbank", "huggingface", "lfcc", "lfcc_torchaudio", "s3prl", "ssl",
+    assert FRONTENDS.names() == ["conformer", "fbank", "huggingface", "lfcc", "lfcc_torchaudio", "s3prl", "ssl",
                                  "whisper"]
     assert FRONTENDS.load("huggingface") is FRONTENDS.load("ssl") is SSLFrontend
     s3prl = S3prlOptions(upstream_args=S3prlUpstreamOptions(name="wavlm_base_plus"), download_dir="./s3prl_hub",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.frontend.nemo import write_nemo
 from tests.recipes.layouts import LAYOUTS
 from tests.recipes.tiny import (
     CONFIGS,
@@ -66,7 +67,7 @@ class Walk:
         self.root, self.output = copy_checkout(root), {}
         for make in LAYOUTS.values():
             make(root / "corpus")
-        self.whisper = tiny_whisper(root / "whisper")
+        self.whisper, self.conformer = tiny_whisper(root / "whisper"), write_nemo(root / "tiny.nemo")
 
     def recipe(self, path: Path) -> Path:
         return self.root / "egs" / path.parents[1].relative_to(EGS)
@@ -93,7 +94,7 @@ class Walk:
             command = [f"./{script}", "--stage", "3", "--config", f"conf/{name}.yaml", "--exp_dir", f"exp/{name}"]
             if "folds=" in (recipe / script).read_text():
                 command += ["--folds", "1 2"]
-        self.output[path] = run(recipe, *command, *tiny_options(load_config(path), self.whisper))
+        self.output[path] = run(recipe, *command, *tiny_options(load_config(path), self.whisper, self.conformer))
         return recipe / "exp" / name, self.output[path]
 
 

@@ -29,12 +29,15 @@ def title(path: Path) -> str:
 
 def architecture_of(config):
     """Of the published encoder that a config names; None for front-ends without one."""
+    from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
     from wedefense.frontend.ssl.zoo import find_model
     from wedefense.frontend.whisper import whisper_architecture
 
     if config.dataset_args.frontend == "whisper":
         assert config.dataset_args.frontend_args.upstream_args.name == "whisper_base"
         return whisper_architecture(WHISPER_BASE, "Whisper base")
+    if config.dataset_args.frontend == "conformer":
+        return CONFORMERS[config.dataset_args.frontend_args.upstream_args.name].architecture
     if config.dataset_args.frontend == "ssl":
         return find_model(config.dataset_args.frontend_args.upstream_args.name).architecture
     return None
@@ -51,9 +54,9 @@ def tiny_whisper(folder: Path) -> Path:
     return folder
 
 
-def tiny_options(config, whisper: Path | None = None) -> list[str]:
+def tiny_options(config, whisper: Path | None = None, conformer: Path | None = None) -> list[str]:
     """Options under which a recipe runs `config` in seconds: a seeded encoder of three small blocks and of
-    the same family, or this Whisper."""
+    the same family, or this Whisper or Conformer."""
     options = list(TINY)
     known = {field.name for field in dataclasses.fields(config.model_args)}
     for name, value in SIZES.items():
@@ -63,6 +66,8 @@ def tiny_options(config, whisper: Path | None = None) -> list[str]:
         architecture = architecture_of(config)
         large = "_large" if architecture.norm_first and architecture.family == "wavlm" else ""
         options += ["--dataset_args.ssl_args.upstream_args.name", f"{architecture.family}{large}_tiny"]
+    if config.dataset_args.frontend == "conformer":
+        options += ["--dataset_args.conformer_args.upstream_args.name", str(conformer)]
     if config.dataset_args.frontend == "whisper":
         options += ["--dataset_args.whisper_args.upstream_args.name", str(whisper)]
     return options + (PRUNED if config.use_pruning_loss else [])

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.pruning.size import multiply_adds as _by_architecture
 
 _OPTIMIZER_COPIES = {"SGD": 1, "Rprop": 2, "Adagrad": 1, "Adafactor": 0.1}  # states per weight; others keep two
@@ -37,7 +38,7 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     samples = int(seconds * detector.sample_rate)
     wav = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
     detector.eval()
-    native = detector.frontend.architecture is not None  # its fused products escape a counter
+    native = isinstance(detector.frontend.architecture, Architecture)  # its fused products escape a counter
     learnt = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     for parameter in learnt:
         parameter.requires_grad_(False)  # the counter looks for the graph of whatever asks for gradients
