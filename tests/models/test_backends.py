@@ -18,9 +18,10 @@ VARIANTS = {  # beside each name with its default options
     "REPVGG_TINY_A0 se": ("REPVGG_TINY_A0", {"use_se": True, "deploy": True}),
     "SSL_BACKEND_MFA blocks": ("SSL_BACKEND_MFA", {"use_input_layer": False}),
 }
-SIZES = {"XI_VEC_ECAPA_TDNN_c1024", "Res2Net34_Large", "ERes2Net34_Large", "Gemini_DF_ResNet114", "Gemini_DF_ResNet183",
-         "Gemini_DF_ResNet237", "REPVGG_A0", "REPVGG_A1", "REPVGG_A2", "REPVGG_B0", "REPVGG_B1", "REPVGG_B2",
-         "ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024"}
+SIZES = {"ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293", "ECAPA_TDNN_c1024", "ECAPA_TDNN_GLOB_c1024",
+         "XI_VEC_ECAPA_TDNN_c1024", "Res2Net34_Large", "ERes2Net34_Large", "Gemini_DF_ResNet114", "Gemini_DF_ResNet183",
+         "Gemini_DF_ResNet237", "ReDimNetB2", "ReDimNetB4", "ReDimNetB5", "ReDimNetB6",
+         *(f"REPVGG_{size}" for size in ("A0", "A1", "A2", "B0", "B1", "B2"))}
 NAMES = sorted(set(BACKENDS.names()) - SIZES | set(VARIANTS)) + ["ResNet50"]  # the others differ in size alone
 
 
@@ -123,7 +124,7 @@ def test_bfloat16_is_close_to_float32(name):
     ("ECAPA_TDNN_GLOB_c512", 80, 192, 6.19), ("ResNet221", 80, 256, 23.79), ("ResNet293", 80, 256, 28.62),
     ("CAMPPlus", 80, 512, 7.18), ("Res2Net34_Base", 80, 256, 4.68), ("ERes2Net34_Base", 80, 192, 6.61),
     ("Gemini_DF_ResNet114", 80, 256, 6.53), ("REPVGG_TINY_A0", 80, 256, 6.26),
-    ("XI_VEC_ECAPA_TDNN_c512", 80, 192, 5.9)])
+    ("XI_VEC_ECAPA_TDNN_c512", 80, 192, 5.9), ("ReDimNetB0", 60, 192, 1.0), ("ReDimNetB6", 72, 192, 15.0)])
 def test_parameter_counts_as_published(name, feat_dim, embed_dim, published):
     """Of CA-MHFA's table II, WeSpeaker's results and the papers; of RepVGG with its branches merged."""
     merged = {"deploy": True} if name.startswith("REPVGG") else {}

@@ -17,16 +17,11 @@ class Lacking(NamedTuple):
 
 _SSL = "frontend: ssl with an encoder of the wav2vec 2.0 family"
 PARTS = (
-    Lacking("model", "CAMPPlus", "the back-end CAM++", "model: ECAPA_TDNN_GLOB_c512"),
-    Lacking("model", "SSL_BACKEND_utt_only_res1d", "the back-end Res1D", "model: SSL_BACKEND_utt_only_nes2net"),
     Lacking("model", "SSL_BACKEND_multireso", "the back-end gMLP at several resolutions", "model: SSL_BACKEND_MHFA"),
-    Lacking("model", "ERes2Net", "the back-end ERes2Net", "model: ResNet34"),
-    Lacking("model", "Res2Net", "the back-end Res2Net", "model: ResNet34"),
-    Lacking("model", "REPVGG", "the back-end RepVGG", "model: ResNet34"),
-    Lacking("model", "Gemini", "the back-end Gemini DF-ResNet", "model: ResNet152"),
-    Lacking("model", "ReDimNet", "the back-end ReDimNet", "model: ResNet221"),
+    Lacking("model", "ERes2Net34_aug", "the back-end ERes2Net of three shares", "model: ERes2Net34_Large"),
+    Lacking("model", "REPVGG_", "the back-end RepVGG of dilated or grouped branches", "model: REPVGG_A0"),
+    Lacking("model", "ReDimNet2", "the back-end ReDimNet2", "model: ReDimNetB6"),
     Lacking("model", "SimAM_ResNet", "the back-end SimAM-ResNet", "model: ResNet34"),
-    Lacking("model", "XI_VEC", "the back-end xi-vector", "model: ECAPA_TDNN_c512"),
     Lacking("model", "whisper_PMFA", "the back-end Whisper-PMFA", "frontend: whisper with model: SSL_BACKEND_MFA"),
     Lacking("model", "W2VBERT", "the back-end of w2v-BERT", "model: SSL_BACKEND_MFA"),
     Lacking("dataset_args.frontend", "w2vbert", "the front-end w2v-BERT", _SSL),

@@ -161,6 +161,13 @@ class CAMPPlusOptions(BackendOptions):
 
 
 @dataclass(frozen=True)
+class ReDimNetOptions(BackendOptions):
+    embed_dim: int = 192
+    pooling_func: Pooling = "ASTP"
+    two_emb_layer: bool = False
+
+
+@dataclass(frozen=True)
 class RepVGGOptions(BackendOptions):
     embed_dim: int = 256
     pooling_func: Pooling = "TSTP"
@@ -241,6 +248,7 @@ BACKENDS = Registry("back-end", {
         "Res2Net34_Base", "Res2Net34_Large", "ERes2Net34_Base", "ERes2Net34_Large")},
     **{f"Gemini_DF_ResNet{depth}": _row(f"gemini:Gemini_DF_ResNet{depth}", ResNetOptions)
        for depth in (60, 114, 183, 237)},
+    **{f"ReDimNetB{size}": _row(f"redimnet:ReDimNetB{size}", ReDimNetOptions) for size in range(7)},
     **{f"REPVGG_{size}": _row(f"repvgg:REPVGG_{size}", RepVGGOptions) for size in (
         "TINY_A0", "A0", "A1", "A2", "B0", "B1", "B2")},
     **{name: _row(f"resnet:{name}", ResNetOptions) for name in (

@@ -119,9 +119,8 @@ class Shortening(nn.Module):
         x = x[:, None]                                                           # (batch, 1, frames, bands)
         for layer in self.conv:
             x = layer(x)
-            if getattr(layer, "stride", (1, 1)) != (1, 1):
-                counts = [(count + 1) // 2 for count in counts]
-            if not isinstance(layer, nn.ReLU):                                   # biases are in what is padded too
+            if isinstance(layer, nn.Conv2d):
+                counts = [-(-count // layer.stride[0]) for count in counts]      # biases are in what is padded too
                 x = x * frame_mask(numbers_on(tuple(counts), x.device), x.shape[2])[:, None, :, None]
         return self.out(x.transpose(1, 2).flatten(2)), counts
 
