@@ -22,11 +22,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from wedefense.utils.bounded_yaml import load_yaml
 from wedefense.utils.download import NotFound, fetch, file_name, verify, within
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.log import get_logger, progress, setup_logging
+from wedefense.utils.tables import read_lines
 
 TABLE = Path(__file__).with_name("corpora.yaml")
 ZENODO = "https://zenodo.org"
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, default=TABLE, help="another table of addresses")
     arguments = parser.parse_args(argv)
     setup_logging()
-    table = yaml.safe_load(arguments.table.read_text(encoding="utf-8"))
+    table = load_yaml("\n".join(read_lines(arguments.table)), arguments.table)
     if arguments.corpus is None:
         for name, corpus in table.items():
             asked = "" if "by_hand" not in corpus else " (the rest by hand)" if "urls" in corpus else " (by hand)"

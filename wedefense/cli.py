@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from wedefense import __version__
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.visible import Guarded
 
 COMMANDS = {
     "config": "check a config and print it with every default",
@@ -62,6 +63,7 @@ def run(entry: Callable[..., int] = main) -> None:
     # and a GPU's memory grows in place, so that batches of many lengths do not leave it in pieces.
     if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+    sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)  # whatever a name says
     try:
         code = entry()
     except InputError as error:
@@ -73,6 +75,8 @@ def run(entry: Callable[..., int] = main) -> None:
     except BrokenPipeError:  # `wedefense ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    finally:
+        sys.stdout, sys.stderr = sys.stdout.stream, sys.stderr.stream
     sys.exit(code)
 
 

@@ -108,6 +108,7 @@ def test_the_optimiser_is_fused_on_a_gpu_unless_told_otherwise(monkeypatch):
 
 def test_a_process_group_of_gpus_knows_its_device(monkeypatch):
     started = {}
+    monkeypatch.setattr(distributed, "_require_gpus", lambda gpus: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(distributed, "_die_with_launcher", lambda: None)
     monkeypatch.setattr(distributed.dist, "init_process_group",
@@ -126,6 +127,7 @@ def test_deterministic_kernels_are_chosen_before_a_gpu_is_touched(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     seen = []
+    monkeypatch.setattr(distributed, "_require_gpus", lambda gpus: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: seen.append(
         (os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.are_deterministic_algorithms_enabled(),
          torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.deterministic)))

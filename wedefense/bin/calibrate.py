@@ -3,6 +3,7 @@
 import argparse
 
 from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit_files, read_qualities, read_systems
+from wedefense.utils.files import require_writable
 from wedefense.utils.tables import write_table
 
 
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None, systems: str = "?") -> int:
     parser.add_argument("--average", action="store_true", help="write the plain mean of --scores, nothing is fitted"
                         if several else argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    require_writable(options.out, options.model if options.dev_scores else None)
     if options.average and options.scores and options.out and several:
         names, scores = read_systems(options.scores)
         write_table(options.out, dict(zip(names, map(repr, scores.mean(axis=1).tolist()))))

@@ -8,7 +8,7 @@ from pathlib import Path
 from wedefense.metrics.confidence import compare, statement
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import load_trials, read_meta
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, require_writable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--common", action="store_true", help="compare on the utterances that all files have")
     parser.add_argument("--json", metavar="OUT")
     options = parser.parse_args(argv)
+    require_writable(options.json)
     a, b = (load_trials(scores, options.keys, options.common) for scores in (options.a, options.b))
     a, b = a.restricted_to(b), b.restricted_to(a)
     groups = next(iter(read_meta(options.groups, a.names).values())) if options.groups else None

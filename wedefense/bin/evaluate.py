@@ -6,6 +6,7 @@ import sys
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.tandem import AsvRates, TandemCosts
 from wedefense.report import evaluate
+from wedefense.utils.files import require_writable
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -20,10 +21,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rocch", action="store_true", help="show the EER on the ROC convex hull too")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sasv", action="store_true", help="ASVspoof 5 track 2: five-column scores, four-column keys")
-    kind.add_argument("--segments", type=float, metavar="SECONDS",
-                      help="frame scores this far apart, NAME SCORE SCORE ..., against the labels of a *_seglab_*.npy")
-    kind.add_argument("--classes", action="store_true", help="emotions or the like: NAME CLASS against NAME CLASS, or "
-                      "scores of each class under a header")
+    kind.add_argument("--segments", type=float, metavar="SECONDS", help="of a frame: NAME SCORE ..., *_seglab_*.npy")
+    kind.add_argument("--classes", action="store_true", help="NAME CLASS (emotions), or class scores under a header")
     parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of the labels, unless their name says it")
     parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NONTARGET", "FA_SPOOF"),
                         help="of the ASV system behind the t-DCF (default: the ASVspoof 5 organisers')")
@@ -39,6 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    require_writable(options.json, options.html)
     files = evaluate.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
     costs = DetectionCosts(*options.costs)
     if options.classes:

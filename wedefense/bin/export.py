@@ -3,7 +3,7 @@ a folder that can be uploaded to a hub as it is."""
 
 import argparse
 
-from wedefense.experiment.folder import NAMES
+from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.utils.errors import InputError
 
 
@@ -34,9 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.detect.share import write_folder
     from wedefense.report.model_card import write_card
     from wedefense.utils.download import set_offline
+    from wedefense.utils.files import require_writable
 
     if options.offline:
         set_offline()
+    require_writable(ExperimentFolder(options.out).card)
     model = load_detector(options.model, config=options.config, trust=options.trust)
     if options.format == "hub":
         lines = [write_folder(model, options.out)]

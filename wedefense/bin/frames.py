@@ -1,6 +1,7 @@
 """Scores of every frame of recordings, to see where they are fake; `wedefense evaluate --segments` judges them."""
 
 import argparse
+import sys
 
 from wedefense.utils.checks import PRECISIONS
 
@@ -17,21 +18,32 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     from wedefense.api import load_detector
-    from wedefense.detect.inputs import collect
+    from wedefense.detect.inputs import collect, require_words
+    from wedefense.detect.output import failure_lines
     from wedefense.utils.distributed import start
-    from wedefense.utils.files import atomic_write
+    from wedefense.utils.files import atomic_write, require_writable
     from wedefense.utils.log import progress
+    from wedefense.utils.tables import plural
+    from wedefense.utils.visible import visible
 
-    sources = collect(options.audio)
+    require_writable(options.out)
+    sources, passed_over = collect(options.audio)
+    require_words(sources, "a file of frame scores")
     model = load_detector(options.model, precision=options.precision, trust=options.trust)
     model.to(start(device=options.device).device)
     with atomic_write(options.out, "w") as stream, progress(total=len(sources), desc="frames", unit="file") as bar:
-        for name, source in sources.items():
-            stream.write(f"{name} {' '.join(f'{score:.5g}' for score in model.frame_scores(source).llr)}\n")
+        failures = {}
+        for name, found in model.frame_files(sources):
+            if isinstance(found, str):
+                failures[name] = found
+            else:
+                stream.write(f"{visible(name)} {' '.join(f'{score:.5g}' for score in found.llr)}\n")
             bar.update()
-    print(f"wrote {options.out}: {len(sources)} utterances, a score every "
+    print(f"wrote {options.out}: {len(sources) - len(failures)} of {plural(len(sources), 'utterance')}, a score every "
           f"{model.detector.frontend.frame_shift / 1000:g} s")
-    return 0
+    for line in (*passed_over, *failure_lines(failures)):
+        print(line, file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

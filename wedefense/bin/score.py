@@ -14,8 +14,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
     parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs (default: %(default)g)")
-    parser.add_argument("--cost_miss", type=float, default=costs.c_miss,
-                        help="of a rejected bona fide recording (default: %(default)g)")
+    parser.add_argument("--cost_miss", type=float, default=costs.c_miss, help="of a bona fide rejected (%(default)g)")
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
     parser.add_argument("--window", type=float, metavar="SECONDS", help="heard at once (default: all up to 60, or 30)")
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
@@ -37,11 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.detect.output import failure_lines, rendered
     from wedefense.utils.distributed import start
     from wedefense.utils.download import set_offline
-    from wedefense.utils.files import atomic_write
+    from wedefense.utils.files import atomic_write, require_writable
 
     if options.offline:
         set_offline()
-    costs, sources = costs_of(options), collect(options.audio)
+    require_writable(options.out)
+    costs, (sources, passed_over) = costs_of(options), collect(options.audio)
     model = load_detector(options.model, None, options.config, options.download_dir, options.precision, options.trust)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             stream.write(f"{text}\n")
         text = f"{options.out}: {len(scores)} of {len(sources)} recordings"
     print(text)
-    for line in failure_lines(failures):
+    for line in (*passed_over, *failure_lines(failures)):
         print(line, file=sys.stderr)
     return 1 if failures else 0
 

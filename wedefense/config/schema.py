@@ -120,7 +120,7 @@ class Config(PruningOptions, RunOptions):
                                             f"{self.chosen_precision}, which disagrees with precision: "
                                             f"{self.precision}; leave enable_amp out (on the command line: "
                                             "--enable_amp null)")
-        if not self.gpus:
+        if not self.gpus or min(self.gpus) < 0:
             raise OptionError("gpus", "name at least one device, like [0]")
         if self.optimizer not in OPTIMIZER_ARGS:
             raise OptionError("optimizer", f"unknown optimizer '{self.optimizer}'"

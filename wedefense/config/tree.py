@@ -2,12 +2,12 @@
 
 import ast
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from wedefense.utils.bounded_yaml import Loader, refused
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_lines
 
@@ -24,21 +24,10 @@ class Leaf:
 Tree = dict[str, "Leaf | Tree"]
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a number, as people write it, and leaves dates as text."""
-
-
-_Loader.yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
-                                   for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
-
-
 def parse_scalar(text: str) -> object:
     """A command-line value, read as YAML reads it: 3, 1e-4, true, [0,1], null, text."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError:
         return text
 
@@ -46,8 +35,9 @@ def parse_scalar(text: str) -> object:
 def read_tree(path: str | os.PathLike) -> Tree:
     """The mapping in a YAML file; a broken file or a key that comes twice is an error with its line."""
     text = "\n".join(read_lines(path)) + "\n"
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = Loader(text)
         node = loader.get_single_node()
         if node is None:
             return {}
@@ -55,14 +45,13 @@ def read_tree(path: str | os.PathLike) -> Tree:
             raise InputError(f"{path}: expected `key: value` lines at the top level")
         return _mapping(node, loader, str(path))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)  # not every error of PyYAML has them
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+        raise refused(error, path) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
-def _mapping(node: yaml.MappingNode, loader: _Loader, path: str) -> Tree:
+def _mapping(node: yaml.MappingNode, loader: Loader, path: str) -> Tree:
     tree: Tree = {}
     for key_node, value_node in node.value:
         key = str(loader.construct_object(key_node, deep=True))
@@ -146,5 +135,5 @@ def as_list(text: str) -> object:
     """A list written as a string, as in WeSpeaker's `gpus: "[0,1]"`."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two of what is nested
         return text

@@ -1,11 +1,13 @@
 """From a tree of YAML values to frozen dataclasses, and back; every refusal names file, key and cure."""
 
 import dataclasses
+import math
 import types
 import typing
 
 from wedefense.config.tree import Leaf, Tree, as_list
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
+from wedefense.utils.visible import visible
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -128,7 +130,7 @@ def _fit(value, hint, text: str | None = None):
         except InputError as error:
             raise _Mismatch(str(error).removeprefix("config: ").removeprefix(": ")) from None
     if hint is str and text is not None and (text == "" or value is not None and not isinstance(value, (list, dict))):
-        return text
+        return _shown(text)
     return _fit_simple(value, hint)
 
 
@@ -148,16 +150,33 @@ def _fit_union(value, args, text: str | None):
 
 def _fit_simple(value, hint):
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return _finite(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if hint is int and isinstance(value, bool):
         raise _Mismatch(f"must be a whole number, got {value}")
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
+    if hint is str and isinstance(value, str):
+        return _shown(value)
     if isinstance(hint, type) and isinstance(value, hint):
         return value
     raise _Mismatch(f"must be {_TYPE_NAMES.get(hint, hint)}, got {value!r}")
+
+
+def _shown(text: str) -> str:
+    if visible(text) != text:
+        raise _Mismatch(f"holds control characters, which no name or path may: '{visible(text)}'")
+    return text
+
+
+def _finite(value) -> float:
+    try:
+        if math.isfinite(number := float(value)):
+            return number
+    except OverflowError:
+        pass
+    raise _Mismatch(f"must be a number, got {str(value)[:20]}")
 
 
 def _nearest(value, args) -> str:

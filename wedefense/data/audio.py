@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import os
+import re
+import stat
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -12,6 +14,10 @@ import soundfile
 
 _ZERO_CROSSINGS = 32     # of the resampling filter, either side: about 90 dB of stop band
 _UNKNOWN_LENGTH = 2**40  # libsndfile's "no length in the header" lies far above, real files below
+_PROMISED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+_SLACK = 8               # bytes that writers of headers get wrong
+_STREAMED = 0x7FFFF000   # bytes: about what is written where the length was not known yet
+_RATES, _LONGEST_FILTER = range(1000, 1_000_001), 400_000  # Hz; a header may say anything
 _PCM16_SCALE = np.float32(1 / 32768)
 
 
@@ -32,18 +38,36 @@ class _Reader(soundfile.SoundFile):
 def open_audio(source):
     """A `soundfile.SoundFile` of a path or a binary stream; a `BadAudio` when it cannot be opened or read."""
     try:
-        with _Reader(source) as sound:
+        with _Reader(_regular(source) if isinstance(source, (str, os.PathLike)) else source) as sound:
             if sound.frames == 0:
                 raise BadAudio("no samples in it")
             if sound.frames >= _UNKNOWN_LENGTH:
                 raise BadAudio("its header has no length; encode it again")
+            _refuse_half(sound.extra_info)
             yield sound
     except BadAudio:
         raise
     except (soundfile.LibsndfileError, OSError, MemoryError) as error:
-        if isinstance(source, (str, os.PathLike)) and not os.path.exists(source):
-            raise BadAudio(f"no such file: {source}") from None
         raise BadAudio(f"not readable: {_cause(error)}") from None
+
+
+def _regular(path: str | os.PathLike) -> bytes:
+    """The path in bytes, which a name may be made of that is no text; what is no file would be waited for."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadAudio(f"no file but a folder, a pipe, a socket or a device: {path}")
+        return os.fsencode(path)
+    except FileNotFoundError:
+        raise BadAudio(f"no such file: {path}") from None
+    except ValueError as error:
+        raise BadAudio(f"no file has such a name ({error})") from None
+
+
+def _refuse_half(log: str) -> None:
+    """Half a file is no recording: libsndfile cuts what a header promises to what is there, and says so in its log."""
+    for promised, there in _PROMISED.findall(log):
+        if _SLACK < int(promised) - int(there) and int(promised) < _STREAMED:
+            raise BadAudio(f"cut short: its header says {promised} bytes of audio, {there} are there; get it again")
 
 
 def _cause(error: Exception) -> str:
@@ -96,7 +120,10 @@ def _low_pass(up: int, down: int) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def rate_ratio(source: int, target: int, speed: float = 1.0) -> Fraction:
     """How many samples come out for one that goes in, when played at `speed` (rounded to hundredths or so)."""
-    return Fraction(target, source) / Fraction(speed).limit_denominator(100)
+    ratio = Fraction(target, source) / Fraction(speed).limit_denominator(100) if source in _RATES else None
+    if ratio is None or max(ratio.numerator, ratio.denominator) > _LONGEST_FILTER:
+        raise BadAudio(f"a sample rate of {source} Hz, from which nothing can be resampled to {target}")
+    return ratio
 
 
 def resampled_length(frames: int, ratio: Fraction) -> int:

@@ -4,6 +4,7 @@ Millions of small Python objects would be copied into every loader worker as the
 counts are touched; arrays are shared.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import first_few
+
+_ODD = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Catalogue(Sequence):
     def __init__(self, keys: list[str], labels: list[str | None], durations: list[float | None], origin: str):
         if not keys:
             raise InputError(f"{origin}: the list is empty")
+        odd = [key for key in keys if not key or _ODD.search(key)] if _ODD.search("".join(keys)) or "" in keys else []
+        if odd:
+            raise InputError(f"{origin}: {len(odd)} keys are empty or hold blanks or control characters "
+                             f"({first_few(map(repr, odd))}), which tables of keys cannot; name them otherwise")
         repeated = [key for key, count in Counter(keys).items() if count > 1] if len(set(keys)) < len(keys) else []
         if repeated:
             raise InputError(f"{origin}: {len(repeated)} duplicate keys ({first_few(repeated)}); "

@@ -1,13 +1,17 @@
 """What the command line says: recordings (files, folders, wav.scp tables, the standard input) and costs."""
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.download import is_url
 from wedefense.utils.errors import InputError, OptionError
-from wedefense.utils.tables import read_table
+from wedefense.utils.tables import first_few, plural, read_table
+
+NEED_FFMPEG = frozenset("m4a mp4 m4b aac webm mkv mka mov avi 3gp wma wmv amr ac3 flv mpg mpeg ts".split())
 
 
 def costs_of(options) -> DetectionCosts:
@@ -19,29 +23,32 @@ def costs_of(options) -> DetectionCosts:
         raise InputError(f"--{name} {error.message}") from None
 
 
-def collect(names: Sequence[str]) -> dict[str, object]:
-    """Key -> path or bytes. A folder gives the audio files in and under it, a table its keys, `-` a file by a pipe."""
+def collect(names: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    """Key -> path or bytes, and what was passed over, in words.
+
+    A folder gives the audio files in and under it, a table its keys, `-` a file by a pipe.
+    """
     found: dict[str, object] = {}
+    remarks: list[str] = []
     for name in names:
-        for key, source in _sources(name):
+        for key, source in _sources(name, remarks):
             if key in found:
                 raise InputError(f"{name}: '{key}' comes twice; name each recording once")
             found[key] = source
-    return found
+    return found, remarks
 
 
-def _sources(name: str):
+def _sources(name: str, remarks: list[str]):
     if name == "-":
         content = sys.stdin.buffer.read()
         if not content:
             raise InputError("-: nothing came by the standard input")
         return [("-", content)]
+    if is_url(name):
+        raise InputError(f"{name}: recordings are not fetched; get the file first, as in: curl -LO {name}")
     path = Path(name)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower().lstrip(".") in AUDIO_SUFFIXES)
-        if not files:
-            raise InputError(f"{name}: no audio file in this folder (looked for {', '.join(AUDIO_SUFFIXES)})")
-        return [(str(file), file) for file in files]
+        return _in_folder(path, remarks)
     if path.suffix == ".scp":
         table = read_table(path)
         piped = [key for key, value in table.items() if value.rstrip().endswith("|")]
@@ -50,3 +57,35 @@ def _sources(name: str):
                              "output to a file")
         return list(table.items())
     return [(name, path)]
+
+
+def _in_folder(folder: Path, remarks: list[str]) -> list[tuple[str, Path]]:
+    files, passed = [], Counter()
+    for file in sorted(folder.rglob("*")):
+        kind = file.suffix.lower().lstrip(".")
+        if kind in AUDIO_SUFFIXES:
+            files.append((str(file), file))
+        elif not file.is_dir():
+            passed[kind or "no suffix"] += 1
+    convertible = {kind: count for kind, count in passed.items() if kind in NEED_FFMPEG}
+    others = passed - Counter(convertible)
+    over = [f"{plural(sum(kinds.values()), 'file')} {what} ({counted(kinds)})" for kinds, what in (
+        (convertible, "of kinds that need ffmpeg, as in: ffmpeg -i a.m4a a.wav"), (others, "of other kinds")) if kinds]
+    if not files:
+        raise InputError(f"{folder}: no audio file in this folder (looked for {', '.join(AUDIO_SUFFIXES)})"
+                         f"{'; it has ' + ' and '.join(over) if over else ''}")
+    if over:
+        remarks.append(f"{folder}: passed over {' and '.join(over)}")
+    return files
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
+
+
+def require_words(names: Iterable[str], what: str) -> None:
+    """Names that a file of blank-separated columns can hold."""
+    odd = [name for name in names if len(name.split()) != 1]
+    if odd:
+        raise InputError(f"{plural(len(odd), 'name')} with blanks ({first_few(odd)}), which {what} cannot hold; give "
+                         "the recordings by a table NAME.scp, with keys that have none")

@@ -106,14 +106,26 @@ class LoadedDetector:
         a, b = self.embed([one, other], sample_rate).astype(np.float64)
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
-    @torch.no_grad()
     def frame_scores(self, audio, sample_rate: int | None = None) -> FrameScores:
         """A score for each frame of one recording, where the back-end has them (MHFA and CA-MHFA)."""
-        backend = self.detector.backend
-        if not isinstance(backend, ScoresFrames):
-            raise InputError(f"the back-end {type(backend).__name__} has no scores of frames; MHFA and CA-MHFA have")
-        recording = self._opened([_name(audio, 0)], [audio], sample_rate)[0]
+        (name, found), = self.frame_files({_name(audio, 0): audio}, sample_rate)
+        if isinstance(found, str):
+            raise InputError(f"{name}: {found}")
+        return found
+
+    def frame_files(self, sources: Mapping[str, object],
+                    sample_rate: int | None = None) -> Iterator[tuple[str, FrameScores | str]]:
+        """The scores of each recording's frames, or why it has none."""
+        if not isinstance(self.detector.backend, ScoresFrames):
+            raise InputError(f"the back-end {type(self.detector.backend).__name__} has no scores of frames; MHFA and "
+                             "CA-MHFA have")
         self.require_bonafide()
+        for name, audio in sources.items():
+            yield name, _or_reason(self._frames, name, audio, sample_rate)
+
+    @torch.no_grad()
+    def _frames(self, name: str, audio, sample_rate: int | None) -> FrameScores:
+        recording, backend = self._open(name, audio, sample_rate), self.detector.backend
         policy, frames, times = self.input_policy, [], []
         size = round(policy.window * policy.rate)
         cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
@@ -123,7 +135,7 @@ class LoadedDetector:
                 features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
                 logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
             if not np.isfinite(logits).all():
-                raise InputError(f"{recording.key}: {NO_SCORE}")
+                raise BadAudio(NO_SCORE)
             frames.append(llr(logits, self.labels))
             times.append(start / policy.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
         return FrameScores(np.concatenate(times), np.concatenate(frames))

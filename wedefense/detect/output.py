@@ -13,6 +13,7 @@ from wedefense.experiment.folder import NAMES
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
 from wedefense.utils.tables import first_few
+from wedefense.utils.visible import cell, visible
 
 _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "threshold", "calibrated", "raw", "seconds",
             "heard")
@@ -29,11 +30,12 @@ def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDet
         writer.writerow((*_COLUMNS, "windows", "lowest_llr", "lowest_start", "doubts"))
         for score in scores:
             lowest = score.lowest
-            writer.writerow((*(getattr(score, name) for name in _COLUMNS), len(score.windows), lowest.llr, lowest.start,
-                             "; ".join(score.doubts)))
+            cells = (*(getattr(score, name) for name in _COLUMNS), len(score.windows), lowest.llr, lowest.start,
+                     "; ".join(score.doubts))
+            writer.writerow(cell(text) if isinstance(text, str) else text for text in cells)
         return stream.getvalue().rstrip("\n")
     if style == "scores":
-        return "\n".join(["filename\tcm-score", *(f"{score.name}\t{score.llr:.6f}" for score in scores)])
+        return "\n".join(["filename\tcm-score", *(f"{visible(score.name)}\t{score.llr:.6f}" for score in scores)])
     return _table(scores, model, costs)
 
 
@@ -43,9 +45,10 @@ def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts
     if not rows:
         return "no recording has a score"
     text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows)
-    notes = [f"{score.name}: {len(score.windows)} windows, mean of their LLRs; the lowest, {score.lowest.llr:.3f}, "
-             f"from {score.lowest.start:.3g} to {score.lowest.end:.3g} s" for score in scores if len(score.windows) > 1]
-    cut = [score.name for score in scores if score.heard < score.seconds - 0.01]
+    notes = [f"{visible(score.name)}: {len(score.windows)} windows, mean of their LLRs; the lowest, "
+             f"{score.lowest.llr:.3f}, from {score.lowest.start:.3g} to {score.lowest.end:.3g} s"
+             for score in scores if len(score.windows) > 1]
+    cut = [visible(score.name) for score in scores if score.heard < score.seconds - 0.01]
     if cut:
         notes.append(f"heard the beginning alone, as the model was published ({len(cut)} recordings, first: {cut[0]}); "
                      "--window hears all of them")
@@ -74,7 +77,7 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
 
 def failure_lines(failures: dict[str, str]) -> list[str]:
     """A line for each recording without a score."""
-    lines = [f"not scored: {name}: {reason}" for name, reason in failures.items()]
+    lines = [f"not scored: {visible(name)}: {visible(reason)}" for name, reason in failures.items()]
     if any(reason.startswith("not readable") for reason in failures.values()):
         lines.append(f"({', '.join(AUDIO_SUFFIXES)} can be read; convert others first, as in: ffmpeg -i a.m4a a.wav)")
     return lines

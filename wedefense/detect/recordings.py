@@ -1,6 +1,8 @@
 """What a user hands over to be scored (files, streams, arrays) as mono audio at the model's rate, a span at a time."""
 
 import io
+import math
+import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class InputPolicy:
 
     def pieces(self, samples: int, window: float | None = None) -> list[tuple[int, int]]:
         """(start, length) of each window in samples. `window` seconds, if given, replace both limits."""
-        if window is not None and window <= 0:
+        if window is not None and not 0 < window < math.inf:
             raise InputError(f"a window must last more than 0 seconds, got {window:g}")
         if self.fixed is not None:
             limit = size = self.fixed
@@ -101,6 +103,8 @@ def _from_file(key: str, source: Callable, rate: int) -> Recording:
 def _from_samples(key: str, audio, rate: int, sample_rate: int | None) -> Recording:
     if sample_rate is None:
         raise InputError(f"{key}: samples without a rate; pass sample_rate=16000 or whatever it is")
+    if not isinstance(sample_rate, numbers.Real) or sample_rate != sample_rate // 1:
+        raise InputError(f"{key}: sample_rate must be a whole number of Hz, got {sample_rate!r}")
     wav = resample(mono(audio), rate_ratio(int(sample_rate), rate))
     return Recording(key, len(wav), int(sample_rate), lambda start, length: wav[start:start + length])
 

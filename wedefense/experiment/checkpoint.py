@@ -1,6 +1,5 @@
 """Checkpoints: weights by epoch for people, and all there is for an exact resume."""
 
-import json
 import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from wedefense.config.schema import Config
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.records import read_history
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.recorded import record_architecture
 from wedefense.metrics.catalogue import METRICS, history_key
@@ -149,7 +149,7 @@ def epochs_to_average(config: Config) -> list[int]:
     if config.use_pruning_loss:  # before the target stands still, each epoch has another sparsity
         epochs = [epoch for epoch in epochs if epoch > config.sparsity_warmup_epochs] or epochs[-1:]
     if config.average == "best":
-        rows = json.loads(folder.history.read_text(encoding="utf-8"))["rows"] if folder.history.is_file() else []
+        rows = (read_history(folder) or {"rows": []})["rows"]
         metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
         if not values:

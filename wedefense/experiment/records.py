@@ -16,7 +16,7 @@ from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import read_lines
+from wedefense.utils.json_file import read_json
 
 _PACKAGES = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
 
@@ -32,18 +32,22 @@ def read_history(exp_dir: str | os.PathLike) -> dict | None:
     path = ExperimentFolder(exp_dir).history
     if not path.is_file():
         return None
-    try:
-        history = json.loads("\n".join(read_lines(path)))
-        return history if history["rows"] else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a training history ({error!r}); stage 3 writes it") from None
+    history = read_json(path, "stage 3 writes it")
+    rows = history.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "epoch" in row for row in rows):
+        raise InputError(f"{path}: not a training history ('rows', one object per epoch); stage 3 writes it")
+    return history if rows else None
 
 
 def read_results(exp_dir: str | os.PathLike) -> dict:
     path = ExperimentFolder(exp_dir).results
     if not path.is_file():
         raise InputError(f"{path}: no such file; run stage 7 first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path, "run stage 7 again")
+    sets = results.get("sets")
+    if not isinstance(sets, dict) or not all(isinstance(found, dict) for found in sets.values()):
+        raise InputError(f"{path}: not the results of stage 7 ('sets'); run it again")
+    return results
 
 
 def write_results(exp_dir: str | os.PathLike, results: dict, summary: str) -> None:

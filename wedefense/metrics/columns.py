@@ -10,6 +10,7 @@ import numpy as np
 
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few, plural, read_lines
+from wedefense.utils.visible import from_cell
 
 _NAME_COLUMNS = {"filename", "file", "utt", "utt-id", "uttid", "utterance", "utterance-id", "trial", "name", "id"}
 
@@ -71,14 +72,17 @@ def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
 
 def _separated(path: str | os.PathLike, header: tuple[str, ...], lines: list[str], separator: str) -> Columns:
     """A table with a header whose cells are set apart by commas or tabs, and quoted where they hold them."""
-    rows = [row for row in csv.reader(lines, delimiter=separator) if row][1:]
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=separator) if row][1:]
+    except csv.Error as error:
+        raise InputError(f"{path}: cells that cannot be told apart ({error}); write the table again") from None
     if not rows:
         raise InputError(f"{path}: nothing below the header line")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise InputError(f"{path}:{number}: {len(row)} columns where the header has {len(header)}: "
                              f"'{separator.join(row)[:80]}'")
-    return Columns(str(path), header, [list(cells) for cells in zip(*rows)], lines)
+    return Columns(str(path), header, [list(map(from_cell, cells)) for cells in zip(*rows)], lines)
 
 
 def _regular(text: str, tokens: int, fields: int) -> bool:
@@ -105,6 +109,8 @@ def _raise_irregular(path, lines: Sequence[str], fields: int, expected: str):
 def numbers(columns: Columns, cells: list[str], what: str) -> np.ndarray:
     """The cells as finite float64, or an error with the lines that are not."""
     try:
+        if any("_" in cell for cell in cells):  # Python reads 1_0 as 10
+            raise ValueError
         values = np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         row = next(i for i, cell in enumerate(cells) if not _is_number(cell))
@@ -121,7 +127,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def choices(columns: Columns, cells: list[str], known: dict[str, int], what: str) -> np.ndarray:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from wedefense.metrics.catalogue import METRICS
+from wedefense.utils.visible import visible
 
 _COUNTS = {"n_bonafide": "bona fide", "n_target": "target", "n_nontarget": "nontarget", "n_spoof": "spoof"}
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned: the first to the left, the others to the right; an empty row is a blank line."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     full = [header, *(row for row in rows if row)]
     widths = [max(len(row[i]) for row in full) for i in range(len(header))]
 

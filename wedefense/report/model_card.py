@@ -1,6 +1,5 @@
 """The model card: what a user of a model who was not there when it was trained needs to know. No torch here."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.json_file import read_json
 from wedefense.utils.tables import first_few
 
 
@@ -142,10 +142,10 @@ def _pruned(exp_dir: ExperimentFolder) -> str:
     if not path.is_file():
         return ""
     try:
-        size = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+        size = read_json(path)["parameters"]
         return (f"Pruned: its encoder keeps {size['after']:,} of {size['before']:,} parameters "
                 f"({100 * size['after'] / size['before']:.1f} %).\n")
-    except (ValueError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"{path}: not what pruning writes ({error!r}); run stage 4 again") from None
 
 
@@ -154,11 +154,11 @@ def _metrics(exp_dir: ExperimentFolder) -> str:
     if not path.is_file():
         return f"## Results\n\nNot evaluated: no {NAMES.results} beside the model (stage 7 writes it).\n"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_json(path)
         rows = overview(results)
         return "\n".join(["## Results\n", *_rate_table(rows), "", results["calibration"] + ".", "",
                           "## Operating points\n", *_points(rows), *_doubts(results), ""])
-    except (ValueError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not the results that stage 7 writes ({error!r}); run it again") from None
 
 

@@ -1,6 +1,5 @@
 """The section of a report about a pruned encoder: what it costs and scores before and after, and what was cut."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from wedefense.report import html
 from wedefense.report.html import Figure, Row
 from wedefense.report.pruning_plot import kept_figure
 from wedefense.report.style import png
+from wedefense.utils.json_file import read_json
 
 PICTURE = "What is left of each layer; grey is what was cut"
 
@@ -36,7 +36,7 @@ def pruning(exp_dir: str | os.PathLike) -> str:
 
 
 def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json(path, "run stage 4 again") if path.is_file() else None
 
 
 def _costs(report: Mapping) -> list[Row]:

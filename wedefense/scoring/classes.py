@@ -1,6 +1,5 @@
 """Closed-set classification (emotions) on an experiment folder, and the mean of several folds."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from wedefense.metrics.classification import (
     rates,
 )
 from wedefense.metrics.table import text_table
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.json_file import read_json
 from wedefense.utils.tables import first_few, read_table
 
 
@@ -59,10 +59,10 @@ def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> s
 
 
 def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run stage 7 of this fold first") from None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run stage 7 of this fold first")
+    with blamed_on(path, "results of a fold"):
+        return {"sets": dict(read_json(path)["sets"])}
 
 
 def _write(exp_dir, results: dict, more: list[str]) -> str:

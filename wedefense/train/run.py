@@ -22,6 +22,7 @@ from wedefense.train.validate import Validator
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError, OptionError
+from wedefense.utils.files import require_writable
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.tables import read_table
 
@@ -31,6 +32,7 @@ log = get_logger()
 def train(config: Config, device: str = "auto") -> None:
     """Train (or go on training) the experiment of `config` on this rank."""
     folder = ExperimentFolder(config.exp_dir)
+    require_writable(folder.log, folder.history, folder.last, folder.tensorboard / "events")
     world = distributed.start(config.gpus, device, config.deterministic)
     try:
         if world.is_main:

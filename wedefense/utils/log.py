@@ -4,6 +4,8 @@ import functools
 import logging
 import sys
 
+from wedefense.utils.visible import Guarded, visible
+
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -32,8 +34,15 @@ def setup_logging(log_file=None, rank: int = 0) -> logging.Logger:
     if log_file is not None and rank == 0:
         logger.handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
     for handler in logger.handlers:
-        handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_Formatter(_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
     return logger
+
+
+class _Formatter(logging.Formatter):
+    """Names in a message speak to nobody's terminal, neither now nor when the log is read."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), but="\n\t")
 
 
 def progress(iterable=None, *, total=None, desc="", unit="it", disable=False, **options):
@@ -41,5 +50,6 @@ def progress(iterable=None, *, total=None, desc="", unit="it", disable=False, **
     from tqdm import tqdm
 
     interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable,
+    stream = sys.stderr.stream if isinstance(sys.stderr, Guarded) else sys.stderr  # a bar moves the cursor
+    return tqdm(iterable, total=total, desc=visible(desc), unit=unit, disable=disable, file=stream,
                 mininterval=interval, dynamic_ncols=True, leave=False, **options)

@@ -1,12 +1,16 @@
 """Kaldi-style two-column tables: a key, a blank, the rest of the line."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write, require_regular
+from wedefense.utils.visible import visible
+
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
@@ -14,7 +18,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     path = Path(path)
     try:
         require_regular(path)
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -24,6 +28,10 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     except (OSError, ValueError) as error:  # a ValueError of a name with a NUL
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read ({reason})") from None
+    if found := _CONTROL.search(text):
+        raise InputError(f"{path}:{text.count(chr(10), 0, found.start()) + 1}: a control character "
+                         f"{visible(found[0])}, which no table and no settings hold; is this a text file?")
+    return text.splitlines()
 
 
 def read_table(path: str | os.PathLike) -> dict[str, str]:
@@ -63,4 +71,4 @@ def first_few(names, limit: int = 3) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
     tail = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(str, names[:limit])) + tail
+    return ", ".join(visible(str(name)) for name in names[:limit]) + tail
