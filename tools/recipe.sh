@@ -21,7 +21,7 @@ fi
 
 # What a recipe may set before, and what its user may set by --name value.
 options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
-num_workers device nnodes node_rank rdzv_endpoint skip_bad eval_sets table row norm top_n quality cohort folds model"
+num_workers device nnodes node_rank rdzv_endpoint skip_bad train_set dev_set eval_sets table row norm top_n quality cohort folds model"
 stage=${stage:-1} stop_stage=${stop_stage:-7}
 ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}

@@ -23,6 +23,7 @@ COMMANDS = {
     "score_trials": "speaker verification trials: scores, metrics and report",
     "table": "stage 9: an experiment beside a published row",
     "evaluate": "metrics of a score file against its keys",
+    "benchmark": "many sets with many detectors: tables, a heat map, leaderboard files",
     "compare": "two score files: which is better, and is it significant",
     "calibrate": "turn scores into calibrated log-likelihood ratios",
     "fuse": "combine the scores of several systems",

@@ -1,0 +1,134 @@
+"""`wedefense benchmark`: each set scored once, gone on with where it was broken off, again under conditions."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.detect.experiments import SSL, make_experiment, wave
+from wedefense.cli import main
+from wedefense.detect import benchmark
+from wedefense.detect.conditions import parse_condition
+from wedefense.detect.loaded_detector import LoadedDetector
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import read_table, write_table
+
+
+def data_folder(folder, classes, seed=0):
+    wavs = {}
+    for number in range(len(classes)):
+        path = folder / f"audio/{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, wave(0.4 + 0.1 * number, 16000, seed=seed + number), 16000)
+        wavs[f"u{number}"] = str(path)
+    write_table(folder / "wav.scp", wavs)
+    write_table(folder / "utt2lab", dict(zip(wavs, classes)))
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    make_experiment(tmp_path, **SSL)
+    data_folder(tmp_path / "dev", ["bonafide", "spoof"] * 3)
+    data_folder(tmp_path / "wild", ["spoof", "human", "fake", "real"], 50)
+    data_folder(tmp_path / "spoofs", ["spoof"] * 3, 90)
+    return tmp_path
+
+
+def run(place, *words):
+    sets = [str(place / name) for name in ("dev", "wild", "spoofs")]
+    return main(["benchmark", "--model", str(place / "exp"), "--sets", *sets, "--out", str(place / "out"),
+                 "--device", "cpu", "--bootstrap", "20", *words])
+
+
+def test_scores_are_those_of_the_score_command_and_are_read_again(place, capsys, monkeypatch):
+    assert run(place, "--fix_on", "dev", "--export", "arena") == 0
+    out = capsys.readouterr().out
+    assert "set" in out and "spoofs" in out and "pooled" in out and "1 - SRR" in out
+    results = json.loads((place / "out/benchmark.json").read_text())["exp"]
+    assert results["sets"]["wild"]["n_bonafide"] == 2 and "eer" not in results["sets"]["spoofs"]
+    assert main(["score", "--model", str(place / "exp"), str(place / "wild/wav.scp"), "--format", "csv", "--out",
+                 str(place / "scores.csv"), "--device", "cpu"]) == 0
+    single = {row.split(",")[0]: float(row.split(",")[1]) for row in
+              (place / "scores.csv").read_text().splitlines()[1:]}
+    arena = dict(line.split() for line in (place / "out/arena/exp/wild/scores.txt").read_text().splitlines())
+    assert {key: float(value) for key, value in arena.items()} == pytest.approx(single, abs=1e-5)
+
+    def fail(*_, **__):
+        raise AssertionError("scored twice")
+
+    monkeypatch.setattr(LoadedDetector, "score_files", fail)
+    assert run(place, "--fix_on", "dev") == 0
+    assert json.loads((place / "out/benchmark.json").read_text())["exp"] == results
+    write_table(place / "wild/utt2lab", {**read_table(place / "wild/utt2lab"), "u0": "real"})  # another list
+    with pytest.raises(AssertionError, match="scored twice"):
+        run(place)
+
+
+def test_a_set_goes_on_where_it_was_broken_off(place, monkeypatch):
+    whole = LoadedDetector.score_files
+    heard = []
+
+    def breaking(model, sources, **more):
+        heard.append(list(sources))
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+        return whole(model, sources, **more)
+
+    monkeypatch.setattr(benchmark, "_CHUNK", 2)
+    monkeypatch.setattr(LoadedDetector, "score_files", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        run(place)
+    run(place)
+    assert heard[:3] == [["u0", "u1"], ["u2", "u3"], ["u2", "u3"]]
+    assert sorted(path.name for path in (place / "out/scores/exp").iterdir()) == ["dev.json", "spoofs.json",
+                                                                                 "wild.json"]
+
+
+def test_windows_and_conditions_are_systems_of_their_own(place, capsys):
+    run(place, "--window", "8000", "--with", "noise@0dB", "telephone+low_pass@2000", "--fix_on", "dev")
+    results = json.loads((place / "out/benchmark.json").read_text())
+    assert list(results) == ["exp", "exp, noise@0dB", "exp, telephone+low_pass@2000", "exp, first 8000",
+                             "exp, first 8000, noise@0dB", "exp, first 8000, telephone+low_pass@2000"]
+    assert "differences" in results["exp, noise@0dB"] and "differences" not in results["exp"]
+    assert "points against the recordings as they are" in capsys.readouterr().out
+    assert results["exp"]["threshold"] == results["exp, noise@0dB"]["threshold"]  # fixed on recordings as they are
+    assert "exp, first 8000" in (place / "out/benchmark.html").read_text()
+
+
+def test_a_condition_does_what_it_says_the_same_each_time(place):
+    path = str(place / "dev/audio/5.wav")
+    clean = soundfile.read(path)[0]
+    read = lambda name, key="u": soundfile.read(__import__("io").BytesIO(parse_condition(name, 16000)(key, path)))[0]
+    noisy = read("noise@10dB")
+    assert 10 * np.log10((clean ** 2).mean() / ((noisy - clean) ** 2).mean()) == pytest.approx(10, abs=0.1)
+    assert np.array_equal(noisy, read("noise@10dB")) and not np.array_equal(noisy, read("noise@10dB", "v"))
+    power = lambda wav, low, high: (np.abs(np.fft.rfft(wav))[int(low * len(wav) / 16000):int(high * len(wav) / 16000)]
+                                    ** 2).mean()
+    assert power(read("low_pass@2000"), 3000, 7000) < 1e-3 * power(noisy, 3000, 7000)
+
+
+@pytest.mark.parametrize("words, match", [
+    (["--with", "mp4@64"], "unknown condition 'mp4', did you mean 'mp3'"), (["--with", "noise"], "how much"),
+    (["--with", "noise@loud"], "'loud' is no number"), (["--fix_on", "evil"], "no such set"),
+    (["--sets", "a=dev", "a=wild"], "several sets are called 'a'"),
+    (["--model", "exp", "exp"], "two models are called 'exp'")])
+def test_what_cannot_be_done_is_named(place, monkeypatch, words, match):
+    monkeypatch.chdir(place)
+    with pytest.raises(InputError, match=match):
+        run(place, *words)
+
+
+def test_a_recording_that_cannot_be_read_stops_unless_it_may_be_left_out(place):
+    (place / "wild/audio/1.wav").write_text("no audio")
+    with pytest.raises(InputError, match="wild: 1 of 4 recordings cannot be scored, u1: not readable.*--skip_bad"):
+        run(place)
+    assert run(place, "--skip_bad") == 0
+    assert json.loads((place / "out/benchmark.json").read_text())["exp"]["sets"]["wild"]["n_skipped"] == 1
+
+
+def test_labels_that_are_no_classes_are_named(place):
+    write_table(place / "dev/utt2lab", dict.fromkeys(read_table(place / "dev/utt2lab"), "angry"))
+    with pytest.raises(InputError, match="utt2lab: the labels angry are neither bona fide nor spoof"):
+        run(place)

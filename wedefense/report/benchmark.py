@@ -1,0 +1,135 @@
+"""What a benchmark found: as text, Markdown, LaTeX, and a page with a heat map of systems and sets."""
+
+import os
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+
+from wedefense.metrics.table import text_table
+from wedefense.report import html
+from wedefense.report.html import Row
+from wedefense.report.style import new_figure, png
+from wedefense.report.typeset import latex, markdown
+from wedefense.scoring.benchmark import MEAN, POOLED
+from wedefense.utils.files import atomic_write
+
+_HEADER = ["set", "bona fide", "spoof", "EER %", "95 %", "minDCF", "actDCF", "Cllr", "miss %", "false accept %"]
+_FORMATS = (("eer", 100, 2), ("eer_interval", 100, 2), ("min_dcf", 1, 4), ("act_dcf", 1, 4), ("cllr", 1, 4),
+            ("miss", 100, 2), ("false_accept", 100, 2))
+
+
+def rows_of(result: Mapping) -> list[list[str]]:
+    """Each set, then their mean and their pool."""
+    named = [*result["sets"].items(), (MEAN, result[MEAN]), (POOLED, result[POOLED])]
+    return [[name, *(f"{values[count]:,}" if count in values else "" for count in ("n_bonafide", "n_spoof")),
+             *(_cell(values.get(key), factor, decimals) for key, factor, decimals in _FORMATS)]
+            for name, values in named]
+
+
+def _cell(value, factor: int, decimals: int) -> str:
+    if value is None or (np.isscalar(value) and np.isnan(value)):
+        return ""
+    if np.isscalar(value):
+        return f"{factor * value:.{decimals}f}"
+    return "-".join(f"{factor * end:.{decimals}f}" for end in value)
+
+
+def told(name: str, result: Mapping) -> str:
+    """A system in text."""
+    skipped = {key: values["n_skipped"] for key, values in result["sets"].items() if values["n_skipped"]}
+    lines = [name, text_table(_HEADER, rows_of(result)), *_notes(result)]
+    if skipped:
+        lines.append("left out, as they cannot be read: " + ", ".join(f"{key} {n}" for key, n in skipped.items()))
+    return "\n".join([*lines, *_changes(result)])
+
+
+def _changes(result: Mapping) -> list[str]:
+    """What a condition did to each set."""
+    lines = []
+    for a_set, found in result.get("differences", {}).items():
+        low, high = (100 * end for end in found["interval"])
+        lines.append(f"{a_set}: EER {100 * found['difference']:+.2f} points against the recordings as they are, 95 % "
+                     f"[{low:+.2f}, {high:+.2f}], p = {found['p_value']:.2g}")
+    return lines
+
+
+def _notes(result: Mapping) -> list[str]:
+    return [f"miss and false accept at {result['threshold']:.4g}, where the error rates of {result['fixed_on']} are "
+            "equal; of spoofs alone false accept is 1 - SRR", f"calibration: {result['calibration']}"]
+
+
+def summary(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of systems and sets: EER, or of a set of one class its error rate at the threshold."""
+    sets = list(next(iter(results.values()))["sets"])
+    header = ["system", *sets, MEAN, POOLED]
+    rows = []
+    for name, result in results.items():
+        values = [_main(result["sets"][a_set]) for a_set in sets]
+        rows.append([name, *(f"{100 * value:.2f}{mark}" for value, mark in values),
+                     *(_cell(result[all_of].get("eer"), 100, 2) for all_of in (MEAN, POOLED))])
+    return header, rows
+
+
+def _main(values: Mapping) -> tuple[float, str]:
+    if "eer" in values:
+        return values["eer"], ""
+    return (values["false_accept"], "*") if "false_accept" in values else (values["miss"], "+")
+
+
+CAPTION = "EER in %; *: spoofs alone, 1 - SRR at the fixed threshold; +: bona fide alone, misses there"
+
+
+def write(out, results: Mapping[str, Mapping], settings: Mapping[str, object]) -> None:
+    """benchmark.md, benchmark.tex and benchmark.html."""
+    header, rows = summary(results)
+    pages = {"benchmark.md": "\n\n".join([markdown(header, rows, CAPTION), *(
+        markdown(_HEADER, rows_of(result), name) for name, result in results.items())]),
+        "benchmark.tex": "\n\n".join([latex(header, rows, CAPTION), *(
+            latex(_HEADER, rows_of(result), name) for name, result in results.items())]),
+        "benchmark.html": _page(results, settings)}
+    for name, text in pages.items():
+        with atomic_write(os.path.join(out, name), "w") as stream:
+            stream.write(f"{text}\n")
+
+
+def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str:
+    header, rows = summary(results)
+    content = [html.section("Systems and sets", html.paragraph(CAPTION, "note"), heat_map(header, rows),
+                            html.figures([html.Figure("mean", "Mean EER of each system over the sets of both classes",
+                                                      png(_means(results)))]))]
+    for name, result in results.items():
+        parts = [html.table(_HEADER, [Row(row, "rule" if row[0] == MEAN else "") for row in rows_of(result)]),
+                 *(html.paragraph(note, "note") for note in (*_notes(result), *_changes(result)))]
+        parts += [html.paragraph(f"{a_set}: {doubt}", "doubt") for a_set, values in result["sets"].items()
+                  for doubt in values.get("doubts", [])]
+        content.append(html.section(name, *parts))
+    shown = [Row([key, str(value)]) for key, value in settings.items()]
+    return html.page("Benchmark", *content, html.section("Settings", html.table(["", ""], shown, "text")))
+
+
+def heat_map(header: list[str], rows: list[list[str]]) -> str:
+    """The summary with its cells coloured, white for 0 % to red for 50 % and more, on a square root's scale."""
+    def coloured(text: str) -> str:
+        share = min(float(text.rstrip("*+") or 0) / 50, 1) ** 0.5 if text.rstrip("*+").replace(".", "").isdigit() else 0
+        return f"rgb({255 - round(26 * share)},{255 - round(165 * share)},{255 - round(195 * share)})"
+
+    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + f"<td>{escape(row[0])}</td>" + "".join(
+        f"<td style='background:{coloured(cell)}'>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows)
+    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _means(results: Mapping[str, Mapping]):
+    names = [name for name, result in results.items() if "eer" in result[MEAN]]
+    figure, axes = new_figure((4.8, 0.6 + 0.32 * len(names)))
+    values = [100 * results[name][MEAN]["eer"] for name in names]
+    axes.barh(range(len(names)), values, color="#1f6fb4", height=0.6)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean EER, %")
+    for place, value in enumerate(values):
+        axes.text(value, place, f" {value:.2f}", va="center", fontsize=8)
+    axes.margins(x=0.15)
+    return figure
