@@ -128,7 +128,7 @@ def described(path: Path, overrides: tuple[str, ...]):
     data = config.dataset_args
     classes = training_set(path)[1] * (3 if data.speed_perturb else 1)
     find = {"ssl": find_model, "conformer": CONFORMERS.get}.get(data.frontend)
-    return config, classes, find(data.frontend_args.upstream_args.name).architecture if find else None
+    return config, classes, find(data.frontend_options.upstream_args.name).architecture if find else None
 
 
 def work_of(path: Path, config, detector: torch.nn.Module, forward: int) -> Work:

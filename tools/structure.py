@@ -3,8 +3,8 @@
     python tools/structure.py [--root CHECKOUT]
 
 What adding a part would touch is counted on the parts that are there: the files of wedefense/ that name one of them,
-by its registered name, its class or its options (of a metric: its field of the result; of a mode: its class; of a
-reader of a corpus: the word, in wedefense/ and tools/). A name that is a common word is counted too often: look at the
+by its registered name, its class or its options (of a metric: its field of the result; of a reader of a corpus: the
+word, in wedefense/ and tools/). A name that is a common word is counted too often: look at the
 part that fewest files name, and at the median.
 """
 
@@ -116,7 +116,7 @@ def registered(sources: list[Source]) -> Iterator[Part]:
         constants = {node.targets[0].id: node.value for node in source.tree.body
                      if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
         for node in ast.walk(source.tree):
-            if (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Registry" and len(node.args) == 2
+            if (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Registry" and len(node.args) > 1
                     and isinstance(node.args[1], ast.Dict)):
                 for key, row in zip(node.args[1].keys, node.args[1].values):
                     row = constants.get(getattr(row, "id", None), row)
@@ -131,14 +131,12 @@ def _row(kind: str, name: str, row: ast.Call) -> Part:
 
 
 def others(sources: list[Source], root: Path) -> Iterator[Part]:
-    """What stands in no registry: metrics, training modes, readers of corpora."""
+    """What stands in no registry: metrics, readers of corpora."""
     for node in (node for source in sources for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)):
         fields = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
         if node.name == "DetectionResult":
             yield from (Part("metric", name, {name}, {name}, set()) for name in fields
                         if not name.startswith("n_") and not name.endswith("_threshold"))
-        if "Mode" in [getattr(base, "id", "") for base in node.bases]:
-            yield Part("mode", node.name, set(), set(), {node.name})
     own = {path.stem for path in (root / "tools" / "prepare").glob("*.py")} - {"corpus", "table"}
     rows = [name for path in (root / "tools").glob("layouts.yaml")
             for name in re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)]

@@ -22,7 +22,7 @@ def test_a_crop_has_as_many_frames_as_were_asked_for():
             assert options.samples(200) == (199 * 10 + 20) * 16
             continue
         samples = options.samples(200)
-        frontend = FRONTENDS.load(name)(options.frontend_args, 16000)
+        frontend = FRONTENDS.load(name)(options.frontend_options, 16000)
         assert frontend(torch.zeros(1, samples), [samples]).layers[0].shape[1] == 200
 
 

@@ -24,7 +24,7 @@ class Large:
     width: float = 1.0
 
 
-PARTS = Registry("part", {"Small": Row("x:Small", Small), "Large": Row("x:Large", Large)})
+PARTS = Registry("part", {"Small": Row("x:Small", Small), "Large": Row("x:Large", Large)}, "parts")
 
 
 @dataclass(frozen=True)

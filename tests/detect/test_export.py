@@ -13,7 +13,7 @@ from tests.detect.agreement import experiment, runner, tiny_whisper
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.export import main
-from wedefense.config.frontend import SSLOptions, UpstreamOptions, WhisperOptions
+from wedefense.config.frontend import S3prlOptions, SSLOptions, UpstreamOptions, WhisperOptions
 from wedefense.data.labels import Labels
 from wedefense.detect import export as module
 from wedefense.detect.export import export
@@ -129,6 +129,6 @@ def test_a_model_too_large_for_onnx_is_refused(tmp_path, monkeypatch):
 
 def test_a_front_end_that_exporters_do_not_know_is_refused(tmp_path):
     model = load_detector(make_experiment(tmp_path))
-    model.detector.frontend = type("S3prlFrontend", (torch.nn.Module,), {})()
+    model.detector.frontend = type("S3prlFrontend", (torch.nn.Module,), {"Options": S3prlOptions})()
     with pytest.raises(InputError, match="S3prlFrontend cannot be exported"):
         module.Exportable(model)

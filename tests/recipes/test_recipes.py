@@ -41,11 +41,11 @@ def test_every_config_builds_at_full_size(path):
     with torch.device("meta"):
         detector = build_detector(config, 2, architecture_of(config))
     if config.dataset_args.frontend == "ssl" and not config.use_pruning_loss:
-        name = config.dataset_args.frontend_args.upstream_args.name
+        name = config.dataset_args.frontend_options.upstream_args.name
         millions = sum(p.numel() for p in detector.frontend.parameters()) / 1e6
         assert "tiny" in name or (310 < millions < 320 if "large" in name or "xls" in name else 90 < millions < 96)
         assert all(not p.requires_grad
-                   for p in detector.frontend.upstream.parameters()) == config.dataset_args.frontend_args.frozen
+                   for p in detector.frontend.upstream.parameters()) == config.dataset_args.frontend_options.frozen
 
 
 def test_no_two_configs_say_the_same():

@@ -34,12 +34,12 @@ def architecture_of(config):
     from wedefense.frontend.whisper import whisper_architecture
 
     if config.dataset_args.frontend == "whisper":
-        assert config.dataset_args.frontend_args.upstream_args.name == "whisper_base"
+        assert config.dataset_args.frontend_options.upstream_args.name == "whisper_base"
         return whisper_architecture(WHISPER_BASE, "Whisper base")
     if config.dataset_args.frontend == "conformer":
-        return CONFORMERS[config.dataset_args.frontend_args.upstream_args.name].architecture
+        return CONFORMERS[config.dataset_args.frontend_options.upstream_args.name].architecture
     if config.dataset_args.frontend == "ssl":
-        return find_model(config.dataset_args.frontend_args.upstream_args.name).architecture
+        return find_model(config.dataset_args.frontend_options.upstream_args.name).architecture
     return None
 
 

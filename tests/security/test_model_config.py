@@ -106,8 +106,9 @@ def test_a_file_of_the_folder_may_be_named(shared):
 
 
 @pytest.mark.parametrize("key, value", [
-    ("model", "somebody.code:Backend"), ("loss", "a:b"), ("train_data", "package.module:Class"),
-    ("dataset_args", {"augment": [{"type": "x"}, "a.b:C"]})])
+    ("model", "somebody.code:Backend"), ("loss", "a:b"), ("projection_args", {"project_type": "package.module:Class"}),
+    ("mode", "a.b:C"), ("scheduler", "a:b"), ("dataset_args", {"frontend": "a.b:C"}),
+    ("dataset_args", {"augment": [{"type": "noise"}, {"type": "a.b:C"}]})])
 def test_code_is_not_named(shared, key, value):
     change(shared, recorded=True, **{key: value})
     with pytest.raises(InputError, match=f"config.yaml:.* names code; .*{REFUSED}"):

@@ -4,6 +4,7 @@ a folder that can be uploaded to a hub as it is."""
 import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.utils.arguments import add_model_options
 from wedefense.utils.errors import InputError
 
 
@@ -11,15 +12,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense export", description=__doc__)
     parser.add_argument("model", metavar="MODEL",
                         help="experiment folder, checkpoint, hub id or name (wedefense models)")
-    parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("--format", default="torchscript", choices=["torchscript", "onnx", "hub"],
                         help="default: %(default)s")
     parser.add_argument("--int8", action="store_true", help="also a variant with 8-bit weights")
     parser.add_argument("--data", help="raw.list with labels: the EER of the source and of each file on it")
     parser.add_argument("--out", required=True,
                         help=f"folder for what is written, with a {NAMES.card} that describes it")
-    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
-    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    add_model_options(parser)
     return parser.parse_args(argv)
 
 
@@ -28,18 +27,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.format == "hub" and (options.int8 or options.data):
         raise InputError("--int8 and --data go with --format torchscript or onnx")
 
-    from wedefense.api import load_detector
     from wedefense.detect.export import export
+    from wedefense.detect.inputs import load_model
     from wedefense.detect.loading import results_of
     from wedefense.detect.share import write_folder
     from wedefense.report.model_card import write_card
-    from wedefense.utils.download import set_offline
     from wedefense.utils.files import require_writable
 
-    if options.offline:
-        set_offline()
     require_writable(ExperimentFolder(options.out).card)
-    model = load_detector(options.model, config=options.config, trust=options.trust)
+    model = load_model(options)
     if options.format == "hub":
         lines = [write_folder(model, options.out)]
     else:

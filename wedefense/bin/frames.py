@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from wedefense.utils.arguments import add_model_options
 from wedefense.utils.checks import PRECISIONS
 
 
@@ -14,11 +15,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS,
                         help="default: on a GPU that of the experiment, on a CPU float32")
-    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
+    add_model_options(parser)
     options = parser.parse_args(argv)
 
-    from wedefense.api import load_detector
-    from wedefense.detect.inputs import collect, require_words
+    from wedefense.detect.inputs import collect, load_model, require_words
     from wedefense.detect.output import failure_lines
     from wedefense.utils.distributed import start
     from wedefense.utils.files import atomic_write, require_writable
@@ -29,8 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     require_writable(options.out)
     sources, passed_over = collect(options.audio)
     require_words(sources, "a file of frame scores")
-    model = load_detector(options.model, precision=options.precision, trust=options.trust)
-    model.to(start(device=options.device).device)
+    model = load_model(options, options.precision).to(start(device=options.device).device)
     with atomic_write(options.out, "w") as stream, progress(total=len(sources), desc="frames", unit="file") as bar:
         failures = {}
         for name, found in model.frame_files(sources):

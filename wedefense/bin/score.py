@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.arguments import add_model_options
 from wedefense.utils.checks import PRECISIONS
 
 
@@ -11,7 +12,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     costs = DetectionCosts()
     parser = argparse.ArgumentParser(prog="wedefense score", description=__doc__)
     parser.add_argument("--model", required=True, help="experiment, checkpoint, hub id or name (wedefense models)")
-    parser.add_argument("--config", help="the YAML of a checkpoint that does not lie in its experiment")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
     parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs (default: %(default)g)")
     parser.add_argument("--cost_miss", type=float, default=costs.c_miss, help="of a bona fide rejected (%(default)g)")
@@ -22,27 +22,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
-    parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
-    parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
-    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    add_model_options(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
 
-    from wedefense.api import load_detector
-    from wedefense.detect.inputs import collect, costs_of
+    from wedefense.detect.inputs import collect, costs_of, load_model
     from wedefense.detect.output import failure_lines, rendered
     from wedefense.utils.distributed import start
-    from wedefense.utils.download import set_offline
     from wedefense.utils.files import atomic_write, require_writable
 
-    if options.offline:
-        set_offline()
     require_writable(options.out)
     costs, (sources, passed_over) = costs_of(options), collect(options.audio)
-    model = load_detector(options.model, None, options.config, options.download_dir, options.precision, options.trust)
+    model = load_model(options, options.precision)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)
     text = rendered(scores, failures, model, costs, options.format)

@@ -29,10 +29,19 @@ def _range(options, *names: str) -> None:
 
 
 @dataclass(frozen=True)
-class RawBoostOptions:
+class StepOptions:
+    """What every step has."""
+
+    prob: float = 1.0  # share of the utterances
+
+    def __post_init__(self):
+        fraction(self, "prob")
+
+
+@dataclass(frozen=True)
+class RawBoostOptions(StepOptions):
     """RawBoost (Tak et al., ICASSP 2022), parameters under their published names and with their published values."""
 
-    prob: float = 1.0      # share of the utterances
     algo: int = 5          # 1 convolutive, 2 impulsive, 3 stationary noise; 4 = 1+2+3, 5 = 1+2, 6 = 1+3, 7 = 2+3
                            # in series, 8 = 1 and 2 in parallel; 0 none
     N_f: int = 5           # order: powers of the signal, each with a filter of its own
@@ -53,7 +62,7 @@ class RawBoostOptions:
     SNRmax: float = 40.0
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         if not 0 <= self.algo <= 8:
             raise OptionError("algo", f"must lie between 0 and 8, got {self.algo}")
         positive(self, "N_f", "nBands", "minF", "minBW", "minCoeff")
@@ -66,10 +75,9 @@ class RawBoostOptions:
 
 
 @dataclass(frozen=True)
-class NoiseOptions:
+class NoiseOptions(StepOptions):
     """Recordings of noise, music and speech at a signal-to-noise ratio drawn for their kind."""
 
-    prob: float = 1.0
     data: str | None = None                        # folder, wav.scp, tar or LMDB; the default is noise_data
     kinds: tuple[str, ...] = NOISE_KINDS           # which of the recordings are used
     noise_snr: tuple[float, float] = (0.0, 15.0)   # dB, lowest and highest
@@ -79,7 +87,7 @@ class NoiseOptions:
     scale_peak: bool = False  # scale what is mixed to a peak of 1, as WeSpeaker does; False: only down to it
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         _range(self, "noise_snr", "speech_snr", "music_snr", "babble")
         if self.babble[0] < 1:
             raise OptionError("babble", f"must be at least 1, got {self.babble[0]}")
@@ -94,23 +102,18 @@ class NoiseOptions:
 
 
 @dataclass(frozen=True)
-class ReverbOptions:
+class ReverbOptions(StepOptions):
     """Convolution with a room impulse response."""
 
-    prob: float = 1.0
     data: str | None = None  # folder, wav.scp, tar or LMDB; the default is reverb_data
     realign: bool = True     # the direct sound stays in place; False: it comes late, as in WeSpeaker
     scale_peak: bool = False  # scale the result to a peak of 1, as WeSpeaker does; False: it keeps its power
 
-    def __post_init__(self):
-        fraction(self, "prob")
-
 
 @dataclass(frozen=True)
-class CodecOptions:
+class CodecOptions(StepOptions):
     """A codec drawn at random, there and back; rates are kbit/s, lowest and highest."""
 
-    prob: float = 1.0
     codecs: tuple[str, ...] = ()  # by default all that soundfile can do here; those named must all be possible
     mp3_kbps: tuple[float, float] = (16.0, 128.0)
     opus_kbps: tuple[float, float] = (8.0, 64.0)
@@ -118,7 +121,7 @@ class CodecOptions:
     vorbis_quality: tuple[float, float] = (0.0, 0.8)  # 0 worst, 1 best
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         _range(self, "mp3_kbps", "opus_kbps", "aac_kbps", "vorbis_quality")
         for codec in self.codecs:
             if codec not in CODEC_NAMES:
@@ -130,42 +133,39 @@ class CodecOptions:
 
 
 @dataclass(frozen=True)
-class TelephoneOptions:
+class TelephoneOptions(StepOptions):
     """The band of a telephone line of 8 kHz."""
 
-    prob: float = 1.0
     low: float = 300.0    # Hz
     high: float = 3400.0
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         positive(self, "low")
         _ordered(self, ("low", "high"))
 
 
 @dataclass(frozen=True)
-class LowPassOptions:
+class LowPassOptions(StepOptions):
     """A low-pass filter with a cut-off drawn at random."""
 
-    prob: float = 1.0
     min_cutoff: float = 2000.0  # Hz
     max_cutoff: float = 7000.0
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         positive(self, "min_cutoff")
         _ordered(self, ("min_cutoff", "max_cutoff"))
 
 
 @dataclass(frozen=True)
-class OneOfOptions:
+class OneOfOptions(StepOptions):
     """One of several steps, each as likely as its `prob` (a weight here) says."""
 
-    prob: float = 1.0
     steps: tuple[dict[str, object], ...] = ()
 
     def __post_init__(self):
-        fraction(self, "prob")
+        super().__post_init__()
         if not sum(step.options.prob for step in self.parsed()) > 0:
             raise OptionError("steps", "name at least one step with a prob over 0")
 
@@ -181,7 +181,7 @@ STEPS = Registry("augmentation step", {
     "telephone": Row("wedefense.data.augment.channels:Telephone", TelephoneOptions),
     "low_pass": Row("wedefense.data.augment.channels:LowPass", LowPassOptions),
     "one_of": Row("wedefense.data.augment.pipeline:OneOf", OneOfOptions),
-})
+}, "augmentation", StepOptions)
 
 
 class Step(NamedTuple):
@@ -204,13 +204,11 @@ def _parse_step(values, key: str, number: int) -> Step:
         raise OptionError(key, f"{place}: must be a mapping like {{type: rawboost, prob: 0.5}} "
                                f"(types: {', '.join(STEPS.names())}), got {values!r}")
     name = values["type"]
-    if name not in STEPS.names():
-        raise OptionError(key, f"{place}: unknown type '{name}'{did_you_mean(name, STEPS.names())}")
     try:
         return Step(name, build(STEPS.options(name), {option: Leaf(value, place) for option, value in values.items()
                                                       if option != "type"}, source=place))
     except InputError as error:
-        raise OptionError(key, str(error)) from None
+        raise OptionError(key, str(error) if str(error).startswith(place) else f"{place}: {error}") from None
 
 
 class Setting(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
-from wedefense.config.frontend import FrontendChoice, PretrainedOptions
+from wedefense.config.frontend import FRONTENDS, FrontendChoice, PretrainedOptions
 from wedefense.config.sampling import parse_levels
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import OptionError
@@ -121,14 +121,19 @@ class DatasetOptions(FrontendChoice):
         parse_levels(self.sampling)
 
     @property
-    def frontend_args(self):
+    def frontend_section(self) -> str:
+        """The key of the options of the chosen front-end."""
+        return f"{self.frontend}_args" if self.frontend in FRONTENDS.names() else "frontend_args"
+
+    @property
+    def frontend_options(self):
         """The options of the chosen front-end."""
-        return getattr(self, f"{self.frontend}_args")
+        return getattr(self, self.frontend_section)
 
     @property
     def pretrained_name(self) -> str | None:
         """The name of the pretrained model of the chosen front-end, where it has one."""
-        options = self.frontend_args
+        options = self.frontend_options
         return options.upstream_args.name if isinstance(options, PretrainedOptions) else None
 
     def samples(self, frames: int) -> int:
@@ -137,7 +142,7 @@ class DatasetOptions(FrontendChoice):
         >>> DatasetOptions(frontend="ssl").samples(150), DatasetOptions(frontend="fbank").samples(200)
         (48000, 32240)
         """
-        return self.span(frames - 1) + self._samples_in(self.frontend_args.frame_length) if frames else 0
+        return self.span(frames - 1) + self._samples_in(self.frontend_options.frame_length) if frames else 0
 
     def span(self, frames: int) -> int:
         """How many audio samples lie between frames so far apart, by which utterances are filtered.
@@ -145,7 +150,7 @@ class DatasetOptions(FrontendChoice):
         >>> DatasetOptions(frontend="fbank").span(200)
         32000
         """
-        return self._samples_in(frames * self.frontend_args.frame_shift)
+        return self._samples_in(frames * self.frontend_options.frame_shift)
 
     def _samples_in(self, milliseconds: float) -> int:
         return round(milliseconds * self.resample_rate / 1000)

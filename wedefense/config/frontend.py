@@ -1,7 +1,7 @@
 """Options of the front-ends, one dataclass each, and the table of their names."""
 
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any, Literal
+from typing import Any
 
 from wedefense.config.registry import Registry, Row
 from wedefense.utils.checks import at_least, fraction, positive
@@ -13,32 +13,42 @@ PRUNING_UNITS = ("conv", "head", "attlayer", "interm", "ffnlayer")
 
 
 @dataclass(frozen=True)
-class FbankOptions:
+class FrontendOptions:
+    """What every front-end has."""
+
+    frame_shift: float = 10.0   # ms from one frame to the next
+    frame_length: float = 25.0  # ms of audio that a frame is made of
+
+    def __post_init__(self):
+        positive(self, "frame_shift", "frame_length")
+
+
+@dataclass(frozen=True)
+class FbankOptions(FrontendOptions):
     """Mel filter banks as Kaldi computes them."""
 
     num_mel_bins: int = 80
-    frame_shift: float = 10.0   # ms
-    frame_length: float = 25.0  # ms
     dither: float = 1.0         # amplitude of the noise added in training, on 16-bit samples
 
     def __post_init__(self):
-        positive(self, "num_mel_bins", "frame_shift", "frame_length")
+        super().__post_init__()
+        positive(self, "num_mel_bins")
         at_least(self, 0, "dither")
 
 
 @dataclass(frozen=True)
-class LfccOptions:
+class LfccOptions(FrontendOptions):
     """Cepstra of linearly spaced filters; with `use_delta` the first and second differences follow them."""
 
     n_fft: int = 512
     n_lfcc: int = 20
     n_filter: int = 20
-    frame_shift: float = 10.0   # ms
     frame_length: float = 20.0  # ms
     use_delta: bool = True
 
     def __post_init__(self):
-        positive(self, "n_fft", "n_lfcc", "n_filter", "frame_shift", "frame_length")
+        super().__post_init__()
+        positive(self, "n_fft", "n_lfcc", "n_filter")
         if self.n_lfcc > self.n_filter:
             raise OptionError("n_lfcc", f"must not exceed n_filter ({self.n_filter}), got {self.n_lfcc}")
 
@@ -82,7 +92,7 @@ class S3prlUpstreamOptions(Upstream):
 
 
 @dataclass(frozen=True)
-class PretrainedOptions:
+class PretrainedOptions(FrontendOptions):
     """What every pretrained front-end has.
 
     Which layers come out: `layer` alone where it is not -1; else all of them (`layerwise_feature`), or a
@@ -100,7 +110,7 @@ class PretrainedOptions:
     frame_length: float = 20.0       # ms
 
     def __post_init__(self):
-        positive(self, "frame_shift", "frame_length")
+        super().__post_init__()
         at_least(self, -1, "layer")
         if self.layer != -1 and self.multilayer_feature:
             raise OptionError("layer", f"layer {self.layer} alone needs multilayer_feature: False")
@@ -187,7 +197,7 @@ FRONTENDS = Registry("front-end", {
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
     "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions, shape_in_weights=True),
-})
+}, "frontends", FrontendOptions, FrontendRow)
 
 
 def check_prunable(name: str) -> None:
@@ -197,8 +207,24 @@ def check_prunable(name: str) -> None:
         raise InputError(f"a front-end '{name}' cannot be pruned, only {', '.join(others)}")
 
 
-# `frontend`, and a section `<name>_args` for each of the table: what `DatasetOptions` begins with.
+@dataclass(frozen=True)
+class ElsewhereOptions:
+    """`frontend_args` of a front-end of the table, whose options stand in a section of its own."""
+
+
+class _FromElsewhere:
+    """What `frontend_args` may hold."""
+
+    @staticmethod
+    def options(name: str) -> type:
+        row = FRONTENDS.row(name)
+        return ElsewhereOptions if name in FRONTENDS.names() else row.options
+
+
+# `frontend`, a section `<name>_args` for each of the table, and `frontend_args` for one from elsewhere: what
+# `DatasetOptions` begins with.
 FrontendChoice: Any = make_dataclass("FrontendChoice", [
-    ("frontend", Literal[tuple(FRONTENDS.rows())], "fbank"),
+    ("frontend", str, "fbank"),
+    ("frontend_args", object, field(default=ElsewhereOptions(), metadata={"component": ("frontend", _FromElsewhere)})),
     *((f"{name}_args", row.options, field(default_factory=row.options)) for name, row in FRONTENDS.rows().items()),
 ], frozen=True)

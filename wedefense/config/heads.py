@@ -136,7 +136,7 @@ HEADS = Registry("projection", {
     "sphereface2": _row("heads:SphereFace2", SphereFace2Options),
     "p2sgrad": _row("heads:P2SGrad", P2SGradOptions),
     "MSEp2sgrad": _row("heads:P2SGrad", P2SGradOptions),
-})
+}, "projections", ProjectionOptions)
 
 
 @dataclass(frozen=True)
@@ -156,4 +156,6 @@ class LossOptions:
             raise OptionError("weight", f"at least one class weight must be greater than 0, got {self.weight}")
 
 
-LOSSES = Registry("loss", {"CrossEntropyLoss": _row("losses:CrossEntropyLoss", LossOptions)})
+LOSSES = Registry("loss", {
+    "CrossEntropyLoss": _row("losses:CrossEntropyLoss", LossOptions),
+}, "losses")

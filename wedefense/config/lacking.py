@@ -43,13 +43,13 @@ PARTS = (
 
 def refuse(tree: Tree) -> None:
     """`InputError` for a part of the table that `tree` names and nothing here is called."""
-    known = {"model": BACKENDS.names(), "dataset_args.frontend": FRONTENDS.names()}
+    known = {"model": BACKENDS, "dataset_args.frontend": FRONTENDS}
     for part in PARTS:
         node = _find(tree, part.key)
         named = node.value if isinstance(node, Leaf) else None
-        if node is None or named is False or named in known.get(part.key, ()):
+        if node is None or named is False or not str(named).lower().startswith(part.start.lower()):
             continue
-        if not part.start or str(named).lower().startswith(part.start.lower()):
+        if part.key not in known or str(named) not in known[part.key]:
             name = f" '{named}'" if part.start else ""
             raise InputError(f"{_origin(node)}: {part.key}{name}: {part.what} is not here; the nearest is "
                              f"{part.nearest}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import yaml
 
 from wedefense.config.foreign import understood
+from wedefense.config.registry import foreign_code
 from wedefense.config.schema import REPLACES, Config
 from wedefense.config.tree import override, read_composed
 from wedefense.config.typed import build, to_builtin
@@ -13,15 +14,19 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
 
-def load_config(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
+def load_config(path: str | os.PathLike, overrides: Iterable[str] = (), trust: bool = True) -> Config:
     """The file with its `base:` files, `--key value` overrides laid over it, checked and typed.
+
+    `trust`: whether components may be classes that no table and no installed plug-in names; say False of a
+    config that came with a model.
 
     >>> load_config("conf/mhfa.yaml", ["--num_epochs", "3", "--dataset_args.num_frms=100"])  # doctest: +SKIP
     """
     tree = understood(read_composed(path, REPLACES))
     for key, text in _pairs(overrides):
         tree = override(tree, key, text, REPLACES)
-    return build(Config, tree, source=str(path))
+    with foreign_code(trust):
+        return build(Config, tree, source=str(path))
 
 
 def save_config(config: Config, path: str | os.PathLike) -> None:

@@ -10,10 +10,10 @@ STANDARD, PRUNING = "standard", "pruning"
 
 @dataclass(frozen=True)
 class ModeOptions:
-    """None: what is trained is said by the front-end's `frozen` and by `scheduler_args`."""
+    """What is trained is said by the front-end's `frozen` and by `scheduler_args` alone."""
 
 
 MODES = Registry("training mode", {
-    STANDARD: Row("wedefense.train.modes:Mode", ModeOptions),
-    PRUNING: Row("wedefense.train.prune:Prune", PruningOptions),  # chosen by use_pruning_loss
-})
+    "standard": Row("wedefense.train.modes:Mode", ModeOptions),
+    "pruning": Row("wedefense.train.prune:Prune", PruningOptions),  # chosen by use_pruning_loss
+}, "modes")

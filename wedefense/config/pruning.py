@@ -47,7 +47,10 @@ class DistillOptions:
 
 @dataclass(frozen=True)
 class PruningOptions:
-    """Sparsity is the fraction of the encoder that is removed: 0.1 removes 10 % and keeps 90 %."""
+    """Which units of the encoder stay is learnt with the weights (`use_pruning_loss: True`).
+
+    Sparsity is the fraction of the encoder that is removed: 0.1 removes 10 % and keeps 90 %.
+    """
 
     use_pruning_loss: bool = False       # learn which units of the SSL front-end to remove
     target_sparsity: float = 0.0         # the fraction of the parameters to remove

@@ -25,6 +25,7 @@ REPLACES = {
     "optimizer": ("optimizer_args",),
     "scheduler": ("scheduler_args",),
     "projection_args.project_type": ("*",),
+    "dataset_args.frontend": ("frontend_args",),
 }
 
 
@@ -135,14 +136,14 @@ class Config(PruningOptions, RunOptions):
 
     def _check_cache(self):
         data = self.dataset_args
-        options = data.frontend_args
+        options = data.frontend_options
         frozen = isinstance(options, PretrainedOptions) and options.frozen
         if self.feature_cache and frozen and options.frozen_dropout:
             raise OptionError("feature_cache", "keeps layers as they are without dropout; set dataset_args."
                               f"{data.frontend}_args.frozen_dropout: False")
         if self.feature_cache and not (data.whole_utt and frozen):
             raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
-                              f"dataset_args.whole_utt: True and dataset_args.{data.frontend}_args.frozen: True")
+                              f"dataset_args.whole_utt: True and dataset_args.{data.frontend_section}.frozen: True")
 
     def _check_pruning(self):
         data = self.dataset_args
@@ -165,6 +166,6 @@ class Config(PruningOptions, RunOptions):
             check_prunable(data.frontend)
         except InputError as error:
             raise OptionError("use_pruning_loss", str(error)) from None
-        if data.frontend_args.frozen:
-            raise OptionError("use_pruning_loss", f"pruning trains the front-end; set dataset_args.{data.frontend}"
-                                                  "_args.frozen: False")
+        if data.frontend_options.frozen:
+            raise OptionError("use_pruning_loss", f"pruning trains the front-end; set "
+                                                  f"dataset_args.{data.frontend_section}.frozen: False")

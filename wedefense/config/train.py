@@ -47,11 +47,15 @@ class SchedulerOptions:
 
 @dataclass(frozen=True)
 class ExponentialDecreaseOptions(SchedulerOptions):
+    """From initial_lr down to final_lr, by the same factor in each step."""
+
     warm_from_zero: bool = False
 
 
 @dataclass(frozen=True)
 class TriAngular2Options(SchedulerOptions):
+    """Triangles whose peaks become lower."""
+
     cycle_step: int = 2
     reduce_lr_diff_ratio: float = 0.5
 
@@ -63,7 +67,7 @@ class TriAngular2Options(SchedulerOptions):
 SCHEDULERS = Registry("scheduler", {
     "ExponentialDecrease": Row("wedefense.train.schedules:ExponentialDecrease", ExponentialDecreaseOptions),
     "TriAngular2": Row("wedefense.train.schedules:TriAngular2", TriAngular2Options),
-})
+}, "schedulers", SchedulerOptions)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def build(cls: type, tree: Tree, path: str = "", source: str = ""):
         hint = hints[name]
         component = field.metadata.keys() & {"component", "component_key"}
         if component:
-            hint = _component_options(field, fields, values, tree, source)
+            hint = _component_options(field, fields, values, tree, path, source)
         if name in tree:
             values[name] = _convert(tree[name], hint, f"{path}{name}", source)
         elif component:
@@ -41,7 +41,7 @@ def build(cls: type, tree: Tree, path: str = "", source: str = ""):
     return _construct(cls, values, tree, path, source)
 
 
-def _component_options(field, fields, values, tree, source) -> type:
+def _component_options(field, fields, values, tree, path, source) -> type:
     if "component" in field.metadata:
         name_field, registry = field.metadata["component"]
         name = values.get(name_field, fields[name_field].default)
@@ -54,7 +54,7 @@ def _component_options(field, fields, values, tree, source) -> type:
     try:
         return registry.options(name)
     except InputError as error:
-        raise InputError(f"{_origin(node, source)}: {place}: {error}") from None
+        raise InputError(f"{_origin(node, source)}: {path}{place}: {error}") from None
 
 
 def _construct(cls: type, values: dict, tree: Tree, path: str, source: str):

@@ -30,13 +30,12 @@ from wedefense.utils.errors import InputError
 
 def exportable_frontend(frontend: Frontend) -> Frontend:
     """The exportable counterpart of a front-end."""
-    own, rows = type(frontend), FRONTENDS.rows()
-    for row in rows.values():
-        if row.exportable and row.target == f"{own.__module__}:{own.__qualname__}":
-            return imported(row.exportable)(frontend)
-    others = ", ".join(name for name in FRONTENDS.names() if rows[name].exportable)
-    raise InputError(f"the front-end {own.__name__} cannot be exported: it computes with code of its own that exporters"
-                     f" do not know; {others} can (ssl also with weights that s3prl trained)")
+    own = FRONTENDS.row_of(type(frontend))
+    if own.exportable:
+        return imported(own.exportable)(frontend)
+    others = ", ".join(name for name in FRONTENDS.names() if FRONTENDS.row(name).exportable)
+    raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own "
+                     f"that exporters do not know; {others} can (ssl also with weights that s3prl trained)")
 
 
 def exportable_copy(module: nn.Module) -> nn.Module:

@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wedefense.data.shards import AUDIO_SUFFIXES
+from wedefense.detect.loaded_detector import LoadedDetector
+from wedefense.detect.loading import load_detector
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.utils.download import is_url
+from wedefense.utils.download import is_url, set_offline
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import first_few, plural, read_table
 
 NEED_FFMPEG = frozenset("m4a mp4 m4b aac webm mkv mka mov avi 3gp wma wmv amr ac3 flv mpg mpeg ts".split())
+
+
+def load_model(options, precision: str = "auto") -> LoadedDetector:
+    """The detector of --model and what `add_model_options` asks."""
+    if options.offline:
+        set_offline()
+    return load_detector(options.model, None, options.config, options.download_dir, precision, options.trust)
 
 
 def costs_of(options) -> DetectionCosts:

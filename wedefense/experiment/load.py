@@ -63,7 +63,7 @@ def architecture_in(path: Path, config: Config) -> Architecture | None:
     data = config.dataset_args
     if not FRONTENDS.row(data.frontend).shape_in_weights:
         return None
-    upstream = data.frontend_args.upstream_args
+    upstream = data.frontend_options.upstream_args
     if not FRONTENDS.load(data.frontend).is_native(upstream.name):
         return None
     found = read_checkpoint(path, upstream.name).architecture

@@ -6,23 +6,19 @@ lies beside weights is read here; `trust` is for those of one's own.
 """
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from wedefense.config.frontend import PretrainedOptions, S3prlOptions, WhisperOptions
 from wedefense.config.loader import load_config
+from wedefense.config.registry import TRUST
 from wedefense.config.schema import Config
-from wedefense.config.tree import Leaf, Tree, read_tree
+from wedefense.config.tree import read_tree
 from wedefense.frontend.s3prl import is_native
 from wedefense.frontend.ssl.formats.recorded import FILE
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import is_known
 from wedefense.utils.errors import InputError
-
-_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Class
-_CURE = "a config that came with a model names known parts and files of its folder alone; if it is your own, say so " \
-        "with --trust (trust=True)"
 
 
 def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = False) -> Config:
@@ -31,38 +27,27 @@ def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = Fal
         return load_config(path)
     tree = read_tree(path)
     if "base" in tree:
-        raise InputError(f"{path}: base: leads to other files; {_CURE}")
-    _refuse_code(tree)
-    config = load_config(path)
-    options = config.dataset_args.frontend_args
+        raise InputError(f"{path}: base: leads to other files; {TRUST}")
+    config = load_config(path, trust=False)
+    options = config.dataset_args.frontend_options
     if not isinstance(options, PretrainedOptions):
         return config
     own = _confined(options, Path(path), recorded)
-    return replace(config, dataset_args=replace(config.dataset_args, **{f"{config.dataset_args.frontend}_args": own}))
-
-
-def _refuse_code(tree: Tree) -> None:
-    for key, node in tree.items():
-        if isinstance(node, dict):
-            _refuse_code(node)
-        elif isinstance(node, Leaf):
-            for value in node.value if isinstance(node.value, list) else [node.value]:
-                if isinstance(value, str) and _CODE.fullmatch(value):
-                    raise InputError(f"{node.origin}: {key}: '{value}' names code; {_CURE}")
+    return replace(config, dataset_args=replace(config.dataset_args, **{config.dataset_args.frontend_section: own}))
 
 
 def _confined(options: PretrainedOptions, path: Path, recorded: bool) -> PretrainedOptions:
     """The options with what a recorded shape makes idle left out, or an error."""
     upstream, place = options.upstream_args, f"{path}: upstream_args"
     if isinstance(options, S3prlOptions) and not is_native(upstream.name):
-        raise InputError(f"{place}.name: '{upstream.name}' is an upstream whose files s3prl unpickles itself; {_CURE}")
+        raise InputError(f"{place}.name: '{upstream.name}' is an upstream whose files s3prl unpickles itself; {TRUST}")
     file = None
     if not recorded:
         if upstream.path_or_url:
             file = _inside(upstream.path_or_url, path.parent, f"{place}.path_or_url")
         elif not (is_known if isinstance(options, WhisperOptions) else find_model)(upstream.name):
             raise InputError(f"{place}.name: '{upstream.name}' is no known model, and no {FILE} lies beside the "
-                             f"config; {_CURE}")
+                             f"config; {TRUST}")
     return replace(options, download_dir=None, upstream_args=replace(upstream, path_or_url=file))
 
 
@@ -70,5 +55,5 @@ def _inside(name: str, folder: Path, place: str) -> str:
     """The path of a file in the folder; links that lead out of it count as outside."""
     file = os.path.realpath(folder / name)
     if "://" in name or not file.startswith(os.path.realpath(folder) + os.sep) or not os.path.exists(file):
-        raise InputError(f"{place}: '{name}' is no file of {folder}; {_CURE}")
+        raise InputError(f"{place}: '{name}' is no file of {folder}; {TRUST}")
     return file

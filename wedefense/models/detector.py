@@ -132,9 +132,9 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
     """
     data = config.dataset_args
     known = {} if architecture is None else {"architecture": architecture}
-    frontend = FRONTENDS.load(data.frontend)(data.frontend_args, data.resample_rate, **known)
+    frontend = FRONTENDS.load(data.frontend)(data.frontend_options, data.resample_rate, **known)
     if config.use_pruning_loss:
-        attach(frontend.upstream, data.frontend_args.upstream_args.units(), config.initial_drop_rates)
+        attach(frontend.upstream, data.frontend_options.upstream_args.units(), config.initial_drop_rates)
     backend = BACKENDS.load(config.model)(config.model_args, frontend.feat_dim, frontend.num_layers)
     head, projection = config.projection_args, NoHead()
     if num_classes:

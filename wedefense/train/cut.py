@@ -66,12 +66,12 @@ def cut_experiment(exp_dir: str | Path, config: Config, detector: Detector, unpr
 def config_of_cut(config: Config, folder: ExperimentFolder) -> Config:
     """A config that builds the cut detector, and fine-tunes it without pruning on."""
     data = config.dataset_args
-    frontend = data.frontend_args
+    frontend = data.frontend_options
     upstream = replace(frontend.upstream_args, pruning_units="")
     public, _ = folder.public_form
     if public.is_file():
         upstream = replace(upstream, path_or_url=str(public))
-    data = replace(data, **{f"{data.frontend}_args": replace(frontend, upstream_args=upstream)})
+    data = replace(data, **{data.frontend_section: replace(frontend, upstream_args=upstream)})
     return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **vars(PruningOptions()))
 
 

@@ -22,7 +22,7 @@ def explain(error: RuntimeError, batch, config: Config, ranks: int) -> str | Non
 def _savings(config: Config, ranks: int) -> list[str]:
     """What the config leaves to save, from what changes no result to what does."""
     data, size = config.dataset_args, config.dataloader_args.batch_size
-    frontend, place = data.frontend_args, f"dataset_args.{data.frontend}_args"
+    frontend, place = data.frontend_options, f"dataset_args.{data.frontend_section}"
     native = isinstance(frontend, NativeOptions) and not frontend.frozen
     savings = []
     if native and not frontend.gradient_checkpointing:

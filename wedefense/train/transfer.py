@@ -99,8 +99,8 @@ def _architecture(path: Path, config: Config) -> Architecture | None:
     if not (row.prunable or row.shape_in_weights):
         return None
     found = architecture_of_weights(path) or architecture_in(path, config)
-    named = find_model(data.frontend_args.upstream_args.name)
-    if found is None or named is None or data.frontend_args.upstream_args.path_or_url:
+    named = find_model(data.frontend_options.upstream_args.name)
+    if found is None or named is None or data.frontend_options.upstream_args.path_or_url:
         return found
     kinds = [(one.family, one.dim, one.num_blocks) for one in (found, named.architecture)]
     related = {"wav2vec2", "hubert", "unispeech_sat"}  # one network under three names

@@ -138,7 +138,7 @@ def test_speeds_of_speakers_have_labels_of_their_own():
 @pytest.mark.parametrize("step, message", [
     (3, "step 1: must be a mapping like"),
     ({"prob": 1}, r"step 1: must be a mapping .*types: codec, low_pass"),
-    ({"type": "rawbost"}, "step 1: unknown type 'rawbost', did you mean 'rawboost'"),
+    ({"type": "rawbost"}, "step 1: unknown augmentation step 'rawbost', did you mean 'rawboost'"),
     ({"type": "noise", "snr": [0, 5]}, "step 1: unknown key 'snr', did you mean"),
     ({"type": "noise", "noise_snr": 5}, "noise_snr: must be a list, got 5"),
     ({"type": "noise", "noise_snr": [5]}, "noise_snr: must be a list of 2"),

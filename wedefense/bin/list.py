@@ -1,0 +1,33 @@
+"""All components that a config may name, kind by kind: what each is, and where it comes from."""
+
+import argparse
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wedefense list", description=__doc__)
+    parser.add_argument("kind", nargs="?", help="this kind alone, such as back-end")
+
+    from wedefense.config.components import READERS, TABLES, components, first_line, origin, readers
+    from wedefense.config.registry import imported
+    from wedefense.utils.errors import InputError, did_you_mean
+
+    kinds = {table.kind: (key, table) for key, table in TABLES.items()}
+    chosen = parser.parse_args(argv).kind
+    if chosen not in (None, "corpus reader", *kinds):
+        raise InputError(f"unknown kind '{chosen}'{did_you_mean(chosen, (*kinds, 'corpus reader'))}")
+    for kind, (key, table) in kinds.items():
+        if chosen in (None, kind):
+            print(f"{kind} ({key}; plug-ins: {table.group})")
+            for row in components(table):
+                print(f"  {row.name:<32} {row.says}" + ("" if row.origin == "wedefense" else f" [{row.origin}]"))
+    if chosen in (None, "corpus reader"):
+        print(f"corpus reader (corpora of a recipe; plug-ins: {READERS}; those of WeDefense stand in tools/prepare)")
+        for name, point in readers().items():
+            print(f"  {name:<32} {first_line(imported(point.value))} [{origin(point)}]")
+    return 0
+
+
+if __name__ == "__main__":
+    from wedefense.cli import run
+
+    run(main)

@@ -1,0 +1,61 @@
+"""All that a config may name, kind by kind, and where it comes from."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple
+
+from wedefense.config.augment import STEPS
+from wedefense.config.frontend import FRONTENDS
+from wedefense.config.heads import HEADS, LOSSES
+from wedefense.config.models import BACKENDS
+from wedefense.config.modes import MODES
+from wedefense.config.registry import Registry, imported
+from wedefense.config.train import SCHEDULERS
+from wedefense.utils.errors import InputError
+
+# Where a config names one, and the table.
+TABLES = {
+    "dataset_args.frontend": FRONTENDS, "model": BACKENDS, "projection_args.project_type": HEADS, "loss": LOSSES,
+    "dataset_args.augment, type": STEPS, "mode": MODES, "scheduler": SCHEDULERS}
+READERS = "wedefense.corpora"  # entry points of the readers of corpora, which recipes name
+
+
+class Component(NamedTuple):
+    """A line of `wedefense list`."""
+
+    name: str
+    says: str    # the first line of its docstring
+    origin: str  # where it comes from
+
+
+def components(table: Registry) -> Iterator[Component]:
+    """Those of the table, then those of plug-ins; one that cannot be imported says why."""
+    for name, row in table.rows().items():
+        yield Component(name, first_line(row.options) or _says(imported(row.target)), "wedefense")
+    for name, point in table.plugins().items():
+        try:
+            yield Component(name, _says(imported(table.row(name).target)), origin(point))
+        except (InputError, ImportError) as error:
+            yield Component(name, f"cannot be used: {error}", origin(point))
+
+
+def readers() -> dict[str, EntryPoint]:
+    """Readers of corpora that plug-ins declare, by name."""
+    return {point.name: point for point in entry_points(group=READERS)}
+
+
+def origin(point: EntryPoint) -> str:
+    """The distribution that declares an entry point."""
+    return f"{point.dist.name} {point.dist.version} ({point.value})" if point.dist else point.value
+
+
+def _says(cls: type) -> str:
+    return first_line(cls) or first_line(sys.modules[cls.__module__])
+
+
+def first_line(thing: object) -> str:
+    """The first sentence of its own docstring: not of one that a class inherits, or that a dataclass writes itself."""
+    text = inspect.cleandoc(vars(thing).get("__doc__") or "")
+    return "" if text.startswith(f"{thing.__name__}(") else " ".join(text.split(".\n")[0].split()).rstrip(".")
