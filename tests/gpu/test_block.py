@@ -59,7 +59,9 @@ def test_values_and_gradients_are_those_of_the_plain_block(norm_first, relative,
     found, expected = (torch.autograd.grad(out, given, weight) for out in (here, there))
     for name, one, other in zip(names, found, expected, strict=True):
         difference = (one - other).norm()
-        assert difference <= 1e-4 * other.norm() + 1e-4, (name, difference / other.norm())
+        # softmax does not see what shifts all keys alike: the gradient of their bias is but rounding
+        absolute = 1e-3 if name == "attention.k_proj.bias" else 1e-4
+        assert difference <= 1e-4 * other.norm() + absolute, (name, difference / other.norm())
     with torch.no_grad():
         torch.testing.assert_close(fused(block, x)[0], there, rtol=1e-4, atol=1e-4)
 

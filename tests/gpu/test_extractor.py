@@ -14,13 +14,14 @@ from wedefense.gpu.extractor import ConvLayer, Signal, conv_layer, folded_weight
 from wedefense.gpu.extractor_kernels import gelu_into
 
 STRIDE, KERNEL, CHANNELS = 5, 10, 20
-SLOTS = [7, 3, 18]                # of 40 samples, of each utterance: the longest takes two programs
-WINDOWS = [54, 17, 140]           # valid ones of the first layer
+PER_SLOT = 16                     # windows that begin in a slot
+SLOTS = [7, 3, 18]                # of each utterance: the longest takes two programs
+WINDOWS = [110, 35, 286]          # valid ones of the first layer
 
 
 def signal():
     torch.manual_seed(0)
-    samples = torch.randn(sum(SLOTS), 8 * STRIDE, device=DEVICE)
+    samples = torch.randn(sum(SLOTS), PER_SLOT * STRIDE, device=DEVICE)
     owner = torch.repeat_interleave(torch.arange(len(SLOTS)), torch.tensor(SLOTS))
     starts = torch.tensor([0, *SLOTS]).cumsum(0)
     return Signal(samples, owner.int().to(DEVICE), starts.int().to(DEVICE), max(SLOTS))
@@ -30,7 +31,7 @@ def windows(of):
     """Valid windows of each utterance, float64."""
     flat = F.pad(of.samples.double().cpu().flatten(), (0, KERNEL)).unfold(0, KERNEL, STRIDE)
     starts = of.slot_starts.tolist()
-    return [flat[8 * start:8 * start + count] for start, count in zip(starts, WINDOWS)]
+    return [flat[PER_SLOT * start:PER_SLOT * start + count] for start, count in zip(starts, WINDOWS)]
 
 
 def test_products_of_windows_are_summed():

@@ -9,7 +9,7 @@ HEAD_DIMS = (16, 32, 64, 128)
 ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
 # Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes.
-TILES = {"forward": (64, 64, 4, 3), "query": (64, 32, 4, 1), "key": (64, 64, 4, 1), "table": (64, 32, 4, 1)}
+TILES = {"forward": (64, 32, 4, 3), "query": (64, 32, 4, 1), "key": (64, 64, 4, 1), "table": (64, 32, 4, 1)}
 WIDE_TILES = {"forward": (16, 32, 8, 1), "query": (32, 32, 8, 1), "key": (32, 32, 8, 1), "table": (32, 32, 8, 1)}
 SHARED_BY = 4      # utterances of one program of the table's gradient
 

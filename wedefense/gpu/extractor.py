@@ -181,10 +181,10 @@ def conv_layer(stride: int, epsilon: float, product: Tensor, x: Tensor, weight: 
     outputs, inner = product.shape
     count = (len(x) - inner // x.shape[1]) // stride + 1
     out = x.new_empty(count, outputs)
-    rows, columns = (128, 256) if x.dtype != torch.float32 else (64, 64)
+    low = x.dtype != torch.float32
+    rows, columns = (128, 128) if low else (64, 64)
     product_kernel[(-(-count // rows) * -(-outputs // columns),)](
         x, product, product if bias is None else bias, out, count, outputs, inner, stride * x.shape[1],
         BIAS=bias is not None, GELU=True, PRECISION=precision(), ROWS=rows, COLUMNS=columns,
-        INNER=64 if rows == 128 else 32, GROUP=8,
-        num_warps=8 if rows == 128 else 4, num_stages=3)
+        INNER=64 if low else 32, GROUP=8, num_warps=4, num_stages=3)
     return out

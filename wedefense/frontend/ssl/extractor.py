@@ -18,10 +18,15 @@ from torch.utils.checkpoint import checkpoint
 
 from wedefense.frontend.features import frame_mask
 from wedefense.frontend.ssl.architecture import Architecture
-from wedefense.frontend.ssl.fusing import extracts_fused, folded_weights, fused_frames, window_statistics
+from wedefense.frontend.ssl.fusing import (
+    extracts_fused,
+    folded_weights,
+    fused_frames,
+    samples_fused,
+    window_statistics,
+)
 from wedefense.frontend.ssl.packing import KEPT, within
 from wedefense.frontend.ssl.products import StridedConv, Weights, working_dtype
-from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import kept, send_together
 
 # how many values of the first layer run at a time: on a CPU, what a layer writes the next finds in the cache;
@@ -137,7 +142,7 @@ class FirstLayer(ConvLayer):
         if not self.norms_time:
             bias = weight.new_zeros(len(weight)) if self.conv.bias is None else self.conv.bias.to(weight.dtype)
             return torch.cat((weight.t(), bias[None]))[None]
-        norm, by_kernels = self.layer_norm, kernels_run_on(signal.device) and signal.dtype == torch.float32
+        norm, by_kernels = self.layer_norm, samples_fused(signal, self.conv.stride[0])
         trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
         if by_kernels and not trained:
             return folded_weights(signal, slots, self.conv, norm)
@@ -210,7 +215,7 @@ class Extractor(nn.Module):
         chunks = []
         for start in range(0, len(signal), size):
             part = slice(start, start + size + overlap)
-            if extracts_fused(signal, gates):
+            if extracts_fused(signal, first.stride[0], gates):
                 x = self._run(fused_frames, self.conv_layers, signal[part], slots, start, weights)
             else:
                 x = self._run(self._frames, signal[part], slots.owner[part], weights, gates)

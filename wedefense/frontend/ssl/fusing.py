@@ -49,10 +49,15 @@ def _products(block: nn.Module):
     return block.products.get(tuple(parameters.values()), dtype, make)
 
 
-def extracts_fused(signal: Tensor, gates: list[Tensor | None]) -> bool:
-    """Whether the extractor's kernels serve: samples in float32, no channel with a gate."""
+def samples_fused(signal: Tensor, stride: int) -> bool:
+    """Whether kernels read the samples (slots, slot): float32, and as many windows to a slot as a product takes."""
     ready = kernels_run_on(signal.device) and signal.dtype == torch.float32 and not torch.compiler.is_compiling()
-    return ready and all(gate is None for gate in gates)
+    return ready and signal.shape[1] // stride % 16 == 0
+
+
+def extracts_fused(signal: Tensor, stride: int, gates: list[Tensor | None]) -> bool:
+    """Whether the extractor's kernels serve: no channel has a gate."""
+    return samples_fused(signal, stride) and all(gate is None for gate in gates)
 
 
 def _window_products(signal: Tensor, slots, conv: nn.Module) -> Tensor:
