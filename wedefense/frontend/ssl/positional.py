@@ -54,7 +54,7 @@ class PositionalConv(nn.Module):
             weight = self._weight().to(dtype)  # (dim, in, kernel)
             parts = fourier(weight.shape[-1], size, dtype, weight.device) @ weight.flatten(0, 1).t()
             real, imaginary = parts.view(2, -1, self.conv.groups, len(weight) // self.conv.groups, weight.shape[1])
-            return torch.complex(real, imaginary).transpose(2, 3)
+            return torch.complex(real, imaginary).transpose(2, 3) / size  # so that the way back need not divide
 
         if torch.is_grad_enabled():
             return make()
@@ -81,7 +81,7 @@ def fourier(kernel: int, size: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def fft_conv(x: Tensor, spectrum: Tensor, kernel: int, size: int) -> Tensor:
-    """x (batch, frames, dim), spectrum (bins, groups, in, out) -> (batch, frames, dim), padded by kernel // 2.
+    """x (batch, frames, dim), spectrum (bins, groups, in, out), over `size` -> (batch, frames, dim), padded by kernel // 2.
 
     Blocks of `size` frames overlap by kernel - 1; what wraps around at a block's beginning is cut off.
     """
@@ -89,11 +89,13 @@ def fft_conv(x: Tensor, spectrum: Tensor, kernel: int, size: int) -> Tensor:
     bins, groups, _, outputs = spectrum.shape
     step = size - kernel + 1
     blocks = -(-frames // step)
-    x = F.pad(x, (0, 0, kernel // 2, blocks * step + kernel - 1 - kernel // 2 - frames))
-    x = x.transpose(1, 2).unfold(2, size, step)  # (batch, dim, blocks, size)
+    before, inputs = kernel // 2, x.transpose(1, 2)  # (batch, dim, frames)
+    x = inputs.new_zeros(*inputs.shape[:2], blocks * step + kernel - 1)
+    x[:, :, before:before + frames] = inputs  # turned as it is copied: transforms want frames side by side
+    x = x.unfold(2, size, step)  # (batch, dim, blocks, size)
     x = torch.fft.rfft(x).unflatten(1, (groups, -1))  # (batch, groups, in, blocks, bins)
     x = x.permute(4, 1, 0, 3, 2).flatten(2, 3) @ spectrum  # (bins, groups, batch * blocks, out)
-    x = torch.fft.irfft(x, size, dim=0)[kernel - 1:]  # (step, groups, batch * blocks, out)
+    x = torch.fft.irfft(x, size, dim=0, norm="forward")[kernel - 1:]  # (step, groups, batch * blocks, out)
     x = x.unflatten(2, (batch, blocks)).permute(2, 3, 0, 1, 4)  # (batch, blocks, step, groups, out)
     return x.reshape(batch, blocks * step, groups * outputs)[:, :frames]
 
