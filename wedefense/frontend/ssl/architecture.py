@@ -59,7 +59,10 @@ class Architecture:
         within(self, 1, 1 << 24, "rel_max_distance")
         within(self, 0, 1, "normalize_eps", "projection_dropout", "attention_dropout", "activation_dropout",
                "hidden_dropout", "layer_drop")
-        for key, parts in (("total_heads", self.total_heads), ("pos_conv_groups", self.pos_conv_groups)):
+        parted = {"total_heads": self.total_heads}
+        if self.family != "whisper":  # which has no positional convolution
+            parted["pos_conv_groups"] = self.pos_conv_groups
+        for key, parts in parted.items():
             if self.dim % parts:
                 raise OptionError(key, f"must divide dim ({self.dim}), got {parts}")
         if not 1 <= len(self.blocks) <= _MOST_BLOCKS:
