@@ -81,7 +81,7 @@ def fourier(kernel: int, size: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def fft_conv(x: Tensor, spectrum: Tensor, kernel: int, size: int) -> Tensor:
-    """x (batch, frames, dim), spectrum (bins, groups, in, out), over `size` -> (batch, frames, dim), padded by kernel // 2.
+    """x (batch, frames, dim), spectrum (bins, groups, in, out) over `size` -> as x, padded by kernel // 2.
 
     Blocks of `size` frames overlap by kernel - 1; what wraps around at a block's beginning is cut off.
     """
