@@ -21,7 +21,8 @@ fi
 
 # What a recipe may set before, and what its user may set by --name value.
 options="stage stop_stage config ft_config ft_name upstream exp_dir data corpus data_type gpus num_avg checkpoint \
-num_workers device nnodes node_rank rdzv_endpoint skip_bad train_set dev_set eval_sets table row norm top_n quality cohort folds model"
+num_workers device nnodes node_rank rdzv_endpoint skip_bad train_set dev_set eval_sets table row norm top_n quality cohort folds model \
+fork labels as_trained"
 stage=${stage:-1} stop_stage=${stop_stage:-7}
 ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus:-}
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
@@ -29,6 +30,9 @@ num_workers=${num_workers:-2} device=${device:-auto} skip_bad=${skip_bad:-false}
 nnodes=${nnodes:-1} node_rank=${node_rank:-0} rdzv_endpoint=${rdzv_endpoint:-}
 train_set=${train_set:-train} dev_set=${dev_set-dev} eval_sets=${eval_sets:-eval}
 task=${task:-detection} folds=${folds:-} ft_name=${ft_name:-FT} upstream=${upstream:-} table=${table:-} row=${row:-}
+fork=${fork:-}               # a folder: begin a new training there, from the last weights of --exp_dir
+labels=${labels:-}           # what the words of utt2lab mean: "ai=spoof human=bonafide"
+as_trained=${as_trained:-false}  # true: score the weights though settings or training data are others by now
 corpora=${corpora:-}
 noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
 table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
@@ -154,17 +158,27 @@ train_stage() {  # config, exp_dir, extra settings ...
   finish "$dir/models, $dir/train.log, $dir/tensorboard"
 }
 
+# Is what lies in an experiment of what lies here now? Asked before a stage that builds on it.
+check_stage() {  # stage, config, exp_dir
+  if [ ! -e "$3/config.yaml" ]; then return; fi
+  local sets=($dev_set $eval_sets)
+  if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
+  wedefense check --config "$2" --stage "$1" --data "$data" --train_sets "$train_set" --sets "${sets[@]}" \
+    --skip_bad "$skip_bad" --task "$task" --as_trained "$as_trained" "${settings[@]}"
+}
+
 embed_stage() {  # config, exp_dir
-  local dir=$2 set sets=() lists=()
+  local dir=$2 set sets=() lists=() eval_frms
   wedefense average --config "$1" "${settings[@]}"
-  if [ "$(wedefense config --config "$1" --print use_pruning_loss "${settings[@]}")" = true ]; then
+  if [ "$(wedefense config --config "$dir/config.yaml" --print use_pruning_loss)" = true ]; then
     wedefense prune --exp_dir "$dir" --trust
   fi
+  eval_frms=$(wedefense config --config "$1" --print eval_frms "${settings[@]}")
   sets=($dev_set $eval_sets)
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   for set in "${sets[@]}"; do lists+=("$data/$set/$data_type.list"); done
   launch "$1" wedefense.bin.embed --exp_dir "$dir" --trust --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
-    --data "${lists[@]}" --data_type "$data_type"
+    --data "${lists[@]}" --data_type "$data_type" --eval_frms "$eval_frms"
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
 
@@ -238,6 +252,12 @@ set_settings "$exp_dir"
 wedefense config --config "$config" "${settings[@]}" >/dev/null
 if [ -n "$ft_config" ]; then wedefense config --config "$ft_config" "${settings[@]}" >/dev/null; fi
 
+if [ -n "$fork" ]; then
+  overrides+=(--model_init "$(wedefense config --config "$config" --print newest_weights "${settings[@]}")")
+  exp_dir=$fork
+  set_settings "$exp_dir"
+fi
+
 if run_stage 0; then
   begin 0 "fetch $corpora"
   need_corpus
@@ -250,10 +270,12 @@ if run_stage 1; then
   finish "$data"
 fi
 train_and_score() {
+  if [ "$stop_stage" -gt 2 ]; then check_stage "$stage" "$config" "$exp_dir"; fi
   if run_stage 2; then
     begin 2 "$data_type lists"
     for set in $train_set $dev_set $eval_sets; do
-      wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers"
+      wedefense make_list --data_dir "$data/$set" --data_type "$data_type" --num_workers "$num_workers" \
+        --task "$task" ${labels:+--labels $labels}
     done
     finish "$data/*/$data_type.list"
   fi
@@ -277,7 +299,9 @@ train_and_score() {
   if run_stage 8; then
     if [ -z "$ft_config" ]; then echo "stage 8 needs --ft_config" >&2; exit 2; fi
     init=$exp_dir/models/avg_model.pt
-    if [ -e "$exp_dir/pruned_model" ]; then init=$exp_dir/pruned_model/models/avg_model.pt; fi
+    if [ "$(wedefense config --config "$exp_dir/config.yaml" --print use_pruning_loss)" = true ]; then
+      init=$exp_dir/pruned_model/models/avg_model.pt
+    fi
     exp_dir=$exp_dir-$ft_name
     set_settings "$exp_dir"
     begin 8 "fine-tune $init"

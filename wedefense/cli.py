@@ -22,6 +22,7 @@ COMMANDS = {
     "results": "stage 7: metrics and report of an experiment",
     "classify": "accuracy of a classifier, such as of emotions; the mean over folds",
     "score_trials": "speaker verification trials: scores, metrics and report",
+    "check": "whether what earlier stages made is of what is here now",
     "table": "stage 9: an experiment beside a published row",
     "evaluate": "metrics of a score file against its keys",
     "benchmark": "many sets with many detectors: tables, a heat map, leaderboard files",

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,16 +72,59 @@ def test_nothing_is_done_twice(folder, capsys):
         assert make(folder, "--data_type", data_type, "--force") == 0
         second = listed.stat().st_mtime_ns
         assert second > first
-        os.utime(folder / "utt2lab", ns=(second + 10**9,) * 2)
+        for name in ("utt2lab", "wav.scp"):  # times say nothing
+            os.utime(folder / name, ns=(second + 10**9,) * 2)
         assert make(folder, "--data_type", data_type) == 0
-        assert listed.stat().st_mtime_ns > second
-        os.utime(folder / "utt2lab", ns=(first, first))
+        assert listed.stat().st_mtime_ns == second and "nothing to do" in capsys.readouterr().out
     assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "2") == 0
     shards = sorted((folder / "shards").glob("*.tar"))
     assert len(shards) == 3
     shards[1].unlink()  # a shard went missing
     assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "2") == 0
     assert shards[1].exists()
+
+
+@pytest.mark.parametrize("data_type", ["raw", "shard"])
+def test_what_changed_is_listed_again_whatever_its_time_says(folder, data_type):
+    from wedefense.data.fingerprint import of_list
+
+    def listed() -> dict:
+        assert make(folder, "--data_type", data_type) == 0
+        return of_list(folder / f"{data_type}.list", data_type)
+
+    first = listed()
+    wav = Path(next(line.split()[1] for line in (folder / "wav.scp").read_text().splitlines()))
+    before = wav.stat()
+    samples, rate = soundfile.read(wav)
+    soundfile.write(wav, samples[::-1], rate)
+    os.utime(wav, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = listed()
+    assert {key for key in first if first[key] != second[key]} == {"audio"}
+    labels = (folder / "utt2lab").read_text()
+    (folder / "utt2lab").write_text(labels.replace("spoof", "x").replace("bonafide", "spoof").replace("x", "bonafide"))
+    third = listed()
+    assert "labels" in {key for key in first if second[key] != third[key]}
+    (folder / "utt2lab").write_text(labels)
+    soundfile.write(wav, samples, rate)
+    assert listed() == first
+
+
+@pytest.mark.parametrize("words, meant", [(["ai=spoof", "human=bonafide"], {"bonafide", "spoof"}),
+                                          (["ai=spoof"], {"human", "spoof"})])
+def test_labels_mean_what_the_user_says(folder, words, meant):
+    given = (folder / "utt2lab").read_text().replace("spoof", "ai").replace("bonafide", "human")
+    (folder / "utt2lab").write_text(given)
+    count = given.count(" ai\n")
+    with pytest.raises(InputError, match=rf"utt2lab: labels that are neither bona fide \(.*human\) nor a spoof "
+                                         rf"\(spoof, fake\): ai {count}; say what they are: --labels 'ai=spoof'"):
+        make(folder, "--task", "detection")
+    assert not (folder / "raw.list").exists()
+    for _ in range(2):
+        assert make(folder, "--task", "detection", "--labels", *words) == 0
+    assert {json.loads(line)["lab"] for line in (folder / "raw.list").read_text().splitlines()} == meant
+    assert (folder / "given_labels").read_text() == given
+    with pytest.raises(InputError, match="WORD=bonafide or WORD=spoof"):
+        make(folder, "--labels", "ai=fake")
 
 
 def test_fewer_shards_leave_no_old_ones(folder):

@@ -48,12 +48,12 @@ def test_stages_cut_verify_and_score(recipe):
 def test_the_scores_are_those_of_the_cut_detector(recipe):
     from wedefense.experiment.arks import read_scp
     from wedefense.experiment.load import load_experiment
-    from wedefense.scoring.stages import _digest
+    from wedefense.utils.fingerprint import of_weights
 
     folder, _ = recipe
     experiment = load_experiment(folder / "exp")
     source = json.loads((folder / "exp/embeddings/eval/source.json").read_text())
-    assert source["weights"] == _digest(folder / "exp/pruned_model/models/avg_model.pt")
+    assert source["inputs"]["weights"] == of_weights(folder / "exp/pruned_model/models/avg_model.pt")
     keys, logits = read_scp(folder / "exp/posteriors/eval/logits.scp")
     assert len(keys) == 16 and logits.shape == (16, 2)
     assert not any("log_alpha" in name for name in experiment.detector.state_dict())

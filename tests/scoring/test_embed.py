@@ -23,7 +23,8 @@ def exp(tmp_path):
 def embedded(exp, data, *more) -> tuple[np.ndarray, str]:
     embed.main(["--exp_dir", str(exp), "--set", "dev", "--data", str(data), "--device", "cpu", *more])
     folder = exp / "embeddings" / "dev"
-    return read_scp(folder / "embedding.scp")[1], json.loads((folder / "source.json").read_text())["precision"]
+    source = json.loads((folder / "source.json").read_text())
+    return read_scp(folder / "embedding.scp")[1], source["inputs"]["precision"]
 
 
 def test_embeddings_are_made_again_in_another_precision(exp, tmp_path):

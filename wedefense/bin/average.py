@@ -1,6 +1,7 @@
 """Stage 4: average the weights of the last epochs (or of the best ones) into models/avg_model.pt."""
 
 import argparse
+from dataclasses import replace
 
 from wedefense.config.loader import load_config
 
@@ -9,15 +10,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense average", description=__doc__)
     parser.add_argument("--config", required=True, help="YAML file; num_avg and average choose the epochs")
     arguments, overrides = parser.parse_known_args(argv)
-    config = load_config(arguments.config, overrides)
+    asked = load_config(arguments.config, overrides)
 
-    from wedefense.experiment import checkpoint
+    from wedefense.experiment import checkpoint, lineage
     from wedefense.experiment.folder import ExperimentFolder
+    from wedefense.utils.log import setup_logging
+    from wedefense.utils.owner import owned
 
-    epochs = checkpoint.epochs_to_average(config)
-    target = ExperimentFolder(config.exp_dir).average
-    checkpoint.save(target, checkpoint.average(config.exp_dir, epochs))
-    print(f"{target}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
+    setup_logging()
+    folder = ExperimentFolder(asked.exp_dir)
+    config = load_config(folder.config) if folder.config.is_file() else asked  # all else is as it was trained
+    epochs = checkpoint.epochs_to_average(
+        replace(config, exp_dir=asked.exp_dir, num_avg=asked.num_avg, average=asked.average))
+    step = lineage.averaging(folder, epochs)
+    with owned(folder):
+        if not step.is_up_to_date():
+            with step.making() as outputs:
+                checkpoint.save(folder.average, checkpoint.average(folder, epochs))
+                outputs.append(folder.average)
+    print(f"{folder.average}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
     return 0
 
 

@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--skip_bad", default="false", choices=["true", "false"],
                         help="go on past unreadable audio and list what was left out")
+    parser.add_argument("--eval_frms", type=int, help="frames to hear of each (default: those of the experiment)")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS,
                         help="default: on a GPU that of the experiment, on a CPU float32")
     parser.add_argument("--trust", action="store_true", help="the experiment is mine, see wedefense score -h")
@@ -24,17 +25,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--data wants one list for each of --set")
 
     from wedefense.api import load_experiment
-    from wedefense.scoring.stages import embed_set
+    from wedefense.scoring.stages import embed_set, heard
     from wedefense.utils import distributed
     from wedefense.utils.log import setup_logging
+    from wedefense.utils.owner import owned
 
     experiment = load_experiment(arguments.exp_dir, arguments.model, arguments.trust)
-    world = distributed.start(experiment.config.gpus, arguments.device, experiment.config.deterministic)
+    config = heard(experiment.config, arguments.eval_frms)
+    world = distributed.start(config.gpus, arguments.device, config.deterministic)
     setup_logging(rank=world.rank)
     try:
-        for name, data in zip(arguments.set, arguments.data):
-            embed_set(experiment.detector, experiment.config, experiment.labels, experiment.weights, arguments.exp_dir,
-                      name, data, arguments.data_type, world, arguments.skip_bad == "true", arguments.precision)
+        with owned(arguments.exp_dir, world.rank, distributed.gather):
+            for name, data in zip(arguments.set, arguments.data):
+                embed_set(experiment.detector, config, experiment.labels, experiment.weights, arguments.exp_dir,
+                          name, data, arguments.data_type, world, arguments.skip_bad == "true", arguments.precision)
     finally:
         distributed.stop()
     return 0

@@ -12,10 +12,12 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.data.labels import Labels
     from wedefense.experiment.folder import ExperimentFolder
     from wedefense.scoring.stages import llr_set
+    from wedefense.utils.owner import owned
 
     labels = Labels.load(ExperimentFolder(arguments.exp_dir).labels)
-    for name in arguments.set:
-        print(llr_set(arguments.exp_dir, name, labels))
+    with owned(arguments.exp_dir):
+        for name in arguments.set:
+            print(llr_set(arguments.exp_dir, name, labels))
     return 0
 
 

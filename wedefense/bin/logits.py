@@ -15,10 +15,12 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.api import load_experiment
     from wedefense.scoring.stages import logits_set
+    from wedefense.utils.owner import owned
 
-    detector = load_experiment(arguments.exp_dir, arguments.model, arguments.trust).detector
-    for name in arguments.set:
-        print(logits_set(detector, arguments.exp_dir, name))
+    experiment = load_experiment(arguments.exp_dir, arguments.model, arguments.trust)
+    with owned(arguments.exp_dir):
+        for name in arguments.set:
+            print(logits_set(experiment.detector, experiment.weights, arguments.exp_dir, name))
     return 0
 
 

@@ -15,27 +15,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num_workers", type=_positive, default=default_workers())
     parser.add_argument("--allow_problems", action="store_true",
                         help="leave unusable utterances out (problems.txt lists them) instead of stopping")
-    parser.add_argument("--force", action="store_true", help="make the list again even if it is newer than the tables")
+    parser.add_argument("--force", action="store_true", help="make the list again even if it is up to date")
+    parser.add_argument("--task", default="any", help="detection: every label must be bona fide or spoof")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="WORD=bonafide|spoof",
+                        help="what other labels mean; utt2lab is rewritten, given_labels keeps what it said")
     arguments = parser.parse_args(argv)
 
-    from wedefense.data.lists import list_path, up_to_date, write_raw_list, write_shards
+    from wedefense.data import label_words
+    from wedefense.data.lists import list_path, write_raw_list, write_shards
     from wedefense.data.manifest import read_data_dir
+    from wedefense.experiment.lineage import listing
+    from wedefense.utils.log import setup_logging
+    from wedefense.utils.owner import owned
 
+    setup_logging()
     folder, data_type, per_shard = Path(arguments.data_dir), arguments.data_type, arguments.num_utts_per_shard
-    path = list_path(folder, data_type)
-    if not arguments.force and up_to_date(folder, data_type, per_shard):
-        print(f"{path} is newer than wav.scp and utt2lab: nothing to do (--force makes it again)")
+    if folder.is_dir() and (arguments.labels or arguments.task == "detection"):
+        label_words.settle(folder, label_words.parse(arguments.labels))
+    path, step = list_path(folder, data_type), listing(folder, data_type, per_shard, arguments.allow_problems)
+    if not arguments.force and step.is_up_to_date():
+        print(f"{path} is of these tables and this audio: nothing to do (--force makes it again)")
         return 0
-    started = time.monotonic()
-    manifest = read_data_dir(folder, arguments.num_workers)
-    print(manifest.report())
-    manifest.require_sound(arguments.allow_problems, folder / "problems.txt")
-    if data_type == "raw":
-        write_raw_list(manifest, path)
-        written = str(path)
-    else:
-        written = f"{path} and {write_shards(manifest, path, per_shard, arguments.num_workers)} shards"
-    print(f"wrote {written} in {time.monotonic() - started:.1f} s")
+    started, manifest = time.monotonic(), read_data_dir(folder, arguments.num_workers)
+    with owned(folder), step.making() as outputs:
+        print(manifest.report())
+        manifest.require_sound(arguments.allow_problems, folder / "problems.txt")
+        if data_type == "raw":
+            write_raw_list(manifest, path)
+        else:
+            outputs += write_shards(manifest, path, per_shard, arguments.num_workers)
+        outputs.append(path)
+    print(f"wrote {path}{f' and {len(outputs) - 1} shards' * (len(outputs) > 1)} in {time.monotonic() - started:.1f} s")
     return 0
 
 

@@ -28,17 +28,16 @@ def main(argv: list[str] | None = None) -> int:
         learn_gates(arguments.model, folder, overrides, arguments.device, arguments.trust)
 
     from wedefense.api import load_experiment
-    from wedefense.config.loader import save_config
-    from wedefense.train.cut import config_of_cut, cut_experiment, report_lines
+    from wedefense.train.cut import cut_experiment, report_lines
     from wedefense.utils.errors import InputError
+    from wedefense.utils.owner import owned
 
     experiment = load_experiment(folder, arguments.weights or folder.average, arguments.trust)
     if not experiment.config.use_pruning_loss:
         raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it "
                          f"as it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
-    report = cut_experiment(folder, experiment.config, experiment.detector, arguments.unpruned)
-    save_config(config_of_cut(experiment.config, folder.cut), folder.cut.config)
-    print("\n".join(report_lines(report)))
+    with owned(folder):
+        print("\n".join(report_lines(cut_experiment(folder, experiment, arguments.unpruned))))
     print(f"{folder.cut}: {NAMES.config}, {NAMES.average}, {NAMES.pruning}; {folder.figure('pruning')}")
     return 0
 

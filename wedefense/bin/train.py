@@ -1,10 +1,10 @@
 """Stage 3: train the detector that a config describes; an interrupted run goes on where it was."""
 
 import argparse
-import os
+from dataclasses import replace
 
-from wedefense.config.loader import load_config, save_config
-from wedefense.experiment.folder import ExperimentFolder
+from wedefense.config.loader import load_config
+from wedefense.experiment.resume import newest_weights
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -13,10 +13,12 @@ def main(argv: list[str] | None = None) -> int:
         epilog="every config key is an option too: --num_epochs 3 --dataloader_args.batch_size 64")
     parser.add_argument("--config", required=True, help="YAML file")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--fork", metavar="DIR", help="begin a new training in this folder, from the last weights of "
+                                                      "--exp_dir; settings may differ")
     arguments, overrides = parser.parse_known_args(argv)
     config = load_config(arguments.config, overrides)  # refuses before anything heavy is imported
-    if os.environ.get("RANK", "0") == "0":
-        save_config(config, ExperimentFolder(config.exp_dir).config)
+    if arguments.fork:
+        config = replace(config, exp_dir=arguments.fork, model_init=str(newest_weights(config.exp_dir)))
 
     from wedefense.train.run import train
 

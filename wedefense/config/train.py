@@ -44,6 +44,11 @@ class SchedulerOptions:
         positive(self, "initial_lr", "final_lr")
         at_least(self, 0, "warm_up_epoch", "frontend_lr_ratio")
 
+    @property
+    def spans_all_epochs(self) -> bool:
+        """Whether the rate of a step depends on how many epochs there will be."""
+        return self.initial_lr != self.final_lr
+
 
 @dataclass(frozen=True)
 class ExponentialDecreaseOptions(SchedulerOptions):
@@ -62,6 +67,10 @@ class TriAngular2Options(SchedulerOptions):
     def __post_init__(self):
         super().__post_init__()
         positive(self, "cycle_step", "reduce_lr_diff_ratio")
+
+    @property
+    def spans_all_epochs(self) -> bool:
+        return False
 
 
 SCHEDULERS = Registry("scheduler", {

@@ -9,31 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense.data.manifest import Manifest, Recording
-from wedefense.data.shards import shard_members, write_shard
+from wedefense.data.shards import write_shard
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
-from wedefense.utils.tables import read_lines
 
 _SHARD_NAME = re.compile(r"shards_\d{6}\.tar(\.idx)?")
 
 
 def list_path(data_dir: str | os.PathLike, data_type: str) -> Path:
     return Path(data_dir) / f"{data_type}.list"
-
-
-def up_to_date(data_dir: str | os.PathLike, data_type: str, num_utts_per_shard: int) -> bool:
-    """Whether the list is newer than the tables, and its shards are there and of the wanted size."""
-    listed, tables = list_path(data_dir, data_type), [Path(data_dir) / name for name in ("wav.scp", "utt2lab")]
-    if not listed.exists() or any(t.exists() and t.stat().st_mtime_ns > listed.stat().st_mtime_ns for t in tables):
-        return False
-    if data_type == "raw":
-        return True
-    shards = read_lines(listed)
-    if not shards or not all(map(os.path.exists, shards)):
-        return False
-    size = len(shard_members(shards[0]))
-    return size == num_utts_per_shard or (len(shards) == 1 and size < num_utts_per_shard)
 
 
 @contextlib.contextmanager
@@ -54,8 +39,8 @@ def write_raw_list(manifest: Manifest, path: str | os.PathLike) -> None:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard: int, num_workers: int) -> int:
-    """Write the shards into a folder `shards` beside the list `path`, then the list; returns their number.
+def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard: int, num_workers: int) -> list[Path]:
+    """Write the shards into a folder `shards` beside the list `path`, then the list; returns the shards.
 
     Utterances go to shards in a fixed random order, so that each shard holds a mixture of the classes.
     """
@@ -73,7 +58,7 @@ def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard
     for old in folder.iterdir():
         if _SHARD_NAME.fullmatch(old.name) and str(old).removesuffix(".idx") not in names:
             old.unlink()
-    return len(names)
+    return list(map(Path, names))
 
 
 def _write_shard(job: tuple[str, Sequence[Recording]]) -> int:

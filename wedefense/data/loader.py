@@ -80,6 +80,14 @@ class EvalLoader:
         self.skipped: list[tuple[str, str]] = []
         self._dataset, self._lists, self._options, self._samples = dataset, batches, options, samples
 
+    @property
+    def label_counts(self) -> dict[str | None, int]:
+        """The utterances of each label; those without one under None."""
+        entries = self._dataset.source.entries
+        counts: dict[str | None, int] = {**entries.label_counts(), None: len(entries)}
+        counts[None] -= sum(counts.values()) - len(entries)
+        return {label: count for label, count in counts.items() if count}
+
     def __len__(self) -> int:
         return len(self._lists)
 

@@ -4,6 +4,7 @@ Stage 2 writes `shards_000000.tar` and, next to it, `shards_000000.tar.idx`: whe
 lies and how long it is. A tar without a fitting index (made by another tool) is read by its headers.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.fingerprint import hasher, of_file, reads_everything
 
 AUDIO_SUFFIXES = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64", "sph")
 LABEL_SUFFIXES = ("lab", "spk", "cls", "txt")  # ours first, then those of other tools
@@ -45,7 +47,8 @@ def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, st
     index = _index_path(path)
     members = []
     with atomic_write(path) as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        content = _Digesting(stream)
+        with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for key, label, audio, seconds in utterances:
                 name = member_name(key)
                 _add(tar, f"{name}.lab", io.BytesIO(label.encode()), len(label.encode()))
@@ -56,9 +59,20 @@ def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, st
                 members.append(Member(key, label, stream.tell() - padded, size, seconds))
         index.unlink(missing_ok=True)  # it belongs to the tar that is being replaced
     with atomic_write(index, "w") as stream:
-        lines = [_stamp(path), *map(asdict, members)]
+        lines = [_stamp(path) | {"content": content.digest.hexdigest()}, *map(asdict, members)]
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return len(members)
+
+
+class _Digesting:
+    """A stream that is written to from its beginning, and a digest of what was."""
+
+    def __init__(self, stream):
+        self._stream, self.tell, self.digest = stream, stream.tell, hasher()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._stream.write(content)
 
 
 def _add(tar: tarfile.TarFile, name: str, content, size: int) -> None:
@@ -76,15 +90,28 @@ def _stamp(path) -> dict:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def shard_members(path: str | os.PathLike) -> list[Member]:
-    """The utterances of a tar, from its index where that fits, else from its headers."""
+def _index(path) -> tuple[dict, list[str]] | None:
+    """What an index says of its tar as a whole, and its lines; None where it does not fit the tar."""
     try:
         stamp, *lines = _index_path(path).read_text(encoding="utf-8").splitlines()
-        if json.loads(stamp) == _stamp(path):
-            return [Member(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError):
-        pass
+        head = json.loads(stamp)
+        return (head, lines) if head.items() >= _stamp(path).items() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def shard_members(path: str | os.PathLike) -> list[Member]:
+    """The utterances of a tar, from its index where that fits, else from its headers."""
+    if (index := _index(path)) is not None:
+        with contextlib.suppress(ValueError, TypeError):
+            return [Member(**json.loads(line)) for line in index[1]]
     return _members_by_header(path)
+
+
+def shard_fingerprint(path: str | os.PathLike) -> str:
+    """Of its content, which a fitting index has a digest of."""
+    index = None if reads_everything() else _index(path)
+    return str(index[0]["content"]) if index and "content" in index[0] else of_file(path)
 
 
 def _members_by_header(path) -> list[Member]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.catalogue import Catalogue, PackedStrings
-from wedefense.data.shards import FileSlice, shard_members
+from wedefense.data.shards import FileSlice, shard_fingerprint, shard_members
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.fingerprint import of_files
 from wedefense.utils.tables import read_lines
 
 _THREADS = 8        # that read headers, where lists do not have what they say
@@ -34,6 +35,10 @@ class Source:
 
     def open(self, index: int):
         """A context manager that gives the recording as a `soundfile.SoundFile`, or raises `BadAudio`."""
+        raise TypeError(f"{type(self).__name__} has no audio")
+
+    def fingerprints(self) -> list[str]:
+        """Of the files that hold the audio, in the order of the list."""
         raise TypeError(f"{type(self).__name__} has no audio")
 
     def read(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
@@ -79,6 +84,9 @@ class RawSource(Source):
     def open(self, index: int):
         return open_audio(self._wavs[index])
 
+    def fingerprints(self) -> list[str]:
+        return of_files(self._wavs)
+
 
 class ShardSource(Source):
     """Tar files, one path a line; relative paths may also start at the list's folder."""
@@ -106,6 +114,10 @@ class ShardSource(Source):
         except OSError as error:
             raise BadAudio(f"{self._paths[shard]}: {error.strerror}") from None
         return open_audio(FileSlice(stream, int(self._offsets[index]), int(self._sizes[index])))
+
+    def fingerprints(self) -> list[str]:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(shard_fingerprint, self._paths))
 
     def _stream(self, shard: int):
         stream = self._streams.pop(shard, None) or open(self._paths[shard], "rb", buffering=0)

@@ -150,6 +150,9 @@ def epochs_to_average(config: Config) -> list[int]:
         epochs = [epoch for epoch in epochs if epoch > config.sparsity_warmup_epochs] or epochs[-1:]
     if config.average == "best":
         rows = (read_history(folder) or {"rows": []})["rows"]
+        if epochs and (not rows or rows[-1]["epoch"] < epochs[-1]):
+            raise InputError(f"{folder.history}: ends before {folder.epoch(epochs[-1]).name}, since that training was "
+                             "killed there; run stage 3 again, which completes it")
         metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
         if not values:

@@ -22,14 +22,17 @@ class ExperimentFolder:
         self.config = root / "config.yaml"
         self.labels = root / "label2id"
         self.architecture = root / recorded.FILE  # of an SSL front-end
+        self.training = root / "training.json"    # what the weights are trained with (see `record`)
         self.history = root / "history.json"
         self.log = root / "train.log"
         self.tensorboard = root / "tensorboard"
         self.models = root / "models"
         self.average = self.models / "avg_model.pt"
+        self.averaging = self.models / "avg_model.json"  # of which epochs
         self.best = self.models / "best_model.pt"
         self.last = self.models / "last.ckpt"     # what an exact resume takes
         # pruning
+        self.cutting = root / "source.json"       # in the cut experiment: of what it was cut
         self.pruning = root / "pruning.json"
         self.public_form = root / "pytorch_model.bin", root / "whole_pytorch_model.bin"  # encoder and detector
         # scoring
@@ -74,13 +77,13 @@ class ExperimentFolder:
         return ExperimentFolder(self.root / "pruned_model")
 
     @property
-    def is_trained(self) -> bool:
-        return self.config.is_file() and self.labels.is_file()
+    def written(self) -> tuple[Path, ...]:
+        """What a cut model consists of, where it is a cut model."""
+        return (self.config, self.labels, self.architecture, self.average, self.pruning, *self.public_form)
 
     @property
-    def newest(self) -> "ExperimentFolder":
-        """The cut model where there is one, else this."""
-        return self.cut if self.cut.config.is_file() else self
+    def is_trained(self) -> bool:
+        return self.config.is_file() and self.labels.is_file()
 
     @property
     def whole(self) -> "ExperimentFolder":
@@ -101,6 +104,9 @@ class Embeddings:
     def ark(self, rank: int) -> Path:
         return self.root / f"embedding_{rank}.ark"
 
+    def arks(self) -> list[Path]:
+        return sorted(self.root.glob("embedding_*.ark"))
+
 
 class Posteriors:
     """Of one set, by stages 5 and 6."""
@@ -109,6 +115,7 @@ class Posteriors:
         self.root = root
         self.scp, self.ark = root / "logits.scp", root / "logits.ark"
         self.llr = root / "llr.txt"
+        self.source, self.llr_source = root / "logits.json", root / "llr.json"  # what they were made from
 
 
 NAMES = ExperimentFolder()  # relative, for what is said about a folder and for addresses on a hub

@@ -9,6 +9,7 @@ from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.lineage import newest
 from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.formats.read import expected_shapes, read_checkpoint
@@ -36,7 +37,7 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
     """
     folder = ExperimentFolder(exp_dir)
     if weights is None:
-        folder = folder.newest
+        folder = newest(folder)
     for needed in (folder.config, folder.labels):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; {folder} is not a trained experiment (run stage 3)")

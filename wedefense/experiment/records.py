@@ -79,6 +79,12 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
             if name.split(".")[-1] in ("weights_k", "weights_v", "weights") and tensor.ndim == 1 and len(tensor) > 1}
 
 
+def code_state() -> dict[str, str]:
+    """The version of WeDefense, and its commit where it runs from its repository."""
+    commit = _commit()
+    return {"version": wedefense.__version__ + (f" ({commit})" if commit else "")}
+
+
 def environment() -> dict[str, str]:
     """Versions of what the results depend on, and the commit when WeDefense runs from its repository."""
     found = {"WeDefense": wedefense.__version__, "git commit": _commit() or "not run from a git checkout",

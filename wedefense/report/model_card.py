@@ -9,6 +9,7 @@ from wedefense.config.augment import parse_steps
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.provenance import provenance, sentence
 from wedefense.experiment.records import read_config
 from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
@@ -36,7 +37,7 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
     runs = "\n".join(text for name, text in _RUNS.items() if (folder.root / name).is_file())
     parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config),
-              _settings(config) + _pruned(exp_dir),
+              _settings(config, sentence(provenance(exp_dir))) + _pruned(exp_dir),
               _metrics(exp_dir), _LIMITS]
     with atomic_write(folder.card, "w") as stream:
         stream.write("\n".join(parts) + "\n")
@@ -122,7 +123,8 @@ def _data(exp_dir: ExperimentFolder, config: Config | None) -> str:
     return "\n".join(lines + [f"Lists: {', '.join(lists)}." if lists else "", ""])
 
 
-def _settings(config: Config | None) -> str:
+def _settings(config: Config | None, trained: str) -> str:
+    """`trained`: epochs, seed and code, by the records of the weights."""
     if config is None:
         return ""
     data, rates = config.dataset_args, config.scheduler_args
@@ -133,8 +135,8 @@ def _settings(config: Config | None) -> str:
     augmented += [step.type for step in parse_steps(data.augment)]
     return (f"## Training\n\nFront-end {_frontend(config)} at {data.resample_rate} Hz, back-end {config.model}, head "
             f"{config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
-            f"{config.num_epochs} epochs of {config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr}, "
-            f"the average of {config.num_avg} epochs, seed {config.seed}. `{NAMES.config}` has every setting.\n")
+            f"{config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr} over {config.num_epochs} "
+            f"epochs{trained and '; '}{trained}. `{NAMES.config}` has every setting.\n")
 
 
 def _pruned(exp_dir: ExperimentFolder) -> str:
@@ -184,7 +186,9 @@ def _points(rows: list[tuple[str, dict]]) -> list[str]:
 
 
 def _doubts(results: dict) -> list[str]:
-    return [f"\nNote on {name}: {doubt}." for name, result in results["sets"].items() for doubt in result["doubts"]]
+    found = [(name, doubt) for name, result in results["sets"].items() for doubt in result["doubts"]]
+    found += [("the calibration", doubt) for doubt in results.get("calibration_doubts", [])]
+    return [f"\nNote on {name}: {doubt}." for name, doubt in found]
 
 
 def _line(cells: Sequence[str]) -> str:

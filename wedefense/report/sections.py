@@ -39,6 +39,7 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
                        for number, interval in zip(numbers, intervals(result))]
         rows.append(Row([_label(label, results, *counts(result)), *numbers]))
         doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
+    doubts += [html.paragraph(f"calibration: {doubt}", "doubt") for doubt in results.get("calibration_doubts", [])]
     table = html.table(["set", *headings()], rows)
     text = "\n".join([*doubts, table, *(html.paragraph(note, "note") for note in (*notes, _note(results)))])
     if not sets:

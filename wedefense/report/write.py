@@ -8,6 +8,7 @@ from pathlib import Path
 from wedefense.config.schema import Config
 from wedefense.experiment import records
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.provenance import provenance, sentence
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.report import html, pruning_section, sections
 from wedefense.report.html import Row
@@ -37,7 +38,7 @@ def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, Classific
 def _finish(folder: ExperimentFolder, content: list[str]) -> Path:
     """Put what is known of the model and its training around the results."""
     config = records.read_config(folder)
-    content = [_introduction(config), *content, pruning_section.pruning(folder), sections.training(folder),
+    content = [_introduction(folder, config), *content, pruning_section.pruning(folder), sections.training(folder),
                sections.layers(folder), sections.configuration(folder),
                sections.environment(None if config is None else config.seed)]
     with atomic_write(folder.report, "w") as stream:
@@ -54,13 +55,13 @@ def write_page(path: str | os.PathLike, title: str, settings: Mapping[str, objec
             "Settings", html.table(["", ""], rows, "text")), sections.environment()))
 
 
-def _introduction(config: Config | None) -> str:
+def _introduction(folder: ExperimentFolder, config: Config | None) -> str:
+    """What the results are of; epochs, seed and code by the records of the weights."""
     parts = []
     if config is not None:
         data = config.dataset_args
-        parts = [" ".join(filter(None, (data.frontend, data.pretrained_name))), config.model, config.optimizer,
-                 f"epochs {config.num_epochs}", f"seed {config.seed}"]
-    return html.paragraph(", ".join([*parts, _reported()]), "note")
+        parts = [" ".join(filter(None, (data.frontend, data.pretrained_name))), config.model, config.optimizer]
+    return html.paragraph(", ".join(filter(None, (*parts, sentence(provenance(folder)), _reported()))), "note")
 
 
 def _reported() -> str:

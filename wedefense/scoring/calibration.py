@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from wedefense.metrics.columns import check_unique, numbers, positions, read_columns
-from wedefense.metrics.detection import CLASSES, as_scores
+from wedefense.metrics.detection import CLASSES, as_scores, cllr
 from wedefense.metrics.keys import load_trials, read_scores
 from wedefense.utils.checks import at_least
 from wedefense.utils.errors import InputError, OptionError
@@ -22,6 +22,7 @@ from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few
 
+NEAR_CHANCE = 0.9  # Cllr of calibrated scores, of 1
 _SKETCH = 256
 _STEPS = 100
 _RESOLUTION = 1e-13  # of a loss in float64, relative
@@ -32,6 +33,7 @@ _SAME = 1e-6         # values that differ by no more of their size are rounded o
 class CalibrationOptions:
     prior: float = 0.5  # of bona fide: where on the score axis the fit tries hardest
     ridge: float = 1e-7  # keeps the fit finite when the classes do not overlap
+    of_llrs: bool = False  # the scores are log-likelihood ratios already, which a fit should hardly stretch
 
     def __post_init__(self):
         at_least(self, 0, "ridge")
@@ -52,6 +54,7 @@ class Calibration:
     n_spoof: int = 0
     sketch: tuple[str, ...] = ()
     classes: tuple[str, str] = CLASSES
+    doubts: tuple[str, ...] = ()      # what a careful colleague would say of the fit
 
     def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
         """(trials, systems) or (trials,) scores and (trials, qualities) -> (trials,) LLRs."""
@@ -140,8 +143,10 @@ def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions
         bias=float(solution[-1] - slopes @ mean), qualities=tuple(quality_names), prior=options.prior,
         n_bonafide=int(is_bonafide.sum()), n_spoof=int((~is_bonafide).sum()),
         classes=tuple(classes))
-    _doubt(model, scores, is_bonafide)
-    return model
+    found = _doubts(model, scores, is_bonafide, _columns(qualities, len(scores)), options)
+    for doubt in found:
+        get_logger().warning("calibration: %s", doubt)
+    return replace(model, doubts=tuple(found))
 
 
 def _logistic(design: np.ndarray, sign: np.ndarray, share: np.ndarray, offset: float, ridge: float) -> np.ndarray:
@@ -170,16 +175,27 @@ def _logistic(design: np.ndarray, sign: np.ndarray, share: np.ndarray, offset: f
     return w
 
 
-def _doubt(model: Calibration, scores: np.ndarray, is_bonafide: np.ndarray) -> None:
+def _doubts(model: Calibration, scores: np.ndarray, is_bonafide: np.ndarray, qualities: np.ndarray,
+            options: CalibrationOptions) -> list[str]:
     if len(model.scales) == 1 and model.scales[0] <= 0:
         raise InputError("calibration would turn the scores around: {1} trials score higher than {0} trials; "
                          "a higher score must mean {0}".format(*model.classes))
+    found = []
     if len(model.scales) > 1 and min(model.scales) < 0:
-        get_logger().warning("fusion gives system %d a negative weight (%.3g): it may be redundant",
-                             int(np.argmin(model.scales)) + 1, min(model.scales))
-    fitted = scores @ np.array(model.scales)
+        found.append(f"fusion gives system {int(np.argmin(model.scales)) + 1} a negative weight "
+                     f"({min(model.scales):.3g}): it may be redundant")
+    fitted = model.apply(scores, qualities if model.weights else None)
     if fitted[is_bonafide].min() > fitted[~is_bonafide].max():
-        get_logger().warning("no overlap between the classes of the development set: the size of the LLRs is a guess")
+        found.append("no overlap between the classes of the development set: the size of the LLRs is a guess")
+    left = cllr(fitted[is_bonafide], fitted[~is_bonafide])
+    if left > NEAR_CHANCE:
+        found.append(f"the scores are near chance: even calibrated they have a Cllr of {left:.3f} on the set they were "
+                     "fitted on, where 1 is a detector that says nothing; look at the training before using it")
+    most = 10 if options.of_llrs else 100
+    if len(model.scales) == 1 and not 1 / most <= model.scales[0] <= most:
+        found.append(f"extreme scale: scores are multiplied by {model.scales[0]:.4g}, so that their size says little "
+                     "about the size of the LLRs; do not trust it")
+    return found
 
 
 def fit_files(scores: Sequence[str], keys: str, options: CalibrationOptions = CalibrationOptions(),

@@ -1,23 +1,25 @@
 """Stage 7 on an experiment folder: every scored set evaluated, pooled and taken apart by its tables."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wedefense import __version__
+from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.provenance import left_out, left_out_text, provenance_of_sets, sentence
+from wedefense.experiment.record import read
 from wedefense.experiment.records import write_results
 from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
 from wedefense.metrics.table import text_table
-from wedefense.scoring.calibration import Calibration, fit, sketch
+from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few, read_table
+from wedefense.utils.tables import first_few
 
 _NOT_A_CONDITION = {"utt2lab", "utt2dur", "utt2num_frames"}
 _MOST_VALUES = 1000
@@ -29,6 +31,7 @@ class ScoredSet:
     trials: Trials
     meta: dict[str, list[str]]  # attack, speaker, codec ... of each trial
     precision: str | None = None  # in which the embeddings were computed, where that is known
+    left_out: dict | None = None  # what could not be read (see `provenance.left_out`)
 
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
@@ -36,7 +39,10 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     scores, folder = ExperimentFolder(exp_dir).posteriors(name).llr, Path(data) / name
     if not scores.is_file():
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
-    skipped = _left_out(exp_dir, name)
+    if ExperimentFolder(exp_dir).posteriors(name).source.is_file():  # else the scores are from elsewhere
+        lineage.llrs(ExperimentFolder(exp_dir), name).require()
+    lost_audio = left_out(exp_dir, folder / "utt2lab", name)
+    skipped = set(lost_audio["reasons"]) if lost_audio else set()
     trials = load_trials(scores, folder / "utt2lab", common=True if skipped else None)
     if skipped:
         lost = set(read_keys(folder / "utt2lab")[0]) - set(trials.names) - skipped
@@ -50,14 +56,8 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     for title in [title for title, column in meta.items() if len(set(column)) > _MOST_VALUES]:
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
-    source = ExperimentFolder(exp_dir).embeddings(name).source
-    precision = json.loads(source.read_text()).get("precision") if source.is_file() else None
-    return ScoredSet(name, trials, meta, precision)
-
-
-def _left_out(exp_dir: str | os.PathLike, name: str) -> set[str]:
-    path = ExperimentFolder(exp_dir).embeddings(name).left_out
-    return set(read_table(path)) if path.is_file() else set()
+    embedded = read(ExperimentFolder(exp_dir).embeddings(name).source)
+    return ScoredSet(name, trials, meta, embedded and embedded["inputs"].get("precision"), lost_audio)
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
@@ -75,6 +75,9 @@ def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: Boo
         results[scored.name] = _evaluate(scored, bootstrap, costs, classes)
         if scored.precision:
             results[scored.name]["precision"] = scored.precision
+        if scored.left_out:
+            results[scored.name]["left_out"] = scored.left_out
+            results[scored.name]["doubts"].append(left_out_text(scored.left_out))
         if calibration and scored.name != dev_set:
             try:
                 calibration.refuse_known(scored.trials.names)
@@ -84,7 +87,7 @@ def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: Boo
             trials = replace(scored.trials, scores=calibration.apply(scored.trials.scores))
             results[scored.name]["calibrated"] = _evaluate(replace(scored, trials=trials), bootstrap, costs, classes)
     return {"wedefense": __version__, "classes": list(classes), "dev_set": dev_set, "calibration": remark,
-            "sets": results}, calibration
+            "calibration_doubts": list(calibration.doubts) if calibration else [], "sets": results}, calibration
 
 
 def _evaluate(scored: ScoredSet, bootstrap: BootstrapOptions | None, costs: DetectionCosts,
@@ -104,14 +107,15 @@ def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | N
     if dev is None or len(sets) == 1:
         return None, f"nothing calibrated: it takes the scores of '{dev_set}' and another set"
     try:
-        model = fit(dev.trials.scores, dev.trials.is_bonafide)
+        model = fit(dev.trials.scores, dev.trials.is_bonafide, CalibrationOptions(of_llrs=True))
     except InputError as error:
         return None, f"nothing calibrated: {error}"
     return replace(model, sketch=sketch(dev.trials.names)), f"calibrated on '{dev_set}': {model.formula()}"
 
 
 def save_results(exp_dir: str | os.PathLike, results: dict) -> str:
-    """Write the results and their summary, which is returned."""
+    """Write the results, what made them, and their summary, which is returned."""
+    results["made_by"] = provenance_of_sets(exp_dir, list(results["sets"]))
     text = summary(results)
     write_results(exp_dir, results, text)
     for name, result in results["sets"].items():
@@ -142,7 +146,11 @@ def summary(results: dict) -> str:
         if parts and (name != results["dev_set"] or len(results["sets"]) == 1):
             rows += [[], [f"{name} by attack", *[""] * (2 + len(SUMMARY))]]
             rows += [[f"  {label}", *cells] for label, cells in breakdown_rows(parts)]
-    return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"]])
+    said = [f"doubt about {name}: {doubt}" for name, result in results["sets"].items() for doubt in result["doubts"]]
+    said += [f"doubt about the calibration: {doubt}" for doubt in results.get("calibration_doubts", [])]
+    made = sentence(results.get("made_by", {}))
+    return "\n".join([text_table(["set", *results["classes"], *headings()], rows), "", results["calibration"],
+                      *said, *([made] if made else [])])
 
 
 def breakdown_rows(parts: dict) -> list[tuple[str, list[str]]]:

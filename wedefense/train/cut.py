@@ -5,15 +5,16 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from wedefense.config.loader import save_config
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.schema import Config
-from wedefense.experiment import checkpoint
+from wedefense.experiment import checkpoint, lineage
 from wedefense.experiment.folder import ExperimentFolder, folder_of
+from wedefense.experiment.load import Experiment
 from wedefense.models.detector import Detector, public_weights
 from wedefense.pruning.constraint import sparsity_text
 from wedefense.pruning.public_form import kept_units, public_checkpoint, public_form
@@ -32,13 +33,25 @@ MISSED = 0.01     # by more than this the learnt sparsity is worth a warning
 TOLERANCE = 1e-4  # of the largest output value: how far the cut encoder may be from the gated one
 
 
-def cut_experiment(exp_dir: str | Path, config: Config, detector: Detector, unpruned: str | Path | None = None) -> dict:
-    """Decide, cut, verify and write the cut experiment; `detector` is left cut. Returns what to tell.
+def cut_experiment(exp_dir: str | os.PathLike, experiment: Experiment, unpruned: str | None = None) -> dict:
+    """Write the cut experiment, unless that of these weights is there already. Returns what to tell of it.
 
     The report sets the results of `unpruned`, an experiment, beside those of this one; without it the one that
     training started from.
     """
-    folder, gated = ExperimentFolder(exp_dir), detector.frontend.upstream.eval()
+    folder, config = ExperimentFolder(exp_dir), experiment.config
+    step = lineage.cutting(folder, config, experiment.weights, unpruned)
+    if not step.is_up_to_date():
+        with step.making() as outputs:
+            _cut(folder, config, experiment.detector, unpruned)
+            save_config(config_of_cut(config, folder.cut), folder.cut.config)
+            outputs += [path for path in folder.cut.written if path.is_file()]
+    return json.loads(folder.cut.pruning.read_text(encoding="utf-8"))
+
+
+def _cut(folder: ExperimentFolder, config, detector: Detector, unpruned: str | None) -> None:
+    """Decide, cut, verify and write; `detector` is left cut."""
+    gated = detector.frontend.upstream.eval()
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
     target = final_target(config, size)
     settled = settle(gated, size, target)
@@ -60,7 +73,6 @@ def cut_experiment(exp_dir: str | Path, config: Config, detector: Detector, unpr
         report["unpruned"] = os.path.relpath(unpruned, folder)
     detector.frontend.upstream = small
     _write(folder, detector, report)
-    return report
 
 
 def config_of_cut(config: Config, folder: ExperimentFolder) -> Config:
@@ -94,7 +106,8 @@ def _write(folder: ExperimentFolder, detector: Detector, report: dict) -> None:
     cut_folder.models.mkdir(parents=True, exist_ok=True)
     checkpoint.save(cut_folder.average, public_weights(detector))
     checkpoint.save_architecture(cut_folder, detector)
-    for source, target in ((folder.labels, cut_folder.labels), (folder.history, cut_folder.history)):
+    for source, target in ((folder.labels, cut_folder.labels), (folder.history, cut_folder.history),
+                           (folder.training, cut_folder.training)):
         if source.is_file():
             shutil.copyfile(source, target)
     small = detector.frontend.upstream

@@ -4,12 +4,13 @@ import os
 
 from wedefense.config.frontend import check_prunable
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.lineage import newest
 from wedefense.utils.errors import InputError
 
 
 def source_of(experiment: str | os.PathLike) -> ExperimentFolder:
     """The folder to start from: the experiment, or what was cut of it before."""
-    folder = ExperimentFolder(experiment).newest
+    folder = newest(ExperimentFolder(experiment))
     for needed in (folder.config, folder.average):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; --model names a trained experiment (stages 3 and 4 done)")

@@ -5,12 +5,15 @@ from dataclasses import replace
 import torch
 
 from wedefense.config.heads import LOSSES
+from wedefense.config.loader import save_config
 from wedefense.config.schema import Config
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.record import Step
+from wedefense.experiment.resume import settle
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
@@ -18,12 +21,13 @@ from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
 from wedefense.train.transfer import initialised
-from wedefense.train.validate import Validator
+from wedefense.train.validate import Validator, check_labels
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import require_writable
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.owner import owned
 from wedefense.utils.tables import read_table
 
 log = get_logger()
@@ -34,17 +38,42 @@ def train(config: Config, device: str = "auto") -> None:
     folder = ExperimentFolder(config.exp_dir)
     require_writable(folder.log, folder.history, folder.last, folder.tensorboard / "events")
     world = distributed.start(config.gpus, device, config.deterministic)
+    setup_logging(rank=world.rank)
     try:
-        if world.is_main:
-            folder.models.mkdir(parents=True, exist_ok=True)
-        distributed.barrier()
+        with owned(folder, world.rank, distributed.gather):
+            record = _settled(config, world)
+            _train(config, world, folder, record)
+    finally:
+        distributed.stop()
+
+
+def _settled(config, world: World) -> Step | None:
+    """What rank 0 found in the records, or its refusal, on every rank."""
+    try:
+        found = settle(config, world.size) if world.is_main else None
+    except InputError as error:
+        found = error
+    found = distributed.gather(found)[0]
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def _train(config, world: World, folder: ExperimentFolder, record: Step | None) -> None:
+    """`record` is written once everything else was checked, and with it what describes the experiment."""
+    if record is not None:
+        folder.models.mkdir(parents=True, exist_ok=True)
         setup_logging(folder.log, world.rank)
-        build_trainer(config, world).fit()
+    try:
+        trainer = build_trainer(config, world)
+        trainer.resume()
+        if world.is_main and record is not None:
+            record.write()
+            save_config(config, folder.config)
+        trainer.fit()
     except InputError as error:
         log.error("%s", error)  # in the file too
         raise
-    finally:
-        distributed.stop()
 
 
 def build_trainer(config: Config, world: World) -> Trainer:
@@ -65,18 +94,16 @@ def build_trainer(config: Config, world: World) -> Trainer:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
                                  world_size=world.size, label_table=config.val_label,
                                  min_samples=detector.min_samples, again=True)
+        check_labels(val_loader.label_counts, labels, config.val_label or config.val_data)
         validator = Validator(val_loader, labels, world, config.monitor)
     elif config.early_stop_patience and needs_validation(config.monitor):
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
                          "give it, or set monitor: train_loss")
-    if world.is_main:
-        labels.save(ExperimentFolder(config.exp_dir).labels)
-        checkpoint.save_architecture(config.exp_dir, detector)
     log.info("%s", describe(config, detector, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
     criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
-    return Trainer(config, detector, criterion, mode, loader, world, validator)
+    return Trainer(config, detector, criterion, mode, loader, world, validator, labels)
 
 
 

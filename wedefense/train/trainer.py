@@ -12,8 +12,10 @@ from wedefense.config.schema import Config
 from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import Batch, SkipCounter
+from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.resume import known_history
 from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.models.losses import Loss
@@ -54,7 +56,8 @@ class Trainer:
     """`fit()` trains to the last epoch, from wherever the experiment folder stands."""
 
     def __init__(self, config: Config, detector: Detector, criterion: Loss, mode: Mode, loader, world: World,
-                 validator: Validator | None):
+                 validator: Validator | None, labels: Labels):
+        self.labels = labels
         self.config, self.detector, self.mode, self.world = config, detector, mode, world
         self.loader, self.validator = loader, validator
         self.module = TrainStep(detector, criterion, mode).to(world.device)
@@ -73,15 +76,20 @@ class Trainer:
         self.best: dict | None = None
         self.stale = 0                               # validations since the best
         self.sums = torch.zeros(3)                   # of this epoch: task loss, accuracy, batches
-        self.stopped = False
+        self.stopped, self.resumed = False, False
         self.folder = ExperimentFolder(config.exp_dir)
         self.precision = resolve(config.chosen_precision, world.device)
         self.precision.set_switches()
         record_encoder(config, detector, world)
 
     def fit(self) -> None:
-        torch.manual_seed(self.config.seed + self.world.rank)
-        self._resume()
+        if not self.resumed:
+            self.resume()
+        if self.epoch == self.config.num_epochs or self.stopped:
+            return
+        if self.world.is_main:
+            self.labels.save(self.folder.labels)
+            checkpoint.save_architecture(self.folder, self.detector)
         writer = self._writer()
         while self.epoch < self.config.num_epochs and not self.stopped:
             started = time.time()
@@ -220,6 +228,9 @@ class Trainer:
         if due or self.stopped or self.epoch == self.config.num_epochs:
             self._save_weights(self.folder.epoch(self.epoch))
         self._save_last()
+        self._save_history()
+
+    def _save_history(self) -> None:
         if self.world.is_main:
             with atomic_write(self.folder.history, "w") as stream:
                 json.dump({"rows": self.history, "best": self.best}, stream, indent=1)
@@ -243,6 +254,14 @@ class Trainer:
                 "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
                 "random": random_states})
         barrier()
+
+    def resume(self) -> None:
+        """Take up where the folder stands; nothing is written but a history that a kill left an epoch short."""
+        torch.manual_seed(self.config.seed + self.world.rank)
+        self._resume()
+        self.resumed = True
+        if self.history and known_history(self.folder) != {"rows": self.history, "best": self.best}:
+            self._save_history()
 
     def _resume(self) -> None:
         path = Path(self.config.checkpoint) if self.config.checkpoint else self.folder.last

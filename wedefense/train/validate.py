@@ -11,8 +11,24 @@ from wedefense.metrics.detection import detection_metrics
 from wedefense.models.detector import Detector
 from wedefense.scoring.embed import embeddings_of, head_logits
 from wedefense.scoring.llr import llr
+from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.distributed import World, gather
 from wedefense.utils.errors import InputError
+from wedefense.utils.tables import first_few
+
+
+def check_labels(counts: dict[str | None, int], labels: Labels, source: str) -> None:
+    """Every class of a development set is one of training, and detection has both kinds: known before epoch 1."""
+    strange = [f"{'none' if label is None else repr(label)} ({count} utterances)" for label, count in counts.items()
+               if label not in labels.names]
+    if strange:
+        raise InputError(f"{source}: labels that training lacks: {first_few(strange, 5)}; it knows "
+                         f"{first_few(labels.names, 5)}. Mend the labels (--val_label names a table of them), or train "
+                         "without validation: --val_data null")
+    if labels.has_bonafide and len({name.lower() in BONAFIDE_NAMES for name in counts}) < 2:
+        raise InputError(f"{source}: all {sum(counts.values())} utterances are labelled {', '.join(counts)}, and "
+                         "validation needs bona fide and spoof. Take a set with both, or train without validation: "
+                         "--val_data null")
 
 
 class Validator:

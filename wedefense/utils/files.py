@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wedefense.utils.errors import InputError
+from wedefense.utils.processes import temporary_beside
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -26,7 +27,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb"):
             with _opened(path, path, mode) as stream:
                 yield stream
             return
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(place)
         try:
             with _opened(temporary, path, mode) as stream:
                 yield stream

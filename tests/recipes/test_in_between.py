@@ -1,0 +1,159 @@
+"""Half-done, damaged and mended things between the stages: nothing old passes, nothing is lost."""
+
+import json
+
+import pytest
+
+from tests.recipes.stages_here import Stages
+from wedefense.bin import average, embed, llr, logits
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.scoring import stages as scoring_stages
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wedefense.report.write.write_report", lambda *arguments: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    stages = Stages(tmp_path_factory.mktemp("between"), num_epochs=3)
+    stages.run(2)
+    stages.keep()
+    return stages
+
+
+@pytest.fixture
+def stages(finished):
+    finished.restore()
+    return finished
+
+
+def settings(stages: Stages, *more: str) -> list[str]:
+    return ["--config", str(stages.config), "--exp_dir", str(stages.exp), *more]
+
+
+def embed_dev(stages: Stages) -> None:
+    embed.main(["--exp_dir", str(stages.exp), "--set", "dev", "--data", stages.list("dev"), "--device", "cpu"])
+
+
+def test_head_and_embeddings_of_two_averages_do_not_mix(stages):
+    average.main(settings(stages, "--num_avg", "1"))
+    with pytest.raises(InputError, match="embeddings of 'dev' there are of .*weights changed.*--stage 4"):
+        logits.main(["--exp_dir", str(stages.exp), "--set", "dev"])
+
+
+def test_scores_are_not_of_other_logits(stages):
+    average.main(settings(stages, "--num_avg", "1"))
+    embed_dev(stages)
+    with pytest.raises(InputError, match="logits of 'dev' there are of something else .*--stage 5"):
+        llr.main(["--exp_dir", str(stages.exp), "--set", "dev"])
+
+
+@pytest.mark.parametrize("name", ["embedding.scp", "embedding_0.ark", "source.json"])
+def test_embeddings_that_lost_a_file_are_made_again(stages, name):
+    path = ExperimentFolder(stages.exp).embeddings("dev").root / name
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(InputError, match="'dev'.*go back to --stage 4"):
+        stages.run(5)
+    stages.run(4)
+    assert path.read_bytes() == content
+
+
+def test_damaged_outputs_are_made_again(stages):
+    before = stages.found()
+    for path in (stages.exp / "models/avg_model.pt", stages.exp / "embeddings/eval/embedding_0.ark"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if path.suffix == ".ark" else content[:-100])
+    with pytest.raises(InputError, match="--stage 4"):
+        stages.run(5)
+    stages.run(4)
+    assert stages.found() == before
+
+
+def test_averages_back_and_forth_across_a_kill(stages, monkeypatch):
+    """The second run dies between the new ark and its record; the third asks for the first average again."""
+    before = stages.found()
+    write, killed = scoring_stages.write_table, RuntimeError("killed")
+
+    def die(*arguments):
+        raise killed
+
+    monkeypatch.setattr(scoring_stages, "write_table", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        stages.run(4, "--num_avg", "1")
+    monkeypatch.setattr(scoring_stages, "write_table", write)
+    with pytest.raises(InputError, match="go back to --stage 4"):
+        stages.run(5)
+    stages.run(4)
+    assert stages.found() == before
+
+
+def test_a_mended_file_is_taken_in_again(stages):
+    before, victim = stages.found(), stages.data / "eval/eval_0001.wav"
+    content = victim.read_bytes()
+    victim.write_bytes(content[:44] + b"x")
+    with pytest.raises(InputError, match="eval_0001"):
+        stages.run(4, check_first=False)
+    stages.run(4, check_first=False, skip_bad="true")
+    results = json.loads((stages.exp / "results.json").read_text())["sets"]["eval"]
+    assert results["left_out"]["by_class"] == {"spoof": 1} and results["n_spoof"] == 3
+    text = "these results leave out what could not be read: 0 of 4 bonafide, 1 of 4 spoof (first: eval_0001"
+    assert any(doubt.startswith(text) for doubt in results["doubts"])
+    for page in ("detection_result.txt", "MODEL.md"):
+        assert text in (stages.exp / page).read_text(), page
+    victim.write_bytes(content)
+    stages.run(4, skip_bad="true")
+    found = stages.found()
+    assert found["sets"]["eval"]["n_spoof"] == 4 and "left_out" not in found["sets"]["eval"]
+    assert found == before and not (stages.exp / "embeddings/eval/left_out.txt").exists()
+
+
+def test_a_history_that_a_kill_left_short_is_completed(stages):
+    history, path = (stages.exp / "history.json").read_bytes(), stages.exp / "history.json"
+    rows = json.loads(history)
+    path.write_text(json.dumps({"rows": rows["rows"][:-1], "best": rows["best"]}))
+    with pytest.raises(InputError, match="ends before model_3.pt, since that training was killed there; run stage 3"):
+        average.main(settings(stages, "--average", "best"))
+    stages.run(3)
+    assert json.loads(path.read_text()) == rows
+    path.write_text("{")
+    stages.run(3)
+    assert json.loads(path.read_text()) == rows
+
+
+def test_what_is_up_to_date_is_not_touched(stages):
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in stages.root.rglob("*")
+                if path.is_file() and "train.log" not in path.name}
+
+    before = state()
+    stages.run(2, stop=4)
+    assert state() == before
+
+
+def test_results_say_what_made_them_and_not_what_was_asked_last(stages):
+    stages.run(4, "--num_avg", "1", "--log_batch_interval", "7")
+    made = json.loads((stages.exp / "results.json").read_text())["made_by"]
+    assert made["epochs_averaged"] == [3] and made["epochs_trained"] == 3 and made["training"]["seed"] == 7
+    assert made["embeddings"]["eval"]["precision"] == "float32" and made["scores"].keys() == {"dev", "eval"}
+    for page in ("detection_result.txt", "MODEL.md"):
+        text = (stages.exp / page).read_text()
+        assert "trained for 3 of 3 epochs, average of epoch 3, seed 7, WeDefense" in text, page
+
+
+def test_an_experiment_as_it_was_trained_is_scored_although_its_data_moved_on(stages):
+    table = stages.data / "train/utt2lab"
+    table.write_text(table.read_text().replace("spoof", "fake"))
+    from wedefense.bin import check
+
+    arguments = ["--stage", "7", "--data", str(stages.data), "--train_sets", "train", "--sets", "dev", "eval",
+                 *settings(stages, "--train_data", stages.list("train"), "--val_data", stages.list("dev"))]
+    with pytest.raises(InputError, match="utt2lab changed.*go back to --stage 2"):
+        check.main(arguments)
+    check.main([*arguments, "--as_trained", "true"])

@@ -1,0 +1,91 @@
+"""Before a recipe starts in the middle: is what the earlier stages made still of what lies here now?"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
+from wedefense.experiment import lineage
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.lineage import newest
+from wedefense.experiment.record import changes, read, require
+from wedefense.experiment.records import read_results
+from wedefense.experiment.resume import epochs_done, refuse
+from wedefense.utils.errors import InputError
+from wedefense.utils.fingerprint import of_content
+
+# What stage 7 takes: by task the last of the stages before that it needs.
+_BEFORE_RESULTS = {"speaker": 4, "classes": 5, "detection": 6}
+
+
+def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], skip_bad: bool, task: str,
+          as_trained: bool = False) -> None:
+    """An error that names what changed and the stage to go back to.
+
+    `lists`: of every set of the recipe, by name; `sets`: those that are scored; `as_trained`: the weights are scored
+    as they are, whatever became of their settings and training data.
+    """
+    folder = ExperimentFolder(config.exp_dir)
+    if stage > 2:
+        for name, path in lists.items():
+            if name in sets or not as_trained:
+                lineage.require_list(path, config.data_type)
+    if read(folder.training) is not None:
+        if not as_trained:
+            _settings(folder, config, stage)
+    elif not folder.config.is_file():
+        return  # nothing was trained here; the stage itself says what it lacks
+    last = min(stage - 1, _BEFORE_RESULTS[task]) if stage < 8 else 4
+    if stage > 4:
+        _weights(folder, config)
+    if stage in (5, 6, 7, 9):
+        for name in sets:
+            _scores(folder, config, name, lists[name], skip_bad, last if stage < 9 else _BEFORE_RESULTS[task])
+    if stage == 9 and task == "detection":
+        _results(folder)
+
+
+def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
+    found = read(folder.training)["inputs"]
+    now = lineage.settings(config)
+    if stage > 3:
+        now |= {key: held for key, held in lineage.training_data(config).items() if held is not None}
+    free = {"dataset_args.eval_frms"}  # an option of stage 4, which is compared there
+    if stage <= 3 and not config.scheduler_args.spans_all_epochs and config.num_epochs >= epochs_done(folder):
+        free.add("num_epochs")
+    differences = changes({key: found.get(key) for key in now}, now)
+    refuse(folder, [change for change in differences if change.key not in free])
+
+
+def _weights(folder: ExperimentFolder, config: Config) -> None:
+    from wedefense.experiment.checkpoint import epochs_to_average  # with torch, which the rest does without
+
+    trained = replace(load_config(folder.config), exp_dir=config.exp_dir, num_avg=config.num_avg,
+                      average=config.average)
+    lineage.averaging(folder, epochs_to_average(trained)).require()
+    if trained.use_pruning_loss:
+        require(folder.cut.cutting, "pruned model", 4, {})
+
+
+def _scores(folder: ExperimentFolder, config: Config, name: str, data: str, skip_bad: bool, last: int) -> None:
+    """Of one set what the stages up to `last` made."""
+    within = newest(folder)
+    trained = load_config(within.config)
+    heard = replace(trained, dataset_args=replace(trained.dataset_args, eval_frms=config.dataset_args.eval_frms))
+    found = read(folder.embeddings(name).source)
+    precision = found["inputs"].get("precision") if found else None  # that of the device which made them
+    lineage.embedding(folder, name, within.average, heard, data, config.data_type, skip_bad, precision).require()
+    if last > 4:
+        lineage.logits(folder, name, within.average).require()
+    if last > 5:
+        lineage.llrs(folder, name).require()
+
+
+def _results(folder: ExperimentFolder) -> None:
+    for name, made in read_results(folder).get("made_by", {}).get("scores", {}).items():
+        if of_content(folder.posteriors(name).llr) != made:
+            raise InputError(f"{folder.results}: not of the scores of '{name}' that are here now; go back to --stage 7")
+
+
+def lists_of(data: str | Path, data_type: str, sets: list[str]) -> dict[str, str]:
+    return {name: str(Path(data) / name / f"{data_type}.list") for name in sets}

@@ -1,0 +1,95 @@
+"""Whether a training goes on where the folder stands: decided from its record, before anything is written."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
+from wedefense.experiment import lineage
+from wedefense.experiment.folder import ExperimentFolder, folder_of
+from wedefense.experiment.record import Change, changes, read
+from wedefense.experiment.records import code_state, read_history
+from wedefense.utils.errors import InputError
+from wedefense.utils.fingerprint import of_sources
+from wedefense.utils.log import get_logger
+
+log = get_logger()
+
+
+def settle(config: Config, ranks: int) -> "lineage.Step | None":
+    """The record that the training goes on under; None where all epochs are done and nothing is to be written.
+
+    An error names every setting and every content that is another than the weights were trained with.
+    """
+    step, folder = lineage.training(config, ranks), ExperimentFolder(config.exp_dir)
+    home = folder_of(config.checkpoint) or ExperimentFolder("") if config.checkpoint else folder
+    found = read(home.training)
+    if found is None or not (config.checkpoint or folder.last.is_file() or folder.epochs()):
+        if found is None and folder.last.is_file():
+            log.warning("%s: trained by a version that kept no record of data and settings; %s is all there is to "
+                        "compare with", folder, folder.config)
+            refuse(home, _blocking(config, folder, changes(lineage.settings(load_config(folder.config)),
+                                                           lineage.settings(config))))
+        return replace(step, told=_told({}, 0))
+    refuse(home, _blocking(config, folder, changes(found["inputs"], step.inputs)))
+    if is_finished(folder, config):
+        return None
+    return replace(step, told=_told(found, epochs_done(folder)))
+
+
+def _blocking(config: Config, folder: ExperimentFolder, found: list[Change]) -> list[Change]:
+    """What stands in the way; more epochs do not where no rate depends on their number."""
+    done = epochs_done(folder)
+    free = set()
+    if not config.scheduler_args.spans_all_epochs and config.num_epochs >= done:
+        free.add("num_epochs")
+    if is_finished(folder, config):
+        free.add("dataset_args.eval_frms")  # validation is over; stage 4 takes it from its own call
+    return [change for change in found if change.key not in free]
+
+
+def refuse(home: ExperimentFolder, blocking: list[Change]) -> None:
+    if blocking:
+        spans = any(change.key == "num_epochs" for change in blocking)
+        remark = " (the schedule spreads its rates over all epochs, so that another number changes every one)"
+        raise InputError(f"{home}: its weights were trained otherwise: {'; '.join(map(str, blocking))}"
+                         f"{remark * spans}. Nothing was touched. Take another --exp_dir, or begin a new training from "
+                         f"these weights there: --fork {home}-2")
+
+
+def epochs_done(folder: ExperimentFolder) -> int:
+    history = known_history(folder)
+    return history["rows"][-1]["epoch"] if history else 0
+
+
+def known_history(folder: ExperimentFolder) -> dict | None:
+    """None for a broken one too, which a resume writes again."""
+    with contextlib.suppress(InputError):
+        return read_history(folder)
+    return None
+
+
+def is_finished(folder: ExperimentFolder, config: Config) -> bool:
+    return folder.last.is_file() and folder.epoch(config.num_epochs).is_file() and epochs_done(
+        folder) >= config.num_epochs
+
+
+def _told(found: dict, done: int) -> dict:
+    """Which code trained from which epoch on; one that changed under a training is spoken of."""
+    before = list(found.get("code", []))
+    now = code_state() | {"sources": of_sources()}
+    if before and before[-1]["sources"] != now["sources"]:
+        log.warning("the code is another than what trained so far (%s, now %s); it goes on, and record, report and "
+                    "card say from which epoch", before[-1]["version"], now["version"])
+    if not before or before[-1]["sources"] != now["sources"]:
+        before.append({"from_epoch": done + 1} | now)
+    return {"code": before}
+
+
+def newest_weights(exp_dir: str | Path) -> Path:
+    """Of the last epoch that was kept, to begin a new training from."""
+    folder = ExperimentFolder(exp_dir)
+    if not (epochs := folder.epochs()):
+        raise InputError(f"{folder}: no epoch to fork from; leave --fork out and begin anew in another --exp_dir")
+    return folder.epoch(epochs[-1])
