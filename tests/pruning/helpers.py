@@ -22,7 +22,7 @@ FAMILIES = {
     "pruned before": replace(BASE, **RELATIVE, conv_output_scale=True,
                              blocks=(BlockShape((), 13), BlockShape((3, 1), 0), BlockShape((0, 2, 3), 11))),
     "whisper": Architecture("whisper", full_blocks(3, 4, 20), dim=24, total_heads=4, conv_bias=True, norm_first=True,
-                            conv_layers=((24, 3, 1), (24, 3, 2)), mel_bins=20, hidden_dropout=0.0),
+                            conv_layers=((24, 3, 1), (24, 3, 2)), mel_bins=20, pos_conv_groups=1, hidden_dropout=0.0),
 }
 LENGTHS = torch.tensor([7000, 5001, 3000])
 UNITS = ("conv", "head", "attlayer", "interm", "ffnlayer")

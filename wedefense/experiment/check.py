@@ -10,7 +10,7 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import newest
 from wedefense.experiment.record import changes, read, require
 from wedefense.experiment.records import read_results
-from wedefense.experiment.resume import epochs_done, refuse
+from wedefense.experiment.resume import epochs_done, has_weights, refuse
 from wedefense.utils.errors import InputError
 from wedefense.utils.fingerprint import of_content
 
@@ -31,7 +31,7 @@ def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], sk
             if name in sets or not as_trained:
                 lineage.require_list(path, config.data_type)
     if read(folder.training) is not None:
-        if not as_trained:
+        if not as_trained and (stage > 3 or has_weights(folder)):
             _settings(folder, config, stage)
     elif not folder.config.is_file():
         return  # nothing was trained here; the stage itself says what it lacks

@@ -25,7 +25,7 @@ def settle(config: Config, ranks: int) -> "lineage.Step | None":
     step, folder = lineage.training(config, ranks), ExperimentFolder(config.exp_dir)
     home = folder_of(config.checkpoint) or ExperimentFolder("") if config.checkpoint else folder
     found = read(home.training)
-    if found is None or not (config.checkpoint or folder.last.is_file() or folder.epochs()):
+    if found is None or not (config.checkpoint or has_weights(folder)):
         if found is None and folder.last.is_file():
             log.warning("%s: trained by a version that kept no record of data and settings; %s is all there is to "
                         "compare with", folder, folder.config)
@@ -56,6 +56,11 @@ def refuse(home: ExperimentFolder, blocking: list[Change]) -> None:
         raise InputError(f"{home}: its weights were trained otherwise: {'; '.join(map(str, blocking))}"
                          f"{remark * spans}. Nothing was touched. Take another --exp_dir, or begin a new training from "
                          f"these weights there: --fork {home}-2")
+
+
+def has_weights(folder: ExperimentFolder) -> bool:
+    """Whether a training left any; before the first ones its settings bind nobody."""
+    return folder.last.is_file() or bool(folder.epochs())
 
 
 def epochs_done(folder: ExperimentFolder) -> int:
