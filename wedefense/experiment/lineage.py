@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.config.sampling import parse_levels
 from wedefense.config.schema import Config
 from wedefense.config.tree import Leaf, read_tree
 from wedefense.config.typed import to_builtin
@@ -63,6 +64,9 @@ def training(config: Config, ranks: int) -> Step:
     inputs["model_init"] = config.model_init and of_weights(config.model_init)
     for key, table in (("noise_data", config.noise_data), ("reverb_data", config.reverb_data)):
         inputs[key] = table and of_parts(of_files(read_table(table).values()))
+    for level in parse_levels(config.dataset_args.sampling):
+        table = f"utt2{level.column}"
+        inputs[table] = of_content(Path(config.train_data).parent / table)
     return Step("weights", 3, ExperimentFolder(config.exp_dir).training, inputs)
 
 

@@ -10,7 +10,6 @@ from wedefense.config.schema import Config
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader, train_loader
-from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step
 from wedefense.experiment.resume import settle
