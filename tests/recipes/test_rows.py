@@ -87,6 +87,25 @@ def test_every_step_of_every_row_says_what_the_published_run_did():
     assert counts.keys() == {table for table, *_ in table_rows()} and counts["superb_speaker"] == 36
 
 
+def test_the_page_says_of_each_row_how_sure_we_are():
+    text = (EGS / "README.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.strip("|\n ").split(" | ")]
+             for line in text.split("### How sure we are")[1].splitlines() if line.startswith("| `")]
+    told = Counter()
+    for table, rows, sure, source, doubts in lines:
+        assert sure in ("release read", "paper read", "assumed", "scored") and source and doubts
+        table = table.strip("`")
+        known = {row for name, row, *_ in table_rows() if name == table}
+        named = known if rows == "all" else set(rows.split("; "))
+        assert named <= known, named - known
+        told.update((table, row) for row in named)
+        scored = {row for name, row, *_, command in table_rows() if name == table and " --model " in command}
+        assert (sure == "scored") == bool(named & scored), (table, rows)
+    assert told == Counter({(table, row) for table, row, *_ in table_rows()})
+    steps = len(table_rows())
+    assert f"{len(told)} rows\ntake {steps} steps" in text
+
+
 def test_the_map_holds_every_row_that_can_be_run():
     from wedefense.report import published
 
