@@ -30,6 +30,8 @@ def build(name, feat_dim=24, num_layers=3, **options):
     name, given = VARIANTS.get(name, (name, {}))
     if name == "SSL_BACKEND_LLGF":
         given = {"compression_dim": 32}
+    if name == "SSL_BACKEND_multireso_MaxPool1dLin_gmlp":
+        given = {"num_scale": 3, "seq_len": 1000}
     cls = BACKENDS.options(name)
     small = {key: value for key, value in SMALL.items() if key in cls.__dataclass_fields__}
     return BACKENDS.load(name)(cls(**{**small, **given, **options}), feat_dim, num_layers)

@@ -17,7 +17,8 @@ class Lacking(NamedTuple):
 
 _SSL = "frontend: ssl with an encoder of the wav2vec 2.0 family"
 PARTS = (
-    Lacking("model", "SSL_BACKEND_multireso", "the back-end gMLP at several resolutions", "model: SSL_BACKEND_MHFA"),
+    Lacking("model", "SSL_BACKEND_multireso", "the back-end BLSTMs at several resolutions",
+            "model: SSL_BACKEND_multireso_MaxPool1dLin_gmlp"),
     Lacking("model", "ERes2Net34_aug", "the back-end ERes2Net of three shares", "model: ERes2Net34_Large"),
     Lacking("model", "REPVGG_", "the back-end RepVGG of dilated or grouped branches", "model: REPVGG_A0"),
     Lacking("model", "ReDimNet2", "the back-end ReDimNet2", "model: ReDimNetB6"),

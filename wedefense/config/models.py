@@ -200,6 +200,31 @@ class LLGFOptions(SSLBackendOptions):
 
 
 @dataclass(frozen=True)
+class MultiResolutionOptions(SSLBackendOptions):
+    """gMLP on frames halved `num_scale - 1` times. A negative `embed_dim` divides the features that are left."""
+
+    embed_dim: int = -2
+    num_scale: int = 6
+    seq_len: int = 2001                                       # frames; what comes later is not heard
+    gmlp_layers: int = 1
+    flag_pool: Literal["ap"] = "ap"                           # mean over time
+    multi_reso_active: tuple[Literal["utt"], ...] = ("utt",)  # whole utterances alone
+    batch_first: bool = True                                  # these two are of WeDefense's configs; not used
+    Frame_shifts: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if self.embed_dim > 0:
+            super().__post_init__()
+        elif self.embed_dim == 0:
+            raise OptionError("embed_dim", "must not be 0")
+        at_least(self, 2, "num_scale")
+        positive(self, "gmlp_layers")
+        if self.seq_len >> (self.num_scale - 1) < 1:
+            raise OptionError("seq_len", f"must be at least {1 << (self.num_scale - 1)} with num_scale "
+                                         f"{self.num_scale}, got {self.seq_len}")
+
+
+@dataclass(frozen=True)
 class Nes2NetOptions(SSLBackendOptions):
     """Nested Res2Net. The embedding is twice `feat_dim` unless `embed_dim` asks for a linear layer."""
 
@@ -232,6 +257,7 @@ BACKENDS = Registry("back-end", {
     "SSL_BACKEND_LLGF": _row("lcnn:LLGF", LLGFOptions),
     "SSL_BACKEND_aasist": _row("aasist:AASIST", SSLBackendOptions),
     "SSL_BACKEND_utt_only_nes2net": _row("nes2net:Nes2Net", Nes2NetOptions),
+    "SSL_BACKEND_multireso_MaxPool1dLin_gmlp": _row("gmlp:MultiResolutionGMLP", MultiResolutionOptions),
     "XVEC": _row("xvector:XVEC", XVecOptions),
     "SUPERB_XVECTOR": _row("superb_xvector:SuperbXVector", SuperbXVecOptions),
     "LCNN_LSTM": _row("lcnn:LCNNLSTM", LCNNLSTMOptions),
