@@ -38,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.rates import KINDS, Rates, crop_ms, entry, named, of_check
 from wedefense.config.loader import load_config
+from wedefense.data.layouts import read_layouts
 from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture
@@ -51,7 +52,7 @@ EGS = TOOLS.parent / "egs"
 FLOAT32, BFLOAT16 = 12e12, 100e12
 ASSUMED = Rates({}, {name: dict.fromkeys(KINDS, speed / 1e12) for name, speed in (("float32", FLOAT32),
                                                                                   ("bfloat16", BFLOAT16))}, {})
-TRAINED_ON = {  # reader of tools/prepare, its training set, classes, files; by the folder of the recipe's corpus
+TRAINED_ON = {  # row of layouts.yaml or reader of tools/prepare, training set, classes, files; by the corpus's folder
     "partialspoof": ("partialspoof", "train", 2, "wav"), "asvspoof5": ("asvspoof5", "train", 2, "flac"),
     "asvspoof2019": ("asvspoof2019", "train", 2, "flac"), "spoofceleb": ("spoofceleb", "train", 2, "flac"),
     "voxceleb": ("voxceleb", "vox2_dev", 5994, "flac"), "superb": ("voxceleb", "vox1_dev", 1211, "wav"),
@@ -96,6 +97,9 @@ def training_set(config: Path) -> tuple[int, int, str]:
     if corpus == "voxceleb" and config.name.startswith("superb"):
         corpus = "superb"
     reader, name, classes, suffix = TRAINED_ON[corpus]
+    row = read_layouts(TOOLS / "layouts.yaml").get(reader)
+    if row:
+        return row.sets[name].count, classes, suffix
     spec = spec_from_file_location(reader, TOOLS / "prepare" / f"{reader}.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -164,7 +168,8 @@ def counted(path: Path, overrides: tuple[str, ...]) -> Work:
         detector = build_detector(config, classes, architecture)
     frontend, rest = detector.frontend, [part.to_empty(device="cpu").eval() for part in
                                          (detector.backend, detector.projection)]
-    frames = samples // architecture.stride - 1
+    whole = -(-samples // architecture.stride)
+    frames = whole if frontend.s3prl_frames else samples // architecture.stride - 1
     features = LayerFeatures([torch.randn(1, frames, frontend.feat_dim) for _ in range(frontend.num_layers)],
                              torch.tensor([frames]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
