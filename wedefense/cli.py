@@ -13,6 +13,7 @@ COMMANDS = {
     "list": "all components that a config may name, and where they come from",
     "config": "check a config and print it with every default",
     "make_list": "stage 2: raw.list or tar shards from a data folder",
+    "segments": "check label files of partly fake speech, turn each kind into every other",
     "train": "stage 3: train a detector",
     "average": "stage 4: average the last epochs",
     "prune": "stage 4: cut what a pruned training closed; or prune a trained experiment",

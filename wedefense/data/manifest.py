@@ -10,7 +10,7 @@ from wedefense.data.audio import AudioInfo, BadAudio, probe
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
-from wedefense.utils.tables import first_few, read_lines
+from wedefense.utils.tables import first_few, read_lines, read_seconds
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
 
@@ -130,6 +130,13 @@ def read_data_dir(folder: str | os.PathLike, num_workers: int = 1) -> Manifest:
     manifest = check_recordings(str(folder), recordings, num_workers)
     manifest.problems = problems + manifest.problems
     return manifest
+
+
+def durations_of(folder: str | os.PathLike) -> dict[str, float]:
+    """Seconds of every recording of a data folder, by `utt2dur`, or by their headers where there is none."""
+    if (Path(folder) / "utt2dur").exists():
+        return read_seconds(Path(folder) / "utt2dur")
+    return {recording.key: recording.info.seconds for recording in read_data_dir(folder).recordings}
 
 
 def _table(path: Path, problems: list[Problem]) -> dict[str, str]:

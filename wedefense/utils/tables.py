@@ -1,5 +1,6 @@
 """Kaldi-style two-column tables: a key, a blank, the rest of the line."""
 
+import math
 import os
 import re
 from collections import Counter
@@ -50,6 +51,19 @@ def read_table(path: str | os.PathLike) -> dict[str, str]:
     if not table:
         raise InputError(f"{path}: the table is empty")
     return table
+
+
+def read_seconds(path: str | os.PathLike) -> dict[str, float]:
+    """key -> seconds, as in `utt2dur`."""
+    seconds = {}
+    for key, value in read_table(path).items():
+        try:
+            seconds[key] = float(value)
+        except ValueError:
+            seconds[key] = math.nan
+        if not 0 < seconds[key] < math.inf:
+            raise InputError(f"{path}: '{value}' of '{key}' is no number of seconds (expected: KEY SECONDS)")
+    return seconds
 
 
 def write_table(path: str | os.PathLike, table: Mapping[str, object]) -> None:

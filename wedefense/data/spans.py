@@ -1,0 +1,241 @@
+"""Which stretches of an utterance are fake: label files of every usual kind, read and written.
+
+All of them become the same table, utterance -> spans in order; `wedefense.data.span_checks` holds it to the audio.
+"""
+
+import csv
+import io
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from wedefense.data.tabular import SEPARATORS, separated_rows
+from wedefense.metrics.segments import label_shift_of, ranges_from_labels, read_seglab
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.files import atomic_write
+from wedefense.utils.tables import first_few, read_lines
+
+RESOLUTIONS = ("0.01", "0.02", "0.04", "0.08", "0.16", "0.32", "0.64")  # seconds, of PartialSpoof's label files
+_COLUMNS = {"key": ("key", "utt", "utterance", "file", "filename", "name"), "start": ("start", "begin", "onset"),
+            "end": ("end", "stop", "offset"), "label": ("label", "class")}
+_BLEED = 1e-6  # seconds by which a span may reach into a segment without counting there
+
+
+class Span(NamedTuple):
+    """A stretch of one class, in seconds."""
+
+    start: float
+    end: float
+    label: str
+
+
+Spans = Mapping[str, Sequence[Span]]
+
+
+@dataclass(frozen=True)
+class SpanFormat:
+    read: Callable[[Path], Spans]
+    write: Callable[[Path, Spans], list[Path]]  # the files written
+    suffixes: tuple[str, ...] = ()  # of what is surely of this kind, and of files in a folder
+
+
+def read_spans(path: str | os.PathLike, kind: str | None = None) -> dict[str, list[Span]]:
+    """Utterance -> spans, sorted by their start, as the file has them; `kind` is a name of FORMATS (None: look).
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "dev.rttm")
+    >>> _ = path.write_text("SPEAKER utt 1 0.5 0.25 <NA> <NA> spoof <NA> <NA>\\n")
+    >>> read_spans(path)
+    {'utt': [Span(start=0.5, end=0.75, label='spoof')]}
+    """
+    path = Path(path)
+    spans = _format(kind or kind_of(path)).read(path)
+    if not spans:
+        raise InputError(f"{path}: holds no span; is it the right file?")
+    return {key: sorted(found) for key, found in spans.items()}
+
+
+def write_spans(path: str | os.PathLike, spans: Spans, kind: str | None = None) -> list[Path]:
+    """Write label files of a `kind` (None: as the name says); returns their paths. Tables are one file, `vad` and
+    `audacity` a folder, `seglab` one file where its name says the resolution, else one of each."""
+    path = Path(path)
+    return _format(kind or _kind_by_name(path) or "segments").write(path, spans)
+
+
+def _format(kind: str) -> SpanFormat:
+    if kind not in FORMATS:
+        raise InputError(f"unknown kind of label file '{kind}'{did_you_mean(kind, FORMATS)}")
+    return FORMATS[kind]
+
+
+def _kind_by_name(path: Path) -> str | None:
+    return next((kind for kind, row in FORMATS.items() if path.suffix.lower() in row.suffixes), None)
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file or folder of labels, by its name, else by its first line."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder of labels")
+    if path.is_dir():
+        kinds = {_kind_by_name(file) for file in path.iterdir()} - {None}
+        if len(kinds) == 1:
+            return kinds.pop()
+    elif by_name := _kind_by_name(path):
+        return by_name
+    else:
+        first = next((line.split() for line in read_lines(path) if line.strip()), [])
+        if first[:1] == ["SPEAKER"]:
+            return "rttm"
+        if len(first) == 4 and _is_number(first[1]) and _is_number(first[2]):
+            return "segments"
+    raise InputError(f"{path}: its kind cannot be told; give it with --from ({', '.join(FORMATS)})")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _span(where: str, start: str, end: str, label: str, lasts: bool = False) -> Span:
+    """`lasts`: the second number is a duration."""
+    if not (_is_number(start) and _is_number(end)):
+        raise InputError(f"{where}: '{start} {end}' are not two times in seconds")
+    if not label.strip():
+        raise InputError(f"{where}: a span without label")
+    begin = float(start)
+    return Span(begin, round(begin + float(end), 9) if lasts else float(end), label.strip())
+
+
+def _fields(path: Path, count: int, expected: str, maxsplit: int = -1) -> Iterator[tuple[str, list[str]]]:
+    """(where, fields) of each line that is not blank, a comment or of Audacity's spectral selections."""
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.split(maxsplit=maxsplit)
+        if fields and not fields[0].startswith((";;", "#", "\\")):
+            if len(fields) < count:
+                raise InputError(f"{path}:{number}: expected {expected}, got {line.strip()[:80]!r}")
+            yield f"{path}:{number}", fields
+
+
+def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in suffixes) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: no file in this folder ends in {' or '.join(suffixes)}")
+    return files
+
+
+def _gathered(rows: Iterable[tuple[str, Span]]) -> dict[str, list[Span]]:
+    spans: dict[str, list[Span]] = defaultdict(list)
+    for key, span in rows:
+        spans[key].append(span)
+    return dict(spans)
+
+
+def _read_rttm(path: Path) -> Spans:
+    expected = "SPEAKER KEY 1 START DURATION <NA> <NA> LABEL <NA> <NA>"
+    return _gathered((fields[1], _span(where, fields[3], fields[4], fields[7], lasts=True))
+                     for file in _files(path, FORMATS["rttm"].suffixes)
+                     for where, fields in _fields(file, 8, expected) if fields[0] == "SPEAKER")
+
+
+def _read_segments(path: Path) -> Spans:
+    return _gathered((fields[0], _span(where, *fields[1:4])) for where, fields in
+                     _fields(path, 4, "KEY START END LABEL", 3))
+
+
+def _read_csv(path: Path) -> Spans:
+    rows, columns = list(separated_rows(path, SEPARATORS.get(path.suffix.lower(), ","))), {}
+    for what, names in _COLUMNS.items():
+        found = [name for name in (rows[0].cells if rows else {}) if name.lower() in names]
+        if len(found) != 1:
+            raise InputError(f"{path}: expected one column for the {what}, called {' or '.join(names)}; "
+                             f"found {first_few(found) or 'none'}")
+        columns[what] = found[0]
+    return _gathered((str(row.cells[columns["key"]]),
+                      _span(row.where, *(str(row.cells[columns[what]]) for what in ("start", "end", "label"))))
+                     for row in rows)
+
+
+def _read_tracks(path: Path) -> Spans:
+    """Files `START END LABEL`, one for each utterance, whose name is that of the file."""
+    spans = {}
+    for file in _files(path, (".txt", ".lab")):
+        if file.stem in spans:
+            raise InputError(f"{file}: a second file of labels for '{file.stem}'; keep one")
+        spans[file.stem] = [_span(where, *fields) for where, fields in _fields(file, 3, "START END LABEL", 2)]
+        if not spans[file.stem]:
+            raise InputError(f"{file}: holds no span; a recording all of one class has one line, 0 to its end")
+    return spans
+
+
+def _read_seglab(path: Path) -> Spans:
+    shift = label_shift_of(path)
+    return {key: [Span(r.start, r.end, "bonafide" if r.is_bonafide else "spoof")
+                  for r in ranges_from_labels(labels, shift)] for key, labels in read_seglab(path).items()}
+
+
+def segment_labels(spans: Sequence[Span], shift: float) -> np.ndarray:
+    """(segments,) of '1' (bona fide) and '0' of `shift` seconds each; one that holds anything fake is fake."""
+    odd = {span.label for span in spans} - {"bonafide", "spoof"}
+    if odd:
+        raise InputError(f"segment labels are bonafide and spoof, not {first_few(sorted(odd))}; rename with --labels")
+    labels = np.full(math.ceil((spans[-1].end - _BLEED) / shift), "1")
+    for start, end, label in spans:
+        if label == "spoof":
+            labels[math.floor((start + _BLEED) / shift):math.ceil((end - _BLEED) / shift)] = "0"
+    return labels
+
+
+def _write_lines(path: Path, spans: Spans, line: Callable[[str, Span], str], header: str = "") -> list[Path]:
+    with atomic_write(path, "w") as stream:
+        stream.write(header)
+        stream.writelines(f"{line(key, span)}\n" for key, found in spans.items() for span in found)
+    return [path]
+
+
+def _rttm_line(key: str, span: Span) -> str:
+    return f"SPEAKER {key} 1 {span.start:.6f} {span.end - span.start:.6f} <NA> <NA> {span.label} <NA> <NA>"
+
+
+def _csv_line(key: str, span: Span) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([key, f"{span.start:.6f}", f"{span.end:.6f}", span.label])
+    return out.getvalue()
+
+
+def _write_tracks(path: Path, spans: Spans, separator: str) -> list[Path]:
+    slashed = [key for key in spans if "/" in key]
+    if slashed:
+        raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(slashed)} cannot be")
+    return [_write_lines(path / f"{key}.txt", {key: found}, lambda _, span: separator.join(
+        (f"{span.start:.6f}", f"{span.end:.6f}", span.label)))[0] for key, found in spans.items()]
+
+
+def _write_seglab(path: Path, spans: Spans) -> list[Path]:
+    paths = [path] if path.suffix == ".npy" else [path.with_name(f"{path.name}_seglab_{r}.npy") for r in RESOLUTIONS]
+    for file in paths:
+        shift = label_shift_of(file)
+        labels = {key: segment_labels(found, shift) for key, found in spans.items()}
+        with atomic_write(file) as stream:
+            np.save(stream, np.array(labels, dtype=object), allow_pickle=True)
+    return paths
+
+
+FORMATS = {
+    "segments": SpanFormat(_read_segments, partial(
+        _write_lines, line=lambda key, span: f"{key} {span.start:.6f} {span.end:.6f} {span.label}")),
+    "rttm": SpanFormat(_read_rttm, partial(_write_lines, line=_rttm_line), (".rttm",)),
+    "seglab": SpanFormat(_read_seglab, _write_seglab, (".npy",)),
+    "csv": SpanFormat(_read_csv, partial(_write_lines, line=_csv_line, header="key,start,end,label\n"),
+                      (".csv", ".tsv")),
+    "vad": SpanFormat(_read_tracks, partial(_write_tracks, separator=" ")),
+    "audacity": SpanFormat(_read_tracks, partial(_write_tracks, separator="\t")),
+}
