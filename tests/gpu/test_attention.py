@@ -24,18 +24,18 @@ def written_out(qkv, gate, table, counts, frames):
     return torch.cat(parts)
 
 
-def inputs(biased, counts=COUNTS, requires_grad=True):
+def inputs(biased, counts=COUNTS, requires_grad=True, dim=DIM):
     torch.manual_seed(0)
     rows, frames = sum(counts), max(counts)
-    shapes = [(rows, 3, HEADS, DIM)] + [(rows, HEADS), (HEADS, 2 * frames - 1)] * biased
+    shapes = [(rows, 3, HEADS, dim)] + [(rows, HEADS), (HEADS, 2 * frames - 1)] * biased
     found = [torch.randn(shape, device=DEVICE).requires_grad_(requires_grad) for shape in shapes]
     starts = torch.tensor([0, *counts]).cumsum(0).int().to(DEVICE)
     return found + [None] * (3 - len(found)), starts, frames
 
 
-@pytest.mark.parametrize("biased", [True, False])
-def test_values_and_gradients_are_those_of_the_definition(biased):
-    tensors, starts, frames = inputs(biased)
+@pytest.mark.parametrize("biased, dim", [(True, DIM), (False, DIM), (True, 24)], ids=str)  # XLS-R 1B has heads of 80
+def test_values_and_gradients_are_those_of_the_definition(biased, dim):
+    tensors, starts, frames = inputs(biased, dim=dim)
     given = [tensor for tensor in tensors if tensor is not None]
     here = packed_attention(*tensors, starts, frames)
     there = written_out(*tensors, COUNTS, frames)

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from wedefense.gpu import attention_kernels as kernels
 
-HEAD_DIMS = (16, 32, 64, 128)
 ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
 # Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes.
@@ -34,7 +33,7 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
     tile = _tile(qkv, "forward")
     kernels.forward_kernel[-(-frames // tile["QUERIES"]), len(starts) - 1, heads](
         qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), out, sums, *_numbers(qkv, frames, dropout),
-        HEADS=heads, DIM=dim, BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **tile)
+        HEADS=heads, **_width(dim), BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **tile)
     return out, sums
 
 
@@ -46,10 +45,10 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     batch, biased = len(starts) - 1, table is not None
     delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
     dgate = qkv.new_empty((rows, heads) if biased else 0, dtype=torch.float32)
-    kernels.delta_kernel[-(-rows // ROWS), heads](out, gradient, delta, rows, HEADS=heads, DIM=dim, ROWS=ROWS)
+    kernels.delta_kernel[-(-rows // ROWS), heads](out, gradient, delta, rows, HEADS=heads, **_width(dim), ROWS=ROWS)
     common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
     numbers = _numbers(qkv, frames, dropout)
-    fixed = dict(HEADS=heads, DIM=dim, DROPS=dropout > 0, PRECISION=precision())
+    fixed = dict(HEADS=heads, **_width(dim), DROPS=dropout > 0, PRECISION=precision())
     tile = _tile(qkv, "query")
     kernels.query_gradient_kernel[-(-frames // tile["QUERIES"]), batch, heads](*common, dqkv, dgate, *numbers,
                                                                                BIASED=biased, **fixed, **tile)
@@ -111,6 +110,11 @@ def _backward(ctx, gradient: Tensor, _):
 
 
 _attend.register_autograd(_backward, setup_context=_keep)
+
+
+def _width(dim: int) -> dict[str, int]:
+    """Of heads: as wide as they are, and as many lanes as a kernel has for them."""
+    return {"DIM": dim, "LANES": max(1 << (dim - 1).bit_length(), 16)}
 
 
 def _tile(qkv: Tensor, kernel: str) -> dict[str, int]:

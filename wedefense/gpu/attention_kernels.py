@@ -25,18 +25,27 @@ def _biases(table, head, width, middle, queries, keys, count):
 
 
 @triton.jit
+def _real(pointers, dims, DIM: tl.constexpr, LANES: tl.constexpr):
+    """What is there of heads that are DIM wide, in LANES lanes, a power of two; zeros in the others."""
+    if DIM == LANES:
+        return tl.load(pointers)
+    return tl.load(pointers, mask=(dims < DIM)[None, :], other=0.0)
+
+
+@triton.jit
 def _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest, total, mixed, scale, dropout,
-               frames, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr,
-               PRECISION: tl.constexpr, KEYS: tl.constexpr, WHOLE: tl.constexpr):
+               frames, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
+               DROPS: tl.constexpr, PRECISION: tl.constexpr, KEYS: tl.constexpr, WHOLE: tl.constexpr):
     """The running softmax of some queries after KEYS more keys, all of them present where WHOLE.
 
     line (queries,): where the table holds each query's bias for the first key.
     """
-    lanes, dims = tl.arange(0, KEYS), tl.arange(0, DIM)
+    lanes, dims = tl.arange(0, KEYS), tl.arange(0, LANES)
     keys = begin + lanes
     safe = lanes if WHOLE else tl.minimum(lanes, count - 1 - begin)
     rows = base + begin * (3 * HEADS * DIM) + safe[:, None] * (3 * HEADS * DIM) + dims[None, :]
-    scores = tl.dot(q, tl.trans(tl.load(rows + HEADS * DIM)), input_precision=PRECISION) * (scale * LOG2_E)
+    k = _real(rows + HEADS * DIM, dims, DIM, LANES)
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
     if BIASED:
         scores += gates[:, None] * tl.load((line + begin)[:, None] + safe[None, :])
     if not WHOLE:
@@ -48,15 +57,15 @@ def _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head,
     if DROPS:
         kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, frames)
         weights = tl.where(kept, weights, 0.0)
-    v = tl.load(rows + 2 * HEADS * DIM)
+    v = _real(rows + 2 * HEADS * DIM, dims, DIM, LANES)
     mixed = mixed * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
     return higher, total, mixed
 
 
 @triton.jit
 def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropout, rows, width, middle,
-                   HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr,
-                   PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+                   HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
+                   DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
     """A program: QUERIES queries of one head of one utterance. qkv (rows, 3, HEADS, DIM), out (rows, HEADS, DIM)."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
@@ -64,42 +73,44 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     first = tl.program_id(0) * QUERIES
     if first >= count:
         return
-    queries, dims = first + tl.arange(0, QUERIES), tl.arange(0, DIM)
+    queries, dims = first + tl.arange(0, QUERIES), tl.arange(0, LANES)
     base = qkv + start.to(tl.int64) * (3 * HEADS * DIM) + head * DIM
     known = tl.minimum(queries, count - 1)
-    q = tl.load(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :])
+    q = _real(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :], dims, DIM, LANES)
     gates = tl.zeros((QUERIES,), tl.float32)
     if BIASED:
         gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32) * LOG2_E
     seeded = tl.load(seed) if DROPS else 0
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
-    mixed = tl.zeros((QUERIES, DIM), tl.float32)
+    mixed = tl.zeros((QUERIES, LANES), tl.float32)
     line = table + head * width + middle - known
     whole = count // KEYS * KEYS
     for begin in range(0, whole, KEYS):
         largest, total, mixed = _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest,
-                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, BIASED, DROPS,
+                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
                                            PRECISION, KEYS, True)
     if whole < count:
         largest, total, mixed = _attend_to(q, gates, base, line, whole, queries, count, start, seeded, head, largest,
-                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, BIASED, DROPS,
+                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
                                            PRECISION, KEYS, False)
     mixed = mixed / (total * (1 - dropout))[:, None]
     place, present = (start + queries).to(tl.int64), queries < count
     tl.store(out + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mixed.to(out.dtype.element_ty),
-             mask=present[:, None])
+             mask=present[:, None] & (dims < DIM)[None, :])
     tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=present)
 
 
 @triton.jit
-def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr):
+def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                 ROWS: tl.constexpr):
     """delta (HEADS, rows): the sum over a head's dimensions of out * gradient, which softmax's gradient takes off."""
     head = tl.program_id(1)
-    row, dims = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64), tl.arange(0, DIM)
+    row, dims = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64), tl.arange(0, LANES)
     place = row[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
-    x = tl.load(out + place, mask=row[:, None] < rows, other=0.0).to(tl.float32)
-    y = tl.load(gradient + place, mask=row[:, None] < rows, other=0.0).to(tl.float32)
+    there = (row[:, None] < rows) & (dims < DIM)[None, :]
+    x = tl.load(out + place, mask=there, other=0.0).to(tl.float32)
+    y = tl.load(gradient + place, mask=there, other=0.0).to(tl.float32)
     tl.store(delta + head * rows + row, tl.sum(x * y, 1), mask=row < rows)
 
 
@@ -121,8 +132,9 @@ def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, s
 
 @triton.jit
 def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, scale, dropout,
-                          rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr,
-                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+                          rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                          BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
+                          KEYS: tl.constexpr):
     """Gradients of QUERIES queries and of their gates."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
@@ -130,24 +142,24 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
     first = tl.program_id(0) * QUERIES
     if first >= count:
         return
-    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, DIM)
-    stride = 3 * HEADS * DIM
+    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, LANES)
+    stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     base = qkv + start.to(tl.int64) * stride + head * DIM
     place, present = (start + queries).to(tl.int64), queries < count
-    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
-    dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
-                   other=0.0)
+    there = present[:, None] & real
+    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
+    dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
     sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
     deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
     gates = tl.zeros((QUERIES,), tl.float32)
     if BIASED:
         gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
     seeded = tl.load(seed) if DROPS else 0
-    dq = tl.zeros((QUERIES, DIM), tl.float32)
+    dq = tl.zeros((QUERIES, LANES), tl.float32)
     dgates = tl.zeros((QUERIES,), tl.float32)
     for begin in range(0, count, KEYS):
         keys = begin + lanes
-        here = keys[:, None] < count
+        here = (keys[:, None] < count) & real
         k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
         v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
         biases = 0.0
@@ -163,15 +175,16 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
             dgates += tl.sum(dscores * biases, 1)
         dq += tl.dot(dscores.to(k.dtype), k, input_precision=PRECISION)
     tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
-             (dq * scale).to(dqkv.dtype.element_ty), mask=present[:, None])
+             (dq * scale).to(dqkv.dtype.element_ty), mask=there)
     if BIASED:
         tl.store(dgate + place * HEADS + head, dgates, mask=present)
 
 
 @triton.jit
 def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, scale, dropout,
-                        rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, BIASED: tl.constexpr,
-                        DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+                        rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                        BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
+                        KEYS: tl.constexpr):
     """Gradients of KEYS keys and their values."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
@@ -179,21 +192,21 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     first = tl.program_id(0) * KEYS
     if first >= count:
         return
-    keys, lanes, dims = first + tl.arange(0, KEYS), tl.arange(0, QUERIES), tl.arange(0, DIM)
-    stride = 3 * HEADS * DIM
+    keys, lanes, dims = first + tl.arange(0, KEYS), tl.arange(0, QUERIES), tl.arange(0, LANES)
+    stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     base = qkv + start.to(tl.int64) * stride + head * DIM
-    here = keys[:, None] < count
+    here = (keys[:, None] < count) & real
     k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
     v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
     seeded = tl.load(seed) if DROPS else 0
-    dk = tl.zeros((KEYS, DIM), tl.float32)
-    dv = tl.zeros((KEYS, DIM), tl.float32)
+    dk = tl.zeros((KEYS, LANES), tl.float32)
+    dv = tl.zeros((KEYS, LANES), tl.float32)
     for begin in range(0, count, QUERIES):
         queries = begin + lanes
         place, present = (start + queries).to(tl.int64), queries < count
-        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
-        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
-                       other=0.0)
+        there = present[:, None] & real
+        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
+        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
         sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
         deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
         gates = tl.zeros((QUERIES,), tl.float32)
@@ -217,27 +230,27 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
 @triton.jit
 def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, sheet, scale, dropout,
                           rows, width, middle, batch, frames, HEADS: tl.constexpr, DIM: tl.constexpr,
-                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-                          SHARE: tl.constexpr):
+                          LANES: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
+                          KEYS: tl.constexpr, SHARE: tl.constexpr):
     """sheet (shares, HEADS, frames, width): for each query, by distance, what the table's values get from SHARE
     utterances. Its sum over shares and queries is the table's gradient: no two programs write to one place."""
     share, head = tl.program_id(1), tl.program_id(2)
     across = tl.cdiv(frames, KEYS)
     queries = tl.program_id(0) // across * QUERIES + tl.arange(0, QUERIES)
-    keys, dims = tl.program_id(0) % across * KEYS + tl.arange(0, KEYS), tl.arange(0, DIM)
-    stride = 3 * HEADS * DIM
+    keys, dims = tl.program_id(0) % across * KEYS + tl.arange(0, KEYS), tl.arange(0, LANES)
+    stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     seeded = tl.load(seed) if DROPS else 0
     found = tl.zeros((QUERIES, KEYS), tl.float32)
     for utterance in range(share * SHARE, min(share * SHARE + SHARE, batch)):
         start = tl.load(starts + utterance)
         count = tl.load(starts + utterance + 1) - start
         base = qkv + start.to(tl.int64) * stride + head * DIM
-        place, present, here = (start + queries).to(tl.int64), queries < count, keys[:, None] < count
-        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=present[:, None], other=0.0)
+        place, present = (start + queries).to(tl.int64), queries < count
+        there, here = present[:, None] & real, (keys[:, None] < count) & real
+        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
         k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
         v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=present[:, None],
-                       other=0.0)
+        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
         sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
         deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
         gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)

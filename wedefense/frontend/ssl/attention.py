@@ -110,7 +110,7 @@ def packed_attention(qkv: Tensor, scale: Tensor | None, table: Tensor | None, st
 
 def attends_packed(head_dim: int, device: torch.device) -> bool:
     """Whether the kernels for rows serve heads of this width on this device."""
-    return head_dim in (16, 32, 64, 128) and kernels_run_on(device)
+    return head_dim <= 128 and head_dim % 8 == 0 and kernels_run_on(device)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:

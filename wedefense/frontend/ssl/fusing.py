@@ -13,6 +13,8 @@ def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
     """Whether `fused` serves a block: a whole one without gates, over a residual stream in float32."""
     if not span.packed or not block.has_attention or block.feed_forward is None or torch.compiler.is_compiling():
         return False
+    if block.attention.relative and block.attention.head_dim & (block.attention.head_dim - 1):
+        return False  # the kernel of its gate wants a power of two
     gates = [getattr(part, name) for part in (block.attention, block.feed_forward)
              for name in ("gate", "sublayer_gate")]
     return x.dtype == block.layer_norm.weight.dtype == torch.float32 and not any(gate is not None for gate in gates)
