@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def run(ranks: int, *arguments) -> subprocess.CompletedProcess:
+def run(ranks: int, *arguments, timeout: int = 180) -> subprocess.CompletedProcess:
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     return subprocess.run([*launcher, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True,
-                          timeout=180)
+                          timeout=timeout)
 
 
 def test_one_rank_and_two_have_the_same_gradients(tmp_path):

@@ -13,6 +13,7 @@ from wedefense.data.loader import eval_loader, train_loader
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step
 from wedefense.experiment.resume import settle
+from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
@@ -75,8 +76,11 @@ def _train(config, world: World, folder: ExperimentFolder, record: Step | None) 
         raise
 
 
-def build_trainer(config: Config, world: World) -> Trainer:
-    """Data, detector, mode and loop, as the config describes them."""
+def build_trainer(config: Config, world: World, architecture: Architecture | None = None) -> Trainer:
+    """Data, detector, mode and loop, as the config describes them.
+
+    With `architecture` the encoder is one of random weights; no pretrained file is read.
+    """
     if not config.train_data:
         raise InputError("train_data: no training list given; use --train_data data/train/raw.list")
     data = (config.dataset_args, config.dataloader_args)
@@ -86,7 +90,10 @@ def build_trainer(config: Config, world: World) -> Trainer:
         pipeline=pipeline, label_table=config.train_label)
     labels = _labels(loader.label_counts, pipeline)
     torch.manual_seed(config.seed)  # the same weights on every rank
-    detector = initialised(config, labels.names) if config.model_init else build_detector(config, len(labels.names))
+    if config.model_init:
+        detector = initialised(config, labels.names)
+    else:
+        detector = build_detector(config, len(labels.names), architecture)
     mode = build_mode(config, detector)
     validator = None
     if config.val_data:

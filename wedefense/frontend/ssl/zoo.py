@@ -46,13 +46,19 @@ def _model(name: str, architecture: Architecture, hub_id: str | None, converted:
     return Model(name, architecture, hub_id, (_S3PRL + converted, *(_FAIRSEQ + release for release in releases)))
 
 
-def _tiny(name: str, architecture: Architecture, seed: int, ff_dim: int = 128) -> Model:
-    """A network of the same kind that trains in minutes on a laptop; its 320-sample frames are those of all."""
-    conv_layers = tuple((32, kernel, stride) for _, kernel, stride in architecture.conv_layers)
-    return Model(name, replace(
+def narrow(architecture: Architecture, ff_dim: int = 512) -> Architecture:
+    """Three narrow blocks; dropouts, layer drop and norms are those of the whole, and so are its frames."""
+    channels = 64 if architecture.mel_bins else 32
+    conv_layers = tuple((channels, kernel, stride) for _, kernel, stride in architecture.conv_layers)
+    return replace(
         architecture, blocks=full_blocks(3, 4, ff_dim), dim=64, total_heads=4, conv_layers=conv_layers,
         pos_conv_kernel=15 if architecture.pos_conv_depth > 1 else 16, pos_conv_groups=4,
-        rel_buckets=32 if architecture.rel_buckets else 0, rel_max_distance=100, layer_drop=0.0), seed=seed)
+        rel_buckets=32 if architecture.rel_buckets else 0, rel_max_distance=100)
+
+
+def _tiny(name: str, architecture: Architecture, seed: int, ff_dim: int = 128) -> Model:
+    """A network of the same kind that trains in minutes on a laptop."""
+    return Model(name, replace(narrow(architecture, ff_dim), layer_drop=0.0), seed=seed)
 
 
 _ROWS = (
