@@ -93,7 +93,7 @@ def architecture_of(config, small: bool):
 def sized(config, arguments) -> list[str]:
     """Options that make a config one of this check."""
     options = ["--num_epochs", "1", "--num_avg", "1", "--save_epoch_interval", "1", "--validate_interval", "1",
-               "--dataset_args.sample_num_per_epoch", "0", "--dataset_args.cache", "none", "--compile", "False",
+               "--dataset_args.cache", "none", "--compile", "False",
                "--dataset_args.filter", "False", "--early_stop_patience", "0", "--log_batch_interval", "1"]
     if arguments.batch:
         options += ["--dataloader_args.batch_size", str(arguments.batch), "--dataloader_args.num_workers", "0",
@@ -120,8 +120,8 @@ def make_audio(folder: Path, config, ranks: int) -> dict[str, str]:
     """Training and development lists, noises and rooms for a config, as options."""
     data, names = config.dataset_args, classes(config)
     seconds = 2.0 if data.whole_utt else data.samples(data.num_frms) / RATE + 0.2
-    rng, options = np.random.default_rng(5), {}
     count = STEPS * config.accum_grad * ranks * config.dataloader_args.batch_size
+    rng, options = np.random.default_rng(5), {"dataset_args.sample_num_per_epoch": str(count)}
     for name, utterances in (("train", max(count, 2 * len(names))), ("dev", max(DEV, len(names)))):
         (folder / name).mkdir(parents=True)
         lines = []

@@ -51,6 +51,8 @@ class RunOptions:
 
     num_epochs: int = 10
     save_epoch_interval: int = 1
+    keep_last: int = 0             # epochs whose weights stay, the last ones (and the best num_avg, to average: best);
+                                   # 0: all. best_model.pt and avg_model.pt always stay
     log_batch_interval: int = 100
     save_step_interval: int = 0    # also write last.ckpt every so many steps (0: at epoch ends only)
     accum_grad: int = 1            # batches for one optimiser step
@@ -113,7 +115,11 @@ class Config(PruningOptions, RunOptions):
         self._check_cache()
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
-        at_least(self, 0, "grad_clip", "early_stop_patience", "save_step_interval", "seed", "feature_cache")
+        if self.keep_last and self.average == "last" and self.keep_last < self.num_avg:
+            raise OptionError("keep_last", f"must be at least num_avg ({self.num_avg}), the epochs that are averaged, "
+                                           f"or 0 for all; got {self.keep_last}")
+        at_least(self, 0, "keep_last", "grad_clip", "early_stop_patience", "save_step_interval", "seed",
+                 "feature_cache")
         if not self.exp_dir:
             raise OptionError("exp_dir", "is empty; name the folder of the experiment, like exp/mhfa")
         if self.precision not in ("auto", self.chosen_precision):

@@ -11,6 +11,7 @@ from wedefense.data.labels import Labels
 from wedefense.detect import published
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import InputPolicy
+from wedefense.experiment import checkpoint, frozen
 from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
 from wedefense.experiment.load import Experiment, architecture_in, build_experiment, load_experiment
 from wedefense.experiment.model_config import read_model_config
@@ -140,6 +141,8 @@ def _pruned(folder: Path, trust: bool) -> LoadedDetector:
 def _bare(content, path: Path, config: Config) -> LoadedDetector:
     """A checkpoint and a config: the head tells the number of classes, the weights the front-end if they can."""
     weights = published.tensors_of(content, path)
+    if frozen.mark_of(weights) is not None:
+        weights = checkpoint.load_model(path)
     classes = published.class_count(weights, path, config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)
     return _ready(build_experiment(config, labels, path, architecture_in(path, config), weights), remark)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.config.schema import Config
+from wedefense.experiment import frozen
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.records import read_history
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
@@ -62,7 +63,28 @@ _KEYS = ("weights", "state_dict", "model", "model_state_dict", "model_weight")
 
 
 def load_model(path: str | os.PathLike) -> dict[str, Tensor]:
-    """The weights of a model: of a file of weights, of what a resume takes, or under the usual key of others."""
+    """The weights of a whole model: of a file of weights, of what a resume takes, or under the usual key of others.
+
+    A frozen encoder that the file leaves out is taken from beside it.
+    """
+    found = trained_part(path)
+    mark = frozen.mark_of(found)
+    if mark is None:
+        return found
+    place = frozen_beside(path, mark)
+    if not place.is_file():
+        raise InputError(f"{path}: holds what was trained and not its frozen encoder (from {frozen.source_of(found)}), "
+                         f"which should lie in {place}; give {NAMES.average}, which is whole, or put that file back")
+    return frozen.put_back(found, load(place), Path(path), str(place))
+
+
+def frozen_beside(path: str | os.PathLike, mark: str) -> Path:
+    """Where the frozen encoder of a checkpoint lies."""
+    return Path(path).absolute().parent / NAMES.frozen(mark).name
+
+
+def trained_part(path: str | os.PathLike) -> dict[str, Tensor]:
+    """What a file of a model holds itself."""
     content = load(path)
     for found in (content, *(content.get(key) for key in _KEYS if isinstance(content, dict))):
         if isinstance(found, dict) and found and all(isinstance(value, Tensor) for value in found.values()):
@@ -89,7 +111,7 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os
         if name not in own:
             raise InputError(f"{source}: tensor '{name}' is not part of the config's model; "
                              "the checkpoint is of another architecture")
-    load(module, weights)
+    load(module, {name: weights[name] for name in own})  # in one order: ranks that hold shares take turns by it
 
 
 def adopted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -122,24 +144,31 @@ def save_architecture(exp_dir: str | os.PathLike, detector: nn.Module) -> None:
 
 
 def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
-    """The mean of the weights of the given epochs, summed in float64; integer buffers from the last."""
+    """The mean of the weights of the given epochs, summed in float64; integer buffers from the last.
+
+    It is whole: a frozen encoder, which the epochs leave out, is put back.
+    """
     folder = ExperimentFolder(exp_dir)
     if not epochs:
         raise InputError(f"{folder}: no {NAMES.epoch('<epoch>')} to average; train first (stage 3)")
     total: dict[str, Tensor] = {}
     for epoch in epochs:
         path = folder.epoch(epoch)
-        weights = load_model(path)
+        weights = trained_part(path)
         if total and weights.keys() != total.keys():
             odd = sorted(weights.keys() ^ total.keys())[0]
             raise InputError(f"{path}: tensor '{odd}' is not in every epoch; these checkpoints are of different models")
+        if total and frozen.mark_of(weights) != frozen.mark_of(total):
+            raise InputError(f"{path}: its frozen encoder is another than that of epoch {epochs[0]}")
         for name, tensor in weights.items():
             if tensor.is_floating_point():
                 total[name] = total.get(name, 0) + tensor.double()
             else:
                 total[name] = tensor
-    return {name: (tensor / len(epochs)).to(weights[name].dtype) if weights[name].is_floating_point() else tensor
+    mean = {name: (tensor / len(epochs)).to(weights[name].dtype) if weights[name].is_floating_point() else tensor
             for name, tensor in total.items()}
+    mark = frozen.mark_of(mean)
+    return mean if mark is None else frozen.put_back(mean, load(folder.frozen(mark)), path, str(folder.frozen(mark)))
 
 
 def epochs_to_average(config: Config) -> list[int]:
@@ -161,3 +190,18 @@ def epochs_to_average(config: Config) -> list[int]:
         ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
         epochs = sorted(ranked[:config.num_avg])
     return epochs[-config.num_avg:]
+
+
+def forget_epochs(config: Config, history: list[dict]) -> None:
+    """Delete the weights of epochs that `keep_last` does not keep: the last so many and, to average the best, those."""
+    folder = ExperimentFolder(config.exp_dir)
+    epochs = folder.epochs()
+    kept = set(epochs[-config.keep_last:])
+    if config.average == "best":
+        metric = history_key(config.monitor)
+        values = {row["epoch"]: row[metric] for row in history if metric in row and row["epoch"] in epochs}
+        ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
+        kept |= set(ranked[:config.num_avg])
+    for epoch in epochs:
+        if epoch not in kept:
+            folder.epoch(epoch).unlink(missing_ok=True)

@@ -56,6 +56,10 @@ class ExperimentFolder:
     def epoch(self, number: int | str) -> Path:
         return self.models / f"model_{number}.pt"
 
+    def frozen(self, mark: str) -> Path:
+        """The frozen encoder of that fingerprint."""
+        return self.models / f"frozen_{mark[:16]}.pt"
+
     def epochs(self) -> list[int]:
         """Whose weights lie here, ascending, whatever else lies there."""
         if not self.models.is_dir():

@@ -4,10 +4,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
-from wedefense.experiment import checkpoint
+from wedefense.experiment import checkpoint, frozen
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import newest
 from wedefense.experiment.model_config import read_model_config
@@ -53,10 +55,21 @@ def build_experiment(config: Config, labels: Labels, path: Path, architecture, w
     """The detector that a config describes, with these weights or else those that lie at `path`."""
     with blamed_on(path, "model of its config"):
         if weights is None:
-            weights = checkpoint.load_model(path)
+            weights = _whole(path, config, len(labels.names))
         detector = build_detector(config, len(labels.names), architecture)
         checkpoint.load_weights(detector, own_weights(weights), path)
     return Experiment(config, labels, path, detector.eval())
+
+
+def _whole(path: Path, config: Config, classes: int) -> dict[str, Tensor]:
+    """The weights at `path`; a frozen encoder that they leave out is that of the experiment, or else of the config."""
+    found = checkpoint.trained_part(path)
+    mark = frozen.mark_of(found)
+    if mark is None or checkpoint.frozen_beside(path, mark).is_file():
+        return checkpoint.load_model(path)
+    state = build_detector(config, classes).state_dict()
+    tensors = {name: tensor for name, tensor in state.items() if name.startswith(frozen.UPSTREAM)}
+    return frozen.put_back(found, tensors, path, "the encoder that its config names")
 
 
 def architecture_in(path: Path, config: Config) -> Architecture | None:

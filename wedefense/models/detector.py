@@ -18,6 +18,7 @@ from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
+from wedefense.utils.log import get_logger
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -143,6 +144,9 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
     over_time = data.cmvn_args.over == "time"
     if data.cmvn_args.over == "auto":
         over_time = FRONTENDS.row(data.frontend).over_time or frontend.num_layers == 1
+    if data.cmvn and over_time and data.cmvn_args.norm_mean and config.model == "SSL_BACKEND_MEAN":
+        get_logger().warning("cmvn takes the mean over time off, and SSL_BACKEND_MEAN is that mean: every embedding is "
+                             "the same; set dataset_args.cmvn: False, or cmvn_args.over: features")
     cmvn = Cmvn(data.cmvn_args.norm_mean, data.cmvn_args.norm_var, over_time) if data.cmvn else None
     spec_augment = None
     if data.spec_aug:

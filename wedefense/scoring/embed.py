@@ -16,7 +16,7 @@ from wedefense.utils.out_of_memory import in_halves
 def embeddings_of(detector: Detector, loader, world: World, description: str) -> Iterator[tuple[list, Tensor, Tensor]]:
     """(keys, embeddings (batch, embed_dim), label ids) of every batch of this rank, with a progress bar."""
     detector.eval()
-    sharded = any(hasattr(parameter, "full_tensor") for parameter in detector.parameters())
+    sharded = is_sharded(detector)
     with progress(total=len(loader), desc=description, unit="batch", disable=not world.is_main) as bar:
         seconds = 0.0
         for batch in ahead(loader, world.device):
@@ -29,6 +29,11 @@ def embeddings_of(detector: Detector, loader, world: World, description: str) ->
                                 refresh=False)
             bar.update()
             yield batch.keys, embeddings, batch.labels
+
+
+def is_sharded(detector: Detector) -> bool:
+    """Whether each rank holds a share of its parameters, so that all must call it as often."""
+    return any(hasattr(parameter, "full_tensor") for parameter in detector.parameters())
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.models.losses import Loss
 from wedefense.train.failures import explain
+from wedefense.train.frozen import FrozenEncoder
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
@@ -64,6 +65,7 @@ class Trainer:
         self.batches = loader.steps_per_epoch
         self.steps_per_epoch = math.ceil(self.batches / config.accum_grad)
         self.parallel = over_ranks(self.module, world, config.sharding, config.compile)
+        self.frozen = FrozenEncoder(config, detector)
         groups = mode.groups(detector, config.scheduler_args)
         self.clipped = [p for group in groups if group.get("clipped", "fixed_lr" not in group)
                         for p in group["params"]]
@@ -229,6 +231,8 @@ class Trainer:
             self._save_weights(self.folder.epoch(self.epoch))
         self._save_last()
         self._save_history()
+        if self.config.keep_last and self.world.is_main:
+            checkpoint.forget_epochs(self.config, self.history)
 
     def _save_history(self) -> None:
         if self.world.is_main:
@@ -236,9 +240,13 @@ class Trainer:
                 json.dump({"rows": self.history, "best": self.best}, stream, indent=1)
 
     def _save_weights(self, path: Path) -> None:
-        weights = public_names(self.parallel.state(self.detector))
+        weights = self._weights()
         if self.world.is_main:
             checkpoint.save(path, weights)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What checkpoints hold of the detector: all but a frozen encoder, which is written once."""
+        return public_names(self.frozen.left_out(self.parallel.state(self.detector), self.world.is_main))
 
     def _save_last(self) -> None:
         device = self.world.device
@@ -246,7 +254,7 @@ class Trainer:
         if device.type == "cuda":
             random_states["cuda"] = torch.cuda.get_rng_state(device)
         random_states, gathered_sums = gather(random_states), gather(self.sums.tolist())
-        state = {"weights": public_names(self.parallel.state(self.detector)), "mode": self.parallel.state(self.mode),
+        state = {"weights": self._weights(), "mode": self.parallel.state(self.mode),
                  "optimizer": self.parallel.optimizer_state(self.optimizer)}
         if self.world.is_main:
             checkpoint.save(self.folder.last, state | {
@@ -271,7 +279,8 @@ class Trainer:
         if not isinstance(state, dict) or "optimizer" not in state:
             raise InputError(f"{path}: holds weights only, nothing to resume from; to start from these weights "
                              f"use --model_init {path}")
-        checkpoint.load_weights(self.detector, own_weights(state["weights"]), path, self.parallel.load)
+        weights = self.frozen.put_back(state["weights"], path, self.parallel.state(self.detector))
+        checkpoint.load_weights(self.detector, own_weights(weights), path, self.parallel.load)
         try:
             self.parallel.load_optimizer(self.optimizer, state["optimizer"])
             self.parallel.load(self.mode, state["mode"])

@@ -9,7 +9,7 @@ from wedefense.data.labels import Labels
 from wedefense.metrics.catalogue import DETECTION, METRICS, MONITORS
 from wedefense.metrics.detection import detection_metrics
 from wedefense.models.detector import Detector
-from wedefense.scoring.embed import embeddings_of, head_logits
+from wedefense.scoring.embed import embeddings_of, head_logits, is_sharded
 from wedefense.scoring.llr import llr
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.distributed import World, gather
@@ -42,14 +42,24 @@ class Validator:
 
     def __call__(self, detector: Detector, criterion) -> dict[str, float]:
         was_training = detector.training
-        mine = []
+        most, mine = max(gather(len(self.loader))), []
         for keys, embeddings, labels in embeddings_of(detector, self.loader, self.world, "validation"):
             mine += zip(keys, head_logits(detector, embeddings), labels.tolist())
+        self._keep_company(detector, most - len(self.loader))
         detector.train(was_training)
         rows = sorted((row for part in gather(mine) for row in part), key=lambda row: row[0])
         logits = torch.stack([row for _, row, _ in rows]).float()    # (utterances, classes)
         truth = torch.tensor([label for _, _, label in rows])
         return self._metrics(detector, criterion, logits, truth)
+
+    @torch.no_grad()
+    def _keep_company(self, detector: Detector, times: int) -> None:
+        """Of parameters in shares: call the detector as often as the rank that has the most batches does."""
+        if not is_sharded(detector):
+            return
+        silence = torch.zeros(1, detector.min_samples, device=self.world.device)
+        for _ in range(times):
+            head_logits(detector, detector.embed(silence, [detector.min_samples]))
 
     def _metrics(self, detector: Detector, criterion, logits: Tensor, truth: Tensor) -> dict[str, float]:
         device = self.world.device
