@@ -75,7 +75,7 @@ def architecture_of(config, small: bool):
     data = config.dataset_args
     if FRONTENDS.row(data.frontend).self_contained:
         return None
-    name = data.frontend_args.upstream_args.name
+    name = data.frontend_options.upstream_args.name
     if data.frontend == "whisper":
         size = name.split("_")[1]
         width, blocks, heads, hidden = WHISPER[size]
@@ -100,7 +100,7 @@ def sized(config, arguments) -> list[str]:
                     "--feature_cache", "0"]
     if arguments.width == "small":
         data, known = config.dataset_args, vars(config.model_args)
-        frames = min(data.num_frms, SMALL_FRAMES.get(data.frontend_args.frame_shift, 40))
+        frames = min(data.num_frms, SMALL_FRAMES.get(data.frontend_options.frame_shift, 40))
         options += ["--dataset_args.num_frms", str(frames), "--dataset_args.eval_frms", "0"]
         options += [word for name, size in SMALL.items() if known.get(name, -1) > size
                     for word in (f"--model_args.{name}", str(size))]

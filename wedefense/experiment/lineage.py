@@ -21,7 +21,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.fingerprint import of_content, of_files, of_parts, of_pretrained, of_sources, of_weights
 from wedefense.utils.tables import read_lines, read_table
 
-FREE = {
+FREE = {"keep_last",
     "exp_dir", "checkpoint", "gpus", "deterministic", "compile", "cuda_graphs", "feature_cache",
     "log_batch_interval", "save_step_interval", "save_epoch_interval",
     "num_avg", "average",                          # of stage 4
@@ -42,7 +42,7 @@ def settings(config: Config) -> dict:
     """All of a config that can change a number of the training, nested as in YAML."""
     tree = _without(to_builtin(config), FREE)
     data, chosen = tree["dataset_args"], config.dataset_args.frontend
-    options = config.dataset_args.frontend_args
+    options = config.dataset_args.frontend_options
     for name in FRONTENDS.names():
         if name != chosen:
             del data[f"{name}_args"]

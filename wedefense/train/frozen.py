@@ -55,7 +55,7 @@ class FrozenEncoder:
 
 
 def _named(config: Config) -> str:
-    options = config.dataset_args.frontend_args
+    options = config.dataset_args.frontend_options
     if not isinstance(options, PretrainedOptions):
         return ""
     return options.upstream_args.path_or_url or options.upstream_args.name
