@@ -284,5 +284,5 @@ QUESTIONS = re.findall(r"^\| (.+\?) \| `(.+?)` \| `(.+?)` \|$", PAGE.read_text(e
 def test_what_one_asks_for_is_where_the_page_says(question, path, name):
     assert len(QUESTIONS) >= 10
     text = (ROOT / path).read_text(encoding="utf-8")
-    defined = rf"^(def {name}\b|class {name}\b|{name} = )" if path.endswith(".py") else re.escape(name)
+    defined = rf"^(def {name}\b|class {name}\b|{name}(: [^=]+)? = )" if path.endswith(".py") else re.escape(name)
     assert re.search(defined, text, re.MULTILINE), question

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs into .venv (made where it is missing), checks the code with ruff (see pyproject.toml) and runs the tests;
+# Installs into .venv (made where it is missing), checks the code with ruff and mypy (see pyproject.toml), runs the tests;
 # arguments go to pytest.
 set -euo pipefail
 
@@ -8,6 +8,9 @@ install_project "[test]"
 cd "$root"
 echo "-- checking the code with $("$venv/bin/ruff" --version)"
 "$venv/bin/ruff" check wedefense tools tests egs setup.py
+echo "-- checking the types with $("$venv/bin/mypy" --version); seen as Any:" \
+  "$("$venv/bin/python" -c 'import re; print(*re.findall(r"([a-z0-9]+)\.\*", open("pyproject.toml").read()))')"
+"$venv/bin/mypy"
 echo "-- running the tests"
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}  # threads that spin while they wait slow down tests of several ranks
 exec "$venv/bin/python" -m pytest "$@"

@@ -7,6 +7,7 @@ import torch
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape, full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.whisper import WhisperEncoder
+from wedefense.models.detector import Detector
 from wedefense.pruning.gates import attach, gated_sites
 
 CONV = tuple((16, kernel, stride) for kernel, stride in ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)))
@@ -46,12 +47,11 @@ def gated(family: str, units=(), seed: int = 0):
     return encoder
 
 
-def holding(encoder) -> torch.nn.Module:
+def holding(encoder) -> Detector:
     """What a mode needs of a detector."""
-    detector = torch.nn.Module()
-    detector.frontend = torch.nn.Module()
-    detector.frontend.upstream = encoder
-    return detector
+    frontend = torch.nn.Module()
+    frontend.upstream = encoder
+    return Detector(frontend, torch.nn.Identity(), torch.nn.Identity())
 
 
 def set_gates(encoder, decide) -> None:

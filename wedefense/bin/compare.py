@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     if names[0] == names[1]:
         names = [options.a, options.b]
     for difference in found:
-        print(statement(difference, *names))
+        print(statement(difference, names[0], names[1]))
     if options.json:
         with atomic_write(options.json, "w") as stream:
             json.dump({d.metric: asdict(d) | {"difference": d.value} for d in found}, stream, indent=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wedefense.config.registry import Registry, Row
 from wedefense.config.tree import Leaf
@@ -186,7 +186,7 @@ STEPS = Registry("augmentation step", {
 
 class Step(NamedTuple):
     type: str        # its name in STEPS
-    options: object  # the options dataclass of that name
+    options: Any     # the options dataclass of that name
 
 
 def parse_steps(steps, key: str = "augment") -> tuple[Step, ...]:

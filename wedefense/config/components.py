@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wedefense.config.augment import STEPS
 from wedefense.config.frontend import FRONTENDS
@@ -16,7 +16,7 @@ from wedefense.config.train import SCHEDULERS
 from wedefense.utils.errors import InputError
 
 # Where a config names one, and the table.
-TABLES = {
+TABLES: dict[str, Registry] = {
     "dataset_args.frontend": FRONTENDS, "model": BACKENDS, "projection_args.project_type": HEADS, "loss": LOSSES,
     "dataset_args.augment, type": STEPS, "mode": MODES, "scheduler": SCHEDULERS}
 READERS = "wedefense.corpora"  # entry points of the readers of corpora, which recipes name
@@ -55,7 +55,7 @@ def _says(cls: type) -> str:
     return first_line(cls) or first_line(sys.modules[cls.__module__])
 
 
-def first_line(thing: object) -> str:
+def first_line(thing: Any) -> str:
     """The first sentence of its own docstring: not of one that a class inherits, or that a dataclass writes itself."""
     text = inspect.cleandoc(vars(thing).get("__doc__") or "")
     return "" if text.startswith(f"{thing.__name__}(") else " ".join(text.split(".\n")[0].split()).rstrip(".")

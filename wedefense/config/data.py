@@ -1,7 +1,7 @@
 """Options of the data sets and their loaders (`dataloader_args` and `dataset_args`)."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
 from wedefense.config.frontend import FRONTENDS, FrontendChoice, PretrainedOptions
@@ -129,6 +129,11 @@ class DatasetOptions(FrontendChoice):
     def frontend_options(self):
         """The options of the chosen front-end."""
         return getattr(self, self.frontend_section)
+
+    def with_frontend_options(self, options) -> "DatasetOptions":
+        """The same with other options of the chosen front-end."""
+        changes: dict[str, Any] = {self.frontend_section: options}
+        return replace(self, **changes)
 
     @property
     def pretrained_name(self) -> str | None:

@@ -25,10 +25,11 @@ def understood(tree: Tree) -> Tree:
 
 def _at(tree: Tree, *keys: str):
     """The value there, None where there is none."""
+    node: Leaf | Tree | None = tree
     for key in keys:
         if key:
-            tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree.value if isinstance(tree, Leaf) else None
+            node = node.get(key) if isinstance(node, dict) else None
+    return node.value if isinstance(node, Leaf) else None
 
 
 def _section(tree: Tree, name: str) -> Tree:
@@ -76,30 +77,36 @@ def _wavlm_mhfa(tree: Tree) -> Tree:
     if _at(tree, "model") != "WavLM_MHFA":
         return tree
     data, given = dict(_section(tree, "dataset_args")), dict(_section(tree, "model_args"))
-    origin = tree["model"].origin
+    model = tree["model"]
+    assert isinstance(model, Leaf)  # as its value was found above
+    origin = model.origin
 
     def leaf(value) -> Leaf:
         return Leaf(value, origin)
 
-    path, scale = given.pop("model_path", None), given.get("feature_grad_mult")
+    file, scale = _at(given, "model_path"), _at(given, "feature_grad_mult")
+    path = given.pop("model_path", None)
     if path is None:
         raise InputError(f"{origin}: model_args.model_path: WavLM_MHFA needs the file of its WavLM")
-    frozen = scale is not None and scale.value == 0
+    frozen = scale is not None and scale == 0
     if frozen:
         given.pop("feature_grad_mult")  # scaled by nothing, it is frozen
-    large = "large" in str(path.value).lower()
-    encoder = {"upstream_args": {"name": leaf("wavlm_large" if large else "wavlm_base_plus"), "path_or_url": path},
-               "frozen": leaf(frozen), "layer_drop": given.pop("layer_drop", leaf(0.05)),
-               "normalize_waveform": leaf(False), "final_norm": leaf(False)}
+    large = "large" in str(file).lower()
+    name = leaf("wavlm_large" if large else "wavlm_base_plus")
+    encoder: Tree = {
+        "upstream_args": {"name": name, "path_or_url": path},
+        "frozen": leaf(frozen), "layer_drop": given.pop("layer_drop", leaf(0.05)),
+        "normalize_waveform": leaf(False), "final_norm": leaf(False)}
     for ignored in ("pooling", "group", "cnn_scale"):  # one value is possible, or gradients alone change
         given.pop(ignored, None)
     frames = _at(data, "num_frms")
     if frames is not None:
         milliseconds = (frames - 1) * _BUT_SHIFT + _BUT_LENGTH
-        data["num_frms"] = leaf(frames * _BUT_SHIFT // _SHIFT)
-        encoder["frame_length"] = leaf(float(milliseconds - (data["num_frms"].value - 1) * _SHIFT))
+        ours = frames * _BUT_SHIFT // _SHIFT
+        data["num_frms"] = leaf(ours)
+        encoder["frame_length"] = leaf(float(milliseconds - (ours - 1) * _SHIFT))
     if "filter_args" in data:
-        data["filter_args"] = {key: leaf(value.value * _BUT_SHIFT // _SHIFT)
+        data["filter_args"] = {key: leaf(value.value * _BUT_SHIFT // _SHIFT) if isinstance(value, Leaf) else value
                                for key, value in _section(data, "filter_args").items()}
     data.pop("wavlm_args", None)
     data |= {"frontend": leaf("ssl"), "ssl_args": encoder, "cmvn": leaf(False)}

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.models import BACKENDS
+from wedefense.config.registry import Registry
 from wedefense.config.tree import Leaf, Tree
 from wedefense.utils.errors import InputError
 
@@ -44,7 +45,7 @@ PARTS = (
 
 def refuse(tree: Tree) -> None:
     """`InputError` for a part of the table that `tree` names and nothing here is called."""
-    known = {"model": BACKENDS, "dataset_args.frontend": FRONTENDS}
+    known: dict[str, Registry] = {"model": BACKENDS, "dataset_args.frontend": FRONTENDS}
     for part in PARTS:
         node = _find(tree, part.key)
         named = node.value if isinstance(node, Leaf) else None
@@ -56,8 +57,8 @@ def refuse(tree: Tree) -> None:
                              f"{part.nearest}")
 
 
-def _find(tree: Tree, dotted: str):
-    node = tree
+def _find(tree: Tree, dotted: str) -> Leaf | Tree | None:
+    node: Leaf | Tree | None = tree
     for key in dotted.split("."):
         node = node.get(key) if isinstance(node, dict) else None
     return node

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from wedefense.utils.errors import InputError, did_you_mean
 
@@ -95,7 +95,7 @@ class Registry(Generic[AnyRow]):
     def options(self, name: str) -> type:
         return self.row(name).options
 
-    def load(self, name: str) -> type:
+    def load(self, name: str) -> type[Any]:
         """Import the module and return the class."""
         return imported(self.row(name).target)
 
@@ -121,7 +121,7 @@ class Registry(Generic[AnyRow]):
         return self._row(target, options, **traits)
 
 
-def imported(target: str) -> type:
+def imported(target: str) -> type[Any]:
     """The class (or function) that "package.module:Class" names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

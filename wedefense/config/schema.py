@@ -4,7 +4,7 @@ Each section has a page of its own beside this one, which composes them.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.config.frontend import PretrainedOptions, check_prunable
@@ -12,13 +12,14 @@ from wedefense.config.heads import HEADS, LOSSES, LossOptions, ProjectionOptions
 from wedefense.config.models import BACKENDS, BackendOptions
 from wedefense.config.modes import MODES, PRUNING, STANDARD
 from wedefense.config.pruning import PruningOptions
+from wedefense.config.registry import Registry
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions, SchedulerOptions
 from wedefense.metrics.catalogue import MAIN, Monitor
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 
 # Naming another component drops the options of the one it replaces (`*`: its sibling keys).
-REPLACES = {
+REPLACES: dict[str, tuple[str, ...]] = {
     "model": ("model_args",),
     "loss": ("loss_args",),
     "mode": ("mode_args",),
@@ -29,8 +30,14 @@ REPLACES = {
 }
 
 
-def _component(name_field: str, registry):
+def _component(name_field: str, registry: Registry) -> Any:
+    """The options of the component that the field `name_field` names."""
     return field(default=None, metadata={"component": (name_field, registry)})
+
+
+def _component_by_key(key: str, registry: Registry, default: str) -> Any:
+    """The options of the component that `key` names inside the section."""
+    return field(default=None, metadata={"component_key": (key, registry, default)})
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,7 @@ class RunOptions:
     model: str = "SSL_BACKEND_MHFA"
     model_init: str | None = None  # weights to start from
     model_args: BackendOptions = _component("model", BACKENDS)
-    projection_args: ProjectionOptions = field(
-        default=None, metadata={"component_key": ("project_type", HEADS, "softmax")})
+    projection_args: ProjectionOptions = _component_by_key("project_type", HEADS, "softmax")
 
     margin_scheduler: Literal["MarginScheduler"] = "MarginScheduler"
     margin_update: MarginOptions = MarginOptions()

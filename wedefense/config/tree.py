@@ -4,6 +4,7 @@ import ast
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Leaf:
-    value: object
+    value: Any   # as YAML has it
     origin: str  # "conf/mhfa.yaml:12" or "command line"
     text: str | None = field(default=None, compare=False)  # as it was written: YAML makes 202611261 of 20261126_1
 
@@ -100,7 +101,7 @@ def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]],
         raise InputError(f"{path}: `base:` leads back to this file")
     tree = read_tree(path)
     base = tree.pop("base", Leaf([], str(path)))
-    names = base.value if isinstance(base, Leaf) else None
+    names, origin = (base.value, base.origin) if isinstance(base, Leaf) else (None, str(path))
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise InputError(f"{path}: base: must be a file name or a list of file names")
@@ -108,7 +109,7 @@ def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]],
     for name in names:
         file = path.parent / name
         if not file.is_file():
-            raise InputError(f"{base.origin}: base: no such file '{file}'")
+            raise InputError(f"{origin}: base: no such file '{file}'")
         file = Path(os.path.normpath(file))
         composed = merge(composed, read_composed(file, replaces, (*_above, resolved)), replaces)
     return merge(composed, tree, replaces)
@@ -118,12 +119,15 @@ def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, 
     """One `--nested.key value` of the command line laid over the tree."""
     scalar = parse_scalar(text)
     quoted = isinstance(scalar, str) and scalar != text
-    value: Leaf | Tree = Leaf(scalar, f"{COMMAND_LINE}: --{dotted}", None if quoted else text)
-    if isinstance(value.value, dict):
-        value = from_builtin(value.value, value.origin)
-    for part in reversed(dotted.split(".")):
-        value = {part: value}
-    return merge(tree, value, replaces)
+    origin = f"{COMMAND_LINE}: --{dotted}"
+    value: Leaf | Tree = Leaf(scalar, origin, None if quoted else text)
+    if isinstance(scalar, dict):
+        value = from_builtin(scalar, origin)
+    *sections, key = dotted.split(".")
+    laid = {key: value}
+    for section in reversed(sections):
+        laid = {section: laid}
+    return merge(tree, laid, replaces)
 
 
 def from_builtin(mapping: dict, origin: str) -> Tree:

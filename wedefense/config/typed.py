@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 import typing
+from typing import Any
 
 from wedefense.config.tree import Leaf, Tree, as_list
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
@@ -16,7 +17,7 @@ class _Mismatch(Exception):
     """A value does not fit a type; the message says what was expected."""
 
 
-def build(cls: type, tree: Tree, path: str = "", source: str = ""):
+def build(cls: type[Any], tree: Tree, path: str = "", source: str = ""):
     """An instance of the options dataclass `cls` from a (sub)tree; `path` is its dotted place.
 
     A field with `metadata={"component": (name_field, registry)}` takes the options class of the
@@ -28,7 +29,7 @@ def build(cls: type, tree: Tree, path: str = "", source: str = ""):
         if key not in fields:
             raise InputError(f"{_origin(value, source)}: unknown key '{path}{key}'{did_you_mean(key, fields)}")
     hints = typing.get_type_hints(cls)
-    values = {}
+    values: dict[str, Any] = {}
     for name, field in fields.items():
         hint = hints[name]
         component = field.metadata.keys() & {"component", "component_key"}
@@ -65,8 +66,8 @@ def _construct(cls: type, values: dict, tree: Tree, path: str, source: str):
         raise InputError(f"{origin}: {path}{error.key}: {error.message}") from None
 
 
-def _find(tree: Tree, dotted: str):
-    node = tree
+def _find(tree: Tree, dotted: str) -> Leaf | Tree | None:
+    node: Leaf | Tree = tree
     for part in dotted.split("."):
         if not isinstance(node, dict) or part not in node:
             return tree or None
@@ -82,7 +83,7 @@ def _origin(node, source: str) -> str:
 
 
 def _convert(node, hint, path: str, source: str):
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(node, Leaf) and node.value is None:  # `loss_args:` with nothing after it
             node = {}
         if not isinstance(node, dict):
@@ -123,7 +124,7 @@ def _fit(value, hint, text: str | None = None):
         if not isinstance(value, dict):
             raise _Mismatch(f"must be a mapping, got {value!r}")
         return {str(k): _fit(v, args[1]) for k, v in value.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):  # a section inside a list
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):  # a section inside a list
         try:
             return build(hint, {k: Leaf(v, "") if not isinstance(v, dict) else
                                 {a: Leaf(b, "") for a, b in v.items()} for k, v in value.items()})

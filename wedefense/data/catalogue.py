@@ -35,7 +35,7 @@ class PackedStrings(Sequence):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index):
         start = self._ends[index - 1] if index else 0
         return self._bytes[start:self._ends[index]].decode()
 
@@ -62,12 +62,12 @@ class Catalogue(Sequence):
     def _set_labels(self, labels: list[str | None]) -> None:
         self.label_names = sorted({label for label in labels if label is not None})
         number = {name: i for i, name in enumerate(self.label_names)}
-        self._label_numbers = np.array([number.get(label, -1) for label in labels], dtype=np.int32)
+        self._label_numbers = np.array([-1 if label is None else number[label] for label in labels], dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> Utterance:
+    def __getitem__(self, index):
         duration = self.durations[index]
         return Utterance(self.keys[index], self.label(index), None if np.isnan(duration) else float(duration))
 

@@ -82,9 +82,11 @@ class TrainDataset(torch.utils.data.Dataset):
         skipped: list[tuple[str, str]] = []
         try:
             if self._crop.length is None:
-                indices, labels, wavs, _ = zip(*(self._usable(item, skipped) for item in items))
-                return _padded(self, indices, labels, wavs, skipped)
-            wav, indices, labels, endings = self.ring.empty(len(items), self._crop.length), [], [], []
+                usable = [self._usable(item, skipped) for item in items]
+                places, classes, wavs, _ = zip(*usable)
+                return _padded(self, places, classes, wavs, skipped)
+            wav = self.ring.empty(len(items), self._crop.length)
+            indices, labels, endings = [], [], []
             for row, item in zip(wav.numpy(), items):
                 index, label, samples, ending = self._usable(item, skipped, row)
                 if samples is not row:

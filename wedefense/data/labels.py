@@ -43,9 +43,9 @@ class Labels:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Labels":
-        rows = [(name, *value.split()) for name, value in read_table(path).items()]
+        lines = [(name, *value.split()) for name, value in read_table(path).items()]
         try:
-            rows = sorted((int(index), int(count), name) for name, index, count in rows)
+            rows = sorted((int(index), int(count), name) for name, index, count in lines)
         except ValueError:
             raise InputError(f"{path}: expected lines `LABEL ID COUNT`, as training writes them") from None
         ids, counts, names = zip(*rows, strict=True)

@@ -64,7 +64,7 @@ class TrainLoader:
         yield from batches
         _report(self._source)
         if self._sampler.drawing is not None:
-            log.info("%s", self._sampler.told())
+            log.info("%s", self._sampler.summary())
 
 
 class EvalLoader:
@@ -84,9 +84,10 @@ class EvalLoader:
     def label_counts(self) -> dict[str | None, int]:
         """The utterances of each label; those without one under None."""
         entries = self._dataset.source.entries
-        counts: dict[str | None, int] = {**entries.label_counts(), None: len(entries)}
-        counts[None] -= sum(counts.values()) - len(entries)
-        return {label: count for label, count in counts.items() if count}
+        labelled = entries.label_counts()
+        counts: dict[str | None, int] = {label: count for label, count in labelled.items() if count}
+        without = len(entries) - sum(labelled.values())
+        return counts | {None: without} if without else counts
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -147,7 +148,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
     if dataset.leaves_endings:
-        usual_length += crop.length + SPARE
+        usual_length += usual_length + SPARE
     return TrainLoader(dataset, sampler, loader_options, usual_length * loader_options.batch_size, labels, counts)
 
 

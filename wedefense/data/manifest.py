@@ -20,7 +20,13 @@ class Recording:
     key: str
     label: str
     wav: str
-    info: AudioInfo | None = None  # once the file has been looked at
+    file: AudioInfo | None = None  # once the file has been looked at
+
+    @property
+    def info(self) -> AudioInfo:
+        """Of a recording of a `Manifest`, whose file has been looked at."""
+        assert self.file is not None
+        return self.file
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def protocol(path: Path, columns: str, labels: Mapping[str, str], separator: str
     'bonafide'
     """
     for row in records(path, columns, labels, separator, header):
-        yield {**row, "label": class_of(row["label"], labels)}
+        label = class_of(row["label"], labels)
+        assert label is not None  # `records` refuses what has none
+        yield {**row, "label": label}
 
 
 Complaints = Callable[[Mapping[str, Sequence[Entry]]], Sequence[str]]

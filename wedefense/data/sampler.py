@@ -65,8 +65,9 @@ class TrainSampler:
         order = np.concatenate([self._pass(number) for number in range(passes)])
         return order[:count], np.repeat(np.arange(passes), len(self._indices))[:count]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What this epoch draws, in words, and how much of the list has come by its end."""
+        assert self.drawing is not None
         places, _ = self.drawing.epoch(self._epoch, self.count)
         seen = self.drawing.seen(self._epoch + 1, self.count)
         return "\n  ".join([

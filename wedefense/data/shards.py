@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import quote, unquote
 
 from wedefense.utils.errors import InputError
@@ -48,7 +49,7 @@ def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, st
     members = []
     with atomic_write(path) as stream:
         content = _Digesting(stream)
-        with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        with tarfile.open(fileobj=cast(BinaryIO, content), mode="w", format=tarfile.PAX_FORMAT) as tar:
             for key, label, audio, seconds in utterances:
                 name = member_name(key)
                 _add(tar, f"{name}.lab", io.BytesIO(label.encode()), len(label.encode()))

@@ -40,9 +40,11 @@ class Ring:
     """
 
     def __init__(self, workers: int, prefetch_factor: int, samples: int, lends: bool = False):
-        self._slots, self._turn, self._last = prefetch_factor + 1 + lends, 0, None
+        self._slots, self._turn = prefetch_factor + 1 + lends, 0
+        self._last: tuple[int, int] | None = None  # worker and slot of what `empty` gave last
         self._used = self._behind = 0
-        self._audio, self._locked = None, False
+        self._audio: Tensor | None = None  # (workers, slots, samples)
+        self._locked = False
         if workers and multiprocessing.get_start_method() == "fork":  # else workers would not inherit it
             memory = mmap.mmap(-1, workers * self._slots * samples * 4)
             self._audio = torch.frombuffer(memory, dtype=torch.float32).view(workers, self._slots, samples)
@@ -54,30 +56,34 @@ class Ring:
         if self._audio is None or worker is None or not 0 < batch * samples <= self._audio.shape[2]:
             return torch.empty(batch, samples)
         self._turn = (self._turn + 1) % self._slots
-        self._last, self._used = (worker.id, self._turn), batch * samples
-        return self._span(self._last, 0, batch * samples).view(batch, samples)
+        place = self._last = worker.id, self._turn
+        self._used = batch * samples
+        return self._span(place, 0, batch * samples).view(batch, samples)
 
     def behind(self, floats: int) -> Tensor:
         """(floats,) float32, uninitialised: behind what `empty` gave last where that and this fit; else ordinary."""
-        if self._last is None or self._used + floats > self._audio.shape[2]:
+        if self._last is None or self._audio is None or self._used + floats > self._audio.shape[2]:
             return torch.empty(floats)
         self._behind = floats
         return self._span(self._last, self._used, floats)
 
     def _span(self, place: tuple[int, int], start: int, floats: int) -> Tensor:
+        assert self._audio is not None
         return self._audio[place][start:start + floats]
 
     def pack(self, batch):
         """In the worker, once the tensors that `empty` and `behind` gave are part of `batch`."""
         if self._last is None or not isinstance(batch, Batch):
             return batch
-        later = replace(batch.later, data=None) if self._behind else batch.later
+        later = batch.later
+        if self._behind and later is not None:
+            later = replace(later, data=None)
         return Parcel(replace(batch, wav=None, later=later), self._last, tuple(batch.wav.shape), self._behind)
 
     def _lying(self, parcel: Parcel) -> Batch:
         """In the main process: the batch whose audio lies in the ring."""
         batch, later, used = parcel.batch, parcel.batch.later, parcel.shape[0] * parcel.shape[1]
-        if parcel.behind:
+        if parcel.behind and later is not None:
             later = replace(later, data=self._span(parcel.place, used, parcel.behind))
         return replace(batch, wav=self._span(parcel.place, 0, used).view(parcel.shape), later=later)
 

@@ -102,7 +102,7 @@ class ShardSource(Source):
         members = [member for shard in shards for member in shard]
         self.entries = Catalogue([m.key for m in members], [m.label for m in members],
                                  [m.duration for m in members], str(list_path))
-        self.groups = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
+        self.groups: np.ndarray = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
         self._offsets = np.array([m.offset for m in members], dtype=np.int64)
         self._sizes = np.array([m.size for m in members], dtype=np.int64)
         self._streams: OrderedDict[int, object] = OrderedDict()

@@ -89,7 +89,7 @@ def check_spans(name: str, spans: Spans, durations: Mapping[str, float] | None, 
         elif durations is not None and key not in durations:
             checked.problems.append(Problem("without audio", key, "labels of no recording"))
         else:
-            laid, problems = _laid_out(key, spans[key], durations and durations[key], rules)
+            laid, problems = _laid_out(key, spans[key], None if durations is None else durations[key], rules)
             checked.problems += problems
             if not problems:
                 checked.spans[key] = laid

@@ -84,7 +84,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of labels")
     if path.is_dir():
-        kinds = {_kind_by_name(file) for file in path.iterdir()} - {None}
+        kinds = {kind for file in path.iterdir() if (kind := _kind_by_name(file)) is not None}
         if len(kinds) == 1:
             return kinds.pop()
     elif by_name := _kind_by_name(path):
@@ -105,7 +105,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _span(where: str, start: str, end: str, label: str, lasts: bool = False) -> Span:
+def _span(where: str, start: str, end: str, label: str, *, lasts: bool = False) -> Span:
     """`lasts`: the second number is a duration."""
     if not (_is_number(start) and _is_number(end)):
         raise InputError(f"{where}: '{start} {end}' are not two times in seconds")

@@ -51,8 +51,11 @@ def _separated(path: Path) -> Iterator[Row]:
 
 def separated_rows(path: Path, separator: str) -> Iterator[Row]:
     """A header line, then lines of as many cells; quotes as in spreadsheets."""
-    quoting = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL
-    reader = csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=separator, quoting=quoting, strict=True)
+    lines = (f"{line}\n" for line in read_lines(path))
+    if separator == "|":
+        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         repeated = {name for name in header if header.count(name) > 1}

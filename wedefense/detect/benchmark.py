@@ -129,7 +129,8 @@ def scores_of(system: System, a_set: BenchmarkSet, out: Path, skip_bad: bool = F
 def _scored(system: System, wavs: Mapping[str, str]) -> Iterator[dict[str, float | str]]:
     items = iter(wavs.items())
     while chunk := dict(islice(items, _CHUNK)):
-        sources, failures = chunk, {}
+        sources: Mapping[str, object] = chunk
+        failures: dict[str, str] = {}
         if system.condition is not None:
             sources, failures = _degraded(system.condition, chunk)
         scores, unread = system.model.score_files(sources, quiet=True)

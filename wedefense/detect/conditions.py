@@ -53,12 +53,13 @@ def _step(part: str, name: str, rate: int) -> Step:
         raise InputError(f"--with {name}: '{amount}' is no number, as in mp3@64, noise@10dB or low_pass@4000") from None
     if kind == "telephone":
         return Telephone(TelephoneOptions(), Setting(rate))
-    if kind in ("noise", "low_pass") and value is None:
-        raise InputError(f"--with {name}: how much? noise@10dB, low_pass@4000")
-    if kind == "noise":
-        return lambda wav, rng: mix(wav, rng.standard_normal(len(wav)).astype(np.float32), value)
-    if kind == "low_pass":
-        return LowPass(LowPassOptions(min_cutoff=value, max_cutoff=value), Setting(rate))
+    if kind in ("noise", "low_pass"):
+        if value is None:
+            raise InputError(f"--with {name}: how much? noise@10dB, low_pass@4000")
+        if kind == "low_pass":
+            return LowPass(LowPassOptions(min_cutoff=value, max_cutoff=value), Setting(rate))
+        snr = value
+        return lambda wav, rng: mix(wav, rng.standard_normal(len(wav)).astype(np.float32), snr)
     missing = available()[kind]
     if missing:
         raise InputError(f"--with {name}: {missing}")

@@ -69,7 +69,8 @@ def _sources(name: str, remarks: list[str]):
 
 
 def _in_folder(folder: Path, remarks: list[str]) -> list[tuple[str, Path]]:
-    files, passed = [], Counter()
+    files: list[tuple[str, Path]] = []
+    passed: Counter[str] = Counter()
     for file in sorted(folder.rglob("*")):
         kind = file.suffix.lower().lstrip(".")
         if kind in AUDIO_SUFFIXES:

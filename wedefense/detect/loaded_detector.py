@@ -165,7 +165,7 @@ class LoadedDetector:
         """
         pieces = [(number, *piece) for number, recording in enumerate(recordings)
                   for piece in self.input_policy.pieces(recording.samples, window)]
-        rows = {number: [] for number in range(len(recordings))}
+        rows: dict[int, list] = {number: [] for number in range(len(recordings))}
         left = np.bincount([number for number, *_ in pieces], minlength=len(recordings))
         seconds = np.array([length for *_, length in pieces], dtype=float) / self.input_policy.rate
         batches = length_batches(np.maximum(seconds, self._least_seconds()), _BATCH, _BATCH_SECONDS)

@@ -46,7 +46,7 @@ def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], sk
 
 
 def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
-    found = read(folder.training)["inputs"]
+    found = (read(folder.training) or {})["inputs"]
     now = lineage.settings(config)
     if stage > 3:
         now |= {key: held for key, held in lineage.training_data(config).items() if held is not None}

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class _Told:
         self._stream.flush()
 
 
-def load(path: str | os.PathLike) -> object:
+def load(path: str | os.PathLike) -> Any:
     """The content of a checkpoint, safetensors too; nothing in it is executed, and its numbers are finite."""
     path = Path(path)
     if not path.exists():
@@ -187,7 +187,7 @@ def epochs_to_average(config: Config) -> list[int]:
         if not values:
             raise InputError(f"average: best: no {metric} in {folder.history}; validate in training or use "
                              "--average last")
-        ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
+        ranked = sorted(values, key=values.__getitem__, reverse=METRICS[config.monitor].higher_is_better)
         epochs = sorted(ranked[:config.num_avg])
     return epochs[-config.num_avg:]
 
@@ -200,7 +200,7 @@ def forget_epochs(config: Config, history: list[dict]) -> None:
     if config.average == "best":
         metric = history_key(config.monitor)
         values = {row["epoch"]: row[metric] for row in history if metric in row and row["epoch"] in epochs}
-        ranked = sorted(values, key=values.get, reverse=METRICS[config.monitor].higher_is_better)
+        ranked = sorted(values, key=values.__getitem__, reverse=METRICS[config.monitor].higher_is_better)
         kept |= set(ranked[:config.num_avg])
     for epoch in epochs:
         if epoch not in kept:

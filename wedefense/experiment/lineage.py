@@ -41,14 +41,13 @@ COMPUTING = ("config", "data", "frontend", "gpu", "models", "pruning", "utils", 
 def settings(config: Config) -> dict:
     """All of a config that can change a number of the training, nested as in YAML."""
     tree = _without(to_builtin(config), FREE)
-    data, chosen = tree["dataset_args"], config.dataset_args.frontend
-    options = config.dataset_args.frontend_options
-    for name in FRONTENDS.names():
-        if name != chosen:
-            del data[f"{name}_args"]
-    data[f"{chosen}_args"] = _without(data[f"{chosen}_args"], FREE_OF_FRONTENDS)
-    if isinstance(options, PretrainedOptions):
-        own = data[f"{chosen}_args"]["upstream_args"]
+    data, chosen = tree["dataset_args"], config.dataset_args.frontend_section
+    for section in (f"{name}_args" for name in FRONTENDS.names()):
+        if section != chosen:
+            del data[section]
+    data[chosen] = _without(data[chosen], FREE_OF_FRONTENDS)
+    if isinstance(config.dataset_args.frontend_options, PretrainedOptions):
+        own = data[chosen]["upstream_args"]
         own |= {key: of_pretrained(path) for key in ("name", "path_or_url")
                 if (path := own[key]) and os.path.exists(path)}
     return tree | {"precision": config.chosen_precision}
@@ -64,9 +63,10 @@ def training(config: Config, ranks: int) -> Step:
     inputs["model_init"] = config.model_init and of_weights(config.model_init)
     for key, table in (("noise_data", config.noise_data), ("reverb_data", config.reverb_data)):
         inputs[key] = table and of_parts(of_files(read_table(table).values()))
-    for level in parse_levels(config.dataset_args.sampling):
-        table = f"utt2{level.column}"
-        inputs[table] = of_content(Path(config.train_data).parent / table)
+    if config.train_data:
+        for level in parse_levels(config.dataset_args.sampling):
+            table = f"utt2{level.column}"
+            inputs[table] = of_content(Path(config.train_data).parent / table)
     return Step("weights", 3, ExperimentFolder(config.exp_dir).training, inputs)
 
 
@@ -91,7 +91,7 @@ def cutting(folder: ExperimentFolder, config: Config, weights: Path, unpruned: s
 
 
 def embedding(folder: ExperimentFolder, name: str, weights: Path, config: Config, data: str, data_type: str,
-              skip_bad: bool, precision: str) -> Step:
+              skip_bad: bool, precision: str | None) -> Step:
     held = of_list(data, data_type)
     inputs = {"weights": of_weights(weights), "settings": of_settings(config),
               "eval_frms": config.dataset_args.eval_frms, "skip_bad": skip_bad, "precision": precision,
@@ -106,7 +106,7 @@ def of_settings(config: Config) -> str:
     tree = settings(config)
     data = tree["dataset_args"]
     del data["eval_frms"]
-    data[f"{config.dataset_args.frontend}_args"].get("upstream_args", {}).pop("path_or_url", None)
+    data[config.dataset_args.frontend_section].get("upstream_args", {}).pop("path_or_url", None)
     return of_parts([json.dumps(tree, sort_keys=True)])
 
 
@@ -165,7 +165,9 @@ def newest(folder: ExperimentFolder) -> ExperimentFolder:
     if isinstance(pruned, Leaf) and pruned.value is False:  # trained anew without; this is what was cut before
         return folder
     found = read(cut.cutting)
-    source = Path(os.path.normpath(cut.root / found["cut_from"])) if found else None
-    if source is not None and source.is_file() and of_weights(source) != found["inputs"]["weights"]:
+    if found is None:
+        return cut
+    source = Path(os.path.normpath(cut.root / found["cut_from"]))
+    if source.is_file() and of_weights(source) != found["inputs"]["weights"]:
         raise InputError(f"{cut}: was cut from other weights than {source} holds now; go back to --stage 4")
     return cut

@@ -33,7 +33,7 @@ def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = Fal
     if not isinstance(options, PretrainedOptions):
         return config
     own = _confined(options, Path(path), recorded)
-    return replace(config, dataset_args=replace(config.dataset_args, **{config.dataset_args.frontend_section: own}))
+    return replace(config, dataset_args=config.dataset_args.with_frontend_options(own))
 
 
 def _confined(options: PretrainedOptions, path: Path, recorded: bool) -> PretrainedOptions:

@@ -16,7 +16,7 @@ No time is compared but where a fingerprint says so (`wedefense.utils.fingerprin
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class Step:
         yield outputs
         self.write(outputs)
 
-    def write(self, outputs: list[Path] = ()) -> None:
+    def write(self, outputs: Sequence[Path] = ()) -> None:
         prints = {path.relative_to(self.record.parent).as_posix(): of_output(path) for path in outputs}
         with atomic_write(self.record, "w") as stream:
             json.dump({"made": self.what, "wedefense": __version__, "inputs": self.inputs, **self.told,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Lengths = Tensor | Sequence[int]  # of a batch, on the host: a list, a tuple, a CPU tensor
+Lengths: TypeAlias = Tensor | Sequence[int]  # of a batch, on the host: a list, a tuple, a CPU tensor
 
 
 def on_host(lengths: Lengths) -> list[int]:
@@ -46,6 +47,8 @@ class CentredFeatures(LayerFeatures):
 
     Whoever wants but weighted sums takes those of `raw`, and the mean off the sums: it is the same, with fewer passes.
     """
+
+    _centred: list[Tensor] | None = None
 
     @property
     def layers(self) -> list[Tensor]:

@@ -152,9 +152,9 @@ def _matched(hidden: Tensor, frames: int) -> Tensor:
 def upstream_names() -> dict[str, str]:
     """Every upstream's name and the family it lives in, read from s3prl's sources without importing them."""
     spec = importlib.util.find_spec("s3prl")
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise InputError("frontend 's3prl' needs the package s3prl (pip install s3prl)")
-    names = {}
+    names: dict[str, str] = {}
     for path in sorted(Path(spec.origin).parent.glob("upstream/*/hubconf.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names |= {node.name: path.parent.name for node in tree.body

@@ -56,7 +56,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     kernels.key_gradient_kernel[-(-frames // tile["KEYS"]), batch, heads](*common, dqkv, *numbers, BIASED=biased,
                                                                           **fixed, **tile)
     dtable = qkv.new_empty(0, dtype=torch.float32)
-    if for_table:
+    if for_table and table is not None:
         shares = -(-batch // SHARED_BY)
         sheet = qkv.new_zeros(shares, heads, frames, table.shape[1], dtype=torch.float32)
         tile = _tile(qkv, "table")
@@ -133,7 +133,7 @@ def _filler(qkv: Tensor, tensor: Tensor | None) -> Tensor:
 
 
 def _or_filler(qkv: Tensor, gate: Tensor | None, table: Tensor | None) -> tuple[Tensor, Tensor]:
-    return (qkv, qkv) if table is None else (gate.contiguous(), table.float().contiguous())
+    return (qkv, qkv) if table is None or gate is None else (gate.contiguous(), table.float().contiguous())
 
 
 def _numbers(qkv: Tensor, frames: int, dropout: float) -> tuple[float, float, int, int, int]:

@@ -4,7 +4,9 @@ Equal to `wedefense.frontend.ssl.encoder.Block` without gates, which says what i
 float32 whatever the precision of the products.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ class Products:
     @classmethod
     @torch.no_grad()
     def of(cls, p: dict[str, Tensor], dtype: torch.dtype) -> "Products":
-        pairs = []
+        pairs: list[tuple[Tensor, Tensor]] = []
 
         def whole(*names: str) -> Tensor:
             parts = [p[name].detach() for name in names]
@@ -92,7 +94,7 @@ def run(shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows, p: dict[str, T
     """
     dtype, (attention_drop, hidden_drop, unit_drop) = products.out[0].dtype, shape.dropouts
     first, final = (p["norm.weight"], p["norm.bias"]), (p["final.weight"], p["final.bias"])
-    statistics = (None, None)
+    statistics: Sequence[Tensor | None] = (None, None)
     if shape.norm_first:
         _, h, _, *statistics = residual_norm(x, None, first, shape.epsilon, dtype)
     else:
@@ -110,9 +112,10 @@ def run(shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows, p: dict[str, T
     units = _linear(h2, products.inner)
     active = gelu(units, seed, unit_drop, INSIDE)
     y = _linear(active, products.outer)
-    outer = dict(seed=seed, dropout=hidden_drop, salt=AFTER_FEED_FORWARD)
+    outer: dict[str, Any] = dict(seed=seed, dropout=hidden_drop, salt=AFTER_FEED_FORWARD)
     if shape.norm_first:
-        end, out, copy, last = None, residual_norm(total, y, None, shape.epsilon, dtype, **outer)[0], None, (None, None)
+        end, copy, last = None, None, [None, None]
+        out = residual_norm(total, y, None, shape.epsilon, dtype, **outer)[0]
     else:
         end, copy, out, *last = residual_norm(wide, y, final, shape.epsilon, dtype, keep=keep, wide=True, **outer)
     kept = (x, h, *statistics, qkv, gate, attended, sums, total, h2, *inner_statistics, units, active, end, *last)
@@ -244,5 +247,6 @@ def parameters_of(block: nn.Module) -> dict[str, Tensor | None]:
     found = {f"{name}.{kind}": getattr(part, kind) for name, part in parts.items() for kind in ("weight", "bias")}
     relative = attention.relative
     linear = attention.gru_rel_pos_linear if relative else None
-    return {**found, "gate.weight": linear.weight if relative else None, "gate.bias": linear.bias if relative else None,
+    return {**found, "gate.weight": None if linear is None else linear.weight,
+            "gate.bias": None if linear is None else linear.bias,
             "gate.const": attention.gru_rel_pos_const if relative else None}

@@ -4,6 +4,7 @@ A step of a large model launches well over a thousand kernels; a host that needs
 run them would be what is waited for.
 """
 
+import functools
 import gc
 from collections.abc import Callable, Sequence
 
@@ -76,7 +77,7 @@ class Graphs:
             raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "
                              "cuda_graphs: False") from error
         torch.cuda.set_rng_state(state, wav.device)
-        return lambda wav, held=held: played(wav)  # what the kernels read must outlive its caches
+        return functools.partial(_play, played, held)
 
 
 @torch.no_grad()
@@ -97,3 +98,8 @@ def _forward_alone(module: nn.Module, wav: Tensor) -> Callable[[Tensor], Sequenc
         return outputs
 
     return play
+
+
+def _play(played: Callable[[Tensor], Sequence[Tensor]], held: list, wav: Tensor) -> Sequence[Tensor]:
+    """`held`: what the kernels read, which must outlive its caches."""
+    return played(wav)

@@ -1,7 +1,8 @@
 """Metrics of closed-set classification, such as emotions."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ class ClassificationResult:
     confusion: np.ndarray       # (true class, predicted class) counts
 
 
-def classification_metrics(labels: Sequence[Hashable], predicted: Sequence[Hashable],
-                           classes: Sequence[Hashable] | None = None) -> ClassificationResult:
+def classification_metrics(labels: Sequence[Any], predicted: Sequence[Any],
+                           classes: Sequence[Any] | None = None) -> ClassificationResult:
     """Metrics of predicted against true labels; `classes` fixes their order and refuses any other."""
     if len(labels) != len(predicted) or not len(labels):
         raise InputError(f"{len(labels)} labels and {len(predicted)} predictions: both are needed for every utterance")
@@ -29,7 +30,7 @@ def classification_metrics(labels: Sequence[Hashable], predicted: Sequence[Hasha
     index = {name: i for i, name in enumerate(classes)}
     for name in set(labels) | set(predicted):
         if name not in index:
-            raise InputError(f"unknown class '{name}'{did_you_mean(name, map(str, classes))}")
+            raise InputError(f"unknown class '{name}'{did_you_mean(str(name), map(str, classes))}")
     true, guess = (np.fromiter((index[name] for name in names), np.int64, len(names)) for names in (labels, predicted))
     size = len(classes)
     confusion = np.bincount(size * true + guess, minlength=size * size).reshape(size, size)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def evaluate_sasv(trials: SasvTrials, meta: Mapping[str, Sequence[str]] | None =
                   costs: TandemCosts = TandemCosts(), asv: AsvRates = AsvRates()) -> dict:
     """a-DCF of the SASV scores, min t-DCF of the CM scores, t-EER of both; what has no score is left out."""
     target, nontarget, spoof = (np.flatnonzero(trials.kinds == kind) for kind in (TARGET, NONTARGET, SPOOF))
-    result = sasv_metrics(trials, target, nontarget, spoof, costs, asv)
+    result: dict[str, Any] = {**sasv_metrics(trials, target, nontarget, spoof, costs, asv)}
     rates = [name for name in METRICS if name in result]
     if meta:
         result["breakdown"] = {

@@ -102,7 +102,8 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
 
 def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
     """Paths, as `wedefense score` writes them of a folder, by the key that each ends in, without its suffix."""
-    known, taken = set(names), {}
+    known = set(names)
+    taken: dict[str, str] = {}
     found = []
     for name in paths:
         stem = "_".join(os.path.splitext(name)[0].split())  # keys hold no blanks

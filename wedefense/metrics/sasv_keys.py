@@ -35,7 +35,7 @@ def _read(path: str | os.PathLike, titles: tuple[str, ...]) -> tuple[Columns, li
         absent = [title for title in titles if title not in columns.header]
         if absent:
             raise InputError(f"{path}:1: the header lacks {', '.join(absent)} (it has: {', '.join(columns.header)})")
-        cells = [columns.column(title) for title in titles]
+        cells = [columns.cells[columns.header.index(title)] for title in titles]
     trials = list(map(" ".join, zip(cells[0], cells[1])))
     check_unique(columns, trials, "trial")
     return columns, cells, trials

@@ -50,7 +50,7 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
         parameter.requires_grad_(True)
     detector.train(training)
     if native:
-        first = encoder_multiply_adds(detector.frontend.upstream, samples)
+        first = encoder_multiply_adds(detector.pretrained.upstream, samples)
     else:
         first = frontend.get_total_flops() // 2
     return first + rest.get_total_flops() // 2

@@ -1,7 +1,8 @@
 """The detector: front-end -> gradient scale -> cmvn -> back-end -> head, one module from samples to logits."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from wedefense.config.heads import HEADS
 from wedefense.config.models import BACKENDS
 from wedefense.config.schema import Config
 from wedefense.frontend.features import CentredFeatures, LayerFeatures, Lengths
+from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
@@ -91,6 +93,11 @@ class Detector(nn.Module):
         self.cache: FeatureCache | None = None  # training sets it where a frozen front-end hears the same again
 
     @property
+    def pretrained(self) -> PretrainedFrontend:
+        """The front-end, where it is known to have an encoder, `upstream`."""
+        return cast(PretrainedFrontend, self.frontend)
+
+    @property
     def min_samples(self) -> int:
         """Shorter audio has to be repeated up to so many samples."""
         return max(SHORTEST, self.frontend.min_samples)
@@ -161,12 +168,12 @@ def public_weights(detector: Detector) -> dict[str, Tensor]:
     return public_names(detector.state_dict())
 
 
-def public_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state of a detector under the names of public checkpoints: the back-end's stand at the top."""
     return {name.removeprefix("backend."): tensor.detach() for name, tensor in state.items()}
 
 
-def own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def own_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `public_weights`.
 
     A `module.` prefix of data-parallel training is dropped, and weights under the names of another toolkit

@@ -77,10 +77,9 @@ class ECAPA(Backend):
         self.layer4 = SERes2Block(self.channels, dilation=4)
         wide = 3 * 512
         self.conv = nn.Conv1d(3 * self.channels, wide, kernel_size=1)
-        if options.pooling_func == "ASTP":
-            self.pool = ASTP(wide, global_context_att=self.global_context)
-        else:
-            self.pool = POOLINGS[options.pooling_func](wide)
+        attends = options.pooling_func == "ASTP"
+        self.pool = (ASTP(wide, global_context_att=self.global_context) if attends
+                     else POOLINGS[options.pooling_func](wide))
         self.bn = nn.BatchNorm1d(self.pool.out_dim)
         self.linear = nn.Linear(self.pool.out_dim, options.embed_dim)
         self.bn2 = nn.BatchNorm1d(options.embed_dim) if options.emb_bn else nn.Identity()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.config.heads import ProjectionOptions
+from wedefense.config.heads import InterTopKOptions, ProjectionOptions, SphereFace2Options, SphereOptions
 from wedefense.utils.errors import InputError
 
 SMALLEST_SINE2 = 1e-7  # of sin^2: keeps the gradient of a sine finite at angles 0 and pi
@@ -150,7 +150,9 @@ class ArcMargin(CosineHead):
 class InterTopK(ArcMargin):
     """ArcMargin with K centres for each class, and cos(theta - penalty) at the k_top closest wrong classes."""
 
-    def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
+    options: InterTopKOptions
+
+    def __init__(self, options: InterTopKOptions, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
         self.k_top = 0 if options.do_lm else min(options.k_top, num_classes - 1)
 
@@ -171,9 +173,10 @@ class InterTopK(ArcMargin):
 class Sphere(CosineHead):
     """|x| * cos(margin * theta) at the label, mixed with |x| * cos(theta), of which less and less remains."""
 
+    options: SphereOptions
     base, gamma, least = 1000.0, 0.12, 5.0
 
-    def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
+    def __init__(self, options: SphereOptions, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))  # resumed with the weights
 
@@ -206,7 +209,9 @@ class Sphere(CosineHead):
 class SphereFace2(CosineHead):
     """A binary classifier for each class: own class against the others, weighted by `lanbuda`."""
 
-    def __init__(self, options: ProjectionOptions, embed_dim: int, num_classes: int):
+    options: SphereFace2Options
+
+    def __init__(self, options: SphereFace2Options, embed_dim: int, num_classes: int):
         super().__init__(options, embed_dim, num_classes)
         self.bias = nn.Parameter(torch.zeros(1, 1))
 

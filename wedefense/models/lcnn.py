@@ -1,5 +1,7 @@
 """Light CNN with bidirectional LSTMs (Wang et al., Interspeech 2021), and LLGF over SSL layers (Odyssey 2022)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,7 +71,7 @@ class LCNNLSTM(Backend):
     def forward(self, features: LayerFeatures) -> Tensor:
         return self._embed(*self.one_input(features), features.counts)
 
-    def _embed(self, x: Tensor, lengths: Tensor, counts: list[int] | None) -> Tensor:
+    def _embed(self, x: Tensor, lengths: Tensor, counts: Sequence[int] | None) -> Tensor:
         """x (batch, frames, dim) -> (batch, embed_dim)"""
         counts = None if counts is None else [max(count, self.min_frames) // REDUCTION for count in counts]
         x = F.pad(x, (0, max(0, REDUCTION - x.shape[2])))[:, None]             # (batch, 1, frames, dim)

@@ -31,7 +31,8 @@ class _Mix(torch.autograd.Function):
     def backward(ctx, *grads):
         weights, *layers = ctx.saved_tensors
         by_products = layers[0].device.type == "cuda"
-        grad_weights, grad_layers = None, [None] * len(layers)
+        grad_weights: Tensor | None = None
+        grad_layers: Sequence[Tensor | None] = [None] * len(layers)
         if ctx.needs_input_grad[0]:
             grad_weights = (dots_by_products if by_products else _dots)(grads, layers).to(weights.dtype)
         if by_products and any(ctx.needs_input_grad[1:]):

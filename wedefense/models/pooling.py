@@ -3,6 +3,8 @@
 Names and parameters are those of WeSpeaker.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -143,5 +145,5 @@ class XI(nn.Module):
         return (torch.cat([x, mean], dim=2) * weights).sum(2)
 
 
-POOLINGS = {"TAP": TAP, "TSDP": TSDP, "TSTP": TSTP, "ASTP": ASTP, "MHASTP": MHASTP, "MQMHASTP": MQMHASTP,
-            "XI": XI}
+POOLINGS: dict[str, type[Any]] = {"TAP": TAP, "TSDP": TSDP, "TSTP": TSTP, "ASTP": ASTP, "MHASTP": MHASTP,
+                                  "MQMHASTP": MQMHASTP, "XI": XI}

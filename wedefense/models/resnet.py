@@ -1,5 +1,7 @@
 """ResNets over (frequency, time) for speech, with few channels and no max-pooling, as in WeSpeaker."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from wedefense.config.models import ResNetOptions
@@ -58,7 +60,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Backend):
-    block: type = BasicBlock
+    block: type[Any] = BasicBlock
     blocks: tuple[int, ...]  # in each of the four stages
 
     def __init__(self, options: ResNetOptions, feat_dim: int, num_layers: int):

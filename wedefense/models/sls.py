@@ -4,6 +4,8 @@ The form of the paper has frame_length 201, embed_dim 1024, use_input_layer Fals
 names are those of its public checkpoints, which `from_published` takes apart.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,13 +80,13 @@ class SLS(nn.Module):
 ENCODER = "ssl_model.model."
 
 
-def is_published(weights: dict[str, Tensor]) -> bool:
+def is_published(weights: Mapping[str, Tensor]) -> bool:
     """Whether this is a state dict of the authors' code (which has fc0, where other models of its kin do not)."""
     names = {name.removeprefix("module.") for name in weights}
     return "fc0.weight" in names and any(name.startswith(ENCODER) for name in names)
 
 
-def from_published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A public SLS checkpoint under a detector's names; the encoder's tensors keep fairseq's, which it reads.
 
     Its class 1 is bonafide, ours class 0: the rows of the output layer change places. It takes the blocks' outputs

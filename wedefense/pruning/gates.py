@@ -21,7 +21,12 @@ class Site:
     count: int
 
     @property
-    def gate(self) -> HardConcrete | None:
+    def is_gated(self) -> bool:
+        return getattr(self.module, self.attribute) is not None
+
+    @property
+    def gate(self) -> HardConcrete:
+        """Of a place that is gated."""
         return getattr(self.module, self.attribute)
 
 
@@ -49,7 +54,7 @@ def sites(encoder: nn.Module) -> list[Site]:
 
 
 def gated_sites(encoder: nn.Module) -> list[Site]:
-    return [site for site in sites(encoder) if site.gate is not None]
+    return [site for site in sites(encoder) if site.is_gated]
 
 
 def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRates = DropRates()) -> None:
@@ -70,7 +75,7 @@ def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRate
         units = tuple(present - {"conv"} if encoder.freeze_extractor else present)
     like = next(encoder.parameters())
     for site in found:
-        if site.unit in units and site.gate is None:
+        if site.unit in units and not site.is_gated:
             gate = HardConcrete(site.count, getattr(drop_rates, site.unit), minimum=int(site.unit == "conv"))
             setattr(site.module, site.attribute, gate.to(like.device).train(encoder.training))
 

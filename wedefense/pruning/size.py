@@ -59,8 +59,10 @@ def minimal_openness(gates: Sequence[HardConcrete]) -> Tensor:
 def widths(encoder: nn.Module, openness: Openness | None) -> Widths:
     """Expected widths with independent gates; without `openness` all gates are open."""
     found = {unit: [site for site in sites(encoder) if site.unit == unit] for unit in PRUNING_UNITS}
-    gated = [site for own in found.values() for site in own if site.gate is not None and openness is not None]
-    opened = openness([site.gate for site in gated]).split([site.count for site in gated]) if gated else []
+    gated = [site for own in found.values() for site in own if site.is_gated and openness is not None]
+    opened: Sequence[Tensor] = ()
+    if gated and openness is not None:
+        opened = openness([site.gate for site in gated]).split([site.count for site in gated])
     parts = {unit: [(site.layer, part) for site, part in zip(gated, opened) if site.unit == unit] for unit in found}
     layers = {unit: len(convolutions(encoder) if unit == "conv" else blocks(encoder)) for unit in found}
     device = gated[0].gate.log_alpha.device if gated else torch.device("cpu")

@@ -65,20 +65,21 @@ def _cut_extractor(encoder: nn.Module, state: State) -> Architecture:
     shape, layers = encoder.architecture, convolutions(encoder)
     if all(layer.gate is None for layer in layers):
         return shape
-    conv_layers, before = [], None
+    conv_layers: list[tuple[int, ...]] = []
+    before: tuple[Tensor, Tensor] | None = None  # what the layer below keeps, and the gates' values
     for i, layer in enumerate(layers):
         name = f"feature_extractor.conv_layers.{i}."
         kept, values = _open(layer.gate, layer.conv.out_channels, layer.conv.weight)
         weight = state[name + "conv.weight"][kept]
         if before is not None:
-            weight = weight[:, before[0]] * before[1][:, None]
+            kept_below, values_below = before
+            weight = weight[:, kept_below] * values_below[:, None]
         state[name + "conv.weight"] = weight
         for part in ("conv.bias", "layer_norm.weight", "layer_norm.bias"):
             if name + part in state:
                 state[name + part] = state[name + part][kept]
         conv_layers.append((len(kept), *shape.conv_layers[i][1:]))
         before = kept, values
-    kept, values = before
     scaled = shape.conv_output_scale or layers[-1].gate is not None
     if scaled:
         old = state.get("feature_extractor.dummy_weight", values.new_ones(layers[-1].conv.out_channels))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Evaluated:
     text: str
     sections: Callable[[], list[str]]
 
-    def write(self, json_path: str | None, html_path: str | None, settings: Mapping[str, object]) -> None:
+    def write(self, json_path: str | None, html_path: str | None, settings: Mapping[str, Any]) -> None:
         if json_path:
             with atomic_write(json_path, "w") as stream:
                 json.dump(self.result, stream, indent=1)

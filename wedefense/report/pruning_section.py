@@ -52,7 +52,7 @@ def _costs(report: Mapping) -> list[Row]:
 
 def _accuracy(before: Mapping | None, after: Mapping | None) -> list[Row]:
     """The first two metrics of each set that both have been scored on, or of this experiment alone."""
-    rows = []
+    rows: list[Row] = []
     for name, result in (after or {}).get("sets", {}).items():
         other = (before or {}).get("sets", {}).get(name, {})
         for key in (key for key in SUMMARY[:2] if key in result):

@@ -42,8 +42,9 @@ class PublishedTable:
             raise InputError(f"table '{self.name}' has no row '{name}'{did_you_mean(name, self.lines)}")
         name = known[name.lower()]
         cells = dict(zip(self.columns, self.lines[name].split(), strict=True))
+        results = [(*column.partition(" "), cell) for column, cell in cells.items() if " " in column]
         return PublishedRow(name, {column: cell for column, cell in cells.items() if " " not in column},
-                            tuple((*column.split(), cell) for column, cell in cells.items() if " " in column))
+                            tuple((set_name, metric, cell) for set_name, _, metric, cell in results))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The sections of a page about spoofing-aware speaker verification."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
@@ -46,7 +47,7 @@ def _curves(trials: SasvTrials, result: Mapping) -> str:
     """A DET curve for each kind of score, and how it spreads over the kinds of trials."""
     target, spoof = trials.kinds == TARGET, trials.kinds == SPOOF
     # name: (scores, who should score high, who should not, their names, key of each threshold)
-    systems = {
+    systems: dict[str, tuple[Any, Any, Any, tuple[str, str], dict[str, str]]] = {
         "CM": (trials.cm, ~spoof, spoof, ("bona fide", "spoof"), {"min t-DCF": "min_tdcf", "t-EER": "t_eer_cm"}),
         "ASV": (trials.asv, target, trials.kinds == NONTARGET, ("target", "nontarget"), {"t-EER": "t_eer_asv"}),
         "SASV": (trials.sasv, target, ~target, ("target", "nontarget or spoof"), {"a-DCF": "a_dcf"}),

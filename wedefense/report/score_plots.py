@@ -186,7 +186,7 @@ def breakdown_bars(breakdown: Mapping, title: str, pooled: float, rate: str = MA
     """A bar per value (attack) of `evaluate_detection(...)["breakdown"][title]`, highest first, and the pooled line."""
     metric, factor = METRICS[rate], METRICS[rate].factor
     values = {name: factor * result[rate] for name, result in breakdown["values"].items()}
-    names = sorted(values, key=values.get, reverse=True)[:_BARS]
+    names = sorted(values, key=values.__getitem__, reverse=True)[:_BARS]
     figure, axes = new_figure((7.0, max(2.2, 0.26 * len(names) + 1.2)))
     axes.barh(names, [values[name] for name in names], color=BONAFIDE, height=0.7)
     top = max([values[name] for name in names] + [factor * pooled]) or 1.0

@@ -91,7 +91,7 @@ def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet
     drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
               score_plots.score_histogram(positive, negative, attacks, thresholds, classes))]
     versions = {"": (positive, negative)}
-    if "calibrated" in result:
+    if "calibrated" in result and calibration is not None:
         versions = {"raw": (positive, negative),
                     "calibrated": (calibration.apply(positive), calibration.apply(negative))}
     drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
@@ -186,9 +186,10 @@ def environment(seed: int | None = None) -> str:
 def show(folder: ExperimentFolder | None, figures: Iterable[Figure]) -> str:
     """Embed each figure; with a folder it is written as figures/<name>.png too."""
     figures = list(figures)
-    for figure in figures if folder else ():
-        with atomic_write(folder.figure(figure.name)) as stream:
-            stream.write(figure.png)
+    if folder is not None:
+        for figure in figures:
+            with atomic_write(folder.figure(figure.name)) as stream:
+                stream.write(figure.png)
     return html.figures(figures)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def _pool(sets: Mapping[str, Scored]) -> Scored:
 
 def _one(scored: Scored, fixed: Fixed, costs: DetectionCosts, bootstrap: BootstrapOptions | None) -> dict:
     bonafide, spoof = _classes(scored)
-    result = {"n_bonafide": len(bonafide), "n_spoof": len(spoof), "n_skipped": int((~scored.heard).sum())}
+    result: dict[str, Any] = {"n_bonafide": len(bonafide), "n_spoof": len(spoof),
+                              "n_skipped": int((~scored.heard).sum())}
     if len(bonafide):
         result["miss"] = float((bonafide <= fixed.threshold).mean())
     if len(spoof):

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Calibration:
     n_bonafide: int = 0
     n_spoof: int = 0
     sketch: tuple[str, ...] = ()
-    classes: tuple[str, str] = CLASSES
+    classes: tuple[str, ...] = CLASSES  # bona fide, spoof
     doubts: tuple[str, ...] = ()      # what a careful colleague would say of the fit
 
     def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
@@ -91,7 +92,9 @@ class Calibration:
                 fields = json.load(stream)
             if fields.pop("kind") != "calibration":
                 raise KeyError("kind")
-            model = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+            known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                     for key, value in fields.items()}
+            model = cls(**known)
             if not all(map(math.isfinite, (*model.scales, *model.weights, model.bias))):
                 raise ValueError("a parameter is not finite")
             return model

@@ -1,7 +1,7 @@
 """Stage 7 on an experiment folder: every scored set evaluated, pooled and taken apart by its tables."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
         if lost:
             raise InputError(f"{scores}: {len(lost)} utterances of {folder / 'utt2lab'} have no score and are not "
                              f"among those that stage 4 left out: {first_few(sorted(lost))}")
-    meta = {}
+    meta: dict[str, list[str]] = {}
     for path in sorted(folder.glob("utt2*")):
         if path.name not in _NOT_A_CONDITION and path.is_file():
             meta |= read_meta(path, trials.names)
@@ -57,7 +57,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
     embedded = read(ExperimentFolder(exp_dir).embeddings(name).source)
-    return ScoredSet(name, trials, meta, embedded and embedded["inputs"].get("precision"), lost_audio)
+    return ScoredSet(name, trials, meta, embedded["inputs"].get("precision") if embedded else None, lost_audio)
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
@@ -124,7 +124,7 @@ def save_results(exp_dir: str | os.PathLike, results: dict) -> str:
     return text
 
 
-def overview(results: dict) -> list[tuple[str, dict]]:
+def overview(results: Mapping) -> list[tuple[str, dict]]:
     """(label, evaluation) of every set, raw and then calibrated."""
     rows = []
     for name, result in results["sets"].items():

@@ -49,9 +49,9 @@ def cut_experiment(exp_dir: str | os.PathLike, experiment: Experiment, unpruned:
     return json.loads(folder.cut.pruning.read_text(encoding="utf-8"))
 
 
-def _cut(folder: ExperimentFolder, config, detector: Detector, unpruned: str | None) -> None:
+def _cut(folder: ExperimentFolder, config: Config, detector: Detector, unpruned: str | None) -> None:
     """Decide, cut, verify and write; `detector` is left cut."""
-    gated = detector.frontend.upstream.eval()
+    gated = detector.pretrained.upstream.eval()
     size = Size(gated, "multiply-adds" if config.target_macs else "parameters")
     target = final_target(config, size)
     settled = settle(gated, size, target)
@@ -67,11 +67,10 @@ def _cut(folder: ExperimentFolder, config, detector: Detector, unpruned: str | N
         report[measure] = {"before": int(Size(gated, measure).original), "after": int(Size(small, measure).original)}
     report["seconds"] = dict(zip(("before", "after"), forward_times(without_gates(gated), small)))
     report["units"] = {"before": kept_units(gated.architecture), "after": kept_units(small.architecture)}
-    if unpruned is None and config.model_init:
-        unpruned = folder_of(config.model_init)
-    if unpruned is not None and ExperimentFolder(unpruned).config.is_file():
-        report["unpruned"] = os.path.relpath(unpruned, folder)
-    detector.frontend.upstream = small
+    before = folder_of(config.model_init) if unpruned is None and config.model_init else unpruned
+    if before is not None and ExperimentFolder(before).config.is_file():
+        report["unpruned"] = os.path.relpath(before, folder)
+    detector.pretrained.upstream = small
     _write(folder, detector, report)
 
 
@@ -83,7 +82,7 @@ def config_of_cut(config: Config, folder: ExperimentFolder) -> Config:
     public, _ = folder.public_form
     if public.is_file():
         upstream = replace(upstream, path_or_url=str(public))
-    data = replace(data, **{data.frontend_section: replace(frontend, upstream_args=upstream)})
+    data = data.with_frontend_options(replace(frontend, upstream_args=upstream))
     return replace(config, exp_dir=str(folder), model_init=None, dataset_args=data, **vars(PruningOptions()))
 
 
@@ -110,17 +109,17 @@ def _write(folder: ExperimentFolder, detector: Detector, report: dict) -> None:
                            (folder.training, cut_folder.training)):
         if source.is_file():
             shutil.copyfile(source, target)
-    small = detector.frontend.upstream
+    small = detector.pretrained.upstream
     if not small.architecture.mel_bins:  # the published format knows the wav2vec 2.0 family
         public, (encoder, whole) = public_form(small), cut_folder.public_form
         checkpoint.save(encoder, public_checkpoint(public))
-        detector.frontend.upstream = public
+        detector.pretrained.upstream = public
         checkpoint.save(whole, public_weights(detector))
-        detector.frontend.upstream = small
+        detector.pretrained.upstream = small
     folder.figures.mkdir(exist_ok=True)
     kept_figure(report["units"]["before"], report["units"]["after"]).savefig(folder.figure("pruning"), dpi=200)
-    for target in (folder, cut_folder):
-        with atomic_write(target.pruning, "w") as stream:
+    for written in (folder, cut_folder):
+        with atomic_write(written.pruning, "w") as stream:
             json.dump(report, stream, indent=1)
 
 

@@ -38,7 +38,7 @@ class Teacher:
     def __init__(self, options: DistillOptions, student: Detector):
         self.options, self.head = options, student.projection
         self.detector = copy.deepcopy(student).requires_grad_(False).eval()
-        for site in gated_sites(self.detector.frontend.upstream):
+        for site in gated_sites(self.detector.pretrained.upstream):
             setattr(site.module, site.attribute, None)
 
     def terms(self, batch: Batch, student: Outputs) -> dict[str, Tensor]:

@@ -39,15 +39,16 @@ class FrozenEncoder:
 
         Checkpoints that hold everything are taken as they are.
         """
-        if frozen.mark_of(weights) is None:
+        mark = frozen.mark_of(weights)
+        if mark is None:
             return weights
         if not self.names:
             raise InputError(f"{path}: was trained over a frozen encoder, which this config trains; to go on from its "
                              f"weights use --model_init {path} and another --exp_dir")
-        self.mark = frozen.mark_of(weights)
+        self.mark = mark
         if state:
             return frozen.put_back(weights, self._of(state), path, f"this training ({self.source})")
-        place = self.folder.frozen(self.mark)  # this rank holds shares; the first one compares what was built
+        place = self.folder.frozen(mark)  # this rank holds shares; the first one compares what was built
         return frozen.put_back(weights, checkpoint.load(place), path, str(place))
 
     def _of(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

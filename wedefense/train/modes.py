@@ -23,7 +23,8 @@ class Mode(nn.Module):
     def groups(self, detector: Detector, scheduler_options) -> list[dict]:
         """Optimiser groups; each has `lr_ratio` (of the schedule) or a constant `fixed_lr`."""
         prefixes = tuple(f"{module}." for module in scheduler_options.frontend_modules)
-        own, others = [], []
+        own: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in detector.named_parameters():
             if parameter.requires_grad:
                 (own if f"{name}.".startswith(prefixes) else others).append(parameter)

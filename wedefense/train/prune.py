@@ -48,7 +48,7 @@ class Prune(Mode):
 
     @property
     def encoder(self) -> nn.Module:
-        return self.parts[0].frontend.upstream
+        return self.parts[0].pretrained.upstream
 
     def train(self, mode: bool = True) -> "Prune":
         """Called after the detector's own: with `gates_only` only gates are drawn, nothing else drops or drifts."""

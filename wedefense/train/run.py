@@ -47,8 +47,9 @@ def train(config: Config, device: str = "auto") -> None:
         distributed.stop()
 
 
-def _settled(config, world: World) -> Step | None:
+def _settled(config: Config, world: World) -> Step | None:
     """What rank 0 found in the records, or its refusal, on every rank."""
+    found: Step | InputError | None
     try:
         found = settle(config, world.size) if world.is_main else None
     except InputError as error:

@@ -186,9 +186,12 @@ class Trainer:
 
     def _check_finite(self, pending: tuple[Trailing, list[str]] | None) -> None:
         """One step late: the device has the next step to do meanwhile; nothing is saved before the check."""
-        loss = 0.0 if pending is None else pending[0].read().item()
+        if pending is None:
+            return
+        trailing, keys_of_batch = pending
+        loss = trailing.read().item()
         if not math.isfinite(loss):
-            keys = ", ".join(pending[1][:8]) + (" ..." if len(pending[1]) > 8 else "")
+            keys = ", ".join(keys_of_batch[:8]) + (" ..." if len(keys_of_batch) > 8 else "")
             raise InputError(
                 f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {keys}; "
                 "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, "
@@ -253,14 +256,14 @@ class Trainer:
         random_states = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random_states["cuda"] = torch.cuda.get_rng_state(device)
-        random_states, gathered_sums = gather(random_states), gather(self.sums.tolist())
+        states_of_ranks, gathered_sums = gather(random_states), gather(self.sums.tolist())
         state = {"weights": self._weights(), "mode": self.parallel.state(self.mode),
                  "optimizer": self.parallel.optimizer_state(self.optimizer)}
         if self.world.is_main:
             checkpoint.save(self.folder.last, state | {
                 "epoch": self.epoch, "batch": self.batch, "step": self.step, "stopped": self.stopped,
                 "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
-                "random": random_states})
+                "random": states_of_ranks})
         barrier()
 
     def resume(self) -> None:

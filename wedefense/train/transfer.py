@@ -12,6 +12,7 @@ from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import folder_of
 from wedefense.experiment.load import architecture_in
+from wedefense.frontend.conformer.architecture import ConformerArchitecture
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.frontend.ssl.zoo import find_model
@@ -34,6 +35,7 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
     the weights lack stay as they begin. Large-margin fine-tuning leaves the speakers at other speeds behind, which
     come last among the classes.
     """
+    assert config.model_init
     path = Path(config.model_init)
     weights = own_weights(checkpoint.load_model(path))
     architecture = _architecture(path, config) if any(name.startswith("frontend.") for name in weights) else None
@@ -92,7 +94,7 @@ def _bare(weights: dict[str, Tensor]) -> str:
             "; check model, model_args and the front-end, or give the model that was trained with them")
 
 
-def _architecture(path: Path, config: Config) -> Architecture | None:
+def _architecture(path: Path, config: Config) -> Architecture | ConformerArchitecture | None:
     """Of the file's encoder, where it is one of the kind that the config names; else the config's own is read."""
     data = config.dataset_args
     row = FRONTENDS.row(data.frontend)

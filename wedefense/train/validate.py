@@ -25,8 +25,9 @@ def check_labels(counts: dict[str | None, int], labels: Labels, source: str) -> 
         raise InputError(f"{source}: labels that training lacks: {first_few(strange, 5)}; it knows "
                          f"{first_few(labels.names, 5)}. Mend the labels (--val_label names a table of them), or train "
                          "without validation: --val_data null")
-    if labels.has_bonafide and len({name.lower() in BONAFIDE_NAMES for name in counts}) < 2:
-        raise InputError(f"{source}: all {sum(counts.values())} utterances are labelled {', '.join(counts)}, and "
+    names = [name for name in counts if name is not None]
+    if labels.has_bonafide and len({name.lower() in BONAFIDE_NAMES for name in names}) < 2:
+        raise InputError(f"{source}: all {sum(counts.values())} utterances are labelled {', '.join(names)}, and "
                          "validation needs bona fide and spoof. Take a set with both, or train without validation: "
                          "--val_data null")
 
@@ -42,7 +43,8 @@ class Validator:
 
     def __call__(self, detector: Detector, criterion) -> dict[str, float]:
         was_training = detector.training
-        most, mine = max(gather(len(self.loader))), []
+        most = max(gather(len(self.loader)))
+        mine: list[tuple[str, Tensor, int]] = []
         for keys, embeddings, labels in embeddings_of(detector, self.loader, self.world, "validation"):
             mine += zip(keys, head_logits(detector, embeddings), labels.tolist())
         self._keep_company(detector, most - len(self.loader))

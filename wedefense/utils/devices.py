@@ -34,7 +34,7 @@ def kept(maxsize: int) -> Callable[[Callable], Callable]:
                 holder.append(value)
             return value
 
-        get.cache_clear = cached.cache_clear
+        vars(get)["cache_clear"] = cached.cache_clear
         return get
     return decorate
 

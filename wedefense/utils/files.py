@@ -70,7 +70,7 @@ def _place(path: Path) -> Path | None:
     try:
         place, kind = Path(os.path.realpath(path)), _kind(path)
     except (OSError, ValueError) as error:  # of a name that is too long, or holds a NUL
-        raise _refused(path, os.strerror(error.errno) if isinstance(error, OSError) else str(error)) from None
+        raise _refused(path, (isinstance(error, OSError) and error.strerror) or str(error)) from None
     if kind is not None and stat.S_ISDIR(kind):
         raise _refused(path, "it is a folder")
     if kind is not None and not os.access(path, os.W_OK):
@@ -113,4 +113,4 @@ def _opened(place: Path, path: Path, mode: str):
         place.parent.mkdir(parents=True, exist_ok=True)
         return open(place, mode, encoding=None if "b" in mode else "utf-8")
     except OSError as error:
-        raise _refused(path, error.strerror) from None
+        raise _refused(path, error.strerror or str(error)) from None

@@ -42,7 +42,7 @@ def shared_memory(head: int, size: int) -> int:
     own = _anonymous(head + size)
     ranks = gather((_machine(), os.getpid(), own))
     here = [(pid, descriptor) for machine, pid, descriptor in ranks if machine == _machine()]
-    joined = own
+    joined: int | None = own
     if here[0] != (os.getpid(), own):
         joined = _of_process(*here[0])
     gather(None)  # nobody closes before all have opened

@@ -1,12 +1,17 @@
 """What a pickle stored of an object whose class is not rebuilt, and what is in it."""
 
+from typing import Any
+
 from wedefense.utils.errors import InputError
 
 
 class Record:
     """What a pickle stored about an object whose class is not rebuilt."""
 
-    path = ""  # "module.Class" of the class it stands for
+    path = ""    # "module.Class" of the class it stands for
+    args: tuple  # what it was made of
+    items: list  # what was appended, or (key, value) of what was set
+    state: Any   # what `__setstate__` was given
 
     def __new__(cls, *args, **kwargs):
         record = object.__new__(cls)

@@ -10,7 +10,8 @@ import collections
 import math
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -107,7 +108,7 @@ class _Made:
 
 
 _SEQUENCE, _NUMBER = (list, tuple, set, frozenset), (int, float, str)
-_ALLOWED = {
+_ALLOWED: dict[tuple[str, str], Callable] = {
     ("collections", "OrderedDict"): _of(collections.OrderedDict, list, tuple, dict),
     ("collections", "defaultdict"): lambda factory=None, *items: _of(dict, list, tuple, dict)(*items),
     ("copyreg", "_reconstructor"): lambda cls, base=None, state=None: cls() if state is None else cls(state),
@@ -129,7 +130,7 @@ _BUILTINS = {
     bytes: (bytes, str, list), bytearray: (bytes, bytearray, str, list), slice: (int, type(None)), range: (int,)}
 _ALLOWED.update({(module, kind.__name__): _of(kind, *given) for module in ("builtins", "__builtin__")
                  for kind, given in _BUILTINS.items()})
-_ALLOWED = {name: _Made(make) for name, make in _ALLOWED.items()}
+_KNOWN = {name: _Made(make) for name, make in _ALLOWED.items()}
 
 
 class Refused(pickle.UnpicklingError):
@@ -142,7 +143,11 @@ class Unpickler(pickle._Unpickler):
     In Python, where each instruction can be held to what it may be given.
     """
 
-    dispatch: Mapping[int, Callable] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable]] = dict(pickle._Unpickler.dispatch)
+    stack: list  # these four the standard library has, and its types do not tell
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list]
+    read: Callable[[int], bytes]
 
     def __init__(self, stream, stored: Callable | None = None, records: bool = True):
         """`stored`: what a reference to something outside of the pickle stands for; `records`: see above, or refuse."""
@@ -157,8 +162,8 @@ class Unpickler(pickle._Unpickler):
         return self._stored(reference)
 
     def find_class(self, module, name):
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
         if module == "torch" and name in _DTYPES:

@@ -27,7 +27,11 @@ class Band(Ending):
     kind = "band"
 
     def __init__(self, taps: np.ndarray):
-        self.filters, self.advances = [taps], [len(taps) // 2]
+        self.filters = [taps]
+
+    @property
+    def advances(self) -> list[int]:
+        return [len(self.filters[0]) // 2]
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
         return filter_same(wav, self.filters[0])

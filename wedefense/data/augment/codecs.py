@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
@@ -39,7 +39,7 @@ class Soundfile:
                 f"install a newer soundfile")
 
     def there_and_back(self, wav: np.ndarray, rate: int, quality: float | None) -> np.ndarray:
-        level = {} if quality is None else {"compression_level": self._compression(quality, rate)}
+        level: dict[str, Any] = {} if quality is None else {"compression_level": self._compression(quality, rate)}
         if self.format == "MP3":
             level["bitrate_mode"] = "CONSTANT"
         coded = io.BytesIO()
@@ -105,7 +105,7 @@ def _ffmpeg_encoders() -> frozenset[str]:
     return frozenset(row[1] for row in rows if len(row) > 1 and row[0].startswith("A"))
 
 
-CODECS = {
+CODECS: dict[str, Soundfile | Ffmpeg] = {
     "mp3": Soundfile("MP3", "MPEG_LAYER_III", _MP3_RATES, "mp3_kbps"),
     "vorbis": Soundfile("OGG", "VORBIS", (), "vorbis_quality"),
     "opus": Soundfile("OGG", "OPUS", _OPUS_RATES, "opus_kbps"),

@@ -13,9 +13,16 @@ class Ending:
 
     kind: ClassVar[str]
     filters: list[np.ndarray]
-    advances: list[int]  # samples that each filter's output is moved ahead
     level = 1.0          # a factor of the formula
-    has_signal = False
+
+    @property
+    def has_signal(self) -> bool:
+        return False
+
+    @property
+    def advances(self) -> list[int]:
+        """Samples that each filter's output is moved ahead."""
+        raise TypeError(f"{type(self).__name__} does not say")
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
         raise TypeError(f"{type(self).__name__} does nothing")

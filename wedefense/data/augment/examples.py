@@ -54,7 +54,8 @@ def make_examples(config: Config, wav: np.ndarray, key: str, epochs: int) -> lis
         examples += [Example(f"speed {speed}", _played(wav, speed)) for speed in (0.9, 1.1)]
     for epoch in range(1, epochs + 1):
         rng = generator(config.seed, epoch, key)
-        speed, ran = pipeline.speed(rng), []
+        ran: list[Step] = []
+        speed = pipeline.speed(rng)
         augmented = pipeline(_played(wav, speed), rng, ran)
         examples.append(Example(f"epoch {epoch}", augmented, ", ".join([f"speed {speed}", *map(_name, ran)])))
     return examples

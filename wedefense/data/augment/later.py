@@ -81,7 +81,9 @@ def pack(endings: Sequence[Ending | None], samples: int, empty: Callable[[int], 
     alike: dict[Layout, list[int]] = {}
     for place, ending in enumerate(endings):
         if ending is not None:
-            alike.setdefault(layout(ending, samples), []).append(place)
+            found = layout(ending, samples)
+            assert found is not None  # what takes too much room was done at once
+            alike.setdefault(found, []).append(place)
     if not alike:
         return None
     counts = tuple(len(places) for places in alike.values())
@@ -89,7 +91,9 @@ def pack(endings: Sequence[Ending | None], samples: int, empty: Callable[[int], 
     for group, places in zip(later.groups(), alike.values()):
         group.rows.numpy()[:] = places
         for number, place in enumerate(places):
-            _write(endings[place], group, number)
+            ending = endings[place]
+            assert ending is not None
+            _write(ending, group, number)
     return later
 
 

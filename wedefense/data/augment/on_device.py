@@ -3,7 +3,7 @@
 Sizes come from the host and indices lie on the device, so that the host waits for nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -93,5 +93,6 @@ def _limit_peak(wav: Tensor) -> Tensor:
     return wav / wav.abs().amax(1, keepdim=True).clamp(min=1)
 
 
-_FORMULAS = {"band": _band, "room": _room, "room_to_peak": _room_to_peak, "convolutive": _convolutive,
-             "stationary": _stationary}
+_FORMULAS: dict[str, Callable[..., Tensor]] = {
+    "band": _band, "room": _room, "room_to_peak": _room_to_peak, "convolutive": _convolutive,
+    "stationary": _stationary}

@@ -5,6 +5,7 @@ program, their cost is not: all notch filters of an utterance are designed at on
 of the signal are filtered in one overlap-save pass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +120,7 @@ class Convolutive(Ending):
     kind = "convolutive"
 
     def __init__(self, filters: list[np.ndarray], impulses: Impulses | None = None):
-        self.filters, self.advances, self._impulses = filters, advances(filters), impulses
+        self.filters, self._impulses = filters, impulses
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
         y = convolutive(wav, self.filters)
@@ -129,21 +130,34 @@ class Convolutive(Ending):
         return Convolutive(self.filters, impulses)
 
     @property
+    def advances(self) -> list[int]:
+        return advances(self.filters)
+
+    @property
     def has_signal(self) -> bool:
         return self._impulses is not None
 
     def signal(self, samples: int) -> np.ndarray:
+        assert self._impulses is not None
         return self._impulses.gains(samples)
 
 
 class Stationary(Ending):
     """`stationary`; the white noise is its signal."""
 
-    kind, has_signal = "stationary", True
+    kind = "stationary"
 
     def __init__(self, white: np.ndarray, taps: np.ndarray, snr: float):
-        self.filters, self.advances, self.level = [taps], advances([taps]), 10 ** (-snr / 20)
+        self.filters, self.level = [taps], 10 ** (-snr / 20)
         self._white, self._snr = white, snr
+
+    @property
+    def advances(self) -> list[int]:
+        return advances(self.filters)
+
+    @property
+    def has_signal(self) -> bool:
+        return True
 
     def __call__(self, wav: np.ndarray) -> np.ndarray:
         return stationary(wav, self._white, self.filters[0], self._snr)
@@ -160,15 +174,17 @@ class RawBoost(EndsInFilter):
         one, two, three = self._convolutive, self._impulsive, self._stationary
         if self._options.algo == 8:
             return limit_peak(one(wav, rng)(wav) + two(wav, rng)(wav)), None
-        series = [(), (one,), (two,), (three,), (one, two, three), (one, two), (one, three), (two, three)]
-        parts = [draw(wav, rng) for draw in series[self._options.algo]]
         if self._options.algo == 5:
-            parts = [parts[0].then(parts[1])]
+            return wav, one(wav, rng).then(two(wav, rng))
+        series: list[tuple[Callable[..., Ending | Impulses], ...]] = [
+            (), (one,), (two,), (three,), (one, two, three), (), (one, three), (two, three)]
+        parts = [draw(wav, rng) for draw in series[self._options.algo]]
         for part in parts[:-1]:
             wav = part(wav)
-        if parts and not isinstance(parts[-1], Ending):
-            return parts[-1](wav), None
-        return wav, parts[-1] if parts else None
+        if not parts:
+            return wav, None
+        last = parts[-1]
+        return (wav, last) if isinstance(last, Ending) else (last(wav), None)
 
     def _notches(self, gains, rng) -> list[np.ndarray]:
         return notch_filters(draw_notches(self._options, self._rate, gains, rng), self._rate)

@@ -5,7 +5,9 @@ Nothing is held open in the object that is built: each worker process opens what
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -85,7 +87,7 @@ class TarRecordings(Recordings):
         super().__init__(path, [member.key for member in members])
         self._offsets = np.array([member.offset for member in members], dtype=np.int64)
         self._sizes = np.array([member.size for member in members], dtype=np.int64)
-        self._stream = None
+        self._stream: BinaryIO | None = None
 
     def _source(self, index: int) -> FileSlice:
         if self._stream is None:
@@ -100,7 +102,8 @@ class LmdbRecordings(Recordings):
     """An LMDB of whole audio files under their names, as WeSpeaker makes it."""
 
     def __init__(self, path: str):
-        self.path, self._opened = path, None
+        self.path = path
+        self._opened: tuple[int, Any] | None = None  # the process, and what it opened
         with self._environment().begin() as view:
             names = [bytes(key).decode() for key in view.cursor().iternext(values=False) if key != b"__keys__"]
         self._close()
@@ -123,7 +126,8 @@ class LmdbRecordings(Recordings):
         return self._opened[1]
 
     def _close(self) -> None:
-        self._opened[1].close()
+        if self._opened is not None:
+            self._opened[1].close()
         self._opened = None
 
     def __getstate__(self):
@@ -147,7 +151,7 @@ def open_recordings(path: str | os.PathLike, key: str) -> Recordings:
     return recordings
 
 
-def _reader(path: str) -> type[Recordings]:
+def _reader(path: str) -> Callable[[str], Recordings]:
     if path.endswith(".mdb") or os.path.exists(os.path.join(path, "data.mdb")):
         return LmdbRecordings
     return TarRecordings if path.endswith(".tar") else FileRecordings

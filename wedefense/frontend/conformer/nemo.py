@@ -53,10 +53,12 @@ def _members(path: Path) -> tuple[Mapping, Mapping[str, Tensor]]:
                 if name not in files:
                     raise InputError(f"{path}: no {name} in it (it holds {first_few(files)}); a .nemo file of one "
                                      "model is taken")
-            config = yaml.safe_load(archive.extractfile(files[CONFIG]).read())
+            config_stream, weights_stream = (archive.extractfile(files[name]) for name in (CONFIG, WEIGHTS))
+            assert config_stream is not None and weights_stream is not None  # they are files
+            config = yaml.safe_load(config_stream.read())
             unpacked = Path(folder) / WEIGHTS
             with open(unpacked, "wb") as stream:
-                copyfileobj(archive.extractfile(files[WEIGHTS]), stream)
+                copyfileobj(weights_stream, stream)
             try:
                 weights = load_torch(unpacked)
             except InputError as error:

@@ -167,7 +167,8 @@ def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
     >>> groups_of([300, 900, 310, 290], rows=700)
     [[1], [2, 0], [3]]
     """
-    groups, filled = [], rows
+    groups: list[list[int]] = []
+    filled = rows
     for i in sorted(range(len(counts)), key=lambda i: -counts[i]):
         if filled + counts[i] > rows:
             groups.append([])
@@ -256,7 +257,7 @@ class Encoder(nn.Module):
         groups = [list(range(len(counts)))]
         if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             groups = groups_of(counts)
-        if self._can_be_recorded(wav, samples):
+        if self.graphs is not None and self._can_be_recorded(wav, samples):
             layers = self.graphs(self, wav, lambda wav: self._encode(wav, samples, counts))
         else:
             layers = (self._encode if len(groups) == 1 else self._in_groups)(wav, samples, counts)
@@ -266,7 +267,7 @@ class Encoder(nn.Module):
         """Whether the same kernels run for every batch of this shape, and nobody has to be called for each block."""
         transformer = self.encoder.transformer
         drops = self.training and transformer.layer_drop > 0
-        return (self.graphs is not None and kernels_run_on(wav.device) and min(samples) == wav.shape[1]
+        return (kernels_run_on(wav.device) and min(samples) == wav.shape[1]
                 and not (drops or transformer.calls_dropped or self.gradient_checkpointing))
 
     def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
@@ -279,7 +280,7 @@ class Encoder(nn.Module):
 
     def _in_groups(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
         """The same, some utterances at a time."""
-        layers = []
+        layers: list[Tensor] = []
         for group in groups_of(counts):
             own = [samples[i] for i in group]
             outputs = self._encode(wav[group, :max(own)], own, [counts[i] for i in group])

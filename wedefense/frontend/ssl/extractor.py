@@ -36,10 +36,10 @@ CHUNK_ON_CPU, CHUNK = 2**21, 2**29
 
 def conv_lengths(lengths: Sequence[int], conv_layers: tuple[tuple[int, int, int], ...]) -> np.ndarray:
     """Frames that the convolutions make of so many samples."""
-    lengths = np.asarray(lengths)
+    frames = np.asarray(lengths)
     for _, kernel, stride in conv_layers:
-        lengths = (lengths - kernel) // stride + 1
-    return lengths.clip(min=0)
+        frames = (frames - kernel) // stride + 1
+    return frames.clip(min=0)
 
 
 def open_layer_norm(x: Tensor, norm: nn.LayerNorm, gate: Tensor | None) -> Tensor:
@@ -88,11 +88,12 @@ def slots_of(samples: tuple[int, ...], frames: tuple[int, ...], first: tuple[int
     rows = np.repeat(np.cumsum(slots) - slots, frames) + within(frames)
     used = owner * slots.max() + place if slots.min() < slots.max() else owner[:0]
     with torch.inference_mode(False):  # what is kept must serve training too
-        *sent, used = send_together(device, windows, np.cumsum((0, *slots)), owner, left, rows, used)
-    return Slots(stride, int(slots.max()), *sent, used if len(used) else None)
+        windows, starts, owner, left, rows, used = send_together(
+            device, windows, np.cumsum((0, *slots)), owner, left, rows, used)
+    return Slots(stride, int(slots.max()), windows, starts, owner, left, rows, used if len(used) else None)
 
 
-class ConvLayer(nn.Module):
+class _Layer(nn.Module):
     """A convolution, its norm if it has one, GELU, and a gate per output channel.
 
     `gate` (a callable that gives a multiplier per channel) applies after the activation; layer norms here and in
@@ -112,11 +113,6 @@ class ConvLayer(nn.Module):
     def open_gate(self) -> Tensor | None:
         return None if self.gate is None else self.gate()
 
-    def forward(self, x: Tensor, weights: Weights, gate: Tensor | None) -> Tensor:
-        """(time, in) -> (windows, channels)."""
-        x = self.conv(x, weights, gelu=not self.norms_channels)
-        return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
-
     def finish(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Norm over channels if there is one, activation, gate."""
         if self.norms_channels:
@@ -125,7 +121,16 @@ class ConvLayer(nn.Module):
         return x if gate is None else x * gate
 
 
-class FirstLayer(ConvLayer):
+class ConvLayer(_Layer):
+    """Those after the first."""
+
+    def forward(self, x: Tensor, weights: Weights, gate: Tensor | None) -> Tensor:
+        """(time, in) -> (windows, channels)."""
+        x = self.conv(x, weights, gelu=not self.norms_channels)
+        return self.finish(x, gate) if self.norms_channels else x if gate is None else x * gate
+
+
+class FirstLayer(_Layer):
     """The layer that sees samples.
 
     Samples stay in float32 in lower precisions too: speech falls by 60 dB towards high frequencies, which

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ KEPT = 16  # packings and the like: those of fixed crops come again and again
 
 def within(counts: Sequence[int]) -> np.ndarray:
     """0, 1, .. of each run: [2, 3] -> [0, 1, 0, 1, 2]."""
-    counts = np.asarray(counts)
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    sizes = np.asarray(counts)
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
 class Packing:
@@ -120,7 +120,7 @@ class Span:
 
     packing: Packing
     mask: Tensor | None           # (batch, 1, 1, frames)
-    position_bias: Tensor | None  # (all heads, frames, frames)
+    position_bias: Any            # (all heads, frames, frames), or rows of it that are made when asked for, or None
     packed: bool = False          # they attend as rows
     table: Tensor | None = None   # then (all heads, 2 * frames - 1): the bias by distance
 

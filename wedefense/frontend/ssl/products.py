@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +42,12 @@ class Derived:
         self.key, self.value = None, None
 
     def get(self, sources: tuple[Tensor | None, ...], variant, make: Callable):
-        sources = tuple(source for source in sources if source is not None)
-        if any(source.is_inference() for source in sources):  # carries no version to tell a change by
+        given = tuple(source for source in sources if source is not None)
+        if any(source.is_inference() for source in given):  # carries no version to tell a change by
             return make()
-        state = (variant, *((source.data_ptr(), source._version) for source in sources))
-        if self.key is None or state != self.key[0] or any(a is not b for a, b in zip(sources, self.key[1])):
-            self.value, self.key = make(), (state, sources)  # holding the sources keeps their addresses from reuse
+        state = (variant, *((source.data_ptr(), source._version) for source in given))
+        if self.key is None or state != self.key[0] or any(a is not b for a, b in zip(given, self.key[1])):
+            self.value, self.key = make(), (state, given)  # holding the sources keeps their addresses from reuse
         return self.value
 
     def clear(self) -> None:
@@ -83,7 +84,7 @@ class Weights:
         return F.gelu(y) if gelu else y
 
 
-def weights_of(kept: Derived, sources: tuple[Tensor | None, ...],
+def weights_of(kept: Derived, sources: tuple[Any, ...],
                make: Callable[[], tuple[Tensor, Tensor | None]]) -> Weights:
     """The fastest form of what `make()` makes from the parameters `sources`; `kept` keeps it outside autograd."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -183,8 +184,8 @@ def _packed(weight: Tensor) -> Tensor:
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
-    activation = ("gelu", [], "none") if gelu else ("none", [], "")
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
+    name, how = ("gelu", "none") if gelu else ("none", "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], how)
 
 
 @lru_cache

@@ -93,8 +93,6 @@ def prepare(names: list[str], keys: list[str], vectors: np.ndarray, options: Spe
     `others` are second embeddings of the same utterances.
     """
     raw = select(keys, vectors, names, "the embedding sets given")
-    if options.norm != "none" and cohort is None:
-        raise InputError(f"{options.norm} needs a cohort: name the training set and its utt2spk")
     shift = cohort.mean if cohort is not None and options.subtract_mean else np.zeros(raw.shape[1])
     ready = unit((raw - shift).astype(np.float32), names)
     measures = {}
@@ -106,6 +104,8 @@ def prepare(names: list[str], keys: list[str], vectors: np.ndarray, options: Spe
         measures["consistency"] = quality.consistency(raw, select(*others, names, "the second embeddings"))
     statistics = None
     if options.norm != "none":
+        if cohort is None:
+            raise InputError(f"{options.norm} needs a cohort: name the training set and its utt2spk")
         statistics = cohort_statistics(ready, unit(cohort.speakers - shift).astype(np.float32),
                                        options.top_n if options.norm == "asnorm" else None)
         measures["cohort mean"] = statistics.mean

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wedefense.frontend.ssl.architecture import Architecture, full_blocks
+from wedefense.frontend.ssl.architecture import Architecture, Family, full_blocks
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.json_file import read_json
 from wedefense.utils.safe_load import load_torch
 
-FAMILIES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec",
-            "unispeech-sat": "unispeech_sat"}
+FAMILIES: dict[str, Family] = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm",
+                               "data2vec-audio": "data2vec", "unispeech-sat": "unispeech_sat"}
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _EPS = 1e-7  # of Hugging Face's waveform normalisation
 
@@ -70,7 +70,7 @@ def hf_architecture(config: Mapping, folder: Path) -> Architecture:
         family=family,
         blocks=full_blocks(int(get("num_hidden_layers", 12)), heads, int(get("intermediate_size", 3072))),
         dim=int(get("hidden_size", 768)), total_heads=heads,
-        conv_layers=tuple(tuple(int(number) for number in layer) for layer in zip(*conv, strict=True)),
+        conv_layers=tuple((int(dim), int(width), int(stride)) for dim, width, stride in zip(*conv, strict=True)),
         extractor_norm="layer_norm" if layer_norm else "group_norm",
         conv_bias=bool(get("conv_bias", False)), norm_first=bool(get("do_stable_layer_norm", False)) and not stacked,
         pos_conv_kernel=kernel, pos_conv_groups=int(get("num_conv_pos_embedding_groups", 16)), pos_conv_depth=depth,

@@ -18,7 +18,7 @@ from wedefense.frontend.ssl.formats.huggingface import (
     read_weights,
 )
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
-from wedefense.frontend.ssl.formats.tensor_names import drop_lost_bias, infer_architecture, locate, to_our_names
+from wedefense.frontend.ssl.formats.tensor_names import Naming, drop_lost_bias, infer_architecture, locate, to_our_names
 from wedefense.frontend.ssl.formats.wedefense import is_pruned, read_architecture
 from wedefense.frontend.ssl.seeded import seeded_weights
 from wedefense.frontend.ssl.source import find_source
@@ -104,7 +104,7 @@ def _read_content(content, source: str, name: str | None) -> Checkpoint:
     if ".upstream." in f".{prefix}":
         kind = "WeDefense experiment"
     recorded = architecture_of_weights(Path(source)) if kind == "WeDefense experiment" else None
-    if recorded is not None:
+    if isinstance(recorded, Architecture):
         return _finished(state, recorded, "experiment", source)
     architecture, remark = _bare_architecture(state, naming, prefix, source, name)
     if prefix.removesuffix("ssl_model.model.") + "fc0.weight" in tensors:  # SLS takes the blocks' outputs as they are
@@ -156,7 +156,7 @@ def find_tensors(content, source: str) -> Mapping[str, Tensor]:
     raise InputError(f"{source}: {what} holds no tensors of an encoder (expected {_KNOWN})")
 
 
-def _located(tensors: Mapping[str, Tensor], source: str):
+def _located(tensors: Mapping[str, Tensor], source: str) -> tuple[Naming, str]:
     found = locate(tensors)
     if found is None:
         raise InputError(f"{source}: no encoder of the wav2vec 2.0 family among its tensors "

@@ -30,7 +30,7 @@ def recorded_architecture(folder: str | os.PathLike) -> Architecture | Conformer
         return build(kind, from_builtin(content, str(path)), source=str(path))
 
 
-def architecture_of_weights(weights: Path) -> Architecture | None:
+def architecture_of_weights(weights: Path) -> Architecture | ConformerArchitecture | None:
     """Of the experiment that weights lie in, or in a folder of which."""
     found = map(recorded_architecture, weights.absolute().parents[:2])
     return next((architecture for architecture in found if architecture is not None), None)

@@ -12,7 +12,7 @@ from wedefense.utils.tables import first_few
 
 Naming = Literal["fairseq", "huggingface", "torchaudio"]
 
-_FIRST_CONV = {"feature_extractor.conv_layers.0.0.weight": "fairseq",
+_FIRST_CONV: dict[str, Naming] = {"feature_extractor.conv_layers.0.0.weight": "fairseq",
                "feature_extractor.conv_layers.0.conv.weight": "torchaudio"}
 
 _LAYER, _OURS = r"encoder\.layers\.(\d+)\.", r"encoder.transformer.layers.\1."
@@ -137,7 +137,7 @@ def infer_architecture(state: Mapping[str, Tensor], source: str) -> Architecture
     with pre-norm blocks (except in data2vec) and normalised waveforms, heads are 64 wide (80 in the 1B models,
     120 in the 2B), strides are 5 then 2. wav2vec2 and HuBERT are the same network and both read as wav2vec2.
     """
-    convs = []
+    convs: list[tuple[int, int, int]] = []
     while (weight := state.get(f"feature_extractor.conv_layers.{len(convs)}.conv.weight")) is not None:
         convs.append((weight.shape[0], weight.shape[2], 2 if convs else 5))
     projection = state.get("encoder.feature_projection.projection.weight")
