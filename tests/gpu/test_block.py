@@ -6,8 +6,8 @@ import torch
 from tests.gpu.interpreter import DEVICE
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import distance_buckets
-from wedefense.frontend.ssl.encoder import Block
 from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.transformer import Block
 from wedefense.gpu.block import Products, Rows, Shape, fused_block, parameters_of
 
 COUNTS, DIM, TOTAL = [12, 5, 35], 32, 2  # more frames than a tile has keys

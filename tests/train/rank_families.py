@@ -10,7 +10,7 @@ import torch
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
-from wedefense.frontend.ssl.encoder import Transformer
+from wedefense.frontend.ssl.transformer import Transformer
 from wedefense.frontend.ssl.zoo import find_model, narrow
 from wedefense.frontend.whisper import whisper_architecture
 from wedefense.train.run import build_trainer

@@ -25,9 +25,10 @@ from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.attention import Attention, distance_buckets
-from wedefense.frontend.ssl.encoder import Block, Encoder
+from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
 from wedefense.frontend.ssl.positional import StackedPositionalConv, same_conv
+from wedefense.frontend.ssl.transformer import Block
 from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, mel_filters
 from wedefense.models.lcnn import BLSTM
 from wedefense.pruning.hard_concrete import HardConcrete

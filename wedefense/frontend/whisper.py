@@ -16,10 +16,10 @@ from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_h
 from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.attention import attends_packed
-from wedefense.frontend.ssl.encoder import Block, run_block
 from wedefense.frontend.ssl.formats.huggingface import read_weights
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
+from wedefense.frontend.ssl.transformer import Block, run_block
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.errors import InputError, blamed_on, did_you_mean
 from wedefense.utils.finite import require_finite

@@ -1,7 +1,7 @@
 """A transformer block as few kernels: products by cuBLAS, and everything between two products in one pass.
 
-Equal to `wedefense.frontend.ssl.encoder.Block` without gates, which says what is computed. The residual stream stays in
-float32 whatever the precision of the products.
+Equal to `wedefense.frontend.ssl.transformer.Block` without gates, which says what is computed. The residual stream
+stays in float32 whatever the precision of the products.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.data.batch import Batch
-from wedefense.frontend.ssl.encoder import Transformer
 from wedefense.frontend.ssl.products import clear_derived
+from wedefense.frontend.ssl.transformer import Transformer
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
 
