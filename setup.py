@@ -21,6 +21,7 @@ setup(
     python_requires=">=3.10",
     install_requires=requirements,
     extras_require={"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"],
-                    "test": ["pytest", "ruff", "mypy", "webdataset", "scikit-learn", "onnx", "onnxruntime", "pyarrow"]},
+                    "test": ["pytest", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "onnx",
+                             "onnxruntime", "pyarrow"]},
     entry_points={"console_scripts": ["wedefense = wedefense.cli:run"]},
 )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from wedefense import __version__
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.visible import Guarded
 
 COMMANDS = {
@@ -69,7 +69,8 @@ def run(entry: Callable[..., int] = main) -> None:
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)  # whatever a name says
     try:
-        code = entry()
+        with of_paths():
+            code = entry()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2

@@ -180,7 +180,7 @@ def test_fuse_command(files):
                                   '{"kind": "calibration", "scales": [NaN], "bias": 0}'])
 def test_what_is_no_model_is_refused(tmp_path, text):
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(InputError, match="m.json: not a calibration model"):
+    with pytest.raises(InputError, match="m.json: (not a calibration model|not valid JSON|expected a JSON object)"):
         Calibration.load(tmp_path / "m.json")
 
 

@@ -111,3 +111,9 @@ def test_no_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match="file: cannot be written .no permission"):
         require_writable(tmp_path / "file")
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"table: cannot be written, a name in it is no text .\\xff.wav"):
+        write(tmp_path / "table", os.fsdecode(b"key /data/\xff.wav\n"))
+    assert not os.listdir(tmp_path)

@@ -96,10 +96,10 @@ def merge(below: Tree, above: Tree, replaces: dict[str, tuple[str, ...]], prefix
 def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]], _above: tuple = ()) -> Tree:
     """A file laid over the files of its `base:` list (paths relative to the file that names them)."""
     path = Path(path)
+    tree = read_tree(path)
     resolved = path.resolve()
     if resolved in _above:
         raise InputError(f"{path}: `base:` leads back to this file")
-    tree = read_tree(path)
     base = tree.pop("base", Leaf([], str(path)))
     names, origin = (base.value, base.origin) if isinstance(base, Leaf) else (None, str(path))
     names = [names] if isinstance(names, str) else names

@@ -28,7 +28,7 @@ class PackedStrings(Sequence):
     """A read-only list of strings in one block of bytes."""
 
     def __init__(self, strings: Iterable[str]):
-        encoded = [text.encode() for text in strings]
+        encoded = [text.encode(errors="surrogatepass") for text in strings]
         self._bytes = b"".join(encoded)
         self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
 
@@ -37,7 +37,7 @@ class PackedStrings(Sequence):
 
     def __getitem__(self, index):
         start = self._ends[index - 1] if index else 0
-        return self._bytes[start:self._ends[index]].decode()
+        return self._bytes[start:self._ends[index]].decode(errors="surrogatepass")
 
 
 class Catalogue(Sequence):

@@ -99,7 +99,9 @@ class LoadedDetector:
     def embed(self, audio, sample_rate: int | None = None, *, window: float | None = None) -> np.ndarray:
         """(embed_dim,), the mean over the windows of a long recording; a list gives (recordings, embed_dim)."""
         found = self._each(audio, sample_rate, window, lambda output: output.embeddings.mean(axis=0))
-        return np.stack(found) if isinstance(found, list) else found
+        if not isinstance(found, list):
+            return found
+        return np.stack(found) if found else np.empty((0, self.detector.backend.embed_dim), np.float32)
 
     def similarity(self, one, other, sample_rate: int | None = None) -> float:
         """The cosine of two recordings' embeddings: how alike the speakers are, to a speaker model."""

@@ -19,12 +19,13 @@ from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url, within
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.precision import check
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin|safetensors)))?")
 
 
+@of_paths()
 def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
                   config: str | os.PathLike | None = None, download_dir: str | os.PathLike | None = None,
                   precision: str = "auto", trust: bool = False) -> LoadedDetector:
@@ -46,7 +47,7 @@ def _loaded(path, weights, config, download_dir, trust: bool) -> LoadedDetector:
         return _calibrated(_pruned(found, trust), ExperimentFolder(found))
     folder = ExperimentFolder(found) if found.is_dir() else folder_of(found)
     if folder is not None and config is None:
-        model = _ready(load_experiment(folder, weights or (found if found.is_file() else None), trust))
+        model = _ready(load_experiment(folder, weights or (None if found.is_dir() else found), trust))
         average = model.weights.name in (NAMES.average.name, NAMES.shared.name)  # what stage 7 calibrated
         return _calibrated(model, folder) if average else model
     if found.is_dir():

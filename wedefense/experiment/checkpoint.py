@@ -87,7 +87,8 @@ def trained_part(path: str | os.PathLike) -> dict[str, Tensor]:
     """What a file of a model holds itself."""
     content = load(path)
     for found in (content, *(content.get(key) for key in _KEYS if isinstance(content, dict))):
-        if isinstance(found, dict) and found and all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(found, dict) and found and all(
+                isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):
             return found
     what = f"a dict of {first_few(map(str, content))}" if isinstance(content, dict) and content else "none"
     raise InputError(f"{path}: expected the tensors of a model by name, found {what}; give a {NAMES.average} or "

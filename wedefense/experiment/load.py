@@ -17,7 +17,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.formats.read import expected_shapes, read_checkpoint
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.models.detector import Detector, build_detector, own_weights
-from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.errors import InputError, blamed_on, of_paths
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Experiment:
     detector: Detector
 
 
+@of_paths()
 def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | None = None,
                     trust: bool = False) -> Experiment:
     """Rebuild the detector of an experiment folder from its config, labels and averaged weights.

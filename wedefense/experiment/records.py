@@ -70,11 +70,11 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
         with zipfile.ZipFile(path) as archive:  # a look at the names saves the import of torch
             if not any(name.endswith("data.pkl") and b"weights" in archive.read(name) for name in archive.namelist()):
                 return {}
-    except zipfile.BadZipFile:
-        raise InputError(f"{path}: not a checkpoint; run stage 4 again") from None
-    import torch
+    except Exception as error:  # zipfile has many for a damaged file
+        raise InputError(f"{path}: not a checkpoint ({error}); run stage 4 again") from None
+    from wedefense.utils.safe_load import load_torch
 
-    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    weights = load_torch(path, records=False)
     return {name: tensor.float().softmax(dim=0).numpy() for name, tensor in weights.items()
             if name.split(".")[-1] in ("weights_k", "weights_v", "weights") and tensor.ndim == 1 and len(tensor) > 1}
 

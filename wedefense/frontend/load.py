@@ -4,9 +4,10 @@ import dataclasses
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
 from wedefense.frontend.protocol import Frontend
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.errors import InputError, did_you_mean, of_paths
 
 
+@of_paths()
 def load(name: str, frozen: bool, sample_rate: int, options: dict) -> Frontend:
     """See `wedefense.frontend.load_frontend`; options of `upstream_args` are taken as they are, beside the others."""
     options = dict(options)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wedefense.utils.checks import positive
+from wedefense.utils.checks import within
 from wedefense.utils.errors import InputError, OptionError
 
 CLASSES = ("bona fide", "spoof")  # the one that a higher score speaks for, and the other
@@ -25,8 +25,8 @@ class DetectionCosts:
     c_fa: float = 10.0     # cost of an accepted spoof
 
     def __post_init__(self):
-        positive(self, "c_miss", "c_fa")
-        if not 0 < self.p_spoof < 1:
+        within(self, 1e-12, 1e12, "c_miss", "c_fa")
+        if not 1e-12 < self.p_spoof < 1 - 1e-12:
             raise OptionError("p_spoof", f"must lie between 0 and 1, both excluded, got {self.p_spoof}")
 
     @property

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from wedefense.metrics.detection import DetectionCosts, DetectionResult, Point, as_scores, detection_metrics
 from wedefense.metrics.keys import Trials
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.files import open_regular
 from wedefense.utils.tables import first_few, plural, read_lines
 
 _TOLERANCE = 0.1  # seconds by which frames and labels of an utterance may end apart
@@ -43,7 +44,7 @@ class _SeglabUnpickler(pickle.Unpickler):
 def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The labels of a `*_seglab_*.npy` file: utterance -> (segments,) int64 of 1 (bona fide) and 0 (spoof)."""
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             version = np.lib.format.read_magic(stream)
             read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
                 np.lib.format.read_array_header_2_0
@@ -51,12 +52,15 @@ def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
             table = _SeglabUnpickler(stream).load()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can fail anywhere
         raise InputError(f"{path}: not a seglab file (a saved dictionary of labels): {error}") from None
     table = table.item() if isinstance(table, np.ndarray) and table.shape == () else table
     if not isinstance(table, dict):
         raise InputError(f"{path}: not a seglab file, it holds a {type(table).__name__} and no dictionary")
-    labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
+    with blamed_on(path, "seglab file"):
+        labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
     empty = [name for name, values in labels.items() if values.ndim != 1 or not values.size]
     if empty:
         raise InputError(f"{path}: no row of labels for {plural(len(empty), 'utterance')}: {first_few(empty)}")

@@ -20,6 +20,7 @@ from wedefense.metrics.keys import load_trials, read_scores
 from wedefense.utils.checks import at_least
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.json_file import read_json
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few
 
@@ -87,9 +88,8 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Calibration":
+        fields = read_json(path, "`wedefense calibrate` or `fuse` writes one")
         try:
-            with open(path, encoding="utf-8") as stream:
-                fields = json.load(stream)
             if fields.pop("kind") != "calibration":
                 raise KeyError("kind")
             known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
@@ -98,8 +98,6 @@ class Calibration:
             if not all(map(math.isfinite, (*model.scales, *model.weights, model.bias))):
                 raise ValueError("a parameter is not finite")
             return model
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a calibration model that `wedefense calibrate` or `fuse` saved "
                              f"({error})") from None

@@ -51,10 +51,12 @@ def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> s
     names = list(results[0])
     if any(list(result) != names for result in results):
         raise InputError(f"the folds have different sets: {[list(result) for result in results]}")
-    sets = {}
-    for name in names:
-        sets[name] = {metric: sum(result[name][metric] for result in results) / len(results) for metric in OF_CLASSES}
-        sets[name]["folds"] = [result[name]["accuracy"] for result in results]
+    sets: dict[str, dict[str, object]] = {}
+    with blamed_on(first_few(map(str, folds)), "folds with results of classes"):
+        for name in names:
+            sets[name] = {metric: sum(float(result[name][metric]) for result in results) / len(results)
+                          for metric in OF_CLASSES}
+            sets[name]["folds"] = [result[name]["accuracy"] for result in results]
     return _write(exp_dir, {"wedefense": __version__, "folds": [str(fold) for fold in folds], "sets": sets}, [])
 
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable
 
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _ASKS_TOO_MUCH = re.compile("allocate|out of memory|[Oo]verflow|Storage size|shape.* too large")
 
 
@@ -30,6 +33,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close.sort(key=lambda match: sorted(match) != sorted(typed))  # swapped letters are the likeliest slip
     hint = f", did you mean '{lowered[close[0]]}'?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
+
+
+@contextlib.contextmanager
+def of_paths():
+    """What the system will not do with a path, wherever it is first looked at, in words."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.errno not in _OF_PATHS:
+            raise
+        raise InputError(f"{os.fsdecode(error.filename)}: cannot be used as a path ({error.strerror}); give another, "
+                         "or mend its permissions") from None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wedefense.utils.errors import InputError
 from wedefense.utils.processes import temporary_beside
+from wedefense.utils.visible import visible
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -101,6 +102,9 @@ def _told(path: Path) -> Iterator[None]:
     """A disk that takes no more, in words; other errors are those of whoever writes."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: cannot be written, a name in it is no text ("
+                         f"{visible(error.object[error.start:][:20])} ...); rename what has it") from None
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
