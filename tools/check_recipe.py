@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +68,7 @@ HEADING = (f"{'config':<70} r {'M param':>9} {'trained':>9} {'loss':>8} {'s/step
 def architecture_of(config, small: bool):
     """What the encoder that a config names looks like; None for front-ends without one."""
     from wedefense.config.frontend import FRONTENDS
+    from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
     from wedefense.frontend.ssl.zoo import find_model, narrow
     from wedefense.frontend.whisper import whisper_architecture
     from wedefense.utils.errors import InputError
@@ -82,6 +83,9 @@ def architecture_of(config, small: bool):
         found = whisper_architecture({"model_type": "whisper", "d_model": width, "encoder_layers": blocks,
                                       "encoder_attention_heads": heads, "encoder_ffn_dim": hidden,
                                       "num_mel_bins": 128 if name.endswith("v3") else 80}, name)
+    elif (model := CONFORMERS.get(name)) is not None:
+        narrow_one = {"num_blocks": 3, "dim": 64, "heads": 4, "ff_dim": 128, "shortening_channels": 16}
+        return replace(model.architecture, **narrow_one) if small else model.architecture
     elif (model := find_model(name)) is not None:
         found = model.architecture
     else:
