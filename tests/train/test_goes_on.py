@@ -1,0 +1,222 @@
+"""A training goes on with what changes no number, and with nothing else; a refusal leaves everything untouched."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.corpus import make_list, write_config
+from wedefense.bin import train
+from wedefense.config.loader import load_config
+from wedefense.config.typed import to_builtin
+from wedefense.experiment.lineage import FREE, settings
+from wedefense.utils.errors import InputError
+from wedefense.utils.owner import owned
+
+ROOT = Path(__file__).parents[2]
+
+
+def content(folder: Path) -> dict:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two of three epochs: a training that was stopped in between, its data, and what asks for it again."""
+    root = tmp_path_factory.mktemp("goes_on")
+    lists = {"train_data": str(make_list(root, utterances=8, seconds=0.3)),
+             "val_data": str(make_list(root, "dev", utterances=4, seconds=0.3))}
+    config = write_config(root, num_epochs=3, dataset_args__num_frms=20, dataloader_args__num_workers=0,
+                          optimizer_args={"weight_decay": 0.01}, **lists)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        from wedefense.train.trainer import Trainer
+
+        save = Trainer._save_history
+
+        def stop(self):
+            save(self)
+            if self.epoch == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(Trainer, "_save_history", stop)
+        train.main(["--config", str(config), "--device", "cpu"])
+    return root, content(root)
+
+
+@pytest.fixture
+def again(trained):
+    """A function that asks for the training again, and another for what became of the folder."""
+    root, before = trained
+    for path in (path for path in root.rglob("*") if path.is_file()):
+        if path.relative_to(root).as_posix() not in before:
+            path.unlink()
+    for name, data in before.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root, lambda *overrides: train.main(["--config", str(root / "config.yaml"), "--device", "cpu", *overrides])
+
+
+NUMBERS = {
+    "seed": (8, "seed 7 -> 8"), "dataloader_args.batch_size": (2, "dataloader_args.batch_size 4 -> 2"),
+    "scheduler_args.initial_lr": (0.02, "scheduler_args.initial_lr 0.01 -> 0.02"),
+    "scheduler": ("TriAngular2", "scheduler ExponentialDecrease -> TriAngular2"),
+    "dataset_args.num_frms": (30, "dataset_args.num_frms 20 -> 30"), "grad_clip": (1.0, "grad_clip 0.0 -> 1.0"),
+    "optimizer": ("Adam", "optimizer AdamW -> Adam"), "accum_grad": (2, "accum_grad 1 -> 2"),
+    "optimizer_args.weight_decay": (0.1, "optimizer_args.weight_decay 0.01 -> 0.1"),
+    "loss_args.weight": ("{spoof: 2.0, bonafide: 1.0}", "loss_args.weight"),
+    "enable_amp": (True, "precision auto -> bfloat16"), "num_epochs": (2, "num_epochs 3 -> 2 (the schedule spreads"),
+    "model_args.embed_dim": (8, "model_args.embed_dim 16 -> 8"), "dataset_args.aug_prob": (0.5, "aug_prob 0.0 -> 0.5"),
+    "monitor": ("loss", "monitor eer -> loss"), "dataset_args.fbank_args.dither": (0.5, "dither 1.0 -> 0.5"),
+    "gpus": ("[0,1]", None), "val_data": ("null", "val_data")}
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key != "gpus"])
+def test_what_changes_a_number_is_refused_by_its_name(again, key):
+    root, ask = again
+    before, (value, told) = content(root), NUMBERS[key]
+    with pytest.raises(InputError) as error:
+        ask(f"--{key}", str(value))
+    assert told in str(error.value) and "--fork" in str(error.value) and "--exp_dir" in str(error.value)
+    assert content(root) == before
+
+
+def test_every_difference_is_named_at_once(again):
+    _, ask = again
+    with pytest.raises(InputError, match="seed 7 -> 8; .*grad_clip 0.0 -> 2.0; .*batch_size 4 -> 3"):
+        ask("--seed", "8", "--grad_clip", "2", "--dataloader_args.batch_size", "3")
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda root: (root / "train/raw.list").write_text(
+        "".join(reversed((root / "train/raw.list").read_text().splitlines(keepends=True)))),
+     "train_data.utterances changed"),
+    (lambda root: (root / "dev/dev_0001.wav").write_bytes((root / "dev/dev_0003.wav").read_bytes()),
+     "val_data.audio changed")])
+def test_other_data_under_the_same_names_are_refused(again, change, told):
+    root, ask = again
+    change(root)
+    before = content(root / "exp")
+    with pytest.raises(InputError, match=told):
+        ask()
+    assert content(root / "exp") == before
+
+
+def test_another_number_of_ranks_is_refused(again, monkeypatch):
+    from wedefense.experiment import resume
+
+    _, ask = again
+    real = resume.settle
+    monkeypatch.setattr("wedefense.train.run.settle", lambda config, ranks: real(config, 2))
+    with pytest.raises(InputError, match="ranks 1 -> 2"):
+        ask()
+
+
+def test_what_changes_none_goes_on_to_the_same_weights(again, tmp_path):
+    root, ask = again
+    train.main(["--config", str(root / "config.yaml"), "--device", "cpu", "--exp_dir", str(tmp_path / "whole")])
+    ask("--dataloader_args.num_workers", "1", "--log_batch_interval", "1", "--num_avg", "1", "--save_step_interval",
+        "1", "--dataset_args.cache", "memory")
+    weights, whole = (torch.load(folder / "models/model_3.pt", weights_only=True)
+                      for folder in (root / "exp", tmp_path / "whole"))
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights.items())
+
+
+def test_more_epochs_where_the_schedule_does_not_span_them(tmp_path):
+    config = write_config(tmp_path, num_epochs=1, dataloader_args__num_workers=0, dataset_args__num_frms=20,
+                          train_data=str(make_list(tmp_path, utterances=8)), scheduler_args__final_lr=0.01)
+    ask = ["--config", str(config), "--device", "cpu"]
+    train.main(ask)
+    train.main([*ask, "--num_epochs", "2"])
+    rows = json.loads((tmp_path / "exp/history.json").read_text())["rows"]
+    assert [row["epoch"] for row in rows] == [1, 2] and "num_epochs: 2" in (tmp_path / "exp/config.yaml").read_text()
+    with pytest.raises(InputError, match="num_epochs 2 -> 1"):
+        train.main([*ask, "--num_epochs", "1"])
+
+
+def test_a_fork_begins_anew_from_these_weights(again, tmp_path):
+    root, ask = again
+    before = content(root / "exp")
+    ask("--seed", "8", "--num_epochs", "1", "--fork", str(tmp_path / "fork"))
+    assert content(root / "exp") == before
+    record = json.loads((tmp_path / "fork/training.json").read_text())["inputs"]
+    assert record["seed"] == 8 and record["model_init"]
+    assert "weights start from" in (log := (tmp_path / "fork/train.log").read_text()) and "model_2.pt" in log
+    with pytest.raises(InputError, match="no epoch to fork from"):
+        train.main(["--config", str(root / "config.yaml"), "--exp_dir", str(tmp_path / "none"), "--fork", "x"])
+
+
+def test_other_code_trains_on_and_is_told(again, monkeypatch, capsys):
+    from wedefense.experiment import resume
+    from wedefense.experiment.provenance import provenance, sentence
+
+    root, ask = again
+    monkeypatch.setattr(resume, "of_sources", lambda: "f" * 24)
+    monkeypatch.setattr(resume, "code_state", lambda: {"version": "9.9"})
+    ask()
+    code = json.loads((root / "exp/training.json").read_text())["code"]
+    assert [state["from_epoch"] for state in code] == [1, 3] and code[1]["version"] == "9.9"
+    assert "then 9.9 from epoch 3" in sentence(provenance(root / "exp"))
+    assert "the code is another than what trained so far" in (
+        root / "exp/train.log").read_text() + capsys.readouterr().err
+
+
+def test_two_trainings_do_not_share_a_folder(again):
+    root, ask = again
+    with owned(root / "exp"):
+        before = content(root / "exp")
+        with pytest.raises(InputError, match="is being worked on by process"):
+            ask()
+        assert content(root / "exp") == before
+
+
+def test_dev_labels_that_training_lacks_are_told_before_the_first_epoch(again, tmp_path):
+    root, ask = again
+    lines = (root / "dev/raw.list").read_text()
+    for text, told in ((lines.replace('"spoof"', '"fake"'), r"labels that training lacks: 'fake' \(2 utterances\)"),
+                       (lines.replace('"spoof"', '"bonafide"'), "all 4 utterances are labelled bonafide"),
+                       (lines.replace(', "lab": "spoof"', ""), r"labels that training lacks: none \(2 utterances\)")):
+        (tmp_path / "dev.list").write_text(text)
+        with pytest.raises(InputError, match=f"dev.list: {told}.*--val_data"):
+            ask("--exp_dir", str(tmp_path / "new"), "--val_data", str(tmp_path / "dev.list"))
+        assert not list(tmp_path.glob("new/models/*")) and not (tmp_path / "new/config.yaml").exists()
+
+
+def test_every_key_is_free_or_compared(tmp_path):
+    """A new key counts until somebody says that it does not."""
+    config = load_config(write_config(tmp_path))
+    keys, compared = to_builtin(config), settings(config)
+    assert not [key for key in keys if key not in compared and key not in FREE]
+    assert not [key for key in FREE if key.split(".")[0] not in keys]
+
+
+def repeated(tmp_path, times: int, ranks: int) -> set[bytes]:
+    """The weights of so many starts of one frozen-to-full training of an SSL encoder."""
+    found, train_data = set(), str(make_list(tmp_path, utterances=8, seconds=0.3))
+    for number in range(times):
+        config = write_config(
+            tmp_path, num_epochs=1, dataset_args__num_frms=10, dataloader_args__num_workers=0, train_data=train_data,
+            exp_dir=str(tmp_path / str(number)), gpus=list(range(ranks)), dataset_args__frontend="ssl",
+            dataset_args__ssl_args={"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm"}},
+            use_pruning_loss=True, target_sparsity=0.3, dataloader_args__batch_size=4 // ranks)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if ranks == 2 else []
+        done = subprocess.run([sys.executable, *launcher, "-m", "wedefense.bin.train", "--config", str(config),
+                               "--device", "cpu"], capture_output=True, text=True, timeout=300,
+                              env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, done.stderr
+        found.add((tmp_path / str(number) / "models/model_1.pt").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_starts_give_equal_bits(tmp_path, ranks):
+    assert len(repeated(tmp_path, 2, ranks)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_twenty_starts_give_equal_bits(tmp_path, ranks):
+    assert len(repeated(tmp_path, 20, ranks)) == 1
