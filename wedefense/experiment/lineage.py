@@ -6,9 +6,12 @@ Settings that change no number (`FREE`: paths, workers, devices, logging, how fa
 import json
 import os
 from importlib.metadata import version
+from inspect import getsourcefile
 from pathlib import Path
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.config.heads import HEADS
+from wedefense.config.models import BACKENDS
 from wedefense.config.sampling import parse_levels
 from wedefense.config.schema import Config
 from wedefense.config.tree import Leaf, read_tree
@@ -23,7 +26,7 @@ from wedefense.utils.tables import read_lines, read_table
 
 FREE = {"keep_last",
     "exp_dir", "checkpoint", "gpus", "deterministic", "compile", "cuda_graphs", "feature_cache",
-    "log_batch_interval", "save_step_interval", "save_epoch_interval",
+    "log_batch_interval", "save_step_interval", "save_epoch_interval", "keep_last",
     "num_avg", "average",                          # of stage 4
     "precision", "enable_amp",                     # said once, as what they come to
     "train_data", "train_label", "val_data", "val_label", "reverb_data", "noise_data", "model_init",  # by content
@@ -42,7 +45,7 @@ def settings(config: Config) -> dict:
     """All of a config that can change a number of the training, nested as in YAML."""
     tree = _without(to_builtin(config), FREE)
     data, chosen = tree["dataset_args"], config.dataset_args.frontend_section
-    for section in (f"{name}_args" for name in FRONTENDS.names()):
+    for section in [f"{name}_args" for name in FRONTENDS.names()] + ["frontend_args"]:
         if section != chosen:
             del data[section]
     data[chosen] = _without(data[chosen], FREE_OF_FRONTENDS)
@@ -96,9 +99,21 @@ def embedding(folder: ExperimentFolder, name: str, weights: Path, config: Config
     inputs = {"weights": of_weights(weights), "settings": of_settings(config),
               "eval_frms": config.dataset_args.eval_frms, "skip_bad": skip_bad, "precision": precision,
               "utterances": held["utterances"], "audio": held["audio"],
-              "code": of_sources(*COMPUTING), "torch": version("torch")}
+              "code": of_code(config), "torch": version("torch")}
     return Step(f"embeddings of '{name}'", 4, folder.embeddings(name).source, inputs,
                 {"list": os.path.abspath(data), "data_type": data_type})
+
+
+def of_code(config: Config) -> str:
+    """Of what computes embeddings, with the files of parts from outside of the package."""
+    outside = sorted({getsourcefile(part) or "" for part in parts_from_outside(config)})
+    return of_parts([of_sources(*COMPUTING), *map(of_content, outside)]) if outside else of_sources(*COMPUTING)
+
+
+def parts_from_outside(config: Config) -> list[type]:
+    named = ((FRONTENDS, config.dataset_args.frontend), (BACKENDS, config.model),
+             (HEADS, config.projection_args.project_type))
+    return [table.load(name) for table, name in named if name not in table.names()]
 
 
 def of_settings(config: Config) -> str:

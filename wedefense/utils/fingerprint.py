@@ -85,15 +85,18 @@ def of_weights(path: str | os.PathLike) -> str:
         return of_content(path)
     try:
         with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
-            return of_parts(f"{entry.filename} {entry.CRC} {entry.file_size}" for entry in archive.infolist())
+            return of_parts(f"{entry.filename.partition('/')[2]} {entry.CRC} {entry.file_size}"  # the rest is its name
+                            for entry in archive.infolist())
     except (OSError, InputError, zipfile.BadZipFile):
         return of_content(path)
 
 
 def of_pretrained(path: str | os.PathLike) -> str:
-    """Of a checkpoint or of a folder with one."""
-    files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
-    return of_parts(f"{file.name} {of_file(file)}" for file in files if file.is_file())
+    """Of a checkpoint or of a folder with one, wherever it lies."""
+    if not Path(path).is_dir():
+        return of_file(path)
+    return of_parts(f"{file.relative_to(path)} {of_file(file)}" for file in sorted(Path(path).rglob("*"))
+                    if file.is_file())
 
 
 @functools.lru_cache
