@@ -24,7 +24,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.fingerprint import of_content, of_files, of_parts, of_pretrained, of_sources, of_weights
 from wedefense.utils.tables import read_lines, read_table
 
-FREE = {"keep_last",
+FREE = {
     "exp_dir", "checkpoint", "gpus", "deterministic", "compile", "cuda_graphs", "feature_cache",
     "log_batch_interval", "save_step_interval", "save_epoch_interval", "keep_last",
     "num_avg", "average",                          # of stage 4
