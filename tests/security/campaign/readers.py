@@ -93,7 +93,8 @@ def good(root: Path) -> Path:
         write_table(root / "data" / part / "utt2attack", {name: f"A{n % 3}" for n, name in enumerate(own)})
         vectors = [(name, rng.normal(size=16).astype(np.float32)) for name in own]
         folder = exp / "embeddings" / part
-        write_table(folder / "embedding.scp", write_ark(folder / "embedding_0.ark", vectors))
+        entries = write_ark(folder / "embedding_0.ark", vectors)  # beside their table, so that copies read their own
+        write_table(folder / "embedding.scp", {key: Path(entry).name for key, entry in entries.items()})
         folder = exp / "posteriors" / part
         values = [(name, np.array([1.0, -1.0]) * (1 - 2 * (n % 2)) + rng.normal(size=2)) for n, name in enumerate(own)]
         write_table(folder / "logits.scp", write_ark(folder / "logits.ark", values))
@@ -129,6 +130,8 @@ def good(root: Path) -> Path:
     for main in (logits.main, llr.main):
         main(["--exp_dir", str(exp), "--set", "train"])
     make_list_command.main(["--data_dir", str(root / "train"), "--data_type", "shard", "--num_utts_per_shard", "3"])
+    shards = sorted(path.name for path in (root / "train/shards").glob("*.tar"))
+    (root / "train/shard.list").write_text("".join(f"shards/{name}\n" for name in shards))
     record_architecture(root / "exp", MODELS["wavlm_tiny"].architecture)
     return root
 
