@@ -78,3 +78,12 @@ def test_a_training_step_changes_what_is_trained_and_drops_no_layer():
     training_step(detector, "float32", CPU)(batch)
     changed = {name.split(".")[0] for name, value in detector.state_dict().items() if not value.equal(before[name])}
     assert changed == {"backend", "projection"}
+
+
+def test_the_bench_of_long_lists_counts_memory_by_the_line(capsys):
+    from tools.bench.lists import main
+
+    assert main(["--lines", "20000"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:2] == ["20,000", "lines,"] and [row[0] for row in rows[1:]] == ["raw.list", "with", "first", "the"]
+    assert all(float(row[-2]) < 40 for row in rows[1:])  # MiB; a Python object for each string would take 12 more

@@ -13,6 +13,7 @@ import torch
 
 from tests.corpus import make_list, write_config
 from wedefense.bin.make_list import main as make_data_list
+from wedefense.utils.tables import read_table, write_table
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -34,8 +35,9 @@ def weights(exp_dir: Path, epoch: int) -> dict:
     return torch.load(exp_dir / "models" / f"model_{epoch}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("data_type, ranks", [("raw", 1), ("shard", 1), ("raw", 2)])
-def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks):
+@pytest.mark.parametrize("data_type, ranks, mixed", [("raw", 1, False), ("shard", 1, False), ("raw", 2, False),
+                                                     ("raw", 1, True), ("raw", 2, True)])
+def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks, mixed):
     epochs = 20
     for name in ("train", "dev"):
         make_list(tmp_path, name)
@@ -45,6 +47,10 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks):
                           gpus=list(range(ranks)), dataloader_args__batch_size=4 // ranks)
     data = ["--data_type", data_type, "--train_data", str(tmp_path / f"train/{data_type}.list"),
             "--val_data", str(tmp_path / f"dev/{data_type}.list")]
+    if mixed:
+        keys = read_table(tmp_path / "train/utt2lab")
+        write_table(tmp_path / "train/utt2corpus", {key: "ab"[number % 4 == 0] for number, key in enumerate(keys)})
+        data += ["--dataset_args.sampling", "[{column: corpus, weights: {a: 3, b: 1}}, {column: label}]"]
 
     finish(start(config, tmp_path / "whole", ranks, data))
 

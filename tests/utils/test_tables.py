@@ -6,7 +6,7 @@ import pytest
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.random import generator
-from wedefense.utils.tables import first_few, plural, read_table, write_table
+from wedefense.utils.tables import each_row, first_few, plural, read_table, values_for, write_table
 
 
 def test_a_table_comes_back_as_written(tmp_path):
@@ -60,3 +60,30 @@ def test_hints():
                         ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
     assert first_few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+
+
+def test_values_for_keys_in_any_order(tmp_path):
+    path = tmp_path / "t"
+    path.write_text("\ufeffa 1\n\nb two words \nc 1\nd 3\n")
+    assert values_for(path, ["a", "b", "c", "d"]) == ["1", "two words", "1", "3"]
+    assert values_for(path, ["d", "a", "x", "c"]) == ["3", "1", None, "1"]
+    assert values_for(path, ["b"]) == ["two words"]
+    one, _, other, _ = values_for(path, ["a", "b", "c", "d"])
+    assert one is other  # equal values are one string
+    path.write_text("a 1\nb 1\nb 2\nc 3\n")
+    with pytest.raises(InputError, match="t: duplicate key 'b'"):
+        values_for(path, ["c"])
+
+
+@pytest.mark.parametrize("content, match", [
+    (b"a 1\nb\n", r"t:2: 'b' has no value"), (b"a 1\nb \xff\n", "not a UTF-8 text file"),
+    (b"a 1\nb \x01\n", "t:2: a control character")])
+def test_lines_that_come_one_by_one_are_refused_as_whole_files_are(tmp_path, content, match):
+    path = tmp_path / "t"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=match):
+        list(each_row(path))
+    with pytest.raises(InputError, match=match):
+        read_table(path)
+    with pytest.raises(InputError, match="no such file"):
+        list(each_row(tmp_path / "u"))

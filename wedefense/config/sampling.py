@@ -15,14 +15,14 @@ class Level:
 
     column: str                         # label, corpus, attack, speaker ...: a table utt2<column> beside the list
     weights: dict[str, float] | None = None
-    temperature: float = math.inf       # 1: as the sizes are; inf: equal shares
+    temperature: float | None = None    # 1: as the sizes are; the higher, the nearer to equal shares
 
     def __post_init__(self):
         if not self.column.isidentifier():
             raise OptionError("column", f"names a table utt2<column>, such as corpus or label, got '{self.column}'")
-        if self.weights is not None and not math.isinf(self.temperature):
+        if self.weights is not None and self.temperature is not None:
             raise OptionError("temperature", "does not go with weights; leave one of them out")
-        if not self.temperature > 0:
+        if self.temperature is not None and not self.temperature > 0:
             raise OptionError("temperature", f"must be above 0, got {self.temperature:g}")
         for name, weight in (self.weights or {}).items():
             if not (weight >= 0 and math.isfinite(weight)):
@@ -34,8 +34,8 @@ class Level:
 def parse_levels(levels: Sequence, key: str = "sampling") -> tuple[Level, ...]:
     """Typed levels from `[{column: corpus, weights: {a: 3, b: 1}}, {column: label}]`, each within the one before.
 
-    >>> parse_levels([{"column": "label"}])[0].temperature
-    inf
+    >>> parse_levels([{"column": "label"}])[0].column
+    'label'
     """
     made = []
     for number, values in enumerate(levels, 1):

@@ -4,15 +4,17 @@ Millions of small Python objects would be copied into every loader worker as the
 counts are touched; arrays are shared.
 """
 
+import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wedefense.utils.errors import InputError
-from wedefense.utils.tables import first_few
+from wedefense.utils.tables import first_few, values_for
 
 _ODD = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -27,10 +29,20 @@ class Utterance:
 class PackedStrings(Sequence):
     """A read-only list of strings in one block of bytes."""
 
-    def __init__(self, strings: Iterable[str]):
-        encoded = [text.encode(errors="surrogatepass") for text in strings]
-        self._bytes = b"".join(encoded)
-        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+    def __init__(self, strings: Iterable[str] = ()):
+        self._bytes, self._ends = bytearray(), array("q")
+        for text in strings:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        self._bytes += text.encode(errors="surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in self._ends:
+            yield self._bytes[start:end].decode(errors="surrogatepass")
+            start = end
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -43,26 +55,32 @@ class PackedStrings(Sequence):
 class Catalogue(Sequence):
     """Keys, labels and durations by position; `catalogue[i]` is an `Utterance`."""
 
-    def __init__(self, keys: list[str], labels: list[str | None], durations: list[float | None], origin: str):
-        if not keys:
+    def __init__(self, keys: Iterable[str], labels: Iterable[str | None], durations: Iterable[float | None],
+                 origin: str):
+        self.keys = keys if isinstance(keys, PackedStrings) else PackedStrings(keys)
+        if not len(self.keys):
             raise InputError(f"{origin}: the list is empty")
-        odd = [key for key in keys if not key or _ODD.search(key)] if _ODD.search("".join(keys)) or "" in keys else []
+        odd = [key for key in self.keys if not key or _ODD.search(key)]
         if odd:
             raise InputError(f"{origin}: {len(odd)} keys are empty or hold blanks or control characters "
                              f"({first_few(map(repr, odd))}), which tables of keys cannot; name them otherwise")
-        repeated = [key for key, count in Counter(keys).items() if count > 1] if len(set(keys)) < len(keys) else []
-        if repeated:
-            raise InputError(f"{origin}: {len(repeated)} duplicate keys ({first_few(repeated)}); "
-                             f"make the list again from a wav.scp without them")
+        hashes = np.sort(np.fromiter(map(hash, self.keys), np.int64, len(self.keys)))
+        if (hashes[1:] == hashes[:-1]).any():  # where all differ, so do the keys, in a tenth of a set's memory
+            repeated = [key for key, count in Counter(self.keys).items() if count > 1]
+            if repeated:
+                raise InputError(f"{origin}: {len(repeated)} duplicate keys ({first_few(repeated)}); "
+                                 f"make the list again from a wav.scp without them")
         self.origin = origin
-        self.keys = PackedStrings(keys)
-        self.durations = np.array([np.nan if d is None else d for d in durations], dtype=np.float64)
+        self.durations = np.fromiter((np.nan if d is None else d for d in durations), np.float64, len(self.keys))
         self._set_labels(labels)
 
-    def _set_labels(self, labels: list[str | None]) -> None:
-        self.label_names = sorted({label for label in labels if label is not None})
-        number = {name: i for i, name in enumerate(self.label_names)}
-        self._label_numbers = np.array([-1 if label is None else number[label] for label in labels], dtype=np.int32)
+    def _set_labels(self, labels: Iterable[str | None]) -> None:
+        number: dict[str | None, int] = {}
+        numbers = np.fromiter((number.setdefault(label, len(number)) for label in labels), np.int32, len(self.keys))
+        self.label_names = sorted(label for label in number if label is not None)
+        place = {name: i for i, name in enumerate(self.label_names)}
+        places = np.array([-1 if label is None else place[label] for label in number], dtype=np.int32)
+        self._label_numbers = places[numbers]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -75,13 +93,14 @@ class Catalogue(Sequence):
         number = self._label_numbers[index]
         return None if number < 0 else self.label_names[number]
 
-    def relabel(self, table: Mapping[str, str]) -> None:
-        """Take the labels from `utt2lab`-like `table` instead; every utterance must stand in it."""
-        missing = [key for key in self.keys if key not in table]
+    def relabel(self, path: str | os.PathLike) -> None:
+        """Take the labels from a table like `utt2lab` instead; every utterance must stand in it."""
+        labels = values_for(path, self.keys)
+        missing = [key for key, label in zip(self.keys, labels) if label is None] if None in labels else []
         if missing:
-            raise InputError(f"{self.origin}: {len(missing)} of {len(self)} utterances have no label "
-                             f"in the label table ({first_few(missing)})")
-        self._set_labels([table[key] for key in self.keys])
+            raise InputError(f"{self.origin}: {len(missing)} of {len(self)} utterances have no label in {path} "
+                             f"({first_few(missing)})")
+        self._set_labels(labels)
 
     def label_counts(self) -> dict[str, int]:
         counts = np.bincount(self._label_numbers[self._label_numbers >= 0], minlength=len(self.label_names))

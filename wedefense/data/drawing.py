@@ -9,7 +9,7 @@ from wedefense.config.sampling import Level
 from wedefense.data.catalogue import Catalogue
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.random import generator
-from wedefense.utils.tables import first_few, read_table
+from wedefense.utils.tables import first_few, values_for
 
 TABLES = {"speaker": "utt2spk"}  # the others are utt2<column>
 
@@ -38,12 +38,14 @@ def read_column(name: str, entries: Catalogue, indices: np.ndarray) -> Column:
         there = sorted(other.name.removeprefix("utt2") for other in path.parent.glob("utt2*"))
         raise InputError(f"dataset_args.sampling: {path}: no such table, so the column '{name}' is unknown"
                          f"{did_you_mean(name, ['label', *there])}")
-    table = read_table(path)
-    missing = [entries.keys[index] for index in indices if entries.keys[index] not in table]
-    if missing:
+    keys = entries.keys if len(indices) == len(entries) else [entries.keys[index] for index in indices]
+    found = values_for(path, keys)
+    values = [value for value in found if value is not None]
+    if len(values) < len(found):
+        missing = [key for key, value in zip(keys, found) if value is None]
         raise InputError(f"{path}: {len(missing)} of {len(indices)} utterances of {entries.origin} are not in this "
                          f"table: {first_few(missing)}")
-    return Column(name, [table[entries.keys[index]] for index in indices])
+    return Column(name, values)
 
 
 class Drawing:
@@ -126,7 +128,7 @@ def _split(strata: np.ndarray, shares: np.ndarray, column: Column, level: Level)
     pairs, inside, sizes = np.unique(strata * values + column.numbers, return_inverse=True, return_counts=True)
     parents, numbers = pairs // values, pairs % values
     if level.weights is None:
-        parts = sizes.astype(np.float64) ** (1 / level.temperature)
+        parts = sizes.astype(np.float64) ** (0 if level.temperature is None else 1 / level.temperature)
     else:
         parts = _weights(column, level.weights)[numbers]
     whole = np.bincount(parents, weights=parts, minlength=len(shares))

@@ -4,7 +4,6 @@ import os
 
 from wedefense.data.sources import open_source
 from wedefense.utils.fingerprint import of_parts
-from wedefense.utils.tables import read_table
 
 
 def of_list(path: str | os.PathLike, data_type: str, label_table: str | os.PathLike | None = None) -> dict[str, str]:
@@ -14,7 +13,7 @@ def of_list(path: str | os.PathLike, data_type: str, label_table: str | os.PathL
     """
     source = open_source(path, data_type)
     if label_table is not None:
-        source.entries.relabel(read_table(label_table))
+        source.entries.relabel(label_table)
     entries = source.entries
     return {"utterances": of_parts(f"{key} {duration}" for key, duration in zip(entries.keys, entries.durations)),
             "labels": of_parts(str(entries.label(index)) for index in range(len(entries))),

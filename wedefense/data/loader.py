@@ -25,7 +25,7 @@ from wedefense.data.sources import Source, open_source
 from wedefense.utils.distributed import before_fork
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few, read_table
+from wedefense.utils.tables import first_few
 
 log = get_logger()
 
@@ -124,7 +124,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     `KEY LABEL` that replaces the labels of the list. `pipeline`: augmentation, a
     `wedefense.data.augment.pipeline.Pipeline`.
     """
-    source = _open(list_path, data_type, label_table)
+    source = labelled_source(list_path, data_type, label_table)
     counts = source.entries.label_counts()
     labels = label_ids(counts) if labels is None else labels
     ids = source.entries.label_ids(labels)
@@ -162,7 +162,7 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     a batch holds at most `max_seconds` of audio with its padding. `again`: the loader will be iterated
     many times, so that `cache` applies.
     """
-    source = _open(list_path, data_type, label_table)
+    source = labelled_source(list_path, data_type, label_table)
     source.fill_durations()
     ids = source.entries.label_ids(labels or {}, strict=False)
     part = _eval_part(dataset_options)
@@ -193,10 +193,10 @@ def drawn_labels(drawing: Drawing, source: Source, kept: np.ndarray, count: int)
     return {label: max(1, round(shares.get(label, 0.0) * count)) for label in source.entries.label_names}
 
 
-def _open(list_path, data_type: str, label_table) -> Source:
+def labelled_source(list_path, data_type: str, label_table) -> Source:
     source = open_source(list_path, data_type)
     if label_table is not None:
-        source.entries.relabel(read_table(label_table))
+        source.entries.relabel(label_table)
     return source
 
 

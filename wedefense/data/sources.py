@@ -1,7 +1,9 @@
 """Where recordings come from: files named in a `raw.list`, or tar shards named in a `shard.list`."""
 
 import json
+import math
 import os
+from array import array
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,7 @@ from wedefense.data.catalogue import Catalogue, PackedStrings
 from wedefense.data.shards import FileSlice, shard_fingerprint, shard_members
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.fingerprint import of_files
-from wedefense.utils.tables import read_lines
+from wedefense.utils.tables import each_line, read_lines
 
 _THREADS = 8        # that read headers, where lists do not have what they say
 _OPEN_SHARDS = 64   # files kept open in each process
@@ -64,22 +66,23 @@ class RawSource(Source):
     """JSON lines `{"key": ..., "wav": ..., "lab": ...}`; stage 2 adds `dur`, in seconds."""
 
     def __init__(self, list_path: str | os.PathLike):
-        keys, wavs, labels, durations = [], [], [], []
-        for number, line in enumerate(read_lines(list_path), 1):
+        keys, self._wavs, labels, durations = PackedStrings(), PackedStrings(), [], array("d")
+        words: dict[str, str] = {}  # equal labels are one string
+        for number, line in enumerate(each_line(list_path), 1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
                 keys.append(str(record["key"]))
-                wavs.append(str(record["wav"]))
-                labels.append(next((str(record[k]) for k in _LABEL_KEYS if k in record), None))
-                durations.append(float(record["dur"]) if "dur" in record else None)
+                self._wavs.append(str(record["wav"]))
+                label = next((str(record[k]) for k in _LABEL_KEYS if k in record), None)
+                labels.append(label if label is None else words.setdefault(label, label))
+                durations.append(float(record.get("dur", math.nan)))
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise InputError(f"{list_path}:{number}: expected a line like "
                                  f'{{"key": "utt1", "wav": "/data/utt1.flac", "lab": "bonafide"}}, '
                                  f"got {line[:80]!r}; is this a shard.list (data_type: shard)?") from None
         self.entries = Catalogue(keys, labels, durations, str(list_path))
-        self._wavs = PackedStrings(wavs)
 
     def open(self, index: int):
         return open_audio(self._wavs[index])

@@ -1,10 +1,11 @@
 """Kaldi-style two-column tables: a key, a blank, the rest of the line."""
 
+import contextlib
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from wedefense.utils.errors import InputError
@@ -14,12 +15,12 @@ from wedefense.utils.visible import visible
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 
 
-def read_lines(path: str | os.PathLike) -> list[str]:
-    """The lines of a text file, or an error that names it."""
-    path = Path(path)
+@contextlib.contextmanager
+def _told(path: Path):
+    """Why a text file cannot be read, in words that name it."""
     try:
         require_regular(path)
-        text = path.read_text(encoding="utf-8-sig")
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -29,10 +30,60 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     except (OSError, ValueError) as error:  # a ValueError of a name with a NUL
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def _refuse_control(path: Path, line: int, character: str) -> None:
+    raise InputError(f"{path}:{line}: a control character {visible(character)}, which no table and no settings hold; "
+                     f"is this a text file?")
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The lines of a text file, or an error that names it."""
+    path = Path(path)
+    with _told(path):
+        text = path.read_text(encoding="utf-8-sig")
     if found := _CONTROL.search(text):
-        raise InputError(f"{path}:{text.count(chr(10), 0, found.start()) + 1}: a control character "
-                         f"{visible(found[0])}, which no table and no settings hold; is this a text file?")
+        _refuse_control(path, text.count(chr(10), 0, found.start()) + 1, found[0])
     return text.splitlines()
+
+
+def each_line(path: str | os.PathLike) -> Iterator[str]:
+    """The same one after the other, for files of millions of lines."""
+    path = Path(path)
+    with _told(path), open(path, encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if found := _CONTROL.search(line):
+                _refuse_control(path, number, found[0])
+            yield line.rstrip("\n")
+
+
+def each_row(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+    """(key, value) of each line of a table; a lone key is an error."""
+    for number, line in enumerate(each_line(path), 1):
+        fields = line.split(maxsplit=1)
+        if len(fields) == 2:
+            yield fields[0], fields[1].rstrip()
+        elif fields:
+            raise InputError(f"{path}:{number}: '{fields[0]}' has no value (expected: KEY VALUE)")
+
+
+def values_for(path: str | os.PathLike, keys: Iterable[str]) -> list[str | None]:
+    """The value of each key, None where the table has none. What stands in the order of the keys takes no memory."""
+    rows = each_row(path)
+    passed: dict[str, str] = {}
+    words: dict[str, str] = {}  # equal values are one string
+    found: list[str | None] = []
+    for key in keys:
+        value = passed.pop(key, None)
+        while value is None and (row := next(rows, None)) is not None:
+            if row[0] == key:
+                value = row[1]
+            elif row[0] in passed:
+                raise InputError(f"{path}: duplicate key '{row[0]}'; keep one line for it")
+            else:
+                passed[row[0]] = row[1]
+        found.append(None if value is None else words.setdefault(value, value))
+    return found
 
 
 def read_table(path: str | os.PathLike) -> dict[str, str]:
