@@ -49,7 +49,10 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$root/.venv/bin/python" ]
 fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 
-# A file named from the recipe's folder or from the folder the user stands in.
+# Whether the user said --NAME.
+given() { [[ " ${recipe_arguments[*]-} " = *" --$1"[\ =]* ]]; }
+
+# A path named from the recipe's folder if it is there, else from the folder the user stands in.
 find_file() {
   if [ -e "$1" ] || [[ "$1" = /* ]]; then echo "$1"; else echo "$called_from/$1"; fi
 }
@@ -57,6 +60,8 @@ config=$(find_file "$config")
 if [ -n "$ft_config" ]; then ft_config=$(find_file "$ft_config"); fi
 if [ -n "$checkpoint" ]; then checkpoint=$(find_file "$checkpoint"); fi
 if [ -n "$corpus" ]; then corpus=$(find_file "$corpus"); fi
+if given data; then data=$(find_file "$data"); fi
+if given exp_dir; then exp_dir=$(find_file "$exp_dir"); fi
 if [ -n "$model" ]; then
   if [ "$task" != detection ]; then echo "--model: only detectors are scored so" >&2; exit 2; fi
   if [ -e "$(find_file "$model")" ]; then model=$(find_file "$model"); fi
@@ -161,14 +166,17 @@ train_stage() {  # config, exp_dir, extra settings ...
 # Is what lies in an experiment of what lies here now? Asked before a stage that builds on it.
 check_stage() {  # stage, config, exp_dir
   if [ ! -e "$3/config.yaml" ]; then return; fi
-  local sets=($dev_set $eval_sets)
+  local sets=($dev_set $eval_sets) more=()
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
+  if [ "$skip_bad" = true ]; then more+=(--skip_bad); fi
+  if [ "$as_trained" = true ]; then more+=(--as_trained); fi
   wedefense check --config "$2" --stage "$1" --data "$data" --train_sets "$train_set" --sets "${sets[@]}" \
-    --skip_bad "$skip_bad" --task "$task" --as_trained "$as_trained" "${settings[@]}"
+    --task "$task" ${more[@]+"${more[@]}"} "${settings[@]}"
 }
 
 embed_stage() {  # config, exp_dir
-  local dir=$2 set sets=() lists=() eval_frms
+  local dir=$2 set sets=() lists=() skip=() eval_frms
+  if [ "$skip_bad" = true ]; then skip=(--skip_bad); fi
   wedefense average --config "$1" "${settings[@]}"
   if [ "$(wedefense config --config "$dir/config.yaml" --print use_pruning_loss)" = true ]; then
     wedefense prune --exp_dir "$dir" --trust
@@ -177,7 +185,7 @@ embed_stage() {  # config, exp_dir
   sets=($dev_set $eval_sets)
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   for set in "${sets[@]}"; do lists+=("$data/$set/$data_type.list"); done
-  launch "$1" wedefense.bin.embed --exp_dir "$dir" --trust --device "$device" --skip_bad "$skip_bad" --set "${sets[@]}" \
+  launch "$1" wedefense.bin.embed --exp_dir "$dir" --trust --device "$device" ${skip[@]+"${skip[@]}"} --sets "${sets[@]}" \
     --data "${lists[@]}" --data_type "$data_type" --eval_frms "$eval_frms"
   finish "$dir/models/avg_model.pt, $dir/embeddings"
 }
@@ -203,7 +211,7 @@ score_stages() {  # exp_dir, asked or all
   fi
   if wanted 5 "$2"; then
     begin 5 "logits"
-    wedefense logits --exp_dir "$dir" --trust --set $dev_set $eval_sets
+    wedefense logits --exp_dir "$dir" --trust --sets $dev_set $eval_sets
     finish "$dir/posteriors/*/logits.scp"
   fi
   if [ "$task" = classes ]; then
@@ -212,7 +220,7 @@ score_stages() {  # exp_dir, asked or all
   fi
   if wanted 6 "$2"; then
     begin 6 "log-likelihood ratios"
-    wedefense llr --exp_dir "$dir" --set $dev_set $eval_sets
+    wedefense llr --exp_dir "$dir" --sets $dev_set $eval_sets
     finish "$dir/posteriors/*/llr.txt"
   fi
   if wanted 7 "$2"; then results_stage "$dir"; fi
@@ -220,7 +228,7 @@ score_stages() {  # exp_dir, asked or all
 
 results_stage() {  # exp_dir
   begin 7 "metrics and report"
-  wedefense results --exp_dir "$1" --data "$data" --dev_set "$dev_set" --sets "$dev_set $eval_sets"
+  wedefense results --exp_dir "$1" --data "$data" --dev_set "$dev_set" --sets $dev_set $eval_sets
   finish "$1/results.json, $1/report.html"
 }
 
@@ -235,7 +243,7 @@ speaker_stage() {  # exp_dir
   if [ "$cohort" != none ]; then more+=(--cohort "$cohort" --cohort_spk "$data/$cohort/utt2spk"); fi
   if [ "$norm" != none ]; then more+=(--norm "$norm" --top_n "$top_n"); fi
   if [ -n "$quality" ]; then more+=(--qmf "$data/trials/$quality.txt" --durations "${durations[@]}"); fi
-  wedefense score_trials --exp_dir "$1" --set $eval_sets --trials "${files[@]}" ${more[@]+"${more[@]}"}
+  wedefense score_trials --exp_dir "$1" --sets $eval_sets --trials "${files[@]}" ${more[@]+"${more[@]}"}
   finish "$1/scores, $1/results.json, $1/report.html"
 }
 
@@ -336,7 +344,7 @@ if run_stage 9; then
     exit 2
   fi
   begin 9 "$exp_dir beside row '$row' of table '$table'"
-  wedefense table --table "$table" --row "$row" --exp_dir "$exp_dir" ${table_sets:+--set $table_sets}
+  wedefense table --table "$table" --row "$row" --exp_dir "$exp_dir" ${table_sets:+--rename $table_sets}
   finish
 fi
 if ! "$begun"; then nothing_done; fi

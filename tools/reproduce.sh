@@ -84,8 +84,8 @@ while IFS='|' read -r name recipe experiment; do
   if [ -s "$root/egs/$recipe/$experiment/results.json" ]; then filled+=("$name=$root/egs/$recipe/$experiment"); fi
 done < <(awk -F'|' '{ last[$2] = $3 "|" $4 } END { for (name in last) print name "|" last[name] }' <<<"$steps")
 case $table in
-  superb_emotion) sets=(--set iemocap=eval) ;;
-  superb_speaker) sets=(--set vox1_o=vox1_o_original) ;;
+  superb_emotion) sets=(--rename iemocap=eval) ;;
+  superb_speaker) sets=(--rename vox1_o=vox1_o_original) ;;
 esac
 python -m wedefense.cli table --table "$table" ${filled[@]+--filled "${filled[@]}"} ${sets[@]+"${sets[@]}"} \
   >"$root/egs/$table.md"

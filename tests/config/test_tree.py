@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from wedefense.config.tree import Leaf, merge, override, parse_scalar, read_composed, read_tree
+from wedefense.config.tree import CHECKOUT, Leaf, merge, override, parse_scalar, read_composed, read_tree
 from wedefense.utils.errors import InputError
 
 REPLACES = {"model": ("model_args",), "projection_args.project_type": ("*",)}
@@ -66,3 +68,20 @@ def test_another_component_drops_the_options_of_the_one_it_replaces():
 def test_an_override_reaches_a_nested_key():
     tree = override({"a": {"b": Leaf(1, "f"), "c": Leaf(2, "f")}}, "a.b", "1e-3", REPLACES)
     assert tree["a"]["b"] == Leaf(1e-3, "command line: --a.b") and tree["a"]["c"].value == 2
+
+
+def test_a_base_of_the_checkout_is_found_from_anywhere_and_one_beside_the_file_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("wedefense.config.tree.CHECKOUT", tmp_path / "checkout")
+    write(tmp_path, "checkout/conf/common.yaml", "a: 1\nb: 2\n")
+    recipe = write(tmp_path, "elsewhere/recipe/conf/c.yaml", "base: conf/common.yaml\nb: 3\n")
+    assert {key: leaf.value for key, leaf in read_composed(recipe, REPLACES).items()} == {"a": 1, "b": 3}
+    write(tmp_path, "elsewhere/recipe/conf/conf/common.yaml", "a: 4\n")
+    assert {key: leaf.value for key, leaf in read_composed(recipe, REPLACES).items()} == {"a": 4, "b": 3}
+    with pytest.raises(InputError, match=r"d.yaml:1: base: no such file '.*/conf/x.yaml', nor '.*/conf/x.yaml'"):
+        read_composed(write(tmp_path, "d/d.yaml", "base: conf/x.yaml\n"), REPLACES)
+
+
+def test_no_config_of_a_recipe_climbs_to_the_common_ones():
+    paths = list(CHECKOUT.glob("egs/**/conf/*.yaml"))
+    assert len(paths) > 60
+    assert not [path for path in paths if re.search(r"(\.\./){3,}conf/", path.read_text(encoding="utf-8"))]

@@ -38,10 +38,10 @@ class Stages:
         for key, name in (("train", "train"), ("val", "dev")):
             settings += [f"--{key}_data", self.list(name), f"--{key}_label", str(data / name / "utt2lab")]
         config = ["--config", str(self.config), *settings]
-        folder, skip_bad = ExperimentFolder(exp), stage_options.get("skip_bad", "false")
+        folder, skip_bad = ExperimentFolder(exp), ["--skip_bad"] * (stage_options.get("skip_bad") == "true")
         if folder.config.is_file() and check_first:
             check.main(["--stage", str(start), "--data", str(data), "--train_sets", "train", "--sets", *sets,
-                        "--skip_bad", skip_bad, *config])
+                        *skip_bad, *config])
         wanted = range(start, stop + 1)
         if 2 in wanted:
             for name in SETS:
@@ -54,11 +54,11 @@ class Stages:
             if load_config(folder.config).use_pruning_loss:
                 prune.main(["--exp_dir", str(exp)])
             heard = load_config(self.config, settings).dataset_args.eval_frms
-            embed.main(["--exp_dir", str(exp), "--set", *sets, "--data", *map(self.list, sets), "--data_type",
-                        self.data_type, "--device", "cpu", "--eval_frms", str(heard), "--skip_bad", skip_bad])
+            embed.main(["--exp_dir", str(exp), "--sets", *sets, "--data", *map(self.list, sets), "--data_type",
+                        self.data_type, "--device", "cpu", "--eval_frms", str(heard), *skip_bad])
         for stage, main in ((5, logits.main), (6, llr.main)):
             if stage in wanted:
-                main(["--exp_dir", str(exp), "--set", *sets])
+                main(["--exp_dir", str(exp), "--sets", *sets])
         if 7 in wanted:
             results.main(["--exp_dir", str(exp), "--data", str(data), "--sets", *sets, "--bootstrap", "0"])
 

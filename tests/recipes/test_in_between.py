@@ -37,20 +37,20 @@ def settings(stages: Stages, *more: str) -> list[str]:
 
 
 def embed_dev(stages: Stages) -> None:
-    embed.main(["--exp_dir", str(stages.exp), "--set", "dev", "--data", stages.list("dev"), "--device", "cpu"])
+    embed.main(["--exp_dir", str(stages.exp), "--sets", "dev", "--data", stages.list("dev"), "--device", "cpu"])
 
 
 def test_head_and_embeddings_of_two_averages_do_not_mix(stages):
     average.main(settings(stages, "--num_avg", "1"))
     with pytest.raises(InputError, match="embeddings of 'dev' there are of .*weights changed.*--stage 4"):
-        logits.main(["--exp_dir", str(stages.exp), "--set", "dev"])
+        logits.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
 
 
 def test_scores_are_not_of_other_logits(stages):
     average.main(settings(stages, "--num_avg", "1"))
     embed_dev(stages)
     with pytest.raises(InputError, match="logits of 'dev' there are of something else .*--stage 5"):
-        llr.main(["--exp_dir", str(stages.exp), "--set", "dev"])
+        llr.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
 
 
 @pytest.mark.parametrize("name", ["embedding.scp", "embedding_0.ark", "source.json"])
@@ -156,4 +156,4 @@ def test_an_experiment_as_it_was_trained_is_scored_although_its_data_moved_on(st
                  *settings(stages, "--train_data", stages.list("train"), "--val_data", stages.list("dev"))]
     with pytest.raises(InputError, match="utt2lab changed.*go back to --stage 2"):
         check.main(arguments)
-    check.main([*arguments, "--as_trained", "true"])
+    check.main([*arguments, "--as_trained"])

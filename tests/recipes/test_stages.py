@@ -44,8 +44,7 @@ def finished(tmp_path_factory):
     """A corpus and an experiment taken through stages 1 to 7, started from another folder."""
     folder = tmp_path_factory.mktemp("recipe")
     make_asvspoof2019(folder / "corpus")
-    done = run("--corpus", folder / "corpus", "--data", folder / "data", "--exp_dir", folder / "exp", *SMALL,
-               cwd=folder)
+    done = run("--corpus", "corpus", "--data", "data", "--exp_dir", "exp", *SMALL, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
 
@@ -87,7 +86,7 @@ def test_shards_give_the_same_scores_as_files(finished, tmp_path):
     from wedefense.experiment.arks import read_scp
 
     before = dict(zip(*read_scp(folder / "exp/embeddings/dev/embedding.scp")))
-    embed(["--exp_dir", str(folder / "exp"), "--set", "dev_shard", "--data", str(folder / "data/dev/shard.list"),
+    embed(["--exp_dir", str(folder / "exp"), "--sets", "dev_shard", "--data", str(folder / "data/dev/shard.list"),
            "--data_type", "shard", "--device", "cpu"])
     after = dict(zip(*read_scp(folder / "exp/embeddings/dev_shard/embedding.scp")))
     assert before.keys() == after.keys()

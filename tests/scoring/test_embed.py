@@ -21,7 +21,7 @@ def exp(tmp_path):
 
 
 def embedded(exp, data, *more) -> tuple[np.ndarray, str]:
-    embed.main(["--exp_dir", str(exp), "--set", "dev", "--data", str(data), "--device", "cpu", *more])
+    embed.main(["--exp_dir", str(exp), "--sets", "dev", "--data", str(data), "--device", "cpu", *more])
     folder = exp / "embeddings" / "dev"
     source = json.loads((folder / "source.json").read_text())
     return read_scp(folder / "embedding.scp")[1], source["inputs"]["precision"]
@@ -36,8 +36,8 @@ def test_embeddings_are_made_again_in_another_precision(exp, tmp_path):
     assert (exp / "embeddings/dev/embedding.scp").stat().st_mtime_ns == stamp
     rounded, name = embedded(exp, data, "--precision", "bfloat16")
     assert name == "bfloat16" and 0 < np.abs(rounded - exact).max() < 0.05 * np.abs(exact).max()
-    logits.main(["--exp_dir", str(exp), "--set", "dev"])
-    llr.main(["--exp_dir", str(exp), "--set", "dev"])
+    logits.main(["--exp_dir", str(exp), "--sets", "dev"])
+    llr.main(["--exp_dir", str(exp), "--sets", "dev"])
     assert load_set(exp, tmp_path, "dev").precision == "bfloat16"
     assert load_experiment(exp).config.chosen_precision == "auto"
 

@@ -131,8 +131,8 @@ def test_a_cut_model_s_config_is_that_of_the_folder_around_it(shared):
 
 @pytest.mark.parametrize("main, arguments", [
     (score.main, ["--model", "{}", "{}/label2id"]), (frames.main, ["--model", "{}", "{}/label2id", "--out", "x"]),
-    (export.main, ["{}", "--out", "x"]), (logits.main, ["--exp_dir", "{}", "--set", "dev"]),
-    (embed.main, ["--exp_dir", "{}", "--set", "dev", "--data", "x"]), (prune.main, ["--exp_dir", "{}"]),
+    (export.main, ["{}", "--out", "x"]), (logits.main, ["--exp_dir", "{}", "--sets", "dev"]),
+    (embed.main, ["--exp_dir", "{}", "--sets", "dev", "--data", "x"]), (prune.main, ["--exp_dir", "{}"]),
     (prune.main, ["--exp_dir", "x", "--model", "{}", "--target_sparsity", "0.3"])],
     ids=["score", "frames", "export", "logits", "embed", "prune", "prune --model"])
 def test_every_command_holds_a_model_to_it_and_takes_trust(shared, main, arguments, monkeypatch, tmp_path):

@@ -95,7 +95,7 @@ def test_all_ranks_stop_early_together_and_score_each_utterance_once(tmp_path):
 
     done = run(1, "-m", "wedefense.cli", "average", "--config", config, "--exp_dir", tmp_path / "exp")
     assert done.returncode == 0 and "epochs 1, 2" in done.stdout, done.stderr
-    done = run(2, "-m", "wedefense.bin.embed", "--exp_dir", tmp_path / "exp", "--set", "dev", "--data", dev)
+    done = run(2, "-m", "wedefense.bin.embed", "--exp_dir", tmp_path / "exp", "--sets", "dev", "--data", dev)
     assert done.returncode == 0, done.stderr
     scp = (tmp_path / "exp/embeddings/dev/embedding.scp").read_text().splitlines()
     assert [line.split()[0] for line in scp] == [f"dev_{i:04d}" for i in range(7)]

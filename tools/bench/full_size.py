@@ -154,7 +154,7 @@ def measure(folder: Path, arguments, overrides: list[str]) -> None:
     command(folder, "wedefense.bin.average", *settings)
     started = time.monotonic()
     output = command(folder, "wedefense.bin.embed", "--exp_dir", str(folder / "exp"), "--device", arguments.device,
-                     "--set", "eval", "--data", str(folder / "data/eval/raw.list"))
+                     "--sets", "eval", "--data", str(folder / "data/eval/raw.list"))
     embedded = re.search(r"(\d+) embeddings in ([\d.]+) s", output)
     seconds = float(embedded[2])
     print(f"embedding eval: {embedded[1]} files in {seconds} s ({time.monotonic() - started:.1f} s with its start), "

@@ -3,13 +3,14 @@
 import argparse
 
 from wedefense.experiment.folder import NAMES
+from wedefense.utils.arguments import add_sets
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense classify", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help=f"experiment folder; {NAMES.results} goes there")
     parser.add_argument("--data", help="data folder; labels in <data>/<set>/utt2lab")
-    parser.add_argument("--sets", nargs="+", default=[], help="the sets to report: dev eval")
+    add_sets(parser, "the sets to report: dev eval", required=False)
     parser.add_argument("--average", nargs="+", default=[], metavar="EXP_DIR", help="folds whose results are averaged")
     options = parser.parse_args(argv)
     if bool(options.average) == bool(options.sets) or (options.sets and not options.data):

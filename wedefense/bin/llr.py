@@ -2,11 +2,13 @@
 
 import argparse
 
+from wedefense.utils.arguments import add_sets
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense llr", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    parser.add_argument("--set", required=True, nargs="+", help="names of sets whose logits stage 5 wrote")
+    add_sets(parser, "names of sets whose logits stage 5 wrote")
     arguments = parser.parse_args(argv)
 
     from wedefense.data.labels import Labels
@@ -16,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
 
     labels = Labels.load(ExperimentFolder(arguments.exp_dir).labels)
     with owned(arguments.exp_dir):
-        for name in arguments.set:
+        for name in arguments.sets:
             print(llr_set(arguments.exp_dir, name, labels))
     return 0
 

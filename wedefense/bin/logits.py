@@ -3,12 +3,13 @@
 import argparse
 
 from wedefense.experiment.folder import NAMES
+from wedefense.utils.arguments import add_sets
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense logits", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    parser.add_argument("--set", required=True, nargs="+", help="names of sets that stage 4 embedded")
+    add_sets(parser, "names of sets that stage 4 embedded")
     parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")
     parser.add_argument("--trust", action="store_true", help="the experiment is mine, see wedefense score -h")
     arguments = parser.parse_args(argv)
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
     experiment = load_experiment(arguments.exp_dir, arguments.model, arguments.trust)
     with owned(arguments.exp_dir):
-        for name in arguments.set:
+        for name in arguments.sets:
             print(logits_set(experiment.detector, experiment.weights, arguments.exp_dir, name))
     return 0
 

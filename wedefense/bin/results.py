@@ -5,13 +5,14 @@ import argparse
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.utils.arguments import add_sets
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense results", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     parser.add_argument("--data", required=True, help="data folder; labels and conditions in <data>/<set>/utt2*")
-    parser.add_argument("--sets", required=True, nargs="+", help="the sets to report: dev eval")
+    add_sets(parser, "the sets to report: dev eval")
     parser.add_argument("--dev_set", default="dev", help="calibration is fitted on this set")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.report.write import write_report
     from wedefense.scoring.results import evaluate_sets, load_set, save_results
 
-    names = list(dict.fromkeys(" ".join(options.sets).split()))
+    names = list(dict.fromkeys(options.sets))
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
     bootstrap = BootstrapOptions(options.bootstrap, by=options.by) if options.bootstrap else None
     results, calibration = evaluate_sets(sets, options.dev_set, bootstrap, costs=DetectionCosts(*options.costs))

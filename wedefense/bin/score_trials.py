@@ -4,14 +4,14 @@ import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.utils.arguments import Renamed, add_sets
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wedefense score_trials", description=__doc__)
     parser.add_argument("--exp_dir", required=True, help=f"experiment folder; scores go to {NAMES.scores}/<trials>.txt")
-    parser.add_argument("--set", required=True, nargs="+", help="embedding sets that hold the utterances of the trials")
-    parser.add_argument("--trials", required=True, nargs="+",
-                        help="files `1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
+    add_sets(parser, "embedding sets that hold the utterances of the trials")
+    parser.add_argument("--trials", required=True, nargs="+", help="`1|0 ENROL TEST` or `ENROL TEST target|nontarget`")
     parser.add_argument("--cohort", help="embedding set of the training speakers")
     parser.add_argument("--cohort_spk", help="utt2spk of the cohort")
     parser.add_argument("--norm", choices=["none", "snorm", "asnorm"], default="none")
@@ -20,7 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--qmf", metavar="TRIALS",
                         help="fit quality measures on these trials, of speakers in neither the lists nor the cohort")
     parser.add_argument("--durations", nargs="+", default=[], metavar="UTT2DUR", help="a quality measure")
-    parser.add_argument("--second_set", nargs="+", default=[],
+    parser.add_argument("--second_sets", "--second_set", nargs="+", default=[], action=Renamed,
                         help="other embeddings of the same utterances, such as of a part of each: "
                         "consistency as a quality measure")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     how = verification.SpeakerOptions(options.norm, options.top_n, not options.keep_mean)
     cohort = verification.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
     durations = {key: value for path in options.durations for key, value in read_table(path).items()} or None
-    others = verification.read_embeddings(options.exp_dir, options.second_set) if options.second_set else None
+    others = verification.read_embeddings(options.exp_dir, options.second_sets) if options.second_sets else None
     folder = ExperimentFolder(options.exp_dir)
-    embeddings = verification.read_embeddings(folder, options.set)
+    embeddings = verification.read_embeddings(folder, options.sets)
     beside = verification.simpler(how, cohort is not None, options.qmf is not None)
     sets, model = verification.score_lists(options.trials, options.qmf, folder.scores, lambda names, way=how: (
         verification.prepare(names, *embeddings, way, cohort, durations, others)), beside)

@@ -7,6 +7,7 @@ from wedefense.experiment.folder import NAMES
 from wedefense.experiment.records import read_results
 from wedefense.report import published
 from wedefense.report.typeset import FORMATS, comparison_rows, filled_rows, published_rows
+from wedefense.utils.arguments import Renamed
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -16,15 +17,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--exp_dir", help=f"experiment folder with {NAMES.results} of stage 7")
     parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR",
                         help="the table with these experiments")
-    parser.add_argument("--set", nargs="+", default=[], metavar="PUBLISHED=OURS",
+    parser.add_argument("--rename", "--set", nargs="+", default=[], action=Renamed, metavar="PUBLISHED=OURS",
                         help="sets that go by another name here")
     parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
     parser.add_argument("--format", nargs="+", choices=sorted(FORMATS), default=["markdown"])
     options = parser.parse_args(argv)
     if (options.row is None) != (options.exp_dir is None) or (options.row and not options.table):
         parser.error("a comparison needs --table, --row and --exp_dir")
-    if any("=" not in pair for pair in (*options.set, *options.filled)):
-        parser.error("--set wants PUBLISHED=OURS, --filled ROW=EXP_DIR")
+    if any("=" not in pair for pair in (*options.rename, *options.filled)):
+        parser.error("--rename wants PUBLISHED=OURS, --filled ROW=EXP_DIR")
     return options
 
 
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _comparisons(row: published.PublishedRow, folder: Path, options: argparse.Namespace) -> list[published.Comparison]:
-    return published.compare(row, read_results(folder), dict(pair.split("=", 1) for pair in options.set),
+    return published.compare(row, read_results(folder), dict(pair.split("=", 1) for pair in options.rename),
                              options.calibrated)
 
 

@@ -13,6 +13,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_lines
 
 COMMAND_LINE = "command line"
+CHECKOUT = Path(__file__).parents[2]  # whose conf/ holds what the configs of recipes begin with
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def merge(below: Tree, above: Tree, replaces: dict[str, tuple[str, ...]], prefix
 
 
 def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]], _above: tuple = ()) -> Tree:
-    """A file laid over the files of its `base:` list (paths relative to the file that names them)."""
+    """A file laid over the files of its `base:` list: paths from the file that names them, or from the checkout."""
     path = Path(path)
     tree = read_tree(path)
     resolved = path.resolve()
@@ -107,9 +108,10 @@ def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]],
         raise InputError(f"{path}: base: must be a file name or a list of file names")
     composed: Tree = {}
     for name in names:
-        file = path.parent / name
-        if not file.is_file():
-            raise InputError(f"{origin}: base: no such file '{file}'")
+        places = [path.parent / name, CHECKOUT / name]
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
+            raise InputError(f"{origin}: base: no such file '{places[0]}', nor '{places[1]}'")
         file = Path(os.path.normpath(file))
         composed = merge(composed, read_composed(file, replaces, (*_above, resolved)), replaces)
     return merge(composed, tree, replaces)

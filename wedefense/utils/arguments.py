@@ -1,6 +1,11 @@
 """Options that several commands have, said once."""
 
 import argparse
+from collections.abc import Sequence
+
+from wedefense.utils.log import get_logger
+
+Values = str | Sequence[str] | None
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -9,3 +14,40 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     parser.add_argument("--trust", action="store_true", help="its config may name code and files elsewhere")
+
+
+def add_sets(parser: argparse.ArgumentParser, help: str, required: bool = True) -> None:
+    """`--sets dev eval`, one name for it in all commands; `"dev eval"` in one piece is taken too."""
+    parser.add_argument("--sets", "--set", nargs="+", default=[], required=required, action=_Sets, help=help)
+
+
+class Renamed(argparse.Action):
+    """Stores a value; its first name is the one it has now, and by an older one it is told."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Values,
+                 option_string: str | None = None) -> None:
+        now = self.option_strings[0]
+        if option_string not in (None, now):
+            get_logger().warning("%s is called %s now; the old name still does", option_string, now)
+        setattr(namespace, self.dest, values)
+
+
+class _Sets(Renamed):
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Values,
+                 option_string: str | None = None) -> None:
+        super().__call__(parser, namespace, " ".join(values or ()).split(), option_string)
+
+
+class Switch(argparse.Action):
+    """An option without a value; with true or false, as some were written once, it is told."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None):
+        super().__init__(option_strings, dest, nargs="?", const="", default=False, choices=["", "true", "false"],
+                         help=help, metavar="true|false")
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Values,
+                 option_string: str | None = None) -> None:
+        if values:
+            get_logger().warning("%s %s: say %s alone, or leave it out; the old way still does", option_string, values,
+                                 option_string)
+        setattr(namespace, self.dest, values != "false")

@@ -163,9 +163,9 @@ def test_command_from_embeddings_to_results(tmp_path, capsys):
         write_trials(tmp_path / f"{name}_o", keys, owner, rng, count)
     common = ["--exp_dir", str(tmp_path / "exp"), "--trials", str(tmp_path / "vox1_o")]
     cohort = ["--cohort", "train", "--cohort_spk", str(tmp_path / "train/utt2spk")]
-    assert main([*common, "--set", "vox1"]) == 0
+    assert main([*common, "--sets", "vox1"]) == 0
     cosines = json.loads((tmp_path / "exp/results.json").read_text())["sets"]["vox1_o"]
-    assert main([*common, "--set", "vox1", "dev", *cohort, "--norm", "asnorm", "--top_n", "10",
+    assert main([*common, "--sets", "vox1", "dev", *cohort, "--norm", "asnorm", "--top_n", "10",
                  "--qmf", str(tmp_path / "dev_o"), "--durations", str(tmp_path / "vox1/utt2dur"),
                  str(tmp_path / "dev/utt2dur")]) == 0
     results = json.loads((tmp_path / "exp/results.json").read_text())
@@ -182,6 +182,6 @@ def test_command_from_embeddings_to_results(tmp_path, capsys):
     assert detection_metrics(target, nontarget).eer == pytest.approx(best["eer"])
     assert "target" in (tmp_path / "exp/report.html").read_text()
     with pytest.raises(InputError, match="fitted on utterances that it is to score"):
-        main([*common, "--set", "vox1", "--qmf", str(tmp_path / "vox1_o")])
+        main([*common, "--sets", "vox1", "--qmf", str(tmp_path / "vox1_o")])
     with pytest.raises(InputError, match="--cohort and --cohort_spk go together"):
-        main([*common, "--set", "vox1", "--cohort", "train"])
+        main([*common, "--sets", "vox1", "--cohort", "train"])
