@@ -78,6 +78,32 @@ def test_frame_scores_against_segment_labels(tmp_path, capsys):
     assert main([*arguments, "--common", "--label_shift", "0.04"]) == 0
 
 
+def test_frame_scores_against_spans_with_thresholds_of_dev(tmp_path, capsys):
+    spans = write(tmp_path / "segments", ["u1 0 0.08 bonafide", "u1 0.08 0.12 fake", "u2 0 0.04 spoof",
+                                          "u2 0.04 0.08 real", "u3 0 0.08 real"])
+    frames = write(tmp_path / "frames", ["u1 3 2 1 4 -1 -2", "u2 -2 0 2.5 -1.5", "u3 3 4 5 6"])
+    arguments = ["--segments", "0.02", "--scores", frames, "--keys", spans, "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, "--dev", frames, spans, "--bootstrap", "30", "--html", str(tmp_path / "r.html")]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    expected = detection_metrics([3, 2, 1, 4, 2.5, -1.5, 3, 4, 5, 6], [-1, -2, -2, 0])
+    assert result["eer"] == expected.eer == result["localization"]["rows"]["0.02"]["eer"]
+    assert list(result["localization"]["rows"]) == ["0.02", "0.04", "0.08", "0.16", "0.32", "0.64", "time", "utterance"]
+    # at 0 the four fakes and the frame at -1.5 are called fake
+    assert result["localization"]["rows"]["0.02"]["precision"] == pytest.approx(4 / 5)
+    printed, page = capsys.readouterr().out, parse(tmp_path / "r.html")[1]
+    assert "segments of 0.02 s" in printed and "time (range EER)" in printed and "boundary error" in printed
+    assert "Where it is fake" in page and "time (range EER)" in page and "at the EER threshold of dev" in page
+    assert main(arguments) == 0
+    assert "need a threshold of another set: --dev SCORES KEYS" in capsys.readouterr().out
+    write(tmp_path / "segments", ["u1 0.02 0.12 fake", "u2 0 0.08 bonafide", "u3 0 0.08 real"])
+    with pytest.raises(InputError, match="segments: 1 problem, such as gap in u1: no span from 0.000 to 0.020 s; mend"):
+        main(arguments)
+    np.save(tmp_path / "dev_seglab_0.02.npy", {"u1": np.array([]), "u2": np.array([1, 0])})
+    arguments[5] = str(tmp_path / "dev_seglab_0.02.npy")
+    with pytest.raises(InputError, match="dev_seglab_0.02.npy: no row of labels for 1 utterance: u1; take the file"):
+        main(arguments)
+
+
 def test_emotions(tmp_path, capsys):
     keys = write(tmp_path / "utt2lab", ["u1 ang", "u2 ang", "u3 hap", "u4 sad"])
     guesses = write(tmp_path / "guesses", ["u4 hap", "u3 hap", "u2 hap", "u1 ang"])
@@ -112,7 +138,8 @@ def test_bad_predictions_are_named(tmp_path, guesses, keys, message):
 
 @pytest.mark.parametrize("wrong",
                          [["--sasv", "--classes"], ["--classes", "--bootstrap", "9"], ["--sasv", "--groups", "x"],
-                                   ["--segments", "0.02", "--groups", "x"], ["--classes", "--meta", "x"]])
+                                   ["--segments", "0.02", "--groups", "x"], ["--dev", "s", "k"],
+                                   ["--classes", "--meta", "x"]])
 def test_options_that_do_not_go_together(wrong, capsys):
     with pytest.raises(SystemExit):
         main(["--scores", "s", "--keys", "k", *wrong])

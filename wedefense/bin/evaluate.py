@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.metrics.tandem import AsvRates, TandemCosts
-from wedefense.report import evaluate
+from wedefense.metrics.tandem import AsvRates
+from wedefense.report import evaluate, localization
 from wedefense.utils.files import require_writable
 
 
@@ -21,18 +21,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rocch", action="store_true", help="show the EER on the ROC convex hull too")
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--sasv", action="store_true", help="ASVspoof 5 track 2: five-column scores, four-column keys")
-    kinds.add_argument("--segments", type=float, metavar="SECONDS", help="of a frame: NAME SCORE ..., *_seglab_*.npy")
+    kinds.add_argument("--segments", type=float, metavar="SECONDS", help="of a frame: NAME SCORE ..., label files")
     kinds.add_argument("--classes", action="store_true", help="NAME CLASS (emotions), or class scores under a header")
     parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of the labels, unless their name says it")
-    parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NONTARGET", "FA_SPOOF"),
-                        help="of the ASV system behind the t-DCF (default: the ASVspoof 5 organisers')")
+    parser.add_argument("--dev", nargs=2, metavar=("SCORES", "KEYS"), help="frames of dev, for the thresholds")
+    parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NON", "FA_SPF"), help="for the t-DCF")
     parser.add_argument("--json", metavar="OUT", help="write the results (fractions, not per cent) to this file")
     parser.add_argument("--html", metavar="REPORT", help="write a page with tables and figures to this file")
     options = parser.parse_args(argv)
-    for kind, other in (("sasv", "bootstrap"), ("sasv", "groups"), ("classes", "bootstrap"), ("classes", "groups"),
-                        ("classes", "meta"), ("segments", "groups")):
-        if getattr(options, kind) and getattr(options, other):
-            parser.error(f"--{other} does not go with --{kind}")
+    for kind, others in {"sasv": "bootstrap groups", "classes": "bootstrap groups meta", "segments": "groups"}.items():
+        if clash := [other for other in others.split() if getattr(options, kind) and getattr(options, other)]:
+            parser.error(f"--{clash[0]} does not go with --{kind}")
+    if options.dev and options.segments is None:
+        parser.error("--dev does not go without --segments")
     return options
 
 
@@ -40,18 +41,17 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     require_writable(options.json, options.html)
     files = evaluate.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
-    costs = DetectionCosts(*options.costs)
+    shared = DetectionCosts(*options.costs), options.bootstrap, options.rocch
     if options.classes:
         found = evaluate.classes(files)
     elif options.sasv:
-        found = evaluate.sasv(files, TandemCosts.like(costs), AsvRates(*options.asv_rates or ()))
+        found = evaluate.sasv(files, shared[0], AsvRates(*options.asv_rates or ()))
     elif options.segments is not None:
-        found = evaluate.segment(files, options.segments, options.label_shift, costs, options.bootstrap, options.rocch)
+        found = localization.segment(files, options.segments, options.label_shift, options.dev, *shared)
     else:
-        found = evaluate.detection(files, costs, options.bootstrap, options.rocch)
+        found = evaluate.detection(files, *shared)
     print(found.text)
-    for doubt in found.result.get("doubts", []):
-        print(f"warning: {doubt}", file=sys.stderr)
+    print("".join(f"warning: {doubt}\n" for doubt in found.result.get("doubts", [])), end="", file=sys.stderr)
     found.write(options.json, options.html, vars(options))
     return 0
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wedefense.data.tabular import SEPARATORS, separated_rows
-from wedefense.metrics.segments import label_shift_of, ranges_from_labels, read_seglab
+from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import first_few, read_lines
@@ -25,7 +25,6 @@ from wedefense.utils.tables import first_few, read_lines
 RESOLUTIONS = ("0.01", "0.02", "0.04", "0.08", "0.16", "0.32", "0.64")  # seconds, of PartialSpoof's label files
 _COLUMNS = {"key": ("key", "utt", "utterance", "file", "filename", "name"), "start": ("start", "begin", "onset"),
             "end": ("end", "stop", "offset"), "label": ("label", "class")}
-_BLEED = 1e-6  # seconds by which a span may reach into a segment without counting there
 
 
 class Span(NamedTuple):
@@ -187,11 +186,8 @@ def segment_labels(spans: Sequence[Span], shift: float) -> np.ndarray:
     odd = {span.label for span in spans} - {"bonafide", "spoof"}
     if odd:
         raise InputError(f"segment labels are bonafide and spoof, not {first_few(sorted(odd))}; rename with --labels")
-    labels = np.full(math.ceil((spans[-1].end - _BLEED) / shift), "1")
-    for start, end, label in spans:
-        if label == "spoof":
-            labels[math.floor((start + _BLEED) / shift):math.ceil((end - _BLEED) / shift)] = "0"
-    return labels
+    ranges = [Range(span.start, span.end, span.label == "bonafide") for span in spans]
+    return labels_from_ranges(ranges, shift).astype("<U1")
 
 
 def _write_lines(path: Path, spans: Spans, line: Callable[[str, Span], str], header: str = "") -> list[Path]:

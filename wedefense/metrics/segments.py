@@ -19,6 +19,7 @@ from wedefense.utils.errors import InputError, blamed_on
 from wedefense.utils.files import open_regular
 from wedefense.utils.tables import first_few, plural, read_lines
 
+_BLEED = 1e-6     # seconds by which a range may reach into a segment, or a frame beyond the end, without counting there
 _TOLERANCE = 0.1  # seconds by which frames and labels of an utterance may end apart
 
 
@@ -63,7 +64,8 @@ def read_seglab(path: str | os.PathLike) -> dict[str, np.ndarray]:
         labels = {str(name): np.asarray(values).astype(np.int64) for name, values in table.items()}
     empty = [name for name, values in labels.items() if values.ndim != 1 or not values.size]
     if empty:
-        raise InputError(f"{path}: no row of labels for {plural(len(empty), 'utterance')}: {first_few(empty)}")
+        raise InputError(f"{path}: no row of labels for {plural(len(empty), 'utterance')}: {first_few(empty)}; "
+                         "take the file from the official release again, or leave these utterances out of it")
     odd = [name for name, values in labels.items() if np.setdiff1d(values, (0, 1)).size]
     if odd:
         raise InputError(f"{path}: labels other than 0 and 1 in {plural(len(odd), 'utterance')}: {first_few(odd)}")
@@ -115,23 +117,34 @@ def segment_trials(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLi
 
     Finer scores are pooled by their minimum (a segment is as fake as its fakest frame), coarser ones repeated.
     """
-    ratio = max(score_shift, label_shift) / min(score_shift, label_shift)
-    if abs(ratio - round(ratio)) > 1e-6:
-        raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
-                         "the other")
     pooled, truth, names = [], [], []
     for name in _common_names(scores, labels):
         values, target = as_scores(scores[name], f"frame ({name})"), np.asarray(labels[name])
-        _check_duration(name, values.size * score_shift, target.size * label_shift, max(score_shift, label_shift))
-        if label_shift > score_shift:
-            values = np.minimum.reduceat(values, np.arange(0, values.size, round(ratio)))
-        else:
-            values = np.repeat(values, round(ratio))
+        scored = values.size * score_shift
+        values = pooled_scores(values, score_shift, label_shift)
+        _check_duration(name, scored, target.size * label_shift, max(score_shift, label_shift))
         size = min(values.size, target.size)
         pooled.append(values[:size])
         truth.append(target[:size] == 1)
         names += [name] * size
     return Trials(names, np.concatenate(pooled), np.concatenate(truth))
+
+
+def pooled_scores(scores: np.ndarray, score_shift: float, label_shift: float) -> np.ndarray:
+    """(segments,) of frames: the minimum of those in a segment, or a frame repeated where segments are finer."""
+    if not commensurable(score_shift, label_shift):
+        raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
+                         "the other")
+    ratio = round(max(score_shift, label_shift) / min(score_shift, label_shift))
+    if label_shift > score_shift:
+        return np.minimum.reduceat(scores, np.arange(0, scores.size, ratio))
+    return np.repeat(scores, ratio)
+
+
+def commensurable(one: float, other: float) -> bool:
+    """Whether one is a multiple of the other."""
+    ratio = max(one, other) / min(one, other)
+    return abs(ratio - round(ratio)) < 1e-6
 
 
 def ranges_from_labels(labels: ArrayLike, shift: float, seconds: float = math.inf) -> list[Range]:
@@ -142,29 +155,52 @@ def ranges_from_labels(labels: ArrayLike, shift: float, seconds: float = math.in
             for start, end in zip(edges[:-1], edges[1:]) if start * shift < seconds]
 
 
+def labels_from_ranges(ranges: Sequence[Range], shift: float) -> np.ndarray:
+    """(segments,) int64 of 1 (bona fide) and 0: a segment that holds anything fake is fake."""
+    labels = np.ones(math.ceil((ranges[-1].end - _BLEED) / shift), dtype=np.int64)
+    for start, end, is_bonafide in ranges:
+        if not is_bonafide:
+            labels[math.floor((start + _BLEED) / shift):math.ceil((end - _BLEED) / shift)] = 0
+    return labels
+
+
 def range_eer(scores: Mapping[str, ArrayLike], ranges: Mapping[str, Sequence[Range]], score_shift: float) -> Point:
     """EER in time instead of segments (Zhang et al. 2023): shares of bona fide seconds rejected and of spoof
-    seconds accepted, whatever the resolution of scores and reference. The last frame lasts to the end."""
-    pieces = [_pieces(name, as_scores(scores[name], f"frame ({name})"), ranges[name], score_shift)
+    seconds accepted, whatever the resolution of scores and reference. See `whole_frames` for the last frame."""
+    pieces = [scored_pieces(name, as_scores(scores[name], f"frame ({name})"), ranges[name], score_shift)
               for name in _common_names(scores, ranges)]
     values, seconds, is_bonafide = (np.concatenate(part) for part in zip(*pieces))
     if is_bonafide.all() or not is_bonafide.any():
         raise InputError("the ranges are all of one class: an EER needs bona fide and spoof")
     order = np.argsort(values, kind="stable")
-    values, seconds, is_bonafide = values[order], seconds[order], is_bonafide[order]
-    last = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
-    rejected = np.cumsum(np.where(is_bonafide, seconds, 0))[last]
-    caught = np.cumsum(np.where(is_bonafide, 0, seconds))[last]
-    frr, far = np.append(0, rejected / rejected[-1]), np.append(1, 1 - caught / caught[-1])
+    return weighted_eer(values[order], seconds[order], is_bonafide[order])
+
+
+def weighted_eer(scores: np.ndarray, weights: np.ndarray, is_bonafide: np.ndarray) -> Point:
+    """The EER of ascending scores that count as their weights say."""
+    last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), scores.size - 1)
+    bonafide = np.append(0, np.cumsum(np.where(is_bonafide, weights, 0))[last])
+    spoof = np.append(0, np.cumsum(np.where(is_bonafide, 0, weights))[last])
+    frr, far = bonafide / bonafide[-1], (spoof[-1] - spoof) / spoof[-1]
     index = int(np.argmin(np.abs(frr - far)))
-    threshold = values[last[index - 1]] if index else np.nextafter(values[0], -np.inf)
+    threshold = scores[last[index - 1]] if index else np.nextafter(scores[0], -np.inf)
     return Point(float((frr[index] + far[index]) / 2), float(threshold))
 
 
-def _pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift: float) -> tuple[np.ndarray, ...]:
+def whole_frames(scores: np.ndarray, end: float, shift: float) -> np.ndarray:
+    """The frames that end within an utterance of `end` seconds; the last of them is taken to last to the end.
+
+    This is the rule of hieuthi/partialspoof-metrics: a frame that overhangs does not count, unless it is the only one.
+    There a frame that ends with the utterance can overhang by a rounding error; here it does not.
+    """
+    return scores[:max(1, math.floor((end + _BLEED) / shift))]
+
+
+def scored_pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift: float) -> tuple[np.ndarray, ...]:
     """(score, seconds, is_bonafide) of each stretch within one frame and one range."""
     starts, end = np.array([r.start for r in ranges]), ranges[-1].end
     _check_duration(name, scores.size * shift, end, shift)
+    scores = whole_frames(scores, end, shift)
     frames = np.arange(scores.size) * shift
     edges = np.unique(np.concatenate((starts, frames[frames < end], [end])))
     middle = (edges[:-1] + edges[1:]) / 2

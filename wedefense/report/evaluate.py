@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from wedefense.metrics import segments
 from wedefense.metrics.class_keys import load_class_trials
 from wedefense.metrics.classification import classification_metrics, confusion_table, summary_table
 from wedefense.metrics.detection import CLASSES, DetectionCosts
@@ -17,10 +16,7 @@ from wedefense.metrics.keys import Trials, load_trials, read_meta
 from wedefense.metrics.sasv_keys import load_sasv_trials
 from wedefense.metrics.table import result_table
 from wedefense.metrics.tandem import AsvRates, TandemCosts
-from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few
 
 
 @dataclass(frozen=True)
@@ -60,39 +56,13 @@ def detection(files: ScoreFiles, costs: DetectionCosts, resamples: int | None = 
     by, groups = "trial", None
     if files.groups:
         by, groups = next(iter(read_meta(files.groups, trials.names).items()))
-    return _detection(files, trials, costs, resamples, by, groups, rocch)
+    return of_trials(files, trials, costs, resamples, by, groups, rocch)
 
 
-def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, costs: DetectionCosts,
-            resamples: int | None = None, rocch: bool = False) -> Evaluated:
-    """Frame scores against a `seglab` file; the bootstrap draws whole utterances, the range EER stands beside."""
-    label_shift = segments.label_shift_of(files.keys) if label_shift is None else label_shift
-    for name, seconds in (("--segments", frame_shift), ("--label_shift", label_shift)):
-        if not seconds > 0:
-            raise InputError(f"{name} is in seconds and must be above 0, got {seconds:g}")
-    scores, labels = segments.read_frame_scores(files.scores), segments.read_seglab(files.keys)
-    if files.common:
-        scores, labels = _in_common(files, scores, labels)
-    trials = segments.segment_trials(scores, labels, frame_shift, label_shift)
-    ranges = {name: segments.ranges_from_labels(values, label_shift, len(scores[name]) * frame_shift)
-              for name, values in labels.items()}
-    by_time = segments.range_eer(scores, ranges, frame_shift)
-    more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold,
-            "frame_shift": frame_shift, "label_shift": label_shift, "n_utterances": len(labels)}
-    return _detection(files, trials, costs, resamples, "utterance", trials.names, rocch, more)
-
-
-def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dict, dict]:
-    both = [name for name in labels if name in scores]
-    lost = sorted(scores.keys() ^ labels.keys())
-    if lost:
-        get_logger().warning("%d utterances are in one of %s and %s only: %s; evaluating the %d in common", len(lost),
-                             files.scores, files.keys, first_few(lost), len(both))
-    return {name: scores[name] for name in both}, {name: labels[name] for name in both}
-
-
-def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resamples: int | None, by: str,
-               groups: list[str] | None, rocch: bool, more: Mapping = {}) -> Evaluated:
+def of_trials(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resamples: int | None, by: str,
+              groups: list[str] | None, rocch: bool, more: Mapping = {},
+              more_sections: Callable[[], list[str]] = list) -> Evaluated:
+    """`more` goes into the result, `more_sections` onto the page."""
     meta = files.columns(trials.names)
     bootstrap = None if resamples is None else BootstrapOptions(resamples, by=by)
     result = evaluate_detection(trials, meta, costs, bootstrap, groups) | dict(more)
@@ -105,16 +75,16 @@ def _detection(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resampl
         results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                    "sets": {scored.name: result}}
         note = [sections.range_note(result)] if "range_eer" in result else []
-        return [sections.results_and_det(None, results, [scored], *note), sections.one_set(None, results, scored),
-                sections.conditions(results)]
+        return [sections.results_and_det(None, results, [scored], *note), *more_sections(),
+                sections.one_set(None, results, scored), sections.conditions(results)]
 
     return Evaluated(result, result_table(result, rocch), page_sections)
 
 
-def sasv(files: ScoreFiles, costs: TandemCosts, asv: AsvRates) -> Evaluated:
+def sasv(files: ScoreFiles, costs: DetectionCosts, asv: AsvRates) -> Evaluated:
     """Spoofing-aware speaker verification: a-DCF, min t-DCF and t-EER of five-column scores."""
     trials = load_sasv_trials(files.scores, files.keys, files.common)
-    result = evaluate_sasv(trials, files.columns(trials.names), costs, asv)
+    result = evaluate_sasv(trials, files.columns(trials.names), TandemCosts.like(costs), asv)
 
     def page_sections() -> list[str]:
         from wedefense.report import sasv_sections

@@ -1,0 +1,131 @@
+"""Frame scores against the true spans, as `wedefense evaluate --segments` and its page show them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from wedefense.data.span_checks import SpanRules, check_spans
+from wedefense.data.spans import kind_of, read_spans
+from wedefense.metrics import segments
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.metrics.localization import SHIFTS, TIME, UTTERANCE, FrameScores, localization_metrics
+from wedefense.metrics.table import text_table
+from wedefense.report.evaluate import Evaluated, ScoreFiles, of_trials
+from wedefense.report.html import Row, paragraph, section, table
+from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import first_few, plural
+
+_RATES = {"eer": "EER %", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
+_BOUNDARIES = {"boundary_error": "boundary error", "true_to_predicted": "from true to predicted",
+               "predicted_to_true": "from predicted to true"}
+
+
+def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, dev: tuple[str, str] | None,
+            costs: DetectionCosts, resamples: int | None = None, rocch: bool = False) -> Evaluated:
+    """Segments of `label_shift` seconds (None: of the labels, or of the frames where labels are spans) as trials, then
+    every resolution, time, utterances and boundaries; `dev` (scores, keys) gives the thresholds for decisions."""
+    found, labels, label_shift = _read(files, frame_shift, label_shift)
+    trials = segments.segment_trials(found.scores, labels, frame_shift, label_shift)
+    coarse = kind_of(Path(files.keys)) == "seglab"
+    shifts = [shift for shift in SHIFTS if segments.commensurable(shift, frame_shift) and (
+        not coarse or shift > label_shift - 1e-9 and segments.commensurable(shift, label_shift))]
+    held = None
+    if dev:
+        held = _read(replace(files, scores=dev[0], keys=dev[1]), frame_shift, label_shift if coarse else None)[0]
+    bootstrap = None if resamples is None else BootstrapOptions(resamples, by="utterance")
+    by_time = segments.range_eer(found.scores, found.ranges, frame_shift)
+    where = localization_metrics(found, shifts, held, bootstrap)
+    more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold, "frame_shift": frame_shift,
+            "label_shift": label_shift, "n_utterances": len(labels), "localization": where}
+    trial = of_trials(files, trials, costs, resamples, "utterance", trials.names, rocch, more,
+                      lambda: [_section(where)])
+    return replace(trial, text=f"{trial.text}\n\n{_text(where)}")
+
+
+def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> tuple[FrameScores, dict, float]:
+    """The set, its labels by segment, and how long a segment is."""
+    coarse = kind_of(Path(files.keys)) == "seglab"
+    if label_shift is None:
+        label_shift = segments.label_shift_of(files.keys) if coarse else frame_shift
+    for name, seconds in (("--segments", frame_shift), ("--label_shift", label_shift)):
+        if not seconds > 0:
+            raise InputError(f"{name} is in seconds and must be above 0, got {seconds:g}")
+    scores, labels, ranges = segments.read_frame_scores(files.scores), {}, {}
+    if coarse:
+        labels = segments.read_seglab(files.keys)
+    else:
+        ranges = _ranges(files.keys)
+        labels = {name: segments.labels_from_ranges(spans, label_shift) for name, spans in ranges.items()}
+    if files.common:
+        scores, labels = _in_common(files, scores, labels)
+    if coarse:
+        ranges = {name: segments.ranges_from_labels(values, label_shift, len(scores[name]) * frame_shift)
+                  for name, values in labels.items() if name in scores}
+    return FrameScores(scores, {name: ranges[name] for name in labels if name in ranges}, frame_shift), labels, \
+        label_shift
+
+
+def _ranges(path: str) -> dict[str, list[segments.Range]]:
+    checked = check_spans(path, read_spans(path), None, SpanRules())
+    if checked.problems:
+        first = checked.problems[0]
+        raise InputError(f"{path}: {plural(len(checked.problems), 'problem')}, such as {first.kind} in {first.key}: "
+                         f"{first.detail}; mend them by `wedefense segments` (--fill, --labels)")
+    return {name: [segments.Range(start, end, label == "bonafide") for start, end, label in spans]
+            for name, spans in checked.spans.items()}
+
+
+def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dict, dict]:
+    both = [name for name in labels if name in scores]
+    lost = sorted(scores.keys() ^ labels.keys())
+    if lost:
+        get_logger().warning("%d utterances are in one of %s and %s only: %s; evaluating the %d in common", len(lost),
+                             files.scores, files.keys, first_few(lost), len(both))
+    return {name: scores[name] for name in both}, {name: labels[name] for name in both}
+
+
+def _rows(where: Mapping, dash: str) -> list[list[str]]:
+    """A row for each resolution, time and utterances; under a number its interval, after a line break."""
+    intervals = where.get("confidence", {})
+    rows = []
+    for name, values in where["rows"].items():
+        title = {TIME: "time (range EER)", UTTERANCE: "utterance"}.get(name, f"segments of {name} s")
+        cells = [title]
+        for metric in _RATES:
+            between = intervals.get(name, {}).get(metric)
+            cells.append(f"{100 * values[metric]:.2f}" + (f"\n{dash.join(f'{100 * end:.2f}' for end in between)}"
+                                                          if between else "") if metric in values else "")
+        rows.append(cells)
+    return rows
+
+
+def _boundaries(where: Mapping) -> list[str]:
+    intervals = where.get("confidence", {}).get("boundaries", {})
+    return [f"{title} {1000 * where['boundaries'][name]:.0f} ms"
+            + (f" ({'-'.join(f'{1000 * end:.0f}' for end in intervals[name])})" if name in intervals else "")
+            for name, title in _BOUNDARIES.items() if where.get("boundaries", {}).get(name) is not None]
+
+
+def _notes(where: Mapping) -> list[str]:
+    notes = [", ".join(_boundaries(where))] if _boundaries(where) else []
+    if UTTERANCE not in where["rows"]:
+        notes.append("utterances are all of one class and have no EER; they would be scored by their fakest frame")
+    decided = "dev_threshold" in where["rows"][TIME]
+    notes.append("precision, recall and F1 are of fake, at the EER threshold of dev in the same row" if decided else
+                 "precision, recall, F1 and boundaries need a threshold of another set: --dev SCORES KEYS")
+    return notes
+
+
+def _text(where: Mapping) -> str:
+    rows = [[cell.replace("\n", " [") + "]" * ("\n" in cell) for cell in row] for row in _rows(where, "-")]
+    shown = [i for i in range(len(_RATES) + 1) if any(row[i] for row in rows)]
+    header = ["where", *_RATES.values()]
+    return "\n".join([text_table([header[i] for i in shown], [[row[i] for i in shown] for row in rows]), "",
+                      *_notes(where)])
+
+
+def _section(where: Mapping) -> str:
+    return section("Where it is fake", table(["where", *_RATES.values()], [Row(row) for row in _rows(where, "–")]),
+                   *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in _notes(where)))
