@@ -140,6 +140,20 @@ def test_what_is_trained_stays_whole(tmp_path):
     assert detector.state_dict().keys() == own_weights(weights).keys()
 
 
+def test_an_encoder_whose_statistics_move_is_not_left_out(tmp_path):
+    """A Conformer's batch norms follow the batches where frozen_dropout lets it train along."""
+    from tests.frontend.nemo import write_nemo
+    from wedefense.config.loader import load_config as load
+    from wedefense.models.detector import build_detector
+
+    path = write_nemo(tmp_path / "tiny.nemo")
+    for moving in (False, True):
+        config = load(write_config(tmp_path, dataset_args__frontend="conformer", dataset_args__conformer_args={
+            "upstream_args": {"name": str(path)}, "frozen": True, "frozen_dropout": moving}))
+        names = frozen.frozen_names(build_detector(config, 2))
+        assert bool(names) is not moving and (moving or any(name.endswith("running_mean") for name in names))
+
+
 @pytest.mark.parametrize("average_by, kept", [("last", {3, 4}), ("best", None)])
 def test_only_so_many_epochs_are_kept(tmp_path, average_by, kept):
     changes = {"num_avg": 2, "average": average_by, "keep_last": 2, "num_epochs": 4}

@@ -19,10 +19,13 @@ UPSTREAM = "frontend.upstream."
 
 
 def frozen_names(detector: nn.Module) -> frozenset[str]:
-    """Of the state's tensors, those of an encoder of which nothing is trained; none where something is."""
+    """Of the state's tensors, those of an encoder of which nothing changes; none where something does."""
     upstream = [(name, parameter) for name, parameter in detector.named_parameters() if name.startswith(UPSTREAM)]
     if not upstream or any(parameter.requires_grad for _, parameter in upstream):
         return frozenset()
+    if not detector.frontend.still and any(isinstance(module, nn.modules.batchnorm._BatchNorm)
+                                           for module in detector.frontend.upstream.modules()):
+        return frozenset()  # with frozen_dropout its statistics follow the batches
     return frozenset(name for name in detector.state_dict() if name.startswith(UPSTREAM))
 
 

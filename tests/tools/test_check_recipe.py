@@ -1,0 +1,36 @@
+"""`tools/check_recipe.py` on the recipes: each config trains, validates, saves and goes on, on one rank and on two."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.recipes.tiny import CONFIGS, ROOT
+from tests.train.test_ranks import ENVIRONMENT
+
+CONFIG = ROOT / "egs/detection/partialspoof/ssl_mhfa/conf/MHFA_wavlmplus.yaml"
+
+
+def check(folder, *arguments, timeout: int = 300) -> tuple[int, list[dict], str]:
+    command = [sys.executable, ROOT / "tools/check_recipe.py", "--width", "small", "--device", "cpu", "--work", folder,
+               "--json", folder / "found.json", *arguments]
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=timeout)
+    return done.returncode, json.loads((folder / "found.json").read_text()), done.stdout + done.stderr
+
+
+def test_a_config_that_runs_and_one_that_does_not(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(f"base: {CONFIG}\nmodel_args: {{head_nb: 0}}\n")
+    code, (good, bad), printed = check(tmp_path, CONFIG, broken)
+    assert code == 1 and "1 of 2 configs pass on 1 rank at small width" in printed
+    assert not good["error"] and good["memory"] > 2**27 and good["weights"] < good["last"]
+    assert "head_nb" in bad["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_every_config_of_the_recipes_passes(tmp_path, ranks):
+    code, found, printed = check(tmp_path, "--ranks", ranks, *CONFIGS, timeout=7200)
+    assert code == 0 and len(found) == len(CONFIGS), printed
