@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", help="folder for what is made meanwhile (default: the system's)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments, arguments_of_config = parser.parse_known_args(argv)
-    arguments.overrides = arguments_of_config
+    arguments.overrides, arguments.configs = arguments_of_config, list(dict.fromkeys(arguments.configs))
     if arguments.child:
         child(arguments)
         return 0

@@ -1,10 +1,13 @@
 """Several ranks do what one does."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.corpus import make_list, write_config
@@ -120,3 +123,24 @@ def test_sharded_parameters_train_to_the_weights_of_replicated_ones(tmp_path):
     assert weights["none"].keys() == weights["full"].keys()
     for name, expected in weights["none"].items():
         torch.testing.assert_close(weights["full"][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("what, told", [
+    ("option", r"scheduler_args.initial_lr: is 0.5 on rank 1 and 0.01 on rank 0; give every rank the same"),
+    ("list", r"train_data: rank 1 has other utterances or labels than rank 0 .24 utterances, "),
+    ("copy", None)])
+def test_ranks_with_other_options_or_lists_are_refused_at_the_start(tmp_path, what, told):
+    train = make_list(tmp_path)
+    config = write_config(tmp_path, gpus=[0, 1], num_epochs=1)
+    lines = [json.loads(line) for line in train.read_text().splitlines()]
+    if what == "list":
+        lines[3]["lab"] = "bonafide"
+    other = tmp_path / "other.list"  # a machine may keep the same list elsewhere
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ["--scheduler_args.initial_lr", "0.5"] if what == "option" else ["--train_data", other]
+    done = run(2, ROOT / "tests/train/other_rank.py", "--config", config, "--train_data", train, "--", *options)
+    if told is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode and re.search(told, done.stderr), done.stderr
+        assert not (tmp_path / "exp/models/last.ckpt").exists()

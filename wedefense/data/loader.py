@@ -15,7 +15,7 @@ from wedefense.config.sampling import parse_levels
 from wedefense.data.augment.later import SPARE
 from wedefense.data.augment.on_device import finished
 from wedefense.data.batch import Batch
-from wedefense.data.catalogue import label_ids
+from wedefense.data.catalogue import Catalogue, label_ids
 from wedefense.data.dataset import Crop, EvalDataset, EvalPart, Failure, TrainDataset
 from wedefense.data.decoded import DecodedSource
 from wedefense.data.drawing import Drawing, read_column
@@ -42,6 +42,11 @@ class TrainLoader:
         self.steps_per_epoch = sampler.steps
         self._sampler, self._source = sampler, dataset.source
         self._batches = _Batches(dataset, sampler, options, samples, persistent=True)
+
+    @property
+    def entries(self) -> Catalogue:
+        """The utterances that it draws from, of every rank."""
+        return self._source.entries
 
     def set_epoch(self, epoch: int, start_step: int = 0) -> None:
         """Choose the epoch that the next iteration gives, and how many of its steps to pass over."""
@@ -88,6 +93,11 @@ class EvalLoader:
         counts: dict[str | None, int] = {label: count for label, count in labelled.items() if count}
         without = len(entries) - sum(labelled.values())
         return counts | {None: without} if without else counts
+
+    @property
+    def entries(self) -> Catalogue:
+        """The utterances of every rank."""
+        return self._dataset.source.entries
 
     def __len__(self) -> int:
         return len(self._lists)

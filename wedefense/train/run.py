@@ -17,6 +17,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
+from wedefense.train.agreement import require_agreement
 from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
@@ -96,16 +97,19 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
     else:
         detector = build_detector(config, len(labels.names), architecture)
     mode = build_mode(config, detector)
-    validator = None
+    validator, lists = None, {"train_data": loader.entries}
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
                                  world_size=world.size, label_table=config.val_label,
                                  min_samples=detector.min_samples, again=True)
         check_labels(val_loader.label_counts, labels, config.val_label or config.val_data)
         validator = Validator(val_loader, labels, world, config.monitor)
+        lists["val_data"] = val_loader.entries
     elif config.early_stop_patience and needs_validation(config.monitor):
         raise InputError(f"early_stop_patience: stopping by '{config.monitor}' needs val_data; "
                          "give it, or set monitor: train_loss")
+    if world.size > 1:
+        require_agreement(config, lists)
     log.info("%s", describe(config, detector, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
