@@ -51,6 +51,7 @@ def config_of(folder: Path, train: str, name: str, mode: str, sharding: str):
     changes = {f"dataset_args__{frontend}_args": options, **PRUNING.get(mode, {})}
     return load_config(write_config(folder, gpus=[0, 1], train_data=train, dataset_args__num_frms=12, grad_clip=1.0,
                                     dataloader_args__num_workers=0, dataset_args__frontend=frontend, sharding=sharding,
+                                    exp_dir=str(folder.parents[1] / "exp"),  # one for both ranks
                                     dataset_args__cmvn=False,  # over time it would leave a mean nothing to tell
                                     dataloader_args__batch_size=2, optimizer="SGD", scheduler_args__initial_lr=0.05,
                                     scheduler_args__final_lr=0.05, **changes))
