@@ -42,7 +42,7 @@ def _digest(catalogue: Catalogue) -> str:
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{key}.")
