@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.data import label_words
     from wedefense.data.lists import list_path, write_raw_list, write_shards
-    from wedefense.data.manifest import read_data_dir
+    from wedefense.data.span_checks import read_with_spans
     from wedefense.experiment.lineage import listing
     from wedefense.utils.log import setup_logging
     from wedefense.utils.owner import owned
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.force and step.is_up_to_date():
         print(f"{path} is of these tables and this audio: nothing to do (--force makes it again)")
         return 0
-    started, manifest = time.monotonic(), read_data_dir(folder, arguments.num_workers)
+    started, (manifest, report) = time.monotonic(), read_with_spans(folder, arguments.num_workers)
     with owned(folder), step.making() as outputs:
-        print(manifest.report())
+        print(report)
         manifest.require_sound(arguments.allow_problems, folder / "problems.txt")
         if data_type == "raw":
             write_raw_list(manifest, path)

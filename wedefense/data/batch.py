@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wedefense.data.augment.later import Later
+from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
 
 
@@ -18,6 +19,7 @@ class Batch:
     labels: Tensor   # (batch,) int64; -1: none
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (key, reason) of what was left out for it
     later: Later | None = None  # filters that `wav` still lacks; None in all that a loader gives, but for what it lends
+    spans: list[list[Span] | None] | None = None  # which stretches of `wav` are fake, in its own seconds; None: unknown
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -14,6 +14,7 @@ from wedefense.data.sampler import Item
 from wedefense.data.shared_buffers import Ring
 from wedefense.data.silence import trim
 from wedefense.data.sources import Source
+from wedefense.data.span_crops import Cut, cut_spans
 from wedefense.utils.random import generator
 
 _BAD_IN_A_ROW = 10     # substitutes tried before the list as a whole is given up
@@ -39,16 +40,17 @@ class Crop:
     trimmed: bool = False       # silence is cut out before
     augmented: bool = False     # what is cut has been augmented as a whole
 
-    def cut(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The crop of a whole utterance (samples,), repeated where that is short."""
+    def cut(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """The crop of a whole utterance (samples,), repeated where that is short, and where it starts."""
+        first = 0
         if self.longest is not None and len(wav) > self.longest:
-            start = int(rng.integers(len(wav) - self.longest + 1))
-            wav = wav[start:start + self.longest]
+            first = int(rng.integers(len(wav) - self.longest + 1))
+            wav = wav[first:first + self.longest]
         if self.length is None:
-            return wav
+            return wav, first
         room = max(0, len(wav) - self.length)
         start = int(rng.integers(room + 1)) if self.random else 0
-        return fill(wav[start:start + self.length], self.length)
+        return fill(wav[start:start + self.length], self.length), first + start
 
 
 class _TooShort(Exception):
@@ -69,7 +71,7 @@ class TrainDataset(torch.utils.data.Dataset):
         """`labels`: (utterances,) ids, of `num_classes` (which a pipeline that makes new speakers by speed asks for);
         `substitutes`: who may stand in for an unusable utterance, by default all.
         """
-        self.source, self.labels, self._crop = source, labels, crop
+        self.source, self.labels, self._crop, self.rate = source, labels, crop, crop.rate
         self._seed, self._pipeline, self._num_classes = seed, pipeline, num_classes
         self._substitutes = np.arange(len(source)) if substitutes is None else substitutes
         self.leaves_endings = (pipeline is not None and pipeline.on_device and crop.length is not None
@@ -83,26 +85,28 @@ class TrainDataset(torch.utils.data.Dataset):
         try:
             if self._crop.length is None:
                 usable = [self._usable(item, skipped) for item in items]
-                places, classes, wavs, _ = zip(*usable)
-                return _padded(self, places, classes, wavs, skipped)
+                places, classes, wavs, _, parts = zip(*usable)
+                return _padded(self, places, classes, wavs, skipped, parts)
             wav = self.ring.empty(len(items), self._crop.length)
-            indices, labels, endings = [], [], []
+            indices, labels, endings, cuts = [], [], [], []
             for row, item in zip(wav.numpy(), items):
-                index, label, samples, ending = self._usable(item, skipped, row)
+                index, label, samples, ending, cut = self._usable(item, skipped, row)
                 if samples is not row:
                     row[:] = samples
                 indices.append(index)
                 labels.append(label)
                 endings.append(ending)
+                cuts.append(cut)
             lengths = torch.full((len(items),), self._crop.length)
             later = pack(endings, self._crop.length, self.ring.behind)
-            return _batch(self, indices, labels, wav, lengths, skipped, later)
+            return _batch(self, indices, labels, wav, lengths, skipped, cuts, later)
         except _NothingUsable as error:
             return Failure(str(error))
 
     def _usable(self, item: Item, skipped: list,
-                row: np.ndarray | None = None) -> tuple[int, int, np.ndarray, Ending | None]:
-        """Index, label, samples and the filter they lack, of the utterance or the first usable of its substitutes.
+                row: np.ndarray | None = None) -> tuple[int, int, np.ndarray, Ending | None, Cut]:
+        """Index, label, samples, the filter they lack and where they lie, of the utterance or the first usable of its
+        substitutes.
 
         The samples may be written to `row`, which is then what comes back.
         """
@@ -136,14 +140,17 @@ class TrainDataset(torch.utils.data.Dataset):
         return label if speed == 1.0 else self._pipeline.speed_label(label, speed, self._num_classes)
 
     def _heard(self, index: int, speed: float, rng: np.random.Generator,
-               row: np.ndarray | None) -> tuple[np.ndarray, Ending | None]:
-        """The samples of an item, and the filter they lack."""
+               row: np.ndarray | None) -> tuple[np.ndarray, Ending | None, Cut]:
+        """The samples of an item, the filter they lack, and where they lie in the recording."""
         if not (self._crop.trimmed or self._crop.augmented):
-            return self._augmented(self._samples(index, speed, rng, row), rng)
-        wav = self._whole(index, speed)
-        if not self._crop.augmented:
-            return self._augmented(self._crop.cut(wav, rng), rng)
-        return self._crop.cut(self._augmented(wav, rng)[0], rng), None
+            wav, cut = self._samples(index, speed, rng, row)
+            return *self._augmented(wav, rng), cut
+        whole = self._whole(index, speed)
+        if self._crop.augmented:
+            wav, start = self._crop.cut(self._augmented(whole, rng)[0], rng)
+            return wav, None, Cut(start, min(len(whole), len(wav)), speed)
+        wav, start = self._crop.cut(whole, rng)
+        return *self._augmented(wav, rng), Cut(start, min(len(whole), len(wav)), speed)
 
     def _whole(self, index: int, speed: float) -> np.ndarray:
         """(samples,) of an utterance."""
@@ -155,8 +162,9 @@ class TrainDataset(torch.utils.data.Dataset):
             raise _TooShort
         return wav
 
-    def _samples(self, index: int, speed: float, rng: np.random.Generator, row: np.ndarray | None) -> np.ndarray:
-        """(samples,) float32: a crop, repeated where it is short."""
+    def _samples(self, index: int, speed: float, rng: np.random.Generator,
+                 row: np.ndarray | None) -> tuple[np.ndarray, Cut]:
+        """(samples,) float32: a crop, repeated where it is short, and where it lies."""
         crop = self._crop
         with self.source.open(index) as sound:
             if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
@@ -170,7 +178,7 @@ class TrainDataset(torch.utils.data.Dataset):
             length = room if crop.length is None else min(crop.length, room)
             start = start + int(rng.integers(room - length + 1)) if crop.random else 0
             wav = read_span(sound, ratio, start, length, row)
-        return wav if crop.length is None else fill(wav, crop.length)
+        return wav if crop.length is None else fill(wav, crop.length), Cut(start, length, speed)
 
     def _augmented(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
         if not self.leaves_endings:
@@ -205,14 +213,14 @@ class EvalDataset(torch.utils.data.Dataset):
     def __init__(self, source: Source, labels: np.ndarray, rate: int, min_samples: int, skip_bad: bool,
                  part: EvalPart = EvalPart()):
         self.source, self.labels = source, labels
-        self._rate, self._skip_bad = rate, skip_bad
+        self.rate, self._skip_bad = rate, skip_bad
         self._least, self._part = max(part.fixed, min_samples), part
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch | Failure:
-        read, wavs, skipped = [], [], []
+        read, wavs, skipped, cuts = [], [], [], []
         for index in indices:
             try:
                 wav = self._read(index)
@@ -225,14 +233,15 @@ class EvalDataset(torch.utils.data.Dataset):
                 continue
             read.append(index)
             wavs.append(fill(wav, self._least))
-        return _padded(self, read, self.labels[read], wavs, skipped)
+            cuts.append(Cut(0, len(wav)))
+        return _padded(self, read, self.labels[read], wavs, skipped, cuts)
 
 
     def _read(self, index: int) -> np.ndarray:
         with self.source.open(index) as sound:
-            ratio = rate_ratio(sound.samplerate, self._rate)
+            ratio = rate_ratio(sound.samplerate, self.rate)
             if self._part.trimmed:
-                wav = trim(read_span(sound, ratio), self._rate)
+                wav = trim(read_span(sound, ratio), self.rate)
                 if not len(wav):
                     raise BadAudio("nothing but silence, and dataset_args.trim_silence is on")
                 return wav[:self._part.most or len(wav)]
@@ -240,15 +249,19 @@ class EvalDataset(torch.utils.data.Dataset):
             return read_span(sound, ratio, 0, min(room, self._part.most or room))
 
 
-def _padded(dataset, indices, labels, wavs, skipped) -> Batch:
+def _padded(dataset, indices, labels, wavs, skipped, cuts) -> Batch:
     lengths = torch.tensor([len(wav) for wav in wavs], dtype=torch.int64)
     batch = dataset.ring.empty(len(wavs), int(lengths.max()) if len(wavs) else 0)
     for row, wav in zip(batch.numpy(), wavs):
         row[:len(wav)] = wav
         row[len(wav):] = 0
-    return _batch(dataset, indices, labels, batch, lengths, skipped)
+    return _batch(dataset, indices, labels, batch, lengths, skipped, cuts)
 
 
-def _batch(dataset, indices, labels, wav, lengths, skipped, later=None) -> Batch:
+def _batch(dataset, indices, labels, wav, lengths, skipped, cuts, later=None) -> Batch:
     keys = [dataset.source.entries.keys[i] for i in indices]
-    return Batch(keys, wav, lengths, torch.tensor(labels, dtype=torch.int64), skipped, later)
+    spans = None
+    if dataset.source.marked is not None:
+        spans = [found and cut_spans(found, cut, dataset.rate, samples) for found, cut, samples in
+                 zip(map(dataset.source.spans, indices), cuts, lengths.tolist())]
+    return Batch(keys, wav, lengths, torch.tensor(labels, dtype=torch.int64), skipped, later, spans)

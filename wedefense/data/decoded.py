@@ -125,7 +125,7 @@ class DecodedSource(Source):
     """A source whose recordings are read once and held, as far as they fit."""
 
     def __init__(self, source: Source, gib: float):
-        self.entries, self.groups = source.entries, source.groups
+        self.entries, self.groups, self.marked = source.entries, source.groups, source.marked
         self._source, self._reported = source, False
         bound, room = int(gib * 2**30), int(_SHARE_OF_FREE * free_memory())
         if room < bound:

@@ -36,6 +36,7 @@ def write_raw_list(manifest: Manifest, path: str | os.PathLike) -> None:
         for recording in manifest.recordings:
             record = {"key": recording.key, "wav": os.path.abspath(recording.wav), "lab": recording.label,
                       "dur": round(recording.info.seconds, 6)}
+            record |= {"spans": recording.spans} if recording.spans else {}
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
@@ -64,4 +65,5 @@ def write_shards(manifest: Manifest, path: str | os.PathLike, num_utts_per_shard
 def _write_shard(job: tuple[str, Sequence[Recording]]) -> int:
     path, recordings = job
     with _explain_write_errors(path):
-        return write_shard(path, [(r.key, r.label, r.wav, round(r.info.seconds, 6)) for r in recordings])
+        return write_shard(path, [(r.key, r.label, r.wav, round(r.info.seconds, 6)) for r in recordings],
+                           {r.key: r.spans for r in recordings if r.spans})

@@ -134,7 +134,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     `KEY LABEL` that replaces the labels of the list. `pipeline`: augmentation, a
     `wedefense.data.augment.pipeline.Pipeline`.
     """
-    source = labelled_source(list_path, data_type, label_table)
+    source = labelled_source(list_path, data_type, label_table, dataset_options.trim_silence)
     counts = source.entries.label_counts()
     labels = label_ids(counts) if labels is None else labels
     ids = source.entries.label_ids(labels)
@@ -172,7 +172,7 @@ def eval_loader(list_path: str | os.PathLike, data_type: str, dataset_options: D
     a batch holds at most `max_seconds` of audio with its padding. `again`: the loader will be iterated
     many times, so that `cache` applies.
     """
-    source = labelled_source(list_path, data_type, label_table)
+    source = labelled_source(list_path, data_type, label_table, dataset_options.trim_silence)
     source.fill_durations()
     ids = source.entries.label_ids(labels or {}, strict=False)
     part = _eval_part(dataset_options)
@@ -203,8 +203,11 @@ def drawn_labels(drawing: Drawing, source: Source, kept: np.ndarray, count: int)
     return {label: max(1, round(shares.get(label, 0.0) * count)) for label in source.entries.label_names}
 
 
-def labelled_source(list_path, data_type: str, label_table) -> Source:
+def labelled_source(list_path, data_type: str, label_table, trimmed: bool = False) -> Source:
     source = open_source(list_path, data_type)
+    if trimmed and source.marked is not None:
+        raise InputError(f"{list_path}: has spans, which dataset_args.trim_silence would cut loose from their audio; "
+                         "turn it off, or make the list from a data folder without `segments`")
     if label_table is not None:
         source.entries.relabel(label_table)
     return source

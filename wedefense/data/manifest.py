@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wedefense.data.audio import AudioInfo, BadAudio, probe
+from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
@@ -21,6 +22,7 @@ class Recording:
     label: str
     wav: str
     file: AudioInfo | None = None  # once the file has been looked at
+    spans: tuple[Span, ...] = ()   # where the folder has `segments`
 
     @property
     def info(self) -> AudioInfo:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,6 +20,7 @@ from wedefense.utils.files import atomic_write
 from wedefense.utils.fingerprint import hasher, of_file, reads_everything
 
 AUDIO_SUFFIXES = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64", "sph")
+SPANS_SUFFIX = "spans"
 LABEL_SUFFIXES = ("lab", "spk", "cls", "txt")  # ours first, then those of other tools
 
 
@@ -32,6 +33,7 @@ class Member:
     offset: int                     # of the recording's first byte
     size: int                       # bytes
     duration: float | None = None   # seconds
+    spans: str | None = None        # which stretches are fake: JSON of [[start, end, label], ...]
 
 
 def member_name(key: str) -> str:
@@ -43,8 +45,12 @@ def member_name(key: str) -> str:
     return quote(key, safe="").replace(".", "%2E")
 
 
-def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, str, float | None]]) -> int:
-    """Write (key, label, audio path, seconds) into a tar and its index; each appears only when whole."""
+def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, str, float | None]],
+                spans: Mapping[str, Sequence[tuple[float, float, str]]] = {}) -> int:
+    """Write (key, label, audio path, seconds) into a tar and its index; each appears only when whole.
+
+    `spans`: (start, end, label) of the utterances that have them, by key.
+    """
     index = _index_path(path)
     members = []
     with atomic_write(path) as stream:
@@ -53,16 +59,23 @@ def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, st
             for key, label, audio, seconds in utterances:
                 name = member_name(key)
                 _add(tar, f"{name}.lab", io.BytesIO(label.encode()), len(label.encode()))
+                marked = json.dumps(spans[key], ensure_ascii=False) if key in spans else None
+                if marked:
+                    _add(tar, f"{name}.{SPANS_SUFFIX}", io.BytesIO(marked.encode()), len(marked.encode()))
                 with open(audio, "rb") as recording:
                     size = os.fstat(recording.fileno()).st_size
                     _add(tar, f"{name}{Path(audio).suffix.lower()}", recording, size)
                 padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                members.append(Member(key, label, stream.tell() - padded, size, seconds))
+                members.append(Member(key, label, stream.tell() - padded, size, seconds, marked))
         index.unlink(missing_ok=True)  # it belongs to the tar that is being replaced
     with atomic_write(index, "w") as stream:
-        lines = [_stamp(path) | {"content": content.digest.hexdigest()}, *map(asdict, members)]
+        lines = [_stamp(path) | {"content": content.digest.hexdigest()}, *map(_line, members)]
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return len(members)
+
+
+def _line(member: Member) -> dict:
+    return {name: value for name, value in asdict(member).items() if name != "spans" or value}
 
 
 class _Digesting:
@@ -129,14 +142,15 @@ def _members_by_header(path) -> list[Member]:
                     if stem in audio:
                         raise InputError(f"{path}: two recordings named '{stem}'; write the shard again")
                     audio[stem] = (info.offset_data, info.size)
-                elif suffix in LABEL_SUFFIXES:
+                elif suffix in (*LABEL_SUFFIXES, SPANS_SUFFIX):
                     text = os.pread(stream.fileno(), info.size, info.offset_data).decode("utf-8", "replace")
                     labels.setdefault(stem, {})[suffix] = text.strip()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; make the shards again (stage 2)") from None
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path}: not a whole, uncompressed tar file ({error}); write the shard again") from None
-    return [Member(unquote(stem), _first_label(labels.get(stem, {})), offset, size)
+    return [Member(unquote(stem), _first_label(labels.get(stem, {})), offset, size,
+                   spans=labels.get(stem, {}).get(SPANS_SUFFIX))
             for stem, (offset, size) in audio.items()]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.catalogue import Catalogue, PackedStrings
 from wedefense.data.shards import FileSlice, shard_fingerprint, shard_members
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.data.spans import Span
+from wedefense.utils.errors import InputError, blamed_on, did_you_mean
 from wedefense.utils.fingerprint import of_files
 from wedefense.utils.tables import each_line, read_lines
 
@@ -31,6 +32,7 @@ class Source:
 
     entries: Catalogue
     groups: np.ndarray | None = None
+    marked: PackedStrings | None = None  # JSON of each utterance's spans ("": none), where the list has any
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -42,6 +44,14 @@ class Source:
     def fingerprints(self) -> list[str]:
         """Of the files that hold the audio, in the order of the list."""
         raise TypeError(f"{type(self).__name__} has no audio")
+
+    def spans(self, index: int) -> list[Span] | None:
+        """Which stretches of an utterance are fake, from its beginning to its end; None where nobody says."""
+        text = self.marked[index] if self.marked is not None else ""
+        if not text:
+            return None
+        with blamed_on(f"{self.entries.origin}: {self.entries.keys[index]}", "list of spans [start, end, label]"):
+            return [Span(float(start), float(end), str(label)) for start, end, label in json.loads(text)]
 
     def read(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
         """(frames,) float32 at the file's own rate."""
@@ -63,11 +73,12 @@ class Source:
 
 
 class RawSource(Source):
-    """JSON lines `{"key": ..., "wav": ..., "lab": ...}`; stage 2 adds `dur`, in seconds."""
+    """JSON lines `{"key": ..., "wav": ..., "lab": ...}`; stage 2 adds `dur`, in seconds, and `spans`."""
 
     def __init__(self, list_path: str | os.PathLike):
         keys, self._wavs, labels, durations = PackedStrings(), PackedStrings(), [], array("d")
         words: dict[str, str] = {}  # equal labels are one string
+        marked, is_marked = PackedStrings(), False
         for number, line in enumerate(each_line(list_path), 1):
             if not line.strip():
                 continue
@@ -78,11 +89,14 @@ class RawSource(Source):
                 label = next((str(record[k]) for k in _LABEL_KEYS if k in record), None)
                 labels.append(label if label is None else words.setdefault(label, label))
                 durations.append(float(record.get("dur", math.nan)))
+                marked.append(json.dumps(record["spans"]) if "spans" in record else "")
+                is_marked = is_marked or "spans" in record
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise InputError(f"{list_path}:{number}: expected a line like "
                                  f'{{"key": "utt1", "wav": "/data/utt1.flac", "lab": "bonafide"}}, '
                                  f"got {line[:80]!r}; is this a shard.list (data_type: shard)?") from None
         self.entries = Catalogue(keys, labels, durations, str(list_path))
+        self.marked = marked if is_marked else None
 
     def open(self, index: int):
         return open_audio(self._wavs[index])
@@ -105,6 +119,8 @@ class ShardSource(Source):
         members = [member for shard in shards for member in shard]
         self.entries = Catalogue([m.key for m in members], [m.label for m in members],
                                  [m.duration for m in members], str(list_path))
+        marked = [member.spans or "" for member in members]
+        self.marked = PackedStrings(marked) if any(marked) else None
         self.groups: np.ndarray = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
         self._offsets = np.array([m.offset for m in members], dtype=np.int64)
         self._sizes = np.array([m.size for m in members], dtype=np.int64)

@@ -1,12 +1,13 @@
 """Spans held to the audio: every moment has one known class, and where not, it is named and counted."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wedefense.data.manifest import Problem
-from wedefense.data.spans import Span, Spans
+from wedefense.data.manifest import Manifest, Problem, read_data_dir
+from wedefense.data.spans import Span, Spans, read_spans
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -96,6 +97,28 @@ def check_spans(name: str, spans: Spans, durations: Mapping[str, float] | None, 
     checked.problems.sort(key=lambda problem: (problem.kind, problem.key))
     checked.spans = dict(sorted(checked.spans.items()))
     return checked
+
+
+def read_with_spans(folder: str | os.PathLike, num_workers: int = 1) -> tuple[Manifest, str]:
+    """The recordings of a data folder with the spans of its `segments`, where it has that file, and the report of both;
+    what is wrong with spans, and an utterance label that they contradict, are problems like others."""
+    manifest, path = read_data_dir(folder, num_workers), Path(folder) / "segments"
+    if not path.exists():
+        return manifest, manifest.report()
+    bad = {problem.key for problem in manifest.problems}
+    durations = {recording.key: recording.info.seconds for recording in manifest.recordings}
+    spans = {key: found for key, found in read_spans(path, "segments").items() if key in durations or key not in bad}
+    checked = check_spans(str(path), spans, durations, SpanRules())
+    whole = Manifest(manifest.name, [], manifest.problems + checked.problems)
+    for recording in manifest.recordings:
+        found = checked.spans.get(recording.key, [])
+        label = "spoof" if any(span.label == "spoof" for span in found) else "bonafide"
+        if found and recording.label in CLASSES and recording.label != label:
+            whole.problems.append(Problem("label against spans", recording.key,
+                                          f"{recording.label} in utt2lab, {label} by segments"))
+        elif found:
+            whole.recordings.append(replace(recording, spans=tuple(found)))
+    return whole, f"{whole.report()}\n{checked.report()}"
 
 
 def _laid_out(key: str, spans: Sequence[Span], duration: float | None,

@@ -145,7 +145,7 @@ def llrs(folder: ExperimentFolder, name: str) -> Step:
 def listing(folder: str | os.PathLike, data_type: str, per_shard: int, allow_problems: bool) -> Step:
     """The list of a data folder, and its shards: of its tables, and of the audio that they name."""
     folder = Path(folder)
-    tables = {name: of_content(folder / name) for name in ("wav.scp", "utt2lab", *OPTIONAL_TABLES)}
+    tables = {name: of_content(folder / name) for name in ("wav.scp", "utt2lab", "segments", *OPTIONAL_TABLES)}
     inputs = tables | {"audio": of_parts(of_files(_wavs(folder))), "allow_problems": allow_problems}
     if data_type == "shard":
         inputs["num_utts_per_shard"] = per_shard

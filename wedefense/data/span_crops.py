@@ -1,0 +1,48 @@
+"""Spans that go where their audio goes: cut, played faster, repeated; and as targets of frames."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wedefense.data.spans import Span, segment_labels
+
+
+class Cut(NamedTuple):
+    """Which samples of a recording, resampled and played at `speed`, an item takes."""
+
+    start: int
+    length: int
+    speed: float = 1.0
+
+
+def cut_spans(spans: Sequence[Span], cut: Cut, rate: int, samples: int) -> list[Span]:
+    """The spans of an item of `samples` samples, in seconds of its own; a short cut is repeated to fill it."""
+    seconds, begin, total = cut.length / rate, cut.start / rate, samples / rate
+    played = [(start / cut.speed - begin, end / cut.speed - begin, label) for start, end, label in spans]
+    inside = [(max(0.0, start), min(seconds, end), label) for start, end, label in played
+              if end > 0 and start < seconds]
+    if not inside:  # spans of another tool that end before their recording
+        return []
+    start, _, label = inside[-1]
+    inside[-1] = start, seconds, label  # resampling may round a recording up by a sample
+    moved: list[Span] = []
+    for at in range(0, samples, cut.length):
+        for start, end, label in inside:
+            start, end = start + at / rate, min(end + at / rate, total)
+            if start < total:
+                start = moved.pop().start if moved and moved[-1].label == label else start
+                moved.append(Span(start, end, label))
+    return moved
+
+
+def frame_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: int) -> Tensor:
+    """(batch, frames) int64 of 0 (bona fide) and 1 (a frame of `shift` seconds that holds anything fake); -1 past an
+    utterance's end, and throughout where its spans are unknown. `spans` are those of a `Batch`."""
+    targets = torch.full((len(spans), frames), -1)
+    for row, found in zip(targets, spans):
+        if found:
+            labels = torch.from_numpy((segment_labels(found, shift)[:frames] == "0").astype("int64"))
+            row[:len(labels)] = labels
+    return targets
