@@ -82,7 +82,7 @@ def test_a_set_goes_on_where_it_was_broken_off(place, monkeypatch):
         run(place)
     run(place)
     assert heard[:3] == [["u0", "u1"], ["u2", "u3"], ["u2", "u3"]]
-    assert sorted(path.name for path in (place / "out/scores/exp").iterdir()) == ["dev.json", "spoofs.json",
+    assert sorted(path.name for path in (place / "out/systems/exp").iterdir()) == ["dev.json", "spoofs.json",
                                                                                  "wild.json"]
 
 

@@ -10,15 +10,19 @@ from tests.pruning.helpers import FAMILIES
 from wedefense.config.frontend import FRONTENDS, SHORTEST, UpstreamOptions
 from wedefense.config.loader import load_config
 from wedefense.config.registry import imported
+from wedefense.frontend.conformer.architecture import ConformerArchitecture
 from wedefense.frontend.protocol import Frontend
 from wedefense.models.detector import build_detector
+
+SHAPES = FAMILIES | {"conformer": ConformerArchitecture(num_blocks=2, dim=16, heads=2, ff_dim=32,
+                                                         shortening_channels=8, mel_bins=20)}
 
 
 def built(kind: str):
     row = FRONTENDS.row(kind)
     if row.self_contained:
         return FRONTENDS.load(kind)(row.options(), 16000).eval()
-    return FRONTENDS.load(kind)(row.options(), 16000, architecture=FAMILIES.get(kind, FAMILIES["wavlm"])).eval()
+    return FRONTENDS.load(kind)(row.options(), 16000, architecture=SHAPES.get(kind, SHAPES["wavlm"])).eval()
 
 
 @pytest.mark.parametrize("kind", FRONTENDS.names())

@@ -25,7 +25,8 @@ STILL = {f"dataset_args__ssl_args__{name}": 0.0 for name in (
 
 def step(folder: Path, mode: str, model: str, device: str, amp: bool) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss of the first batch, and the gradients by parameter."""
-    trainer = _trainer(folder, device, model_init=str(_start(folder, mode, model)), enable_amp=amp, **MODES[mode])
+    start = str(_start(folder, mode, model))
+    trainer = _trainer(folder, device, model, model_init=start, enable_amp=amp, **MODES[mode])
     batch = _first_batch(trainer)
     torch.manual_seed(1)
     loss = trainer._train_batch(batch)[0].item()
@@ -39,19 +40,19 @@ def _start(folder: Path, mode: str, model: str) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True)
         torch.manual_seed(0)
-        detector = build_detector(load_config(_config(folder)), 2, find_model(model).architecture)
+        detector = build_detector(load_config(_config(folder, model)), 2, find_model(model).architecture)
         checkpoint.save(path, public_weights(detector))
         checkpoint.save_architecture(folder / "start", detector)
     if mode != "two stages":
         return path
-    trainer = _trainer(folder, "cpu", model_init=str(path), **MODES["frozen"])
+    trainer = _trainer(folder, "cpu", model, model_init=str(path), **MODES["frozen"])
     trainer._train_batch(_first_batch(trainer))
     checkpoint.save(path.with_name("model_1.pt"), public_weights(trainer.detector))
     return path.with_name("model_1.pt")
 
 
-def _trainer(folder: Path, device: str, **changes):
-    return build_trainer(load_config(_config(folder, **changes)), World(0, 1, 0, torch.device(device)))
+def _trainer(folder: Path, device: str, model: str, **changes):
+    return build_trainer(load_config(_config(folder, model, **changes)), World(0, 1, 0, torch.device(device)))
 
 
 def _first_batch(trainer):
@@ -60,8 +61,9 @@ def _first_batch(trainer):
     return next(iter(trainer.loader))
 
 
-def _config(folder: Path, **changes) -> Path:
+def _config(folder: Path, encoder: str, **changes) -> Path:
     return write_config(folder, **STILL, train_data=str(make_list(folder, utterances=8)), dataset_args__frontend="ssl",
+                        dataset_args__ssl_args__upstream_args__name=encoder,
                         dataloader_args__num_workers=0, model="SSL_BACKEND_MHFA",
                         model_args={"head_nb": 4, "compression_dim": 16, "embed_dim": 16}, **changes)
 

@@ -105,7 +105,7 @@ def _digest(path: Path) -> str:
 
 def scores_of(system: System, a_set: BenchmarkSet, out: Path, skip_bad: bool = False) -> Scored:
     """LLRs, from `out` if they are there; a recording that cannot be read is an error, or left out."""
-    folder = out / "scores" / system.slug
+    folder = out / "systems" / system.slug
     path, part, stamp = folder / f"{a_set.name}.json", folder / f"{a_set.name}.part", system.stamp(a_set)
     known = _read(path, stamp)
     if known is None:
