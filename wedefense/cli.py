@@ -27,7 +27,7 @@ COMMANDS = {
     "table": "stage 9: an experiment beside a published row",
     "evaluate": "metrics of a score file against its keys",
     "benchmark": "many sets with many detectors: tables, a heat map, leaderboard files",
-    "compare": "two score files: which is better, and is it significant",
+    "compare": "experiments or score files: which is better, and is it significant",
     "calibrate": "turn scores into calibrated log-likelihood ratios",
     "fuse": "combine the scores of several systems",
     "score": "score recordings with a trained or published detector",

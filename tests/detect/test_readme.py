@@ -33,6 +33,11 @@ def folder(tmp_path, monkeypatch):
     write_table(tmp_path / "scores.txt", {f"u{number}": str(number) for number in range(8)})
     write_table(tmp_path / "utt2lab", {f"u{number}": "bonafide" if number > 3 else "spoof" for number in range(8)})
     write_table(tmp_path / "utt2attack", {f"u{number}": "-" if number > 3 else f"A0{number}" for number in range(8)})
+    for name, sign in (("mhfa", 1), ("sls", -1)):  # scored sets, to be compared
+        (tmp_path / f"exp/{name}/posteriors/eval").mkdir(parents=True)
+        write_table(tmp_path / f"exp/{name}/posteriors/eval/llr.txt", {f"u{n}": str(sign * n) for n in range(8)})
+    (tmp_path / "data/eval").mkdir(parents=True)
+    (tmp_path / "data/eval/utt2lab").write_bytes((tmp_path / "utt2lab").read_bytes())
     (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "exp/mhfa/models/avg_model.pt").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path

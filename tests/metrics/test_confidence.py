@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wedefense.metrics import confidence
-from wedefense.metrics.confidence import bootstrap, compare, interval, statement
+from wedefense.metrics.confidence import bootstrap, compare, holm, interval
 from wedefense.metrics.detection import DetectionCosts, detection_metrics
 from wedefense.utils.errors import InputError
 
@@ -71,18 +71,26 @@ def test_same_seed_same_samples():
 def test_paired_comparison():
     scores, is_bonafide = draw(5, 300, 700)
     worse = scores + 1.5 * np.random.default_rng(0).standard_normal(scores.size)
-    found = {d.metric: d for d in compare(scores, worse, is_bonafide, resamples=200)}
+    found = {d.metric: d for d in compare([scores, worse], is_bonafide, resamples=200)[0]}
     result = [detection_metrics(s[is_bonafide], s[~is_bonafide]) for s in (scores, worse)]
     for metric, d in found.items():
         assert (d.a, d.b) == pytest.approx([getattr(r, metric) for r in result], abs=1e-12)
     eer = found["eer"]
     assert 0 < eer.interval.low < eer.value < eer.interval.high and eer.p_value <= 0.01
-    sentence = statement(eer, "old", "new")
-    assert "old is better by" in sentence and "significant at 5 %" in sentence
     # Order-preserving changes leave the EER untouched, and one resample serves both systems.
-    same = {d.metric: d for d in compare(scores, 3 * scores + 1, is_bonafide, resamples=50)}
+    same = {d.metric: d for d in compare([scores, 3 * scores + 1], is_bonafide, resamples=50)[0]}
     assert same["eer"].interval == (0, 0) and same["eer"].p_value == 1
-    assert "no significant difference" in statement(same["eer"], "a", "b")
+    # A third system changes nothing of the second but what its p-value is corrected for.
+    both = compare([scores, worse, 3 * scores + 1], is_bonafide, resamples=200)
+    eers = [next(d for d in each if d.metric == "eer") for each in both]
+    assert eers[0].interval == eer.interval and eers[0].p_value == eer.p_value == eer.p_holm
+    assert [d.p_holm for d in eers] == [2 * eer.p_value, 1]
+
+
+def test_holm_by_hand():
+    # Ascending .01 .02 .03 .04, times 4 3 2 1: .04 .06 .06 .04, and never below one before it.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1] and holm([]) == []
 
 
 def test_paired_samples_are_those_of_each_system():
@@ -100,4 +108,4 @@ def test_bad_requests():
     with pytest.raises(InputError, match="two groups"):
         bootstrap(scores, is_bonafide, ["one"] * scores.size)
     with pytest.raises(InputError, match="must be the same"):
-        compare(scores, scores[1:], is_bonafide)
+        compare([scores, scores[1:]], is_bonafide)

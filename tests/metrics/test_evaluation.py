@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from wedefense.bin.compare import main as compare
 from wedefense.bin.evaluate import main
 from wedefense.metrics.detection import detection_metrics
 from wedefense.metrics.evaluation import evaluate_detection, evaluate_sasv
@@ -87,21 +86,6 @@ def test_command(files, trials, capsys):
         main([*arguments, "--sasv", "--bootstrap", "10"])
     with pytest.raises(InputError, match="resamples"):
         main([*arguments, "--bootstrap", "0"])
-
-
-def test_compare_command(files, trials, capsys):
-    noise = np.random.default_rng(1).normal(0, 1, 60)
-    (files / "other").write_text("".join(f"{n} {s}\n" for n, s in zip(trials.names[1:], (noise - trials.scores)[1:])))
-    arguments = [str(files / "scores"), str(files / "other"), "--keys", str(files / "utt2lab"), "--resamples", "99"]
-    with pytest.raises(InputError, match="u0"):
-        compare(arguments)
-    assert compare([*arguments, "--common", "--json", str(files / "c.json"), "--groups", str(files / "utt2spk")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("EER: other ") and "scores is better by" in lines[0] and len(lines) == 4
-    eer = json.loads((files / "c.json").read_text())["eer"]
-    keep = np.arange(60) > 0
-    assert eer["a"] == pytest.approx(detection_metrics(trials.scores[keep & trials.is_bonafide], trials.spoof).eer)
-    assert eer["difference"] == eer["b"] - eer["a"] > 0
 
 
 @pytest.fixture

@@ -1,21 +1,25 @@
-"""Compare two systems on the same trials: the difference in each metric, its interval, and whether it is chance."""
+"""Compare systems on the same trials: each less the first in every metric, the interval, and whether it is chance."""
 
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
-from wedefense.metrics.confidence import compare, statement
+from wedefense.metrics.confidence import compare
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.metrics.keys import load_trials, read_meta
+from wedefense.metrics.keys import read_meta
 from wedefense.utils.files import atomic_write, require_writable
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense compare", description=__doc__)
-    parser.add_argument("a", help="scores of system A, NAME SCORE")
-    parser.add_argument("b", help="scores of system B")
-    parser.add_argument("--keys", required=True, help="file NAME bonafide|spoof (utt2lab)")
+    parser = argparse.ArgumentParser(
+        prog="wedefense compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  wedefense compare exp/mhfa exp/sls exp/aasist --keys data/eval/utt2lab\n"
+               "  wedefense compare old.txt new.txt --keys data/eval/utt2lab --groups data/eval/utt2spk")
+    parser.add_argument("first", help="experiment folder, or scores NAME SCORE: what the others are compared with")
+    parser.add_argument("others", nargs="+", help="more of them")
+    parser.add_argument("--keys", required=True,
+                        help="file NAME bonafide|spoof: <data>/<set>/utt2lab, where <set> says which scores of "
+                             "an experiment are meant")
     parser.add_argument("--groups", help="draw whole groups, by a table NAME GROUP (utt2spk)")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--costs", nargs=3, type=float, default=(0.05, 1, 10), metavar=("P_SPOOF", "C_MISS", "C_FA"))
@@ -23,18 +27,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="OUT")
     options = parser.parse_args(argv)
     require_writable(options.json)
-    a, b = (load_trials(scores, options.keys, options.common) for scores in (options.a, options.b))
-    a, b = a.restricted_to(b), b.restricted_to(a)
-    groups = next(iter(read_meta(options.groups, a.names).values())) if options.groups else None
-    found = compare(a.scores, b.scores, a.is_bonafide, groups, DetectionCosts(*options.costs), options.resamples)
-    names = [Path(path).name for path in (options.a, options.b)]
-    if names[0] == names[1]:
-        names = [options.a, options.b]
-    for difference in found:
-        print(statement(difference, names[0], names[1]))
+
+    from wedefense.scoring.comparison import comparison_table, explanation, load_systems
+
+    systems = load_systems([options.first, *options.others], options.keys, options.common)
+    (first, trials), *_ = systems.items()
+    groups = next(iter(read_meta(options.groups, trials.names).values())) if options.groups else None
+    differences = compare([each.scores for each in systems.values()], trials.is_bonafide, groups,
+                          DetectionCosts(*options.costs), options.resamples)
+    found = dict(zip([name for name in systems if name != first], differences))
+    print(comparison_table(found, first))
+    print(f"\n{explanation(found, first, trials, options.resamples)}")
     if options.json:
         with atomic_write(options.json, "w") as stream:
-            json.dump({d.metric: asdict(d) | {"difference": d.value} for d in found}, stream, indent=1)
+            json.dump({"first": first, "others": {
+                name: {d.metric: asdict(d) | {"difference": d.value} for d in each} for name, each in found.items()}},
+                stream, indent=1)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wedefense.metrics.catalogue import BOOTSTRAPPED, METRICS
+from wedefense.metrics.catalogue import BOOTSTRAPPED
 from wedefense.metrics.columns import encode
 from wedefense.metrics.detection import DetectionCosts, as_scores, distinct_counts
 from wedefense.utils.errors import InputError
@@ -32,6 +32,7 @@ class Difference:
     b: float
     interval: Interval
     p_value: float  # two-sided
+    p_holm: float   # the same, for as many systems as were compared in this metric
 
     @property
     def value(self) -> float:
@@ -148,37 +149,43 @@ def interval(samples: np.ndarray, level: float = 0.95) -> Interval:
     return Interval(*(float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])))
 
 
-def compare(a: np.ndarray, b: np.ndarray, is_bonafide: np.ndarray, groups: Sequence[str] | None = None,
+def compare(systems: Sequence[np.ndarray], is_bonafide: np.ndarray, groups: Sequence[str] | None = None,
             costs: DetectionCosts = DetectionCosts(), resamples: int = 1000, seed: int = 0,
-            level: float = 0.95) -> list[Difference]:
-    """Two systems on the same trials: both are scored on the same resamples, so what they share cancels."""
-    systems = [np.asarray(a), np.asarray(b)]
-    if len(systems[0]) != len(systems[1]):
-        raise InputError(f"the systems score {len(systems[0])} and {len(systems[1])} trials; they must be the same")
+            level: float = 0.95) -> list[list[Difference]]:
+    """Every other system less the first, by metric: all are scored on the same resamples, so what they share cancels.
+
+    The p-values of a metric are corrected for the number of these systems.
+    """
+    systems = [np.asarray(system) for system in systems]
+    if len(counts := dict.fromkeys(map(len, systems))) > 1:
+        raise InputError(f"the systems score {' and '.join(map(str, counts))} trials; they must be the same")
+    is_bonafide = np.asarray(is_bonafide, dtype=bool)
     samples = _samples(systems, is_bonafide, groups, costs, resamples, seed)
-    ones = [np.ones(int(mask.sum()), np.int64) for mask in (is_bonafide, ~np.asarray(is_bonafide))]
-    whole = [_Ranked(s[is_bonafide], s[~is_bonafide], costs).metrics(*ones) for s in systems]
-    return [Difference(metric, whole[0][i], whole[1][i], interval(samples[1, :, i] - samples[0, :, i], level),
-                       _p_value(samples[1, :, i] - samples[0, :, i])) for i, metric in enumerate(BOOTSTRAPPED)]
+    differences = samples[1:] - samples[:1]                      # (systems - 1, resamples, BOOTSTRAPPED)
+    ones = [np.ones(int(mask.sum()), np.int64) for mask in (is_bonafide, ~is_bonafide)]
+    first, *others = [_Ranked(s[is_bonafide], s[~is_bonafide], costs).metrics(*ones) for s in systems]
+    found: list[list[Difference]] = [[] for _ in others]
+    for i, metric in enumerate(BOOTSTRAPPED):
+        p_values = [_p_value(each[:, i]) for each in differences]
+        for each, values, kept, p_value, p_holm in zip(differences, others, found, p_values, holm(p_values)):
+            kept.append(Difference(metric, first[i], values[i], interval(each[:, i], level), p_value, p_holm))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrected for their number by Holm's steps, in the order given.
+
+    >>> holm([0.25, 0.125, 0.75])
+    [0.5, 0.375, 0.75]
+    """
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
 
 
 def _p_value(differences: np.ndarray) -> float:
     """Twice the share of resamples on the other side of zero, never below what the resamples can show."""
     side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return min(1.0, 2 * (side + 1) / (differences.size + 1))
-
-
-def statement(difference: Difference, name_a: str, name_b: str, level: float = 0.95) -> str:
-    """One sentence about who is better in a metric, and whether chance explains it."""
-    metric = METRICS[difference.metric]
-    scale, unit, points = (100, " %", " points") if metric.percent else (1, "", "")
-    low, high = (scale * x for x in sorted(abs(x) for x in difference.interval))
-    ours, theirs = (f"{scale * value:.4g}{unit}" for value in (difference.b, difference.a))
-    text = f"{metric.title}: {name_b} {ours} against {name_a} {theirs}"
-    chance = f"p = {difference.p_value:.2g}"
-    if difference.interval.low <= 0 <= difference.interval.high:
-        spread = f"[{scale * difference.interval.low:+.3g}, {scale * difference.interval.high:+.3g}]"
-        return f"{text}: no significant difference ({scale * difference.value:+.3g}{points} {spread}, {chance})"
-    better = name_b if metric.better(difference.b, difference.a) else name_a
-    return (f"{text}: {better} is better by {scale * abs(difference.value):.3g}{points} [{low:.3g}, {high:.3g}], "
-            f"significant at {100 * (1 - level):g} % ({chance})")

@@ -111,6 +111,6 @@ def difference(one: Scored, other: Scored, costs: DetectionCosts, resamples: int
     kinds = one.is_bonafide[both]
     if kinds.all() or not kinds.any():
         return {}
-    found = next(item for item in compare(one.scores[both], other.scores[both], kinds, costs=costs, resamples=resamples)
-                 if item.metric == "eer")
+    pair = one.scores[both], other.scores[both]
+    found = next(item for item in compare(pair, kinds, costs=costs, resamples=resamples)[0] if item.metric == "eer")
     return {"difference": found.value, "interval": list(found.interval), "p_value": found.p_value}
