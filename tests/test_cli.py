@@ -37,6 +37,19 @@ def test_every_command_explains_itself(command, capsys):
     assert stopped.value.code == 0 and "usage: wedefense" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words, code", [(["-h"], 0), (["--help"], 0), ([], 2), (["--devices", "0"], 2)])
+def test_reproduce_explains_itself(words, code):
+    done = subprocess.run(["bash", "tools/reproduce.sh", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code and "tools/reproduce.sh superb_deepfake --corpus" in (done.stderr if code else
+                                                                                          done.stdout)
+
+
+def test_the_package_lists_what_it_imports_on_first_use():
+    code = ("import sys, wedefense\nassert {'load_detector', 'load_frontend', '__version__'} <= set(dir(wedefense))\n"
+            "assert 'torch' not in sys.modules")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_an_unknown_command_gets_the_nearest_one():
     with pytest.raises(InputError, match="did you mean 'train'"):
         main(["trian"])

@@ -7,7 +7,11 @@ set -euo pipefail
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$tools")
-if [ $# -eq 0 ] || [[ "$1" = -* ]]; then sed -n '2,6s/^# *//p' "$0"; exit 2; fi
+usage() { sed -n '2,6s/^# *//p' "$0"; }
+case "${1:-}" in
+  -h | --help) usage; exit 0 ;;
+  '' | -*) usage >&2; exit 2 ;;  # a table comes first
+esac
 table=$1
 shift
 options="corpus devices only"

@@ -20,3 +20,8 @@ def __getattr__(name: str):
     import importlib
 
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """With what is only imported on first use."""
+    return sorted({*globals(), *__all__})

@@ -10,6 +10,7 @@ import soundfile
 
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense.cli import main
+from wedefense.data.spans import Span, write_spans
 from wedefense.utils.tables import write_table
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -29,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "recordings").mkdir()
     for number, name in enumerate(("clip.wav", "other.wav", "recordings/a.flac")):
         soundfile.write(tmp_path / name, wave(0.6 + 0.3 * number, 22050, 2, number), 22050)
-    write_table(tmp_path / "wav.scp", {"one": str(tmp_path / "clip.wav")})
+    write_table(tmp_path / "wav.scp", {"one": str(tmp_path / "clip.wav"), "two": str(tmp_path / "other.wav")})
     write_table(tmp_path / "scores.txt", {f"u{number}": str(number) for number in range(8)})
     write_table(tmp_path / "utt2lab", {f"u{number}": "bonafide" if number > 3 else "spoof" for number in range(8)})
     write_table(tmp_path / "utt2attack", {f"u{number}": "-" if number > 3 else f"A0{number}" for number in range(8)})
@@ -38,6 +39,16 @@ def folder(tmp_path, monkeypatch):
         write_table(tmp_path / f"exp/{name}/posteriors/eval/llr.txt", {f"u{n}": str(sign * n) for n in range(8)})
     (tmp_path / "data/eval").mkdir(parents=True)
     (tmp_path / "data/eval/utt2lab").write_bytes((tmp_path / "utt2lab").read_bytes())
+    spans = {"one": [Span(0, 0.2, "bonafide"), Span(0.2, 0.6, "spoof")],
+             "two": [Span(0, 0.6, "bonafide"), Span(0.6, 0.9, "spoof")]}
+    for name in ("dev", "data/dev"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("segments", "dev/segments", "dev.rttm", "dev_seglab_0.02.npy"):
+        write_spans(tmp_path / name, spans)
+    (tmp_path / "data/dev/wav.scp").write_bytes((tmp_path / "wav.scp").read_bytes())
+    write_table(tmp_path / "data/dev/utt2lab", dict.fromkeys(spans, "spoof"))
+    write_table(tmp_path / "dev_frames.txt", {name: " ".join(str(-n % 7) for n in range(frames))
+                                              for name, frames in (("one", 30), ("two", 45))})
     (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "exp/mhfa/models/avg_model.pt").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path

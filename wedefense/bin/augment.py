@@ -6,9 +6,10 @@ from pathlib import Path
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="wedefense augment", description=__doc__,
-        epilog="config keys come last: in.wav out_dir --dataset_args.rawboost_args.algo 4; "
-               "or pack noises: wedefense augment --pack musan musan.tar")
+        prog="wedefense augment", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples (keys of the config come last):\n"
+               "  wedefense augment clip.wav heard --config conf/mhfa.yaml --dataset_args.rawboost True\n"
+               "  wedefense augment --pack noises noises.tar")
     parser.add_argument("source", help="recording (with --pack: folder or wav.scp)")
     parser.add_argument("target", help="folder for the examples (with --pack: the tar file)")
     parser.add_argument("--config", help="YAML file of a run")

@@ -6,6 +6,7 @@ import sys
 
 from wedefense.utils.visible import Guarded, visible
 
+LINE_SECONDS = 30.0  # between two lines of progress in a log
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -46,10 +47,30 @@ class _Formatter(logging.Formatter):
 
 
 def progress(iterable=None, *, total=None, desc="", unit="it", disable=False, **options):
-    """A tqdm bar that stays quiet (one line in ten seconds) when standard error is not a terminal."""
+    """A tqdm bar; where standard error is no terminal, a line now and then."""
     from tqdm import tqdm
 
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    stream = sys.stderr.stream if isinstance(sys.stderr, Guarded) else sys.stderr  # a bar moves the cursor
-    return tqdm(iterable, total=total, desc=visible(desc), unit=unit, disable=disable, file=stream,
-                mininterval=interval, dynamic_ncols=True, leave=False, **options)
+    shown = {"desc": visible(desc), "unit": unit, "disable": disable, "leave": False, **options}
+    if sys.stderr.isatty():
+        stream = sys.stderr.stream if isinstance(sys.stderr, Guarded) else sys.stderr  # a bar moves the cursor
+        return tqdm(iterable, total=total, file=stream, mininterval=0.2, dynamic_ncols=True, **shown)
+
+    class Lines(tqdm):
+        """What a bar would show, in a log: whole lines, none at the start and none where it was all quick."""
+
+        over = False
+
+        def display(self, msg=None, pos=None):
+            if not self.over:
+                self.fp.write(f"{self}\n")
+
+        def clear(self, nolock=False):
+            pass
+
+        def close(self):
+            self.over, self.sp = True, lambda _: None  # the bar's last words move the cursor
+            super().close()
+
+    return Lines(iterable, total=total, file=sys.stderr, mininterval=LINE_SECONDS, maxinterval=LINE_SECONDS,
+                 miniters=1, **shown | {"delay": LINE_SECONDS}, bar_format="{desc}: {n_fmt} of {total_fmt}, {elapsed} "
+                 "gone, {remaining} to go, {rate_fmt}{postfix}")

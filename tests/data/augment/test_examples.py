@@ -57,6 +57,19 @@ def test_again_is_the_same_and_overrides_count(folder):
     assert "03_rawboost_4.wav" in other and first["01_reverb.wav"] == other["01_reverb.wav"]
 
 
+def test_the_examples_of_the_help_run_as_they_stand(folder, monkeypatch, capsys):
+    (folder / "in.wav").rename(folder / "clip.wav")
+    (folder / "musan").rename(folder / "noises")
+    (folder / "conf").mkdir()
+    (folder / "none.yaml").rename(folder / "conf/mhfa.yaml")
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit):
+        main(["-h"])
+    examples = [line.split()[2:] for line in capsys.readouterr().out.splitlines() if line.startswith("  wedefense ")]
+    assert len(examples) == 2 and [main(words) for words in examples] == [0, 0]
+    assert any("rawboost" in path.name for path in (folder / "heard").iterdir()) and (folder / "noises.tar").is_file()
+
+
 def test_a_sheet_shows_what_lies_where():
     wav = np.sin(2 * np.pi * 2000 * np.arange(RATE) / RATE)
     figure = spectrogram_sheet([Example("a", wav), Example("b", wav[:8000], "note"), Example("c", wav[:10]),
