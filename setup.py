@@ -1,12 +1,28 @@
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 version = next(line.split('"')[1] for line in (here / "wedefense/__init__.py").read_text(encoding="utf-8").splitlines()
                if line.startswith("__version__"))
 requirements = [line for line in (here / "requirements.txt").read_text(encoding="utf-8").splitlines()
                 if line and not line.startswith("#")]
+extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "s3prl": ["s3prl>=0.4.18"], "lmdb": ["lmdb"]}
+extras["all"] = sorted({package for packages in extras.values() for package in packages})
+extras["test"] = ["pytest", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "transformers", "pyarrow",
+                  "setuptools>=70.1", *extras["export"], *extras["s3prl"]]
+
+
+class WithRecipes(build_py):
+    """Puts `egs/`, `conf/` and `tools/` beside the modules, as `wedefense/recipes`; sdists hold them too."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        shipped = runpy.run_path(str(here / "wedefense/utils/recipe_files.py"))["recipe_files"](here)
+        self.data_files = [*self.data_files, ("wedefense", ".", f"{self.build_lib}/wedefense/recipes", shipped)]
+
 
 setup(
     name="wedefense",
@@ -16,12 +32,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    classifiers=["Programming Language :: Python :: 3",
+                 *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)), "Typing :: Typed"],
     packages=find_packages(include=["wedefense", "wedefense.*"]),
-    package_data={"wedefense": ["**/*.yaml", "**/*.json"]},
-    python_requires=">=3.10",
+    package_data={"wedefense": ["**/*.yaml", "**/*.json", "py.typed"]},
+    cmdclass={"build_py": WithRecipes},
+    python_requires=">=3.10,<3.14",
     install_requires=requirements,
-    extras_require={"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"],
-                    "test": ["pytest", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "onnx",
-                             "onnxruntime", "pyarrow"]},
+    extras_require=extras,
     entry_points={"console_scripts": ["wedefense = wedefense.cli:run"]},
 )

@@ -10,6 +10,7 @@ from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.visible import Guarded
 
 COMMANDS = {
+    "recipes": "the recipes that came along, and copies of them to run",
     "list": "all components that a config may name, and where they come from",
     "config": "check a config and print it with every default",
     "make_list": "stage 2: raw.list or tar shards from a data folder",

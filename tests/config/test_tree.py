@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from wedefense.config.tree import CHECKOUT, Leaf, merge, override, parse_scalar, read_composed, read_tree
+from wedefense.config.tree import Leaf, base_files, merge, override, parse_scalar, read_composed, read_tree
 from wedefense.utils.errors import InputError
+from wedefense.utils.recipe_files import home
 
 REPLACES = {"model": ("model_args",), "projection_args.project_type": ("*",)}
 
@@ -71,7 +72,7 @@ def test_an_override_reaches_a_nested_key():
 
 
 def test_a_base_of_the_checkout_is_found_from_anywhere_and_one_beside_the_file_comes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr("wedefense.config.tree.CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr("wedefense.utils.recipe_files.INSTALLED", tmp_path / "checkout")
     write(tmp_path, "checkout/conf/common.yaml", "a: 1\nb: 2\n")
     recipe = write(tmp_path, "elsewhere/recipe/conf/c.yaml", "base: conf/common.yaml\nb: 3\n")
     assert {key: leaf.value for key, leaf in read_composed(recipe, REPLACES).items()} == {"a": 1, "b": 3}
@@ -81,7 +82,15 @@ def test_a_base_of_the_checkout_is_found_from_anywhere_and_one_beside_the_file_c
         read_composed(write(tmp_path, "d/d.yaml", "base: conf/x.yaml\n"), REPLACES)
 
 
+def test_a_base_is_taken_from_the_copy_of_the_recipes_that_the_config_stands_in(tmp_path):
+    write(tmp_path, "copy/tools/recipe.sh", "")
+    write(tmp_path, "copy/conf/spoofing.yaml", "seed: 5\n")  # a file of the package too
+    recipe = write(tmp_path, "copy/egs/detection/x/conf/c.yaml", "base: conf/spoofing.yaml\n")
+    assert read_composed(recipe, REPLACES)["seed"].value == 5
+    assert base_files(recipe) == [tmp_path / "copy/conf/spoofing.yaml"]
+
+
 def test_no_config_of_a_recipe_climbs_to_the_common_ones():
-    paths = list(CHECKOUT.glob("egs/**/conf/*.yaml"))
+    paths = list(home().glob("egs/**/conf/*.yaml"))
     assert len(paths) > 60
     assert not [path for path in paths if re.search(r"(\.\./){3,}conf/", path.read_text(encoding="utf-8"))]

@@ -10,10 +10,10 @@ import yaml
 
 from wedefense.utils.bounded_yaml import Loader, refused
 from wedefense.utils.errors import InputError
+from wedefense.utils.recipe_files import around, home
 from wedefense.utils.tables import read_lines
 
 COMMAND_LINE = "command line"
-CHECKOUT = Path(__file__).parents[2]  # whose conf/ holds what the configs of recipes begin with
 
 
 @dataclass(frozen=True)
@@ -95,26 +95,38 @@ def merge(below: Tree, above: Tree, replaces: dict[str, tuple[str, ...]], prefix
 
 
 def read_composed(path: str | os.PathLike, replaces: dict[str, tuple[str, ...]], _above: tuple = ()) -> Tree:
-    """A file laid over the files of its `base:` list: paths from the file that names them, or from the checkout."""
+    """A file laid over the files of its `base:` list."""
     path = Path(path)
     tree = read_tree(path)
     resolved = path.resolve()
     if resolved in _above:
         raise InputError(f"{path}: `base:` leads back to this file")
+    composed: Tree = {}
+    for file in _bases(path, tree):
+        composed = merge(composed, read_composed(file, replaces, (*_above, resolved)), replaces)
+    return merge(composed, tree, replaces)
+
+
+def base_files(path: Path) -> list[Path]:
+    """The files that a config names under `base:`."""
+    return _bases(path, read_tree(path))
+
+
+def _bases(path: Path, tree: Tree) -> list[Path]:
+    """Takes `base:` out of the tree. Paths begin at the file, or at the clone, copy or package around it."""
     base = tree.pop("base", Leaf([], str(path)))
     names, origin = (base.value, base.origin) if isinstance(base, Leaf) else (None, str(path))
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise InputError(f"{path}: base: must be a file name or a list of file names")
-    composed: Tree = {}
+    found = []
     for name in names:
-        places = [path.parent / name, CHECKOUT / name]
+        places = [path.parent / name, (around(path) or home()) / name]
         file = next((place for place in places if place.is_file()), None)
         if file is None:
             raise InputError(f"{origin}: base: no such file '{places[0]}', nor '{places[1]}'")
-        file = Path(os.path.normpath(file))
-        composed = merge(composed, read_composed(file, replaces, (*_above, resolved)), replaces)
-    return merge(composed, tree, replaces)
+        found.append(Path(os.path.normpath(file)))
+    return found
 
 
 def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, ...]]) -> Tree:

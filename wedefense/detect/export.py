@@ -174,7 +174,7 @@ def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise InputError(f"ONNX needs the package {error.name}: pip install onnx onnxruntime") from None
+        raise InputError(f"ONNX needs the package {error.name}: pip install 'wedefense[export]'") from None
     if sum(tensor.nbytes for tensor in module.state_dict().values()) > _ONNX_BYTES:
         raise InputError("a model of over 2 GB does not fit an ONNX file; --format torchscript has no such limit")
     batch = {0: "batch"}

@@ -153,7 +153,7 @@ def upstream_names() -> dict[str, str]:
     """Every upstream's name and the family it lives in, read from s3prl's sources without importing them."""
     spec = importlib.util.find_spec("s3prl")
     if spec is None or spec.origin is None:
-        raise InputError("frontend 's3prl' needs the package s3prl (pip install s3prl)")
+        raise InputError("frontend 's3prl' needs the package s3prl: pip install 'wedefense[s3prl]'")
     names: dict[str, str] = {}
     for path in sorted(Path(spec.origin).parent.glob("upstream/*/hubconf.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -169,7 +169,7 @@ def test_a_recording_lost_later_is_named(musan):
 def test_an_lmdb_without_the_package(tmp_path, monkeypatch):
     write(tmp_path / "lmdb" / "data.mdb", "")
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(InputError, match="noise_data: .*the package lmdb is not installed: pip install lmdb"):
+    with pytest.raises(InputError, match=r"noise_data: .*lmdb is not installed: pip install 'wedefense\[lmdb\]'"):
         open_recordings(tmp_path / "lmdb", "noise_data")
 
 

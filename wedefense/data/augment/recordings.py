@@ -118,8 +118,8 @@ class LmdbRecordings(Recordings):
         try:
             import lmdb
         except ImportError:
-            raise InputError(f"{self.path} is an LMDB, and the package lmdb is not installed: pip install lmdb, "
-                             f"or name the folder, a wav.scp or a tar of the same recordings") from None
+            raise InputError(f"{self.path} is an LMDB, and the package lmdb is not installed: pip install "
+                             "'wedefense[lmdb]', or name the folder, a wav.scp or a tar of the recordings") from None
         if self._opened is None or self._opened[0] != os.getpid():
             folder = os.path.isdir(self.path)
             self._opened = os.getpid(), lmdb.open(self.path, subdir=folder, readonly=True, lock=False, readahead=False)
