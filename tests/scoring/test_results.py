@@ -8,6 +8,9 @@ import pytest
 
 from wedefense.bin.results import main
 from wedefense.metrics.detection import detection_metrics
+from wedefense.metrics.evaluation import evaluate_detection
+from wedefense.metrics.keys import Trials
+from wedefense.metrics.table import result_table
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
 
@@ -59,10 +62,14 @@ def test_writes_what_the_metrics_say(experiment, capsys):
         assert set(results[name]["breakdown"]) == {"attack", "spk"}
         assert list(results[name]["breakdown"]["attack"]["values"]) == list(ATTACKS)
     lines = printed.splitlines()
-    assert lines[0].split("  ") and " ".join(lines[0].split()) == "set bona fide spoof minDCF EER % Cllr actDCF"
+    assert " ".join(lines[0].split()) == "set bona fide spoof minDCF EER % Cllr min Cllr actDCF"
     assert lines[2].split() == ["dev", "30", "60",
                                 *(f"{results['dev'][key] * factor:.{digits}f}" for key, factor, digits
-                                in (("min_dcf", 1, 4), ("eer", 100, 3), ("cllr", 1, 4), ("act_dcf", 1, 4)))]
+                                in (("min_dcf", 1, 4), ("eer", 100, 3), ("cllr", 1, 4), ("min_cllr", 1, 4),
+                                    ("act_dcf", 1, 4)))]
+    evaluated = evaluate_detection(Trials(list("abc"), np.array([2.0, 1.0, -1.0]), np.array([True, True, False])))
+    columns = result_table(evaluated).splitlines()[0].split("spoof")[1]  # after the counts
+    assert columns.split() == lines[0].split("spoof")[1].split()
     assert "eval by attack" in printed and "dev by attack" not in printed
 
 

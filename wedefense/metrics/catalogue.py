@@ -27,7 +27,8 @@ class Metric:
     heading: str                   # of its column; ends in % where the number is in per cent
     decimals: int = 4
     of: str = DETECTION
-    column: int = 0                # its place in the summary of an experiment, as published tables have it (0: none)
+    column: int = 0                # its place in every table of detection, as published ones have it (0: after these,
+                                   # and not in the summary of an experiment)
     bootstrapped: bool = False     # confidence.py has the form of it that a resample needs
     higher_is_better: bool = False
     shown: bool = True             # False: in the table of an evaluation only when asked for
@@ -64,11 +65,11 @@ METRICS = {
     "rocch_eer": Metric("ROCCH-EER %", 3, shown=False),
     "min_dcf": Metric("minDCF", column=1, bootstrapped=True, point=OperatingPoint(
         "minimum DCF", "minimum DCF", "s", "the least cost on this set", takes_costs=True)),
-    "act_dcf": Metric("actDCF", column=4, bootstrapped=True, point=OperatingPoint(
+    "act_dcf": Metric("actDCF", column=5, bootstrapped=True, point=OperatingPoint(
         "Bayes", "actual DCF (Bayes threshold)", "^", "LLRs taken at their word, {costs}", takes_costs=True,
         accepts_equal=True)),
     "cllr": Metric("Cllr", column=3, bootstrapped=True),
-    "min_cllr": Metric("min Cllr"),
+    "min_cllr": Metric("min Cllr", column=4),
     "a_dcf": Metric("a-DCF", of=TANDEM),
     "min_tdcf": Metric("min t-DCF", of=TANDEM),
     "min_tdcf_legacy": Metric("min t-DCF (2019)", of=TANDEM),
@@ -86,7 +87,8 @@ MONITORS: tuple[Monitor, ...] = get_args(Monitor)
 MAIN: Monitor = "eer"  # where there is room for one number of a system
 
 SUMMARY = tuple(sorted((name for name in METRICS if METRICS[name].column), key=lambda name: METRICS[name].column))
-BOOTSTRAPPED = tuple(name for name, metric in METRICS.items() if metric.bootstrapped)
+ORDERED = (*SUMMARY, *(name for name in METRICS if name not in SUMMARY))  # of columns
+BOOTSTRAPPED = tuple(name for name in ORDERED if METRICS[name].bootstrapped)
 OF_CLASSES = tuple(name for name, metric in METRICS.items() if metric.of == CLASSIFICATION)
 POINTS = {name: metric.point for name, metric in METRICS.items() if metric.point}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from wedefense.metrics.catalogue import METRICS
+from wedefense.metrics.catalogue import METRICS, ORDERED
 from wedefense.utils.visible import visible
 
 _COUNTS = {"n_bonafide": "bona fide", "n_target": "target", "n_nontarget": "nontarget", "n_spoof": "spoof"}
@@ -24,7 +24,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def result_table(result: Mapping, rocch: bool = False) -> str:
     """An evaluation (of evaluate_detection or evaluate_sasv): pooled, interval, and each breakdown."""
-    keys = [key for key, metric in METRICS.items() if key in result and (rocch or metric.shown)]
+    keys = [key for key in ORDERED if key in result and (rocch or METRICS[key].shown)]
     counts = [key for key in _COUNTS if key in result]
     rows = [["pooled", *_cells(result, counts, keys)]]
     if "confidence" in result:

@@ -35,7 +35,7 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
     for label, result in overview(results):
         numbers = rates(result)
         if "confidence" in result:
-            numbers = [f"{number}\n{interval.replace('-', '–')}"
+            numbers = [f"{number}\n{interval.replace('-', '–')}".rstrip()
                        for number, interval in zip(numbers, intervals(result))]
         rows.append(Row([_label(label, results, *counts(result)), *numbers]))
         doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]

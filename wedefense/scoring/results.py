@@ -171,7 +171,7 @@ def counts(result: dict) -> list[str]:
 
 
 def rates(result: dict) -> list[str]:
-    return [METRICS[key].number(result[key]) for key in SUMMARY]
+    return [METRICS[key].number(result[key]) if key in result else "" for key in SUMMARY]  # older results have fewer
 
 
 def interval_name(result: dict) -> str:
@@ -179,4 +179,6 @@ def interval_name(result: dict) -> str:
 
 
 def intervals(result: dict) -> list[str]:
-    return ["-".join(map(METRICS[key].number, result["confidence"][key])) for key in SUMMARY]
+    """Of those metrics that resamples give."""
+    found = result["confidence"]
+    return ["-".join(map(METRICS[key].number, found[key])) if key in found else "" for key in SUMMARY]
