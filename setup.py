@@ -20,8 +20,11 @@ class WithRecipes(build_py):
 
     def finalize_options(self):
         super().finalize_options()
-        shipped = runpy.run_path(str(here / "wedefense/utils/recipe_files.py"))["recipe_files"](here)
-        self.data_files = [*self.data_files, ("wedefense", ".", f"{self.build_lib}/wedefense/recipes", shipped)]
+        self.shipped = runpy.run_path(str(here / "wedefense/utils/recipe_files.py"))["recipe_files"](here)
+        self.data_files = [*self.data_files, ("wedefense", "", f"{self.build_lib}/wedefense/recipes", self.shipped)]
+
+    def get_source_files(self):
+        return [*super().get_source_files(), *self.shipped]
 
 
 setup(

@@ -35,7 +35,7 @@ def run(*command, cwd, **environment) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from a tree in which recipes have run."""
+    """Built from a source distribution of a tree in which recipes have run."""
     folder = tmp_path_factory.mktemp("build")
     source = folder / "source"
     made = shutil.ignore_patterns("exp", "data", "corpus", "__pycache__", "gpu_check", "*.egg-info")
@@ -48,8 +48,9 @@ def wheel(tmp_path_factory) -> Path:
         path = source / "egs/detection/mini" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("made by a run\n")
-    run(sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, source,
-        cwd=folder)
+    run(sys.executable, "setup.py", "-q", "sdist", "-d", folder, cwd=source)
+    run(sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder,
+        next(folder.glob("*.tar.gz")), cwd=folder)
     return next(folder.glob("*.whl"))
 
 
