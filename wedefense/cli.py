@@ -12,7 +12,7 @@ from wedefense.utils.visible import Guarded
 COMMANDS = {
     "recipes": "the recipes that came along, and copies of them to run",
     "list": "all components that a config may name, and where they come from",
-    "config": "check a config and print it with every default",
+    "config": "check a config, print what is in use, explain a key, compare two",
     "make_list": "stage 2: raw.list or tar shards from a data folder",
     "segments": "check label files of partly fake speech, turn each kind into every other",
     "train": "stage 3: train a detector",

@@ -1,19 +1,32 @@
-"""Check a config and print it with every default filled in."""
+"""Check a config and print what is in use, with defaults and what each key means; explain a key; compare two."""
 
 import argparse
 
-import yaml
-
 from wedefense.config.loader import load_config
-from wedefense.config.typed import to_builtin
+from wedefense.utils.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense config", description=__doc__)
-    parser.add_argument("--config", required=True, help="YAML file")
+    parser = argparse.ArgumentParser(
+        prog="wedefense config", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples (keys of the config come last):\n"
+               "  wedefense config --config conf/mhfa.yaml --explain dataset_args.num_frms --seed 3\n"
+               "  wedefense config --diff conf/mhfa.yaml exp/mhfa")
+    parser.add_argument("--config", help="YAML file")
+    parser.add_argument("--explain", metavar="KEY", help="value, meaning, type, default, and where it was set")
+    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="YAML files or experiment folders: what differs")
     parser.add_argument("--print", dest="what", default="all",
                         choices=["all", "num_gpus", "use_pruning_loss", "eval_frms", "newest_weights"])
     arguments, overrides = parser.parse_known_args(argv)
+    if bool(arguments.config) == bool(arguments.diff):
+        parser.error("give either --config FILE or --diff A B")
+    if arguments.diff:
+        return print_difference(arguments.diff, overrides)
+    if arguments.explain:
+        from wedefense.config.explain import explain
+
+        print(explain(arguments.config, overrides, arguments.explain))
+        return 0
     config = load_config(arguments.config, overrides)
     if arguments.what == "num_gpus":
         print(len(config.gpus))
@@ -26,7 +39,19 @@ def main(argv: list[str] | None = None) -> int:
 
         print(newest_weights(config.exp_dir))
     else:
-        print(yaml.safe_dump(to_builtin(config), sort_keys=False, allow_unicode=True), end="")
+        from wedefense.config.explain import commented
+
+        print(commented(config))
+    return 0
+
+
+def print_difference(places: list[str], overrides: list[str]) -> int:
+    from wedefense.config.explain import config_file, difference
+
+    if overrides:
+        raise InputError(f"{overrides[0]}: --diff takes two configs as they are")
+    found = difference(*(load_config(config_file(place)) for place in places))
+    print("\n".join([f"{key}: {here} -> {there}" for key, here, there in found] or ["no difference"]))
     return 0
 
 

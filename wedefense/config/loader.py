@@ -8,7 +8,7 @@ import yaml
 from wedefense.config.foreign import understood
 from wedefense.config.registry import foreign_code
 from wedefense.config.schema import REPLACES, Config
-from wedefense.config.tree import override, read_composed
+from wedefense.config.tree import Tree, override, read_composed
 from wedefense.config.typed import build, to_builtin
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -22,11 +22,17 @@ def load_config(path: str | os.PathLike, overrides: Iterable[str] = (), trust: b
 
     >>> load_config("conf/mhfa.yaml", ["--num_epochs", "3", "--dataset_args.num_frms=100"])  # doctest: +SKIP
     """
+    tree = read_config_tree(path, overrides)
+    with foreign_code(trust):
+        return build(Config, tree, source=str(path))
+
+
+def read_config_tree(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Tree:
+    """As written, with where each key was."""
     tree = understood(read_composed(path, REPLACES))
     for key, text in _pairs(overrides):
         tree = override(tree, key, text, REPLACES)
-    with foreign_code(trust):
-        return build(Config, tree, source=str(path))
+    return tree
 
 
 def save_config(config: Config, path: str | os.PathLike) -> None:

@@ -10,7 +10,7 @@ from wedefense.config.tree import Leaf, Tree, as_list
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
 from wedefense.utils.visible import visible
 
-_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 class _Mismatch(Exception):
@@ -162,7 +162,7 @@ def _fit_simple(value, hint):
         return _shown(value)
     if isinstance(hint, type) and isinstance(value, hint):
         return value
-    raise _Mismatch(f"must be {_TYPE_NAMES.get(hint, hint)}, got {value!r}")
+    raise _Mismatch(f"must be {TYPE_NAMES.get(hint, hint)}, got {value!r}")
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,93 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wedefense.bin.config import main
+from wedefense.config.explain import commented, meaning
+from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
+from wedefense.utils.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    (tmp_path / "base.yaml").write_text("num_avg: 3\ndataset_args:\n  num_frms: 80\n")
+    (tmp_path / "c.yaml").write_text("base: base.yaml\ndataset_args: {frontend: lfcc}\nmodel: ResNet18\n")
+    monkeypatch.chdir(tmp_path)
+    return "c.yaml"
+
+
+def printed(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", CONFIGS[::5], ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_printed_loads_again_as_the_same(path, tmp_path):
+    config = load_config(path)
+    (tmp_path / "printed.yaml").write_text(text := commented(config))
+    again = load_config(tmp_path / "printed.yaml")
+    assert commented(again) == text and max(map(len, text.splitlines())) <= 120
+    used = config.dataset_args.frontend_section
+    assert again.model_args == config.model_args and getattr(again.dataset_args, used) == getattr(
+        config.dataset_args, used)
+
+
+def test_only_what_is_in_use_is_printed(config, capsys):
+    text = printed(capsys, "--config", config)
+    tree = yaml.safe_load(text)
+    assert {key for key in tree["dataset_args"] if key in ("ssl_args", "lfcc_args", "fbank_args")} == {"lfcc_args"}
+    assert "num_frms: 80  # frames of a training crop\n" in text and "rawboost_args" not in text
+    assert "target_sparsity" not in text and "gpus: [0]" in text
+    assert "rawboost_args" in printed(capsys, "--config", config, "--dataset_args.rawboost", "true")
+
+
+def test_a_key_is_explained(config, capsys):
+    explained = printed(capsys, "--config", config, "--explain", "dataset_args.num_frms")
+    assert explained.splitlines() == [
+        "dataset_args.num_frms: 80", "  meaning  frames of a training crop", "  type     a whole number",
+        "  default  150", "  set by   base.yaml:3"]
+    text = printed(capsys, "--config", config, "--explain", "average", "--average", "best")
+    assert "average: best" in text and "one of last, best" in text and "command line: --average" in text
+    assert "nobody: it is the default" in printed(capsys, "--config", config, "--explain", "grad_clip")
+    section = printed(capsys, "--config", config, "--explain", "dataset_args.shuffle_args")
+    assert "  shuffle_size: 2500  # how far" in section
+    with pytest.raises(InputError, match="no 'num_frm' in dataset_args, did you mean 'num_frms'"):
+        main(["--config", config, "--explain", "dataset_args.num_frm"])
+
+
+def test_every_key_of_every_section_can_be_explained(config, capsys):
+    for field in dataclasses.fields(Config):
+        assert printed(capsys, "--config", config, "--explain", field.name).startswith(("#", field.name))
+
+
+def test_comments_go_on_below_and_stand_above():
+    assert meaning(Config, "keep_last").startswith("epochs whose weights stay, the last ones")
+    assert meaning(Config, "keep_last").endswith("best_model.pt and avg_model.pt always stay")
+    data = type(Config().dataset_args)
+    assert meaning(data, "cache").startswith("memory: 16-bit") and "levels" not in meaning(data, "shuffle")
+
+
+def test_two_configs_are_set_side_by_side(config, capsys, tmp_path):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/config.yaml").write_text("base: ../c.yaml\nnum_avg: 5\ndataset_args: {frontend: fbank}\n")
+    lines = printed(capsys, "--diff", config, "exp").splitlines()
+    assert "num_avg: 3 -> 5" in lines and "dataset_args.frontend: lfcc -> fbank" in lines
+    assert any(line.startswith("dataset_args.fbank_args.") and ": - -> " in line for line in lines)
+    assert not any("num_frms" in line for line in lines)
+    assert printed(capsys, "--diff", config, config) == "no difference\n"
+    with pytest.raises(InputError, match="--seed"):
+        main(["--diff", config, config, "--seed", "3"])
+
+
+def test_no_torch_is_loaded(config):
+    code = ("import sys; from wedefense.bin.config import main; main(['--config', 'c.yaml']); "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
