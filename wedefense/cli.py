@@ -16,6 +16,7 @@ COMMANDS = {
     "make_list": "stage 2: raw.list or tar shards from a data folder",
     "segments": "check label files of partly fake speech, turn each kind into every other",
     "train": "stage 3: train a detector",
+    "history": "the curves of a training in the terminal",
     "average": "stage 4: average the last epochs",
     "prune": "stage 4: cut what a pruned training closed; or prune a trained experiment",
     "embed": "stage 4: embeddings of a set",

@@ -4,29 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, MONITORS, history_key
+from wedefense.experiment.curves import panels
 from wedefense.report.style import GREY, SERIES, new_figure, png
-
-# name -> (caption, factor, {key in a row of the history: name in the legend})
-_PANELS = {
-    "loss": ("Loss", 1, {"train_loss": "training", "val_loss": "validation"}),
-    "accuracy": ("Accuracy (%)", 100, {"train_accuracy": "training", "val_accuracy": "validation"}),
-    MAIN: (f"Validation {METRICS[MAIN].title} (%)", 100, {history_key(MAIN): METRICS[MAIN].title}),
-    "costs": ("Validation costs", 1, {history_key(name): METRICS[name].title for name in MONITORS
-                                      if METRICS[name].of == DETECTION and not METRICS[name].percent}),
-    "sparsity": ("Sparsity (%)", 100, {"target_sparsity": "target", "sparsity": "learnt", "cut_sparsity": "rounded"}),
-}
 
 
 def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple[str, str, bytes]]:
     """(name, caption, PNG) of each group of columns that the history has; the best epoch is marked."""
     curves_of_panels = []
-    for panel, (caption, factor, names) in _PANELS.items():
-        curves = {name: [(row["epoch"], factor * row[key]) for row in rows if row.get(key) is not None]
-                  for key, name in names.items()}
-        curves = {name: points for name, points in curves.items() if points}
-        if not curves:
-            continue
+    for panel, caption, curves in panels(rows):
         figure, axes = new_figure()
         axes.set(xlabel="epoch", ylabel=caption)
         for colour, (name, points) in zip(SERIES, curves.items()):
