@@ -11,6 +11,7 @@ from wedefense.metrics.detection import detection_metrics
 from wedefense.metrics.evaluation import evaluate_detection
 from wedefense.metrics.keys import Trials
 from wedefense.metrics.table import result_table
+from wedefense.report.sections import results_and_det
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
 
@@ -150,3 +151,20 @@ def test_turned_scores_are_told_and_not_calibrated(experiment, capsys, caplog):
     assert run(root, "--bootstrap", "0") == 0
     assert "nothing calibrated: calibration would turn the scores around" in capsys.readouterr().out
     assert "polarity looks swapped" in caplog.text
+
+
+@pytest.mark.parametrize("scale, shift, said", [(1e-3, 2.0, "extreme scale: scores are multiplied by "),
+                                                (1.0, 0.15, "the scores are near chance: even calibrated")],
+                         ids=["scale", "chance"])
+def test_a_calibration_not_to_be_trusted_is_told_in_text_json_and_on_the_page(tmp_path, capsys, caplog, scale, shift,
+                                                                              said):
+    for name, seed in (("dev", 3), ("eval", 4)):
+        write_set(tmp_path, name, seed, shift, 300)
+        path = tmp_path / "exp/posteriors" / name / "llr.txt"
+        write_table(path, {key: scale * float(score) for key, score in map(str.split, path.read_text().splitlines())})
+    assert run(tmp_path, "--bootstrap", "0") == 0
+    results = json.loads((tmp_path / "exp/results.json").read_text())
+    assert results["calibration"].startswith("calibrated on 'dev'") and said in results["calibration_doubts"][0]
+    assert f"doubt about the calibration: {said}" in capsys.readouterr().out and said in caplog.text
+    assert f"doubt about the calibration: {said}" in (tmp_path / "exp/detection_result.txt").read_text()
+    assert f"calibration: {said}" in results_and_det(None, results, [])
