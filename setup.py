@@ -11,8 +11,8 @@ requirements = [line for line in (here / "requirements.txt").read_text(encoding=
                 if line and not line.startswith("#")]
 extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "s3prl": ["s3prl>=0.4.18"], "lmdb": ["lmdb"]}
 extras["all"] = sorted({package for packages in extras.values() for package in packages})
-extras["test"] = ["pytest", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "transformers", "pyarrow",
-                  "setuptools>=70.1", *extras["export"], *extras["s3prl"]]
+extras["test"] = ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "transformers",
+                  "pyarrow", "setuptools>=70.1", *extras["export"], *extras["s3prl"]]
 
 
 class WithRecipes(build_py):

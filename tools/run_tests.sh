@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs into .venv (made where it is missing), checks the code with ruff and mypy (see pyproject.toml), runs the tests;
-# arguments go to pytest.
+# Installs into .venv (made where it is missing), checks the code with ruff and mypy (see pyproject.toml), runs the
+# tests in two processes, each file in one of them; arguments go to pytest (-n 8: in eight, -n 0: in this one).
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
@@ -13,4 +13,5 @@ echo "-- checking the types with $("$venv/bin/mypy" --version); seen as Any:" \
 "$venv/bin/mypy"
 echo "-- running the tests"
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}  # threads that spin while they wait slow down tests of several ranks
-exec "$venv/bin/python" -m pytest "$@"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"
