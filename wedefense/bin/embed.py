@@ -1,29 +1,41 @@
-"""Stage 4: embeddings of a set, by every rank, whole utterances batched by length."""
+"""Embeddings of recordings into one .npz file; or stage 4: of the sets of an experiment, by every rank."""
 
 import argparse
 
 from wedefense.experiment.folder import NAMES
-from wedefense.utils.arguments import Switch, add_sets
+from wedefense.utils.arguments import Switch, add_model_options, add_sets
 from wedefense.utils.checks import PRECISIONS
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense embed", description=__doc__)
-    parser.add_argument("--exp_dir", required=True, help="experiment folder")
-    add_sets(parser, "names of sets; results go to embeddings/<set>")
-    parser.add_argument("--data", required=True, nargs="+", help="raw.list or shard.list of each set")
+    parser = argparse.ArgumentParser(
+        prog="wedefense embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  wedefense embed --model exp/mhfa clip.wav recordings/ --out embeddings.npz\n"
+               "  wedefense embed --exp_dir exp/mhfa --sets dev --data data/dev/raw.list")
+    parser.add_argument("audio", nargs="*", metavar="AUDIO", help="files, folders, tables NAME.scp")
+    parser.add_argument("--out", help="of recordings: the arrays `names` and `embeddings`")
+    parser.add_argument("--exp_dir", help="stage 4: experiment folder")
+    add_sets(parser, "stage 4: names of sets; results go to embeddings/<set>", required=False)
+    parser.add_argument("--data", nargs="+", default=[], help="stage 4: raw.list or shard.list of each set")
     parser.add_argument("--data_type", default="raw", choices=["raw", "shard"])
-    parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")
+    parser.add_argument("--model", help=f"as in wedefense score; stage 4: weights (default: {NAMES.average})")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--skip_bad", action=Switch, help="go on past unreadable audio and list what was left out")
     parser.add_argument("--eval_frms", type=int, help="frames to hear of each (default: those of the experiment)")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS,
-                        help="default: on a GPU that of the experiment, on a CPU float32")
-    parser.add_argument("--trust", action="store_true", help="the experiment is mine, see wedefense score -h")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
+    add_model_options(parser)
     arguments = parser.parse_args(argv)
-    if len(arguments.sets) != len(arguments.data):
-        parser.error("--data wants one list for each of --sets")
+    alone = arguments.audio, arguments.out, arguments.config, arguments.download_dir, arguments.offline
+    of_sets = arguments.exp_dir, arguments.sets, arguments.data, arguments.eval_frms, arguments.skip_bad
+    recordings = arguments.audio and arguments.out and arguments.model and not any(of_sets)
+    if not recordings and (any(alone) or not all(of_sets[:3]) or len(arguments.sets) != len(arguments.data)):
+        parser.error("recordings want --model and --out; stage 4 --exp_dir, --sets and --data, a list for each set")
+    if recordings:
+        from wedefense.detect.embeddings import embed_recordings
 
+        text, code = embed_recordings(arguments)
+        print(text)
+        return code
     from wedefense.api import load_experiment
     from wedefense.scoring.stages import embed_set, heard
     from wedefense.utils import distributed

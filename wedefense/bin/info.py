@@ -1,29 +1,22 @@
-"""What a checkpoint is: family, layers, parameters, format, normalisation."""
+"""What a detector (experiment, published name) or a checkpoint is: parts, parameters, format."""
 
 import argparse
+
+from wedefense.utils.arguments import add_model_options
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wedefense info", description=__doc__)
-    parser.add_argument("path", nargs="?", help="file, folder, hub id, URL or name; without it, the known names")
-    parser.add_argument("--download_dir", help="where downloads are kept (default: ~/.cache/wedefense)")
-    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    parser.add_argument("path", nargs="?", help="experiment, file, hub id, URL or name; without it, known names")
+    add_model_options(parser)
     arguments = parser.parse_args(argv)
     if arguments.path is None:
         print_names()
         return 0
 
-    from wedefense.config.frontend import FRONTENDS
-    from wedefense.frontend.load import frontend_of
-    from wedefense.utils.download import set_offline
-    from wedefense.utils.errors import InputError
+    from wedefense.detect.about import model_or_checkpoint
 
-    if arguments.offline:
-        set_offline()
-    kind = frontend_of(arguments.path)
-    if FRONTENDS.row(kind).self_contained:
-        raise InputError(f"{kind} has no checkpoint: all there is to it are its options, dataset_args.{kind}_args")
-    rows = FRONTENDS.load(kind).summary(arguments.path, arguments.download_dir)
+    rows = model_or_checkpoint(arguments)
     width = max(map(len, rows))
     for key, value in rows.items():
         print(f"{key:<{width}}  {value}")

@@ -50,6 +50,11 @@ class FrameScores:
     times: np.ndarray  # (frames,) seconds at which each begins
     llr: np.ndarray    # (frames,): what the head says of each frame's part in the embedding; not calibrated
 
+    def __repr__(self) -> str:
+        lowest = int(self.llr.argmin())
+        return (f"FrameScores({len(self.llr)} frames to {self.times[-1]:.2f} s, LLR {self.llr.min():.3f} to "
+                f"{self.llr.max():.3f}, the lowest at {self.times[lowest]:.2f} s)")
+
 
 @dataclass
 class LoadedDetector:
@@ -77,6 +82,13 @@ class LoadedDetector:
     def __post_init__(self):
         self.detector.eval()
 
+    def __repr__(self) -> str:
+        parts = f"{type(self.detector.frontend).__name__} + {type(self.detector.backend).__name__}"
+        classes = ", ".join(self.labels.names[:3]) + (" ..." if len(self.labels.names) > 3 else "")
+        size = sum(parameter.numel() for parameter in self.detector.parameters())
+        return (f"LoadedDetector({self.weights}: {parts} -> {classes or 'embeddings'}; {size / 1e6:.3g} M parameters, "
+                f"{self.device}, {self.arithmetic.name}, {'' if self.calibration else 'not '}calibrated)")
+
     @property
     def device(self) -> torch.device:
         return next(self.detector.parameters()).device
@@ -91,9 +103,11 @@ class LoadedDetector:
         return self
 
     def score(self, audio, sample_rate: int | None = None, *, prior: float = DetectionCosts.p_spoof,
+              cost_miss: float = DetectionCosts.c_miss, cost_fa: float = DetectionCosts.c_fa,
               window: float | None = None) -> Score | list[Score]:
-        """`prior`: of a spoof. `window`: seconds, see `InputPolicy.pieces`."""
-        costs = DetectionCosts(p_spoof=prior)
+        """`prior`: of a spoof. `cost_miss`: of a bona fide rejected, `cost_fa`: of an accepted spoof; both decide with
+        the prior and change no LLR. `window`: seconds, see `InputPolicy.pieces`."""
+        costs = DetectionCosts(prior, cost_miss, cost_fa)
         return self._each(audio, sample_rate, window, lambda output: self.score_of(output, costs))
 
     def embed(self, audio, sample_rate: int | None = None, *, window: float | None = None) -> np.ndarray:
@@ -146,17 +160,26 @@ class LoadedDetector:
                     window: float | None = None, quiet: bool = False) -> tuple[list[Score], dict[str, str]]:
         """Scores of all that can be read, in the order given, and why the others cannot."""
         self.require_bonafide()
+        return self._each_file(sources, window, quiet, lambda output: self.score_of(output, costs))
+
+    def embed_files(self, sources: Mapping[str, object], *, window: float | None = None,
+                    quiet: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """The embeddings (embed_dim,) of all that can be read, in the order given, and why the others cannot."""
+        found, failures = self._each_file(sources, window, quiet, lambda output: (
+            output.recording.key, output.embeddings.mean(axis=0)))
+        return dict(found), failures
+
+    def _each_file(self, sources: Mapping[str, object], window: float | None, quiet: bool, make):
         with ThreadPoolExecutor(_READERS) as pool:
             opened = list(pool.map(lambda item: _or_reason(self._open, *item), sources.items()))
         failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
-        recordings = [item for item in opened if not isinstance(item, str)]
-        scores = {}
-        for item in self.run(recordings, window, quiet):
+        found = {}
+        for item in self.run([item for item in opened if not isinstance(item, str)], window, quiet):
             if isinstance(item, ModelOutput):
-                scores[item.recording.key] = self.score_of(item, costs)
+                found[item.recording.key] = make(item)
             else:
                 failures[item[0].key] = item[1]
-        return [scores[key] for key in sources if key in scores], {k: failures[k] for k in sources if k in failures}
+        return [found[key] for key in sources if key in found], {k: failures[k] for k in sources if k in failures}
 
     @torch.no_grad()
     def run(self, recordings: Sequence[Recording], window: float | None = None,

@@ -38,6 +38,11 @@ class Score:
     windows: tuple[Window, ...]   # more than one for long recordings
     doubts: tuple[str, ...] = ()  # what about the recording makes its score less certain
 
+    def __repr__(self) -> str:
+        doubts = f"; {'; '.join(self.doubts)}" if self.doubts else ""
+        return (f"Score({self.name}: {self.decision}, LLR {self.llr:.3f}, P(spoof) {percent(self.posterior)} where "
+                f"{100 * self.prior:g} % are{doubts})")
+
     @property
     def lowest(self) -> Window:
         """The window that sounds most like a spoof: what a partly faked recording is to be judged by."""

@@ -1,0 +1,47 @@
+"""What a detector or a checkpoint is, in words."""
+
+import os
+
+from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.detect import published
+from wedefense.detect.loaded_detector import LoadedDetector
+from wedefense.detect.loading import load_detector
+from wedefense.experiment.folder import ExperimentFolder, folder_of
+from wedefense.frontend.load import frontend_of
+from wedefense.models.cost import parameters
+from wedefense.utils.download import set_offline
+from wedefense.utils.errors import InputError
+
+
+def model_or_checkpoint(options) -> dict[str, str]:
+    """Label -> value: of the detector, where `path` is one; of the encoder in a checkpoint that stands alone."""
+    if options.offline:
+        set_offline()
+    path = options.path
+    folder = ExperimentFolder(path) if os.path.isdir(path) else folder_of(path) if os.path.isfile(path) else None
+    trained = folder and (folder.is_trained or published.is_pruned_folder(folder.root))
+    if options.config or trained or published.find(path):
+        return rows(load_detector(path, None, options.config, options.download_dir, trust=options.trust))
+    kind = frontend_of(path)
+    if FRONTENDS.row(kind).self_contained:
+        raise InputError(f"{kind} has no checkpoint: all there is to it are its options, dataset_args.{kind}_args")
+    return FRONTENDS.load(kind).summary(path, options.download_dir)
+
+
+def rows(model: LoadedDetector) -> dict[str, str]:
+    """Label -> value, for a table."""
+    detector, labels = model.detector, model.labels
+    found = {"weights": str(model.weights)}
+    for name, part in (("front-end", detector.frontend), ("back-end", detector.backend), ("head", detector.projection)):
+        found[name] = f"{type(part).__name__}, {parameters(part):,} parameters"
+    if model.config is not None:
+        data = model.config.dataset_args
+        named = isinstance(options := data.frontend_options, PretrainedOptions)
+        found["front-end"] += f" ({data.frontend}{f': {options.upstream_args.name}' if named else ''})"
+        found["training"] = f"{model.config.chosen_mode}, seed {model.config.seed}"
+    found |= {"parameters": f"{parameters(detector):,}",
+              "classes": ", ".join(f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts)),
+              "audio": f"{model.input_policy.rate} Hz, frames of {detector.frontend.frame_shift:g} ms",
+              "embedding": f"{detector.backend.embed_dim} dimensions",
+              "calibration": model.calibration.formula() if model.calibration else "none"}
+    return found | ({"remark": model.remark} if model.remark else {})
