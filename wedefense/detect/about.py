@@ -14,18 +14,27 @@ from wedefense.utils.errors import InputError
 
 
 def model_or_checkpoint(options) -> dict[str, str]:
-    """Label -> value: of the detector, where `path` is one; of the encoder in a checkpoint that stands alone."""
+    """Label -> value: of the detector that `path` is; else of the encoder in a checkpoint."""
     if options.offline:
         set_offline()
     path = options.path
     folder = ExperimentFolder(path) if os.path.isdir(path) else folder_of(path) if os.path.isfile(path) else None
     trained = folder and (folder.is_trained or published.is_pruned_folder(folder.root))
-    if options.config or trained or published.find(path):
+    if not (options.config or trained or published.find(path)):
+        return _of_encoder(path, options.download_dir)
+    try:
         return rows(load_detector(path, None, options.config, options.download_dir, trust=options.trust))
+    except InputError:
+        if options.config or not os.path.isfile(path):
+            raise
+        return _of_encoder(path, options.download_dir)  # an encoder's file may lie in an experiment
+
+
+def _of_encoder(path: str, download_dir: str | None) -> dict[str, str]:
     kind = frontend_of(path)
     if FRONTENDS.row(kind).self_contained:
         raise InputError(f"{kind} has no checkpoint: all there is to it are its options, dataset_args.{kind}_args")
-    return FRONTENDS.load(kind).summary(path, options.download_dir)
+    return FRONTENDS.load(kind).summary(path, download_dir)
 
 
 def rows(model: LoadedDetector) -> dict[str, str]:

@@ -44,6 +44,7 @@ GOOD = {
     "export": "exp --out new",
     "frames": "--model exp a.wav --out new",
     "fuse": "--dev_scores dev.scores dev.scores --dev_keys data/dev/utt2lab --model new",
+    "history": "exp",
     "info": "legacy.pt",
     "llr": "--exp_dir exp --set train",
     "logits": "--exp_dir exp --set train",
