@@ -107,12 +107,12 @@ def test_layer_weights_are_shares(tmp_path):
     torch.save({"linear.bias": torch.ones(3)}, path)
     assert layer_weights(tmp_path) == {}
     path.write_bytes(b"broken")
-    with pytest.raises(InputError, match="not a checkpoint; run stage 4 again"):
+    with pytest.raises(InputError, match="avg_model.pt: not a checkpoint .*; run stage 4 again"):
         layer_weights(tmp_path)
 
 
 @pytest.mark.parametrize("name, content, read, message", [
-    ("history.json", "[1", read_history, "history.json: not a training history"),
+    ("history.json", "[1", read_history, "history.json: not valid JSON .*; stage 3 writes it"),
     ("history.json", "{}", read_history, "history.json: not a training history"),
     ("config.yaml", "a: [1", read_config, "config.yaml:2: not valid YAML"),
     ("config.yaml", "- 1", read_config, "config.yaml"),

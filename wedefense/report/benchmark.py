@@ -9,7 +9,7 @@ import numpy as np
 from wedefense.metrics.table import text_table
 from wedefense.report import html
 from wedefense.report.html import Row
-from wedefense.report.style import new_figure, png
+from wedefense.report.style import SERIES, new_figure, png
 from wedefense.report.typeset import latex, markdown
 from wedefense.scoring.benchmark import MEAN, POOLED
 from wedefense.utils.files import atomic_write
@@ -125,7 +125,7 @@ def _means(results: Mapping[str, Mapping]):
     names = [name for name, result in results.items() if "eer" in result[MEAN]]
     figure, axes = new_figure((4.8, 0.6 + 0.32 * len(names)))
     values = [100 * results[name][MEAN]["eer"] for name in names]
-    axes.barh(range(len(names)), values, color="#1f6fb4", height=0.6)
+    axes.barh(range(len(names)), values, color=SERIES[0], height=0.6)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("mean EER, %")
