@@ -271,7 +271,7 @@ def _attention(plain):
     def attention(q, k, v, attn_mask=None, dropout_p=0.0, **options):
         if not isinstance(q, OnDevice):
             return plain(q, k, v, attn_mask=attn_mask, dropout_p=dropout_p, **options)
-        assert attn_mask is None or attn_mask.dtype == q.dtype, "CUDA's kernels take a mask of the queries' precision"
+        assert attn_mask is None or attn_mask.dtype in (torch.bool, q.dtype), "CUDA's kernels take no other mask"
         return _Emulated.apply("attention", lambda q, k, v, mask: (
             plain(q, k, v, attn_mask=mask, dropout_p=dropout_p, **options),), q, k, v, attn_mask)[0]
     return attention

@@ -23,7 +23,7 @@ from wedefense.models.losses import CrossEntropyLoss
 from wedefense.pruning.gates import attach
 from wedefense.train.modes import Mode
 from wedefense.train.prune import Prune
-from wedefense.train.trainer import TrainStep
+from wedefense.train.step import TrainStep
 
 EQUAL, MIXED, OTHERS = [5000, 5000], [4000, 2001, 3000], [3500, 1000]  # samples
 

@@ -38,7 +38,7 @@ def test_every_config_takes_a_step_at_full_size(path):
     from wedefense.models.detector import build_detector
     from wedefense.models.losses import CrossEntropyLoss
     from wedefense.train.modes import build_mode
-    from wedefense.train.trainer import TrainStep
+    from wedefense.train.step import TrainStep
 
     config = load_config(path)
     if config.dataset_args.frontend == "ssl":

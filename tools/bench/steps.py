@@ -27,7 +27,7 @@ from wedefense.models.detector import Cmvn, Detector
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.models.mhfa import MHFA
 from wedefense.train.modes import Mode
-from wedefense.train.trainer import TrainStep
+from wedefense.train.step import TrainStep
 
 MODELS = {"tiny": "wavlm_tiny", "large_tiny": "wavlm_large_tiny", "base": "wavlm_base_plus", "large": "wavlm_large"}
 RATE = 16000

@@ -28,7 +28,8 @@ FAMILIES = ("wav2vec2_base_960", "xls_r_300m", "hubert_base", "hubert_large_ll60
             "data2vec_base_960", "unispeech_sat_base_plus")
 TINY_FAMILIES = ("wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "wavlm_large_tiny", "data2vec_tiny",
                  "unispeech_sat_tiny")
-SMALL = {"compression_dim": 32, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4}
+SMALL = {"compression_dim": 32, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4,
+         "num_scale": 2}
 LENGTHS = [48000, 16000, 33333, 400]  # samples; the last makes a single frame
 STILL = dict.fromkeys(("projection_dropout", "hidden_dropout", "attention_dropout", "activation_dropout", "layer_drop"),
                       0.0)

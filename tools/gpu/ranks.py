@@ -21,7 +21,7 @@ from wedefense.config.heads import LossOptions
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.modes import Mode
 from wedefense.train.parallel import Replicated, Sharded
-from wedefense.train.trainer import TrainStep
+from wedefense.train.step import TrainStep
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World, gather
 

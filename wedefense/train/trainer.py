@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wedefense.config.schema import Config
 from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
-from wedefense.data.batch import Batch, SkipCounter
+from wedefense.data.batch import SkipCounter
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import ExperimentFolder
@@ -26,6 +26,7 @@ from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
 from wedefense.train.recording import record_encoder
 from wedefense.train.schedules import margin_at
+from wedefense.train.step import TrainStep
 from wedefense.train.validate import Validator
 from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
@@ -35,22 +36,6 @@ from wedefense.utils.log import get_logger, progress
 from wedefense.utils.precision import resolve
 
 log = get_logger()
-
-
-class TrainStep(nn.Module):
-    """From a batch to its loss, in one module, so that data-parallel training sees the whole graph."""
-
-    def __init__(self, detector: Detector, criterion: Loss, mode: Mode):
-        super().__init__()
-        self.detector, self.criterion, self.mode = detector, criterion, mode
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """-> the loss, and (task loss, share of right answers) for the log"""
-        outputs = self.detector(batch.wav, batch.lengths.tolist(), batch.labels)
-        task = self.criterion.of_batch(outputs, batch, self.detector.projection)
-        loss = task + sum(self.mode.terms(batch, outputs).values())
-        right = (outputs.logits.argmax(dim=1) == batch.labels).float().mean()
-        return loss, torch.stack([task, right]).detach()
 
 
 class Trainer:

@@ -1,0 +1,25 @@
+"""What training computes of a batch."""
+
+import torch
+from torch import Tensor, nn
+
+from wedefense.data.batch import Batch
+from wedefense.models.detector import Detector
+from wedefense.models.losses import Loss
+from wedefense.train.modes import Mode
+
+
+class TrainStep(nn.Module):
+    """From a batch to its loss, in one module, so that data-parallel training sees the whole graph."""
+
+    def __init__(self, detector: Detector, criterion: Loss, mode: Mode):
+        super().__init__()
+        self.detector, self.criterion, self.mode = detector, criterion, mode
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """-> the loss, and (task loss, share of right answers) for the log"""
+        outputs = self.detector(batch.wav, batch.lengths.tolist(), batch.labels)
+        task = self.criterion.of_batch(outputs, batch, self.detector.projection)
+        loss = task + sum(self.mode.terms(batch, outputs).values())
+        right = (outputs.logits.argmax(dim=1) == batch.labels).float().mean()
+        return loss, torch.stack([task, right]).detach()
