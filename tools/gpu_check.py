@@ -38,7 +38,7 @@ BOUNDS_NOTE = ", ".join(f"{kind} {a:g} / {b:g}" for kind, (a, b) in BOUNDS.items
 SECTIONS = (  # what is worth most comes first
     Section("versions", "Versions", versions, 30),
     Section("ceilings", "Ceilings of this machine", ceilings, 30),
-    Section("correctness", "Correctness", correctness, 80,
+    Section("correctness", "Correctness", correctness, 150,
             "Relative error ||a - b|| / ||b||, the largest of all layers: the device beside the CPU in float32 / a "
             "file in a padded batch beside the same file alone. Encoders of three blocks of the real width, back-ends "
             f"with their default options, random weights. Bounds: {BOUNDS_NOTE}."),

@@ -51,11 +51,13 @@ def test_a_bare_machine_gets_a_whole_page(bare):
 
 
 def test_every_model_is_judged_in_every_precision(bare):
+    from tools.gpu.correct import backends
     from wedefense.config.models import BACKENDS
 
+    assert set(backends(tiny=False)) == set(BACKENDS.names()) and len(backends(tiny=True)) > 20
     rows = bare[1]["sections"]["correctness"]["tables"]["outputs"]
     judged = {(row["model"], row["precision"]) for row in rows}
-    assert {(name, kind) for name in BACKENDS.names() for kind in ("float32", "tf32", "bfloat16")} <= judged
+    assert {(name, kind) for name in backends(tiny=True) for kind in ("float32", "tf32", "bfloat16")} <= judged
     assert {"wavlm_tiny", "wavlm_large_tiny", "data2vec_tiny"} <= {row["model"] for row in rows}
     rough = [row for row in rows if row["precision"] == "bfloat16"]
     assert all(row["to_the_CPU"] > 1e-4 for row in rough)  # it did compute in bfloat16

@@ -1,7 +1,8 @@
 """Is it right: the device in every precision beside the CPU in float32, batches beside single files, gradients."""
 
 import copy
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -59,7 +60,7 @@ def frontends(tiny: bool) -> dict[str, Callable[[], nn.Module]]:
 def backends(tiny: bool) -> dict[str, tuple[Callable[[], nn.Module], int, int]]:
     """Every registered one with its default options on 13 layers of 768, or filter banks: builder, width, layers."""
     rows = {}
-    for name in sorted(BACKENDS.names()):
+    for name in one_of_each(BACKENDS.names()) if tiny else sorted(BACKENDS.names()):
         width, layers = (768, 13) if name.startswith("SSL_") else (80, 1)
         options = {}
         if tiny:
@@ -68,6 +69,14 @@ def backends(tiny: bool) -> dict[str, tuple[Callable[[], nn.Module], int, int]]:
         rows[name] = (lambda name=name, width=width, layers=layers, options=options:
                       BACKENDS.load(name)(BACKENDS.options(name)(**options), width, layers)), width, layers
     return rows
+
+
+def one_of_each(names: Iterable[str]) -> list[str]:
+    """The first of those that differ in size alone: ReDimNetB0 of ReDimNetB0 to B6."""
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        first.setdefault(re.sub(r"_?[A-Zc]?\d+( .*)?$", "", name), name)
+    return list(first.values())
 
 
 def correctness(check: Check, emit: Callable) -> None:
