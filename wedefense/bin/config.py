@@ -46,11 +46,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_difference(places: list[str], overrides: list[str]) -> int:
-    from wedefense.config.explain import config_file, difference
+    from wedefense.config.explain import difference
+    from wedefense.experiment.folder import config_of
 
     if overrides:
         raise InputError(f"{overrides[0]}: --diff takes two configs as they are")
-    found = difference(*(load_config(config_file(place)) for place in places))
+    found = difference(*(load_config(config_of(place)) for place in places))
     print("\n".join([f"{key}: {here} -> {there}" for key, here, there in found] or ["no difference"]))
     return 0
 

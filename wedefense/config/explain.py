@@ -10,7 +10,6 @@ import textwrap
 import typing
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -151,8 +150,3 @@ def _default(field: dataclasses.Field) -> str:
 def _shown(value: Any) -> str:
     text = yaml.safe_dump(to_builtin(value), default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("...").strip()
-
-
-def config_file(place: str) -> Path:
-    """A config itself, or that of an experiment folder."""
-    return Path(place) / "config.yaml" if os.path.isdir(place) else Path(place)

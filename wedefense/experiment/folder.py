@@ -72,6 +72,10 @@ class ExperimentFolder:
     def posteriors(self, name: str) -> "Posteriors":
         return Posteriors(self.root / "posteriors" / name)
 
+    def scored_sets(self) -> list[str]:
+        """Names of the sets that have log-likelihood ratios."""
+        return sorted(path.parent.name for path in self.root.glob("posteriors/*/llr.txt"))
+
     def figure(self, name: str) -> Path:
         return self.figures / f"{name}.png"
 
@@ -123,6 +127,11 @@ class Posteriors:
 
 
 NAMES = ExperimentFolder()  # relative, for what is said about a folder and for addresses on a hub
+
+
+def config_of(place: str) -> Path:
+    """A config itself, or that of an experiment folder."""
+    return ExperimentFolder(place).config if os.path.isdir(place) else Path(place)
 
 
 def folder_of(file: str | os.PathLike) -> ExperimentFolder | None:

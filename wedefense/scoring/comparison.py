@@ -22,10 +22,9 @@ def score_file(system: str, keys: str) -> Path:
     if not os.path.isdir(system):
         return Path(system)
     folder, name = ExperimentFolder(system), Path(keys).absolute().parent.name
-    there = sorted(path.parent.name for path in folder.posteriors("*").llr.parent.parent.glob("*/llr.txt"))
+    there = folder.scored_sets()
     if not there:
-        raise InputError(f"{system}: no scores in it (posteriors/<set>/llr.txt); run stages 4 to 6, or name a score "
-                         "file")
+        raise InputError(f"{system}: no scores in it; run stages 4 to 6, or name a score file")
     if name not in there:
         raise InputError(f"{system}: no scores of '{name}', the set of {keys}{did_you_mean(name, there)}; or name a "
                          "score file")
@@ -52,7 +51,7 @@ def short_names(files: Sequence[Path]) -> list[str]:
     >>> short_names([Path("a/1.txt"), Path("a/2.txt"), Path("b/2.txt")])
     ['a/1.txt', 'a/2.txt', 'b/2.txt']
     """
-    paths = [(file.parents[2] if file.match("posteriors/*/llr.txt") else file).parts
+    paths = [(file.parents[2] if _of_an_experiment(file) else file).parts
              for file in (file.absolute() for file in files)]
     if twice := [str(file) for i, file in enumerate(files) if paths[i] in paths[:i]]:
         raise InputError(f"{twice[0]}: named twice; compare different systems")
@@ -99,3 +98,7 @@ def explanation(found: Mapping[str, Sequence[Difference]], first: str, trials: T
     if (least := many * 2 / (resamples + 1)) >= SIGNIFICANT:
         text += f" No p can fall under {least:.2g} with so few resamples: give --resamples {100 * many} or more."
     return textwrap.fill(text, 80)
+
+
+def _of_an_experiment(file: Path) -> bool:
+    return len(file.parents) > 2 and ExperimentFolder(file.parents[2]).posteriors(file.parent.name).llr == file
