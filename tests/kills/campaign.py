@@ -134,6 +134,13 @@ def _without_times(value):
     return [_without_times(item) for item in value] if isinstance(value, list) else value
 
 
+def differences(root: Path, expected: dict[str, object]) -> list[str]:
+    """The files that are others than after the whole run, and those that nobody cleared."""
+    found = compared(root)
+    wrong = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
+    return sorted(wrong + [f"left behind: {name}" for name in left_behind(root)])
+
+
 def left_behind(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in root.rglob(".*") if path.is_file()]
 
@@ -164,11 +171,8 @@ class Campaign:
         if in_child(without_pictures, all_stages, self.stages) != 0:
             self.failed.append(f"{what}: did not go on")
             return
-        found = compared(self.stages.root)
-        wrong = [name for name in {*found, *self.expected} if found.get(name) != self.expected.get(name)]
-        wrong += [f"left behind: {name}" for name in left_behind(self.stages.root)]
-        if wrong:
-            self.failed.append(f"{what}: {', '.join(sorted(wrong))}")
+        if wrong := differences(self.stages.root, self.expected):
+            self.failed.append(f"{what}: {', '.join(wrong)}")
 
 
 def main() -> int:

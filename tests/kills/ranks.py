@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.kills.campaign import compared, left_behind, prepared
+from tests.kills.campaign import compared, differences, prepared
 
 HERE = Path(__file__).parent
 
@@ -70,11 +70,8 @@ class RanksCampaign:
         if not self._run():
             self.failed.append(f"{what}: did not go on")
             return
-        found = compared(self.stages.root)
-        wrong = [name for name in {*found, *self.expected} if found.get(name) != self.expected.get(name)]
-        wrong += [f"left behind: {name}" for name in left_behind(self.stages.root)]
-        if wrong:
-            self.failed.append(f"{what}: {', '.join(sorted(wrong))}")
+        if wrong := differences(self.stages.root, self.expected):
+            self.failed.append(f"{what}: {', '.join(wrong)}")
 
 
 def campaign(folder: Path, case: str, renames: int, moments: int, seed: int = 0) -> RanksCampaign:

@@ -86,8 +86,9 @@ def odd(whole, tmp_path, monkeypatch):
 @BUDGET
 @pytest.mark.parametrize("command", commands.ALL)
 def test_commands(odd, command, budget):
-    campaign(f"wedefense {command}", budget, lambda data: attempt(
+    counts = campaign(f"wedefense {command}", budget, lambda data: attempt(
         lambda: commands.run(command, data.draw(commands.command_lines(command)))))
+    assert counts["taken"] + counts["refused"] == counts["tried"] > 0
 
 
 SAMPLES = st.one_of(
@@ -126,7 +127,8 @@ def test_python(odd, budget):
                 raise Wrong(f"{method} gave {result}")
         return outcome, result
 
-    campaign("Python, audio", budget * 3, one)
+    counts = campaign("Python, audio", budget * 3, one)
+    assert counts["refused"] and counts["taken"] + counts["refused"] == counts["tried"]
 
 
 @BUDGET
@@ -139,7 +141,8 @@ def test_python_loading(odd, budget):
                                           Calibration.load, read_scores, read_keys, load_config, read_tree]))
         return attempt(lambda: load(data.draw(names)), also=(TypeError,))
 
-    campaign("Python, loading", budget * 3, one)
+    counts = campaign("Python, loading", budget * 3, one)
+    assert counts["refused"] and counts["taken"] + counts["refused"] == counts["tried"]
 
 
 @pytest.mark.slow

@@ -114,6 +114,7 @@ def test_numbers_whose_sum_is_too_large_are_numbers(exp):
     tensors[name].view(-1)[:2] = 3e38
     torch.save(tensors, path)
     load_detector(exp)
+    assert checkpoint.load(path)[name].view(-1)[:2].tolist() == tensors[name].view(-1)[:2].tolist()
 
 
 def test_an_archive_of_embeddings(tmp_path):

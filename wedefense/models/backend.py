@@ -61,6 +61,22 @@ class Backend(nn.Module):
         return repeat_short(self.layer_sum(features), features.lengths, self.min_frames)
 
 
+class SpeakerNetwork(Backend):
+    """A back-end that ends as networks for speakers do: in a linear layer, or in two with a norm between them."""
+
+    def add_embedding(self, inputs: int, two_layers: bool) -> None:
+        self.seg_1 = nn.Linear(inputs, self.embed_dim)
+        self.two_layers = two_layers
+        if two_layers:
+            self.seg_bn_1 = nn.BatchNorm1d(self.embed_dim, affine=False)
+            self.seg_2 = nn.Linear(self.embed_dim, self.embed_dim)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """(batch, inputs) -> (batch, embed_dim)"""
+        x = self.seg_1(pooled)
+        return self.seg_2(self.seg_bn_1(x.relu())) if self.two_layers else x
+
+
 def repeat_short(x: Tensor, lengths: Tensor, minimum: int) -> tuple[Tensor, Tensor]:
     """Utterances (batch, frames, dim) of fewer than `minimum` frames begin anew until they have them."""
     lengths = lengths.to(x.device)

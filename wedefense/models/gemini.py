@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import ResNetOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import Backend, halved
+from wedefense.models.backend import SpeakerNetwork, halved
 from wedefense.models.pooling import POOLINGS
 
 CHANNELS = (32, 32, 64, 128, 256)
@@ -33,7 +33,7 @@ class InvertedBottleneck(nn.Module):
         return (self.bn3(self.conv3(h)) + x).relu() * mask
 
 
-class GeminiDFResNet(Backend):
+class GeminiDFResNet(SpeakerNetwork):
     depths: tuple[int, ...]
 
     def __init__(self, options: ResNetOptions, feat_dim: int, num_layers: int):
@@ -46,11 +46,7 @@ class GeminiDFResNet(Backend):
         self.stages = nn.ModuleList(nn.ModuleList(InvertedBottleneck(channels) for _ in range(depth))
                                     for channels, depth in zip(CHANNELS[1:], self.depths))
         self.pool = POOLINGS[options.pooling_func](halved(feat_dim, 4) * CHANNELS[-1])
-        self.seg_1 = nn.Linear(self.pool.out_dim, options.embed_dim)
-        self.two_emb_layer = options.two_emb_layer
-        if self.two_emb_layer:
-            self.seg_bn_1 = nn.BatchNorm1d(options.embed_dim, affine=False)
-            self.seg_2 = nn.Linear(options.embed_dim, options.embed_dim)
+        self.add_embedding(self.pool.out_dim, options.two_emb_layer)
 
     def forward(self, features: LayerFeatures) -> Tensor:
         x, lengths = self.one_input(features)
@@ -63,8 +59,7 @@ class GeminiDFResNet(Backend):
             x = shorten(x) * mask
             for block in stage:
                 x = block(x, mask)
-        x = self.seg_1(self.pool(x.flatten(1, 2), mask[:, 0, 0]))           # (batch, embed_dim)
-        return self.seg_2(self.seg_bn_1(x.relu())) if self.two_emb_layer else x
+        return self.embedding(self.pool(x.flatten(1, 2), mask[:, 0, 0]))
 
 
 class Gemini_DF_ResNet60(GeminiDFResNet):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import ReDimNetOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import Backend
+from wedefense.models.backend import SpeakerNetwork
 from wedefense.models.pooling import ASTP, POOLINGS
 
 HEADS, TIME_KERNELS = 4, (7, 19, 31, 59)
@@ -201,7 +201,7 @@ class _Backbone(nn.Module):
         return (self.inputs_weights[which].softmax(1) * torch.stack(outputs, dim=1)).sum(1)
 
 
-class ReDimNet(Backend):
+class ReDimNet(SpeakerNetwork):
     kind: str
     channels: int
     stages: tuple[Stage, ...]
@@ -214,18 +214,13 @@ class ReDimNet(Backend):
         width = self.channels * (feat_dim + self.spare)
         self.pool = (ASTP(width, global_context_att=True) if options.pooling_func == "ASTP"
                      else POOLINGS[options.pooling_func](width))
-        self.seg_1 = nn.Linear(self.pool.out_dim, options.embed_dim)
-        self.two_emb_layer = options.two_emb_layer
-        if self.two_emb_layer:
-            self.seg_bn_1 = nn.BatchNorm1d(options.embed_dim, affine=False)
-            self.seg_2 = nn.Linear(options.embed_dim, options.embed_dim)
+        self.add_embedding(self.pool.out_dim, options.two_emb_layer)
 
     def forward(self, features: LayerFeatures) -> Tensor:
         x, lengths = self.one_input(features)
         mask = frame_mask(lengths, x.shape[1])
         x = F.pad(x, (0, self.spare)).transpose(1, 2)[:, None]                    # (batch, 1, dim, frames)
-        x = self.seg_1(self.pool(self.backbone(x, mask[:, None]), mask))          # (batch, embed_dim)
-        return self.seg_2(self.seg_bn_1(x.relu())) if self.two_emb_layer else x
+        return self.embedding(self.pool(self.backbone(x, mask[:, None]), mask))
 
 
 class ReDimNetB0(ReDimNet):

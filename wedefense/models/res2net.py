@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import ResNetOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import Backend, halved
+from wedefense.models.backend import SpeakerNetwork, halved
 from wedefense.models.pooling import POOLINGS
 
 
@@ -82,7 +82,7 @@ class Block(nn.Module):
         return _clipped(h + self.shortcut(x)) * mask
 
 
-class Res2Net(Backend):
+class Res2Net(SpeakerNetwork):
     """Four stages; `two_emb_layer` as in the ResNets."""
 
     channels, shares, share_width, expansion = 32, 2, 0.5, 2
@@ -104,11 +104,7 @@ class Res2Net(Backend):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self._between_stages(before)
         self.pool = POOLINGS[options.pooling_func](halved(feat_dim, 3) * before)
-        self.seg_1 = nn.Linear(self.pool.out_dim, options.embed_dim)
-        self.two_emb_layer = options.two_emb_layer
-        if self.two_emb_layer:
-            self.seg_bn_1 = nn.BatchNorm1d(options.embed_dim, affine=False)
-            self.seg_2 = nn.Linear(options.embed_dim, options.embed_dim)
+        self.add_embedding(self.pool.out_dim, options.two_emb_layer)
 
     def _block(self, channels_in: int, channels: int, stride: int, stage: int) -> Block:
         return Block(channels_in, channels, stride, self.shares, self.share_width, self.expansion, last_plain=True)
@@ -121,8 +117,7 @@ class Res2Net(Backend):
         masks = [frame_mask(halved(lengths, n), halved(x.shape[1], n))[:, None, None] for n in range(4)]
         x = self.bn1(self.conv1(x.transpose(1, 2)[:, None])).relu() * masks[0]    # (batch, channels, dim, frames)
         x = self._stages(x, masks)                                                # (..., dim / 8, frames / 8)
-        x = self.seg_1(self.pool(x.flatten(1, 2), masks[3][:, 0, 0]))             # (batch, embed_dim)
-        return self.seg_2(self.seg_bn_1(x.relu())) if self.two_emb_layer else x
+        return self.embedding(self.pool(x.flatten(1, 2), masks[3][:, 0, 0]))
 
     def _stages(self, x: Tensor, masks: list[Tensor]) -> Tensor:
         for stage, mask in zip((self.layer1, self.layer2, self.layer3, self.layer4), masks):

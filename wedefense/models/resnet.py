@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import ResNetOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import Backend, halved
+from wedefense.models.backend import SpeakerNetwork, halved
 from wedefense.models.pooling import POOLINGS
 
 
@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
         return (h + self.shortcut(x)).relu() * mask_out
 
 
-class ResNet(Backend):
+class ResNet(SpeakerNetwork):
     block: type[Any] = BasicBlock
     blocks: tuple[int, ...]  # in each of the four stages
 
@@ -74,11 +74,7 @@ class ResNet(Backend):
         self.layer3 = self._stage(expanded * 2, channels * 4, self.blocks[2], stride=2)
         self.layer4 = self._stage(expanded * 4, channels * 8, self.blocks[3], stride=2)
         self.pool = POOLINGS[options.pooling_func](-(-feat_dim // 8) * expanded * 8)
-        self.seg_1 = nn.Linear(self.pool.out_dim, options.embed_dim)
-        self.two_emb_layer = options.two_emb_layer
-        if self.two_emb_layer:
-            self.seg_bn_1 = nn.BatchNorm1d(options.embed_dim, affine=False)
-            self.seg_2 = nn.Linear(options.embed_dim, options.embed_dim)
+        self.add_embedding(self.pool.out_dim, options.two_emb_layer)
 
     def _stage(self, channels_in: int, channels: int, count: int, stride: int) -> nn.ModuleList:
         expanded = channels * self.block.expansion
@@ -96,9 +92,7 @@ class ResNet(Backend):
             for block in stage:
                 x = block(x, mask_in, masks[n])                  # (batch, channels', dim / 2^n, frames / 2^n)
                 mask_in = masks[n]
-        x = self.pool(x.flatten(1, 2), masks[3][:, 0, 0])
-        x = self.seg_1(x)                                        # (batch, embed_dim)
-        return self.seg_2(self.seg_bn_1(x.relu())) if self.two_emb_layer else x
+        return self.embedding(self.pool(x.flatten(1, 2), masks[3][:, 0, 0]))
 
 
 class ResNet18(ResNet):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import XVecOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import Backend
+from wedefense.models.backend import SpeakerNetwork
 from wedefense.models.pooling import POOLINGS
 
 
@@ -20,7 +20,7 @@ class TdnnLayer(nn.Module):
         return self.bn(self.conv_1d(x).relu())
 
 
-class XVEC(Backend):
+class XVEC(SpeakerNetwork):
     min_frames = 15
     lost_frames = 14  # 4 + 2 * 2 + 2 * 3
 
@@ -33,14 +33,11 @@ class XVEC(Backend):
         self.frame_4 = TdnnLayer(hidden, hidden)
         self.frame_5 = TdnnLayer(hidden, options.stats_dim)
         self.pool = POOLINGS[options.pooling_func](options.stats_dim)
-        self.seg_1 = nn.Linear(self.pool.out_dim, options.embed_dim)
-        self.seg_bn_1 = nn.BatchNorm1d(options.embed_dim, affine=False)
-        self.seg_2 = nn.Linear(options.embed_dim, options.embed_dim)
+        self.add_embedding(self.pool.out_dim, two_layers=True)
 
     def forward(self, features: LayerFeatures) -> Tensor:
         x, lengths = self.one_input(features)
         x = x.transpose(1, 2)                                           # (batch, dim, frames)
         for layer in (self.frame_1, self.frame_2, self.frame_3, self.frame_4, self.frame_5):
             x = layer(x)                                                # (batch, channels, frames - 14)
-        x = self.pool(x, frame_mask(lengths - self.lost_frames, x.shape[2]))
-        return self.seg_2(self.seg_bn_1(self.seg_1(x).relu()))          # (batch, embed_dim)
+        return self.embedding(self.pool(x, frame_mask(lengths - self.lost_frames, x.shape[2])))

@@ -117,7 +117,6 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
     return Trainer(config, detector, criterion, mode, loader, world, validator, labels)
 
 
-
 def _cache(gib: float, detector) -> FeatureCache:
     if any(parameter.requires_grad for parameter in detector.frontend.parameters()):
         raise OptionError("feature_cache", "the front-end learns a sum of its layers; set layerwise_feature: True")
