@@ -22,8 +22,8 @@ from wedefense.utils.recipe_files import recipe_files
 
 ROOT = Path(__file__).parents[1]
 TREE = ("conf", "egs", "tools")
-OF_A_CLONE = ("tools/bench/", "tools/gpu", "tools/install.sh", "tools/quickstart.sh", "tools/run_tests.sh",
-              "tools/structure.py")
+OF_A_CLONE = ("tools/bench/", "tools/docs", "tools/gpu", "tools/install.sh", "tools/quickstart.sh",
+              "tools/run_tests.sh", "tools/structure.py")
 
 
 def run(*command, cwd, **environment) -> str:
@@ -97,7 +97,7 @@ def test_its_metadata_say_version_pythons_and_extras_that_the_code_names(wheel):
     assert pythons == ["3.10", "3.11", "3.12", "3.13"]
     extras = set(metadata.get_all("Provides-Extra"))
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "wedefense").rglob("*.py"))
-    assert extras - {"all", "test"} == set(re.findall(r"'wedefense\[(\w+)\]'", code))  # by errors
+    assert extras - {"all", "docs", "test"} == set(re.findall(r"'wedefense\[(\w+)\]'", code))  # by errors
     needed = [line.split(";")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert "torch==2.11.*" in needed
     assert not [name for name in needed if name.startswith(("s3prl", "transformers", "onnx", "pyarrow", "lmdb"))]

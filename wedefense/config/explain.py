@@ -47,7 +47,7 @@ def commented(options: Any, indent: str = "") -> str:
             lines += [f"{indent}{field.name}:{f'  # {said}' if said else ''}", inner]
             continue
         flow = isinstance(value, tuple) and not any(isinstance(item, (dict, tuple)) for item in value)
-        text = f"{field.name}: {_shown(value)}" if flow else yaml.safe_dump(
+        text = f"{field.name}: {shown(value)}" if flow else yaml.safe_dump(
             {field.name: to_builtin(value)}, sort_keys=False, allow_unicode=True, width=_WIDTH - len(indent))
         first, *more = text.splitlines()
         line = f"{indent}{first}"
@@ -79,8 +79,8 @@ def explain(path: str | os.PathLike, overrides: list[str], key: str) -> str:
     if dataclasses.is_dataclass(parent):
         field = {field.name: field for field in dataclasses.fields(parent)}[names[-1]]
         rows = {"meaning": meaning(type(parent), field.name) or "as its name says",
-                "type": _type_text(typing.get_type_hints(type(parent))[field.name]), "default": _default(field)} | rows
-    return "\n".join([f"{key}: {_shown(value)}", *(f"  {name:<8} {text}" for name, text in rows.items())])
+                "type": type_text(typing.get_type_hints(type(parent))[field.name]), "default": default_of(field)} | rows
+    return "\n".join([f"{key}: {shown(value)}", *(f"  {name:<8} {text}" for name, text in rows.items())])
 
 
 def difference(one: Config, other: Config) -> list[tuple[str, str, str]]:
@@ -94,7 +94,7 @@ def _flat(options: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(value):
             yield from _flat(value, f"{prefix}{field.name}.")
         else:
-            yield f"{prefix}{field.name}", _shown(value)
+            yield f"{prefix}{field.name}", shown(value)
 
 
 def origin(tree: Tree, names: list[str]) -> str:
@@ -129,7 +129,7 @@ def meaning(cls: type, name: str) -> str:
     return next((said for base in cls.__mro__ if (said := meanings(base).get(name))), "")
 
 
-def _type_text(hint: Any) -> str:
+def type_text(hint: Any) -> str:
     """In the words of refusals."""
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(hint)))}"
@@ -137,16 +137,16 @@ def _type_text(hint: Any) -> str:
         return TYPE_NAMES[hint]
     options = typing.get_args(hint)
     if type(None) in options:
-        return " or ".join([*(_type_text(each) for each in options if each is not type(None)), "null"])
+        return " or ".join([*(type_text(each) for each in options if each is not type(None)), "null"])
     return re.sub(r"\btyping\.|\bobject\b", lambda found: "" if found[0] == "typing." else "anything", str(hint))
 
 
-def _default(field: dataclasses.Field) -> str:
+def default_of(field: dataclasses.Field) -> str:
     if field.default_factory is not dataclasses.MISSING:
-        return _shown(field.default_factory())
-    return "none" if field.default is dataclasses.MISSING else _shown(field.default)
+        return shown(field.default_factory())
+    return "none" if field.default is dataclasses.MISSING else shown(field.default)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = yaml.safe_dump(to_builtin(value), default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("...").strip()

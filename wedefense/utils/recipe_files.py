@@ -11,8 +11,9 @@ INSTALLED = PACKAGE / "recipes"  # setup.py puts them there; in a clone they are
 
 _FOLDERS, _SUFFIXES = ("conf", "egs", "tools"), {".md", ".py", ".sh", ".txt", ".yaml"}
 _MADE = {"corpus", "data", "exp", "__pycache__"}  # by recipes and by Python
-_OF_A_CLONE = {"tools/bench", "tools/gpu", "tools/gpu_check.py", "tools/gpu_check.sh", "tools/install.sh",
-               "tools/quickstart.sh", "tools/run_tests.sh", "tools/structure.py"}  # they install, test or time its code
+_OF_A_CLONE = {"tools/bench", "tools/docs", "tools/docs.sh", "tools/gpu", "tools/gpu_check.py", "tools/gpu_check.sh",
+               "tools/install.sh", "tools/quickstart.sh", "tools/run_tests.sh",
+               "tools/structure.py"}  # they install, test, time or describe its code
 
 
 def home() -> Path:

@@ -1,0 +1,54 @@
+"""What mkdocs calls: generated pages, included sections, links between both."""
+
+import posixpath
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tools.docs import config_pages, include  # noqa: E402  after the path
+
+_WHERE: dict[include.Target, include.Target] = {}  # place in the repository -> place in the site
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds pages that are made, and learns where everything stands."""
+    _WHERE.clear()
+    for file in files.documentation_pages():
+        _WHERE[include.Target(f"docs/{file.src_uri}")] = include.Target(file.src_uri)
+        for source, place in include.INCLUDE.findall(file.content_string):
+            path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(file.src_uri), source))
+            _WHERE.setdefault(include.Target(path, place), include.Target(file.src_uri))
+            _WHERE.setdefault(include.Target(path), include.Target(file.src_uri))
+    for page, source in include.whole_files().items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+        for path in (source, posixpath.dirname(source)):
+            _WHERE.setdefault(include.Target(path), include.Target(page))
+    for page, content in config_pages.pages().items():
+        files.append(File.generated(config, page, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    source = include.whole_files().get(page.file.src_uri)
+    if source:
+        return include.relinked(markdown, source, page.file.src_uri, _address)
+    return include.expand(markdown, page.file.src_uri, _address)
+
+
+def _address(target: include.Target, page: str) -> str | None:
+    """The link from a page of the site to a place of the repository; None where the site does not have it."""
+    if target.anchor and target in _WHERE:
+        path, place = _WHERE[target]
+    elif include.Target(target.path) in _WHERE:
+        path, place = _WHERE[include.Target(target.path)].path, target.anchor
+    else:
+        return None
+    link = posixpath.relpath(path, posixpath.dirname(page) or ".")
+    return f"{link}#{place}" if place else link
