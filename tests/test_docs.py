@@ -40,7 +40,8 @@ def test_what_counts_as_naming_a_file():
 def test_a_page_names_files_that_are_there(page):
     made = {ROOT / "docs" / name for name in (*include.whole_files(), *config_pages.pages())}  # of the site
     missing = [path for path in named(page.read_text(encoding="utf-8")) - NEW
-               if (page.parent / path).resolve() not in made and not MADE.search(path) and not any((folder / path).exists() for folder in (page.parent, ROOT))]
+               if (page.parent / path).resolve() not in made and not MADE.search(path)
+               and not any((folder / path).exists() for folder in (page.parent, ROOT))]
     assert not missing
 
 

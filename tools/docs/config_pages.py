@@ -56,8 +56,8 @@ def _pages() -> dict[str, tuple[str, str, list[Section]]]:
                   Section("dataset_args", "dataset_args.", DatasetOptions, left_out=sections),
                   Section("A level of sampling", "", Level, "An item of the list `dataset_args.sampling`.")]),
         "augmentation": ("Augmentation", "Steps of the list `dataset_args.augment`, such as "
-                         "`{type: noise, prob: 0.5}`; `rawboost_args`, `noise_args`, `reverb_args` and `codec_aug_args` "
-                         "of `dataset_args` take the same keys.", _of_table(STEPS, "type", "")),
+                         "`{type: noise, prob: 0.5}`; `rawboost_args`, `noise_args`, `reverb_args` and "
+                         "`codec_aug_args` of `dataset_args` take the same keys.", _of_table(STEPS, "type", "")),
         "frontends": ("Front-ends", "`dataset_args.frontend` names one; its options stand in a section of its own.",
                       [Section(f"{name}: {row.target.split(':')[1]}", f"dataset_args.{name}_args.", row.options,
                                _doc(row.options)) for name, row in FRONTENDS.rows().items()]),
@@ -101,8 +101,8 @@ def _page(title: str, intro: str, sections: list[Section]) -> str:
         lines += [f"## {section.title}", "", section.says, ""]
         lines += _keys(section.prefix, _unchecked(section.cls), anchors, section.left_out)
     if title == "Schedules and optimisers":
-        lines += ["## Optimisers", "", "`optimizer` names one of PyTorch's, `optimizer_args` its keyword arguments; the "
-                  "learning rate is the schedule's.", "", "| `optimizer` | `optimizer_args` |", "|---|---|",
+        lines += ["## Optimisers", "", "`optimizer` names one of PyTorch's, `optimizer_args` its keyword arguments; "
+                  "the learning rate is the schedule's.", "", "| `optimizer` | `optimizer_args` |", "|---|---|",
                   *(f"| `{name}` | {', '.join(f'`{key}`' for key in keys)} |" for name, keys in OPTIMIZER_ARGS.items())]
     return "\n".join(lines) + "\n"
 
