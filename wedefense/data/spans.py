@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wedefense.data.tabular import SEPARATORS, separated_rows
+from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
@@ -62,8 +63,9 @@ def read_spans(path: str | os.PathLike, kind: str | None = None) -> dict[str, li
 
 
 def write_spans(path: str | os.PathLike, spans: Spans, kind: str | None = None) -> list[Path]:
-    """Write label files of a `kind` (None: as the name says); returns their paths. Tables are one file, `vad` and
-    `audacity` a folder, `seglab` one file where its name says the resolution, else one of each."""
+    """Write label files of a `kind` (None: as the name says); returns their paths. Tables are one file; `vad`,
+    `audacity` and `textgrid` a folder, or of one utterance a file where the name says so; `seglab` one file where its
+    name says the resolution, else one of each."""
     path = Path(path)
     return _format(kind or _kind_by_name(path) or "segments").write(path, spans)
 
@@ -163,16 +165,24 @@ def _read_csv(path: Path) -> Spans:
                      for row in rows)
 
 
-def _read_tracks(path: Path) -> Spans:
-    """Files `START END LABEL`, one for each utterance, whose name is that of the file."""
+def _read_tracks(path: Path, suffixes: tuple[str, ...], spans_of: Callable[[Path], list[Span]]) -> Spans:
+    """Files of one utterance each, whose name is that of the file."""
     spans = {}
-    for file in _files(path, (".txt", ".lab")):
+    for file in _files(path, suffixes):
         if file.stem in spans:
             raise InputError(f"{file}: a second file of labels for '{file.stem}'; keep one")
-        spans[file.stem] = [_span(where, *fields) for where, fields in _fields(file, 3, "START END LABEL", 2)]
+        spans[file.stem] = spans_of(file)
         if not spans[file.stem]:
-            raise InputError(f"{file}: holds no span; a recording all of one class has one line, 0 to its end")
+            raise InputError(f"{file}: holds no span; a recording all of one class has one, from 0 to its end")
     return spans
+
+
+def _lines_of_spans(path: Path) -> list[Span]:
+    return [_span(where, *fields) for where, fields in _fields(path, 3, "START END LABEL", 2)]
+
+
+def _textgrid_spans(path: Path) -> list[Span]:
+    return [Span(start, end, label.strip()) for start, end, label in read_intervals(path)]
 
 
 def _read_seglab(path: Path) -> Spans:
@@ -207,12 +217,21 @@ def _csv_line(key: str, span: Span) -> str:
     return out.getvalue()
 
 
-def _write_tracks(path: Path, spans: Spans, separator: str) -> list[Path]:
+def _write_tracks(path: Path, spans: Spans, suffix: str, text: Callable[[Sequence[Span]], str]) -> list[Path]:
+    """A file of each utterance in the folder `path`, or the file `path` of one."""
+    alone = len(spans) == 1 and path.suffix.lower() == suffix.lower() and not path.is_dir()
     slashed = [key for key in spans if "/" in key]
-    if slashed:
+    if slashed and not alone:
         raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(slashed)} cannot be")
-    return [_write_lines(path / f"{key}.txt", {key: found}, lambda _, span: separator.join(
-        (f"{span.start:.6f}", f"{span.end:.6f}", span.label)))[0] for key, found in spans.items()]
+    paths = [path if alone else path / f"{key}{suffix}" for key in spans]
+    for file, found in zip(paths, spans.values()):
+        with atomic_write(file, "w") as stream:
+            stream.write(text(found))
+    return paths
+
+
+def _lines(spans: Sequence[Span], separator: str) -> str:
+    return "".join(f"{span.start:.6f}{separator}{span.end:.6f}{separator}{span.label}\n" for span in spans)
 
 
 def _write_seglab(path: Path, spans: Spans) -> list[Path]:
@@ -225,6 +244,8 @@ def _write_seglab(path: Path, spans: Spans) -> list[Path]:
     return paths
 
 
+_read_lines = partial(_read_tracks, suffixes=(".txt", ".lab"), spans_of=_lines_of_spans)
+
 FORMATS = {
     "segments": SpanFormat(_read_segments, partial(
         _write_lines, line=lambda key, span: f"{key} {span.start:.6f} {span.end:.6f} {span.label}")),
@@ -232,6 +253,9 @@ FORMATS = {
     "seglab": SpanFormat(_read_seglab, _write_seglab, (".npy",)),
     "csv": SpanFormat(_read_csv, partial(_write_lines, line=_csv_line, header="key,start,end,label\n"),
                       (".csv", ".tsv")),
-    "vad": SpanFormat(_read_tracks, partial(_write_tracks, separator=" ")),
-    "audacity": SpanFormat(_read_tracks, partial(_write_tracks, separator="\t")),
+    "vad": SpanFormat(_read_lines, partial(_write_tracks, suffix=".txt", text=partial(_lines, separator=" "))),
+    "audacity": SpanFormat(_read_lines, partial(_write_tracks, suffix=".txt", text=partial(_lines, separator="\t"))),
+    "textgrid": SpanFormat(
+        partial(_read_tracks, suffixes=(".textgrid",), spans_of=_textgrid_spans),
+        partial(_write_tracks, suffix=".TextGrid", text=textgrid), (".textgrid",)),
 }
