@@ -1,6 +1,7 @@
 """What a Python user calls."""
 
-from wedefense.detect.loaded_detector import FrameScores, LoadedDetector
+from wedefense.detect.frames import FrameScores
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.detect.score import Score
 from wedefense.experiment.load import Experiment, load_experiment

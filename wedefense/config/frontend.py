@@ -174,6 +174,7 @@ class FrontendRow(Row):
 
     self_contained: bool = False    # it needs nothing but its options, and no model is named but itself
     over_time: bool = False         # cmvn is of each feature over the time of an utterance, not over each frame
+    local: bool = False             # no frame depends on what is a second away from it
     prunable: bool = False          # its encoder has places for gates
     shape_in_weights: bool = False  # names and sizes of its tensors tell how its encoder is built, if it is native
     recordable: bool = False        # training may record what its encoder launches on a GPU, and play it back
@@ -186,9 +187,9 @@ _SSL = FrontendRow("wedefense.frontend.ssl.frontend:SSLFrontend", SSLOptions, pr
 # In this order they are asked whether a name is theirs (see `wedefense.frontend.load`).
 FRONTENDS = Registry("front-end", {
     "fbank": FrontendRow("wedefense.frontend.acoustic:Fbank", FbankOptions, self_contained=True, over_time=True,
-                         exportable="wedefense.frontend.acoustic:ExportableFbank"),
+                         local=True, exportable="wedefense.frontend.acoustic:ExportableFbank"),
     "lfcc": FrontendRow("wedefense.frontend.acoustic:Lfcc", LfccOptions, self_contained=True, over_time=True,
-                        exportable="wedefense.frontend.acoustic:ExportableLfcc"),
+                        local=True, exportable="wedefense.frontend.acoustic:ExportableLfcc"),
     "lfcc_torchaudio": FrontendRow("wedefense.frontend.acoustic:LfccDecibel", LfccDecibelOptions, self_contained=True,
                                    over_time=True),  # WeDefense's
     "whisper": FrontendRow("wedefense.frontend.whisper:WhisperFrontend", WhisperOptions, prunable=True,

@@ -1,5 +1,4 @@
-"""Praat's TextGrid: the intervals of one tier of a file, read from its long and its short form, written in the long one.
-"""
+"""Praat's TextGrid: the intervals of one tier of a file, read from its long and its short form, written in the long."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -31,8 +30,8 @@ def textgrid(intervals: Sequence[Interval]) -> str:
     for start, end, label in intervals:
         reached = filled[-1][1] if filled else 0.0
         if start < reached:
-            raise InputError(f"a TextGrid holds no spans that overlap: {start:g} to {end:g} s {label}, where one ends at "
-                             f"{reached:g} s")
+            raise InputError(f"a TextGrid holds no spans that overlap: {start:g} to {end:g} s {label}, where one ends "
+                             f"at {reached:g} s")
         filled += [(reached, start, "")] * (start > reached) + [(start, end, label)]
     seconds = f"{filled[-1][1]:.6f}"
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {seconds}",

@@ -14,6 +14,8 @@ from wedefense.config.schema import Config
 from wedefense.data.audio import BadAudio
 from wedefense.data.labels import Labels
 from wedefense.data.sampler import length_batches
+from wedefense.detect.frames import FrameScores, frame_logits
+from wedefense.detect.model_output import NO_SCORE, ModelOutput, assembled, level, or_reason
 from wedefense.detect.recordings import InputPolicy, Recording, open_recording
 from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
@@ -29,31 +31,6 @@ from wedefense.utils.precision import Precision, resolve_for_inference
 
 _READERS = 4
 _BATCH, _BATCH_SECONDS = 16, 120.0
-_FULL_SCALE = 0.999
-NO_SCORE = "no finite score: what the model computes overflows; look at its weights"
-
-
-@dataclass(frozen=True)
-class ModelOutput:
-    """What the model made of a recording, a row for each of its windows."""
-
-    recording: Recording
-    pieces: list[tuple[int, int]]  # (start, samples)
-    embeddings: np.ndarray         # (windows, embed_dim)
-    logits: np.ndarray             # (windows, classes)
-    peak: float                    # the largest sample, of 1 at full scale
-    clipped: float                 # the share of samples at full scale
-
-
-@dataclass(frozen=True)
-class FrameScores:
-    times: np.ndarray  # (frames,) seconds at which each begins
-    llr: np.ndarray    # (frames,): what the head says of each frame's part in the embedding; not calibrated
-
-    def __repr__(self) -> str:
-        lowest = int(self.llr.argmin())
-        return (f"FrameScores({len(self.llr)} frames to {self.times[-1]:.2f} s, LLR {self.llr.min():.3f} to "
-                f"{self.llr.max():.3f}, the lowest at {self.times[lowest]:.2f} s)")
 
 
 @dataclass
@@ -137,24 +114,16 @@ class LoadedDetector:
                              "CA-MHFA have")
         self.require_bonafide()
         for name, audio in sources.items():
-            yield name, _or_reason(self._frames, name, audio, sample_rate)
+            yield name, or_reason(self._frames, name, audio, sample_rate)
 
     @torch.no_grad()
     def _frames(self, name: str, audio, sample_rate: int | None) -> FrameScores:
-        recording, backend = self._open(name, audio, sample_rate), self.detector.backend
-        policy, frames, times = self.input_policy, [], []
-        size = round(policy.window * policy.rate)
-        cuts = [*range(0, max(recording.samples - size, 0) + 1, size), recording.samples]  # the last one may be longer
-        for start, end in itertools.pairwise(cuts):
-            wav = torch.from_numpy(policy.fit(recording.read(start, end - start)))[None].to(self.device)
-            with self.arithmetic.scope():
-                features = self.detector.features(wav, torch.tensor([wav.shape[1]], device=self.device))
-                logits = backend.frame_scores(features, self.detector.projection)[0].float().cpu().numpy()
-            if not np.isfinite(logits).all():
-                raise BadAudio(NO_SCORE)
-            frames.append(llr(logits, self.labels))
-            times.append(start / policy.rate + np.arange(len(logits)) * self.detector.frontend.frame_shift / 1000)
-        return FrameScores(np.concatenate(times), np.concatenate(frames))
+        recording, shift = self._open(name, audio, sample_rate), self.detector.frontend.frame_shift / 1000
+        with self.arithmetic.scope():
+            logits = frame_logits(self.detector, recording, self.input_policy, self.device).cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise BadAudio(NO_SCORE)
+        return FrameScores(shift * np.arange(len(logits)), llr(logits, self.labels), shift)
 
     def score_files(self, sources: Mapping[str, object], *, costs: DetectionCosts = DetectionCosts(),
                     window: float | None = None, quiet: bool = False) -> tuple[list[Score], dict[str, str]]:
@@ -171,7 +140,7 @@ class LoadedDetector:
 
     def _each_file(self, sources: Mapping[str, object], window: float | None, quiet: bool, make):
         with ThreadPoolExecutor(_READERS) as pool:
-            opened = list(pool.map(lambda item: _or_reason(self._open, *item), sources.items()))
+            opened = list(pool.map(lambda item: or_reason(self._open, *item), sources.items()))
         failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
         found = {}
         for item in self.run([item for item in opened if not isinstance(item, str)], window, quiet):
@@ -197,20 +166,20 @@ class LoadedDetector:
         with ThreadPoolExecutor(_READERS) as pool, progress(
                 total=len(recordings), desc="scoring", unit="file", delay=2,
                 disable=quiet or len(recordings) < 2) as bar:
-            read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in batches[0]] if batches else []
+            read = [pool.submit(or_reason, self._read, recordings, pieces[i]) for i in batches[0]] if batches else []
             for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
                 wavs = [future.result() for future in read]
-                read = [pool.submit(_or_reason, self._read, recordings, pieces[i]) for i in following]
+                read = [pool.submit(or_reason, self._read, recordings, pieces[i]) for i in following]
                 output = {index: wav for index, wav in zip(batch, wavs) if not isinstance(wav, str)}
                 outputs = self._forward(list(output.values()), [recordings[pieces[index][0]].key for index in output])
                 for index, wav in zip(batch, wavs):
                     number, start, length = pieces[index]
                     rows[number].append(wav if isinstance(wav, str)
-                                        else ((start, length), *next(outputs), *_level(wav)))
+                                        else ((start, length), *next(outputs), *level(wav)))
                     left[number] -= 1
                     if not left[number]:
                         bar.update()
-                        yield _assembled(recordings[number], rows.pop(number))
+                        yield assembled(recordings[number], rows.pop(number))
 
     def score_of(self, output: ModelOutput, costs: DetectionCosts) -> Score:
         self.require_bonafide()
@@ -252,7 +221,7 @@ class LoadedDetector:
     def _opened(self, names: list[str], inputs: list, sample_rate: int | None) -> list[Recording]:
         opened = []
         for name, audio in zip(names, inputs):
-            recording = _or_reason(self._open, name, audio, sample_rate)
+            recording = or_reason(self._open, name, audio, sample_rate)
             if isinstance(recording, str):
                 raise InputError(f"{name}: {recording}")
             opened.append(recording)
@@ -290,32 +259,6 @@ class LoadedDetector:
         if not self.labels.has_bonafide:
             raise InputError(f"{self.weights}: its classes ({', '.join(self.labels.names[:3])} ...) are not bona fide "
                              "and spoof, so there is nothing to score; use embed() and similarity()")
-
-
-def _assembled(recording: Recording, rows: list) -> ModelOutput | tuple[Recording, str]:
-    reasons = [row for row in rows if isinstance(row, str)]
-    if reasons:
-        return recording, reasons[0]
-    rows.sort(key=lambda row: row[0])
-    pieces, embeddings, logits, peaks, clipped = zip(*rows)
-    if not all(np.isfinite(part).all() for part in (*embeddings, *logits)):
-        return recording, NO_SCORE
-    return ModelOutput(recording, list(pieces), np.stack(embeddings), np.stack(logits), max(peaks),
-                       float(np.mean(clipped)))
-
-
-def _level(wav: np.ndarray) -> tuple[float, float]:
-    """The largest sample, and the share of those at full scale."""
-    level = np.abs(wav)
-    return float(level.max()), float((level > _FULL_SCALE).mean())
-
-
-def _or_reason(make, *arguments):
-    """What `make` gives, or why the audio is bad."""
-    try:
-        return make(*arguments)
-    except BadAudio as error:
-        return str(error)
 
 
 def _name(audio, number: int) -> str:

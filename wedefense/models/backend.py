@@ -25,10 +25,20 @@ def check_inputs(options: BackendOptions, feat_dim: int, num_layers: int) -> Non
 
 @runtime_checkable
 class ScoresFrames(Protocol):
-    """What a back-end has that can say what each frame adds to the score."""
+    """What a back-end has that can say what each frame adds to the score.
+
+    In two steps, so that a long recording may be heard in windows: what is known of a frame from what is near it, and
+    what takes the whole.
+    """
+
+    def frame_parts(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, frames, numbers)"""
+
+    def scores_of_parts(self, parts: Tensor, lengths: Tensor, head: nn.Module) -> Tensor:
+        """Of the frames of whole utterances -> (batch, frames, classes)"""
 
     def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
-        """-> (batch, frames, classes)"""
+        """Both at once."""
 
 
 class LayerSum(nn.Module):

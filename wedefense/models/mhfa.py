@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.models import CAMHFAOptions, MHFAOptions
-from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import check_inputs
 from wedefense.models.mix import mix_features
 from wedefense.models.pooling import masked_softmax
@@ -46,24 +46,43 @@ class MHFA(nn.Module):
 
     def frame_embeddings(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, embed_dim); their mean over an utterance's frames is its embedding before any norm."""
-        attention, values = self._attend(features)
-        total = values.new_zeros(*values.shape[:2], self.embed_dim)
-        for head, weight in enumerate(self.pooling_fc.weight.split(values.shape[2], dim=1)):
-            total = total + attention[:, head, :, None] * F.linear(values, weight)
-        return total * features.lengths.to(total)[:, None, None] + self.pooling_fc.bias
+        return self._shares(self.frame_parts(features), features.lengths)
+
+    def frame_parts(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, frames, heads + compression): attention before it is shared out, and values"""
+        scores, values = self._look(features, features.mask())
+        return torch.cat([scores.transpose(1, 2), values], dim=2)
+
+    def scores_of_parts(self, parts: Tensor, lengths: Tensor, head: nn.Module) -> Tensor:
+        """-> logits (batch, frames, classes): what `head` says of each frame's part in the embedding"""
+        frames = self._embedding(self._shares(parts, lengths))
+        return head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
-        """-> logits (batch, frames, classes): what `head` says of each frame's part in the embedding."""
-        frames = self._embedding(self.frame_embeddings(features))
-        return head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        """Both at once -> logits (batch, frames, classes)"""
+        return self.scores_of_parts(self.frame_parts(features), features.lengths, head)
+
+    def _shares(self, parts: Tensor, lengths: Tensor) -> Tensor:
+        width = self.cmp_linear_v.out_features
+        mask = frame_mask(lengths, parts.shape[1])
+        attention = masked_softmax(parts[..., :-width].transpose(1, 2).float(), mask[:, None])
+        values = parts[..., -width:]
+        total = values.new_zeros(*values.shape[:2], self.embed_dim)
+        for head, weight in enumerate(self.pooling_fc.weight.split(width, dim=1)):
+            total = total + attention[:, head, :, None] * F.linear(values, weight)
+        return total * lengths.to(total)[:, None, None] + self.pooling_fc.bias
 
     def _attend(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
         """-> attention (batch, heads, frames), values (batch, frames, compression)"""
         mask = features.mask()
+        scores, values = self._look(features, mask)
+        return masked_softmax(scores.float(), mask[:, None]), values
+
+    def _look(self, features: LayerFeatures, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """-> scores (batch, heads, frames), values (batch, frames, compression)"""
         keys, values = mix_features(features, self.weights_k.softmax(dim=0), self.weights_v.softmax(dim=0))
         keys, values = self.cmp_linear_k(keys), self.cmp_linear_v(values)
-        scores = self._scores(keys, mask)                        # (batch, heads, frames)
-        return masked_softmax(scores.float(), mask[:, None]), self._values(values, mask)
+        return self._scores(keys, mask), self._values(values, mask)
 
     def _scores(self, keys: Tensor, mask: Tensor) -> Tensor:
         return self.att_head(keys).transpose(1, 2)
