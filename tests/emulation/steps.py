@@ -11,14 +11,17 @@ from torch import nn
 from tests.emulation.cuda import Emulation, Seen, emulated_cuda
 from wedefense.config.frontend import SSLOptions, WhisperOptions
 from wedefense.config.heads import HEADS, LossOptions
+from wedefense.config.localization import LocalizationOptions
 from wedefense.config.models import BACKENDS
 from wedefense.config.pruning import DistillOptions, PruningOptions
 from wedefense.data.batch import Batch
+from wedefense.data.spans import Span
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import WhisperFrontend
 from wedefense.models.detector import Cmvn, Detector
+from wedefense.models.localizer import Localizer
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.pruning.gates import attach
 from wedefense.train.modes import Mode
@@ -35,13 +38,16 @@ def ssl_frontend(architecture: Architecture, frozen: bool = False, **options) ->
     return SSLFrontend(SSLOptions(frozen=frozen, **options), 16000, architecture)
 
 
-def step_on(frontend: nn.Module, backend: str = "SSL_BACKEND_MHFA", mode=None, **parts) -> TrainStep:
+def step_on(frontend: nn.Module, backend: str = "SSL_BACKEND_MHFA", mode=None,
+            localization: LocalizationOptions | None = None, **parts) -> TrainStep:
     """A training step around a front-end, on the CPU still; `mode`: makes one of a detector."""
     small = {"embed_dim": 16, "head_nb": 4, "compression_dim": 16}
     cls = BACKENDS.options(backend)
     options = cls(**{key: value for key, value in small.items() if key in cls.__dataclass_fields__})
     backend = BACKENDS.load(backend)(options, frontend.feat_dim, frontend.num_layers)
     head = HEADS.load("softmax")(HEADS.options("softmax")(), backend.embed_dim, 2)
+    if localization is not None:
+        parts["localizer"] = Localizer(localization, backend, frontend.frame_shift)
     detector = Detector(frontend, backend, head, Cmvn(True, False, over_time=False), **parts)
     return TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), mode(detector) if mode else Mode()).train()
 
@@ -60,7 +66,8 @@ def gated(architecture: Architecture, **distillation) -> TrainStep:
 def batch_of(lengths: list[int], cuda: Emulation) -> Batch:
     wav = torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(1)).cumsum(1) * 0.01
     keys = [f"u{number}" for number in range(len(lengths))]
-    return Batch(keys, wav, torch.tensor(lengths), torch.arange(len(lengths)) % 2).to(cuda.device)
+    spans = [[Span(0, 0.04, "bonafide"), Span(0.04, length / 16000, "spoof")] for length in lengths]
+    return Batch(keys, wav, torch.tensor(lengths), torch.arange(len(lengths)) % 2, spans=spans).to(cuda.device)
 
 
 def run_step(step: TrainStep, batch: Batch, amp: bool = True) -> torch.Tensor:

@@ -17,10 +17,12 @@ from wedefense.config.data import SpecAugOptions
 from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.loader import load_config
+from wedefense.config.localization import LocalizationOptions
 from wedefense.frontend.acoustic import Fbank, Lfcc
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment
 from wedefense.models.cache import FeatureCache
+from wedefense.models.localizer import LOCALIZING
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
@@ -91,6 +93,15 @@ def test_classical_features_and_spec_augment(cuda, kind, options):
     step = step_on(frontend, "ECAPA_TDNN_c512", spec_augment=SpecAugment(SpecAugOptions(num_t_mask=2, prob=1.0)))
     step.detector.cmvn.over_time = True
     assert_nobody_waits(step, cuda, kind.__name__)
+
+
+@pytest.mark.parametrize("name, options", [("SSL_BACKEND_MHFA", {"loss": "p2sgrad", "balance": True}), *(
+    pytest.param(name, {}, marks=[pytest.mark.slow] * (name != "SSL_BACKEND_SLS")) for name in LOCALIZING)])
+def test_localisation(cuda, name, options):
+    told = LocalizationOptions(resolutions=(160, 320), boundary_weight=0.5, **options)
+    step = step_on(ssl_frontend(FAMILIES["wavlm"], frozen=True), name, localization=told)
+    assert_nobody_waits(step, cuda, f"{name}, localising")
+    assert all(p.grad is not None for p in step.detector.localizer.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.config.frontend import PretrainedOptions, check_prunable
 from wedefense.config.heads import HEADS, LOSSES, LossOptions, ProjectionOptions
+from wedefense.config.localization import LocalizationOptions
 from wedefense.config.models import BACKENDS, BackendOptions
 from wedefense.config.modes import MODES, PRUNING, STANDARD
 from wedefense.config.pruning import PruningOptions
@@ -80,6 +81,8 @@ class RunOptions:
 
     margin_scheduler: Literal["MarginScheduler"] = "MarginScheduler"
     margin_update: MarginOptions = MarginOptions()
+
+    localization_args: LocalizationOptions = LocalizationOptions()  # targets of segments: where is it fake
 
     loss: str = "CrossEntropyLoss"
     loss_args: LossOptions = _component("loss", LOSSES)

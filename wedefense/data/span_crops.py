@@ -8,6 +8,8 @@ from torch import Tensor
 
 from wedefense.data.spans import Span, segment_labels
 
+ROUNDING = 1e-6  # seconds
+
 
 class Cut(NamedTuple):
     """Which samples of a recording, resampled and played at `speed`, an item takes."""
@@ -45,4 +47,17 @@ def frame_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: 
         if found:
             labels = torch.from_numpy((segment_labels(found, shift)[:frames] == "0").astype("int64"))
             row[:len(labels)] = labels
+    return targets
+
+
+def boundary_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: int, reach: int = 0) -> Tensor:
+    """(batch, frames) int64: 1 where the class changes within a frame, or at its begin, or at most `reach` frames from
+    there; else 0, and -1 as in `frame_targets`."""
+    targets = frame_targets(spans, shift, frames).clamp(max=0)
+    for row, found in zip(targets, spans):
+        for before, after in zip(found or [], (found or [])[1:]):
+            if before.label != after.label:
+                place = int((after.start + ROUNDING) / shift)
+                near = row[max(0, place - reach):place + reach + 1]
+                near[near == 0] = 1
     return targets

@@ -44,6 +44,8 @@ COMPUTING = ("config", "data", "frontend", "gpu", "models", "pruning", "utils", 
 def settings(config: Config) -> dict:
     """All of a config that can change a number of the training, nested as in YAML."""
     tree = _without(to_builtin(config), FREE)
+    if not config.localization_args.wanted:
+        del tree["localization_args"]
     data, chosen = tree["dataset_args"], config.dataset_args.frontend_section
     for section in [f"{name}_args" for name in FRONTENDS.names()] + ["frontend_args"]:
         if section != chosen:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wedefense.config.models import SSLBackendOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import Backend
+from wedefense.models.localizer import Frames
 from wedefense.models.pooling import masked_softmax
 
 
@@ -127,6 +128,7 @@ class GraphPool(nn.Module):
 
 class AASIST(Backend):
     min_frames = 3
+    has_boundaries = False
     spectral_nodes = 42
 
     def __init__(self, options: SSLBackendOptions, feat_dim: int, num_layers: int):
@@ -152,12 +154,35 @@ class AASIST(Backend):
         self.drop, self.drop_way = nn.Dropout(0.5), nn.Dropout(0.2)
         self.out_layer = nn.Linear(5 * 32, options.embed_dim)
 
+    @property
+    def frame_dims(self) -> dict[int, int]:
+        return {1: self.LL.out_features + 64}
+
     def forward(self, features: LayerFeatures) -> Tensor:
         x, lengths = self.one_input(features)
-        spectral, temporal, mask_t = self._nodes(self.LL(x).transpose(1, 2), lengths // 3)
-        mask_s = mask_t.new_ones(spectral.shape[:2])
-        spectral, mask_s = self.pool_S(self.GAT_layer_S(spectral, mask_s), mask_s)
-        temporal, mask_t = self.pool_T(self.GAT_layer_T(temporal, mask_t), mask_t)
+        return self._embedding(*self._attended(self.LL(x), lengths))
+
+    def frames(self, features: LayerFeatures) -> Frames:
+        """A frame's linear features beside the temporal node of its three frames, after graph attention and before any
+        node is dropped; our derivation, nobody has published one.
+        """
+        x, lengths = self.one_input(features)
+        x = self.LL(x)
+        spectral, temporal, mask = self._attended(x, lengths)
+        node = torch.arange(features.shape[1], device=x.device).div(3, rounding_mode="floor")[None]
+        node = torch.minimum(node, (lengths // 3 - 1)[:, None])[..., None]   # (batch, frames, 1)
+        nodes = temporal.gather(1, node.expand(-1, -1, temporal.shape[2]))
+        frames = torch.cat([x[:, :features.shape[1]], nodes], dim=2) * features.mask()[..., None]
+        return Frames({1: (frames, features.lengths)}, self._embedding(spectral, temporal, mask))
+
+    def _attended(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (batch, frames, 128) -> spectral nodes (batch, 42, 64), temporal (batch, frames / 3, 64), their mask"""
+        spectral, temporal, mask = self._nodes(x.transpose(1, 2), lengths // 3)
+        return self.GAT_layer_S(spectral, mask.new_ones(spectral.shape[:2])), self.GAT_layer_T(temporal, mask), mask
+
+    def _embedding(self, spectral: Tensor, temporal: Tensor, mask_t: Tensor) -> Tensor:
+        spectral, mask_s = self.pool_S(spectral, mask_t.new_ones(spectral.shape[:2]))
+        temporal, mask_t = self.pool_T(temporal, mask_t)
         one = self._branch(1, temporal, mask_t, spectral, mask_s)
         two = self._branch(2, temporal, mask_t, spectral, mask_s)
         mask_t, mask_s = one[1], one[3]

@@ -45,7 +45,7 @@ def multiply_adds(detector: nn.Module, seconds: float = 2.0) -> int:
     with FlopCounterMode(display=False) as frontend:
         features = detector.features(wav, [samples])
     with FlopCounterMode(display=False) as rest:
-        detector.projection(detector.backend(features))
+        detector.projection(detector.heard(features)[0])
     for parameter in learnt:
         parameter.requires_grad_(True)
     detector.train(training)

@@ -18,6 +18,7 @@ from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
+from wedefense.models.localizer import FromSegments, Localizer, Segments, utterance_logits
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
 from wedefense.utils.log import get_logger
@@ -76,12 +77,13 @@ class Outputs(NamedTuple):
     features: LayerFeatures  # as the back-end sees them: gradient scaled, normalised, in training masked
     embedding: Tensor        # (batch, embed_dim)
     logits: Tensor           # (batch, classes)
+    segments: Segments | None = None  # where it is fake, of a detector that localises
 
 
 class Detector(nn.Module):
     def __init__(self, frontend: Frontend, backend: nn.Module, projection: nn.Module,
                  cmvn: Cmvn | None = None, grad_mult: float = 1.0, spec_augment: nn.Module | None = None,
-                 sample_rate: int = 16000):
+                 sample_rate: int = 16000, localizer: Localizer | None = None):
         super().__init__()
         self.sample_rate = sample_rate
         self.frontend = frontend
@@ -90,6 +92,7 @@ class Detector(nn.Module):
         self.cmvn = cmvn
         self.grad_mult = grad_mult
         self.spec_augment = spec_augment
+        self.localizer = localizer
         self.cache: FeatureCache | None = None  # training sets it where a frozen front-end hears the same again
 
     @property
@@ -122,14 +125,30 @@ class Detector(nn.Module):
 
     def embed(self, wav: Tensor, lengths: Lengths) -> Tensor:
         """wav (batch, samples), lengths on the host -> (batch, embed_dim)"""
-        return self.backend(self.features(wav, lengths))
+        features = self.features(wav, lengths)
+        if self.localizer is None or self.localizer.options.utterance == "head":
+            return self.backend(features)
+        return self.heard(features)[0]
+
+    def embed_and_locate(self, wav: Tensor, lengths: Lengths) -> tuple[Tensor, Segments | None]:
+        """wav (batch, samples), lengths on the host -> (batch, embed_dim), and what is said of its segments"""
+        return self.heard(self.features(wav, lengths))
+
+    def heard(self, features: LayerFeatures) -> tuple[Tensor, Segments | None]:
+        """What the back-end sees -> embedding (batch, embed_dim), and segments of a detector that localises."""
+        if self.localizer is None:
+            return self.backend(features), None
+        frames = self.backend.frames(features)
+        segments = self.localizer(frames)
+        how = self.localizer.options.utterance
+        return frames.embedding if how == "head" else utterance_logits(segments, how), segments
 
     def forward(self, wav: Tensor, lengths: Lengths, labels: Tensor | None = None) -> Outputs:
         """wav (batch, samples), lengths on the host; the head's margin applies when labels are given."""
         layers = self.layers(wav, lengths)
         features = self.prepared(layers)
-        embedding = self.backend(features)
-        return Outputs(layers, features, embedding, self.projection(embedding, labels))
+        embedding, segments = self.heard(features)
+        return Outputs(layers, features, embedding, self.projection(embedding, labels), segments)
 
 
 def build_detector(config: Config, num_classes: int, architecture=None) -> Detector:
@@ -148,6 +167,11 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
     if num_classes:
         projection = HEADS.load(head.project_type)(replace(head, do_lm=head.do_lm or config.do_lm), backend.embed_dim,
                                                    num_classes)
+    localizer = None
+    if num_classes and config.localization_args.wanted:
+        localizer = Localizer(config.localization_args, backend, frontend.frame_shift)
+        if config.localization_args.utterance != "head":
+            projection = FromSegments()
     over_time = data.cmvn_args.over == "time"
     if data.cmvn_args.over == "auto":
         over_time = FRONTENDS.row(data.frontend).over_time or frontend.num_layers == 1
@@ -161,7 +185,10 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
 
         spec_augment = SpecAugment(data.spec_aug_args)
     return Detector(frontend, backend, projection, cmvn, config.model_args.feature_grad_mult, spec_augment,
-                    data.resample_rate)
+                    data.resample_rate, localizer)
+
+
+OUTSIDE = ("frontend.", "projection.", "localizer.")  # in public checkpoints the back-end's names stand beside these
 
 
 def public_weights(detector: Detector) -> dict[str, Tensor]:
@@ -185,6 +212,6 @@ def own_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         own = {}
         for name, tensor in weights.items():
             name = name.removeprefix("module.")
-            own[name if name.startswith(("frontend.", "projection.")) else f"backend.{name}"] = tensor
+            own[name if name.startswith(OUTSIDE) else f"backend.{name}"] = tensor
     rename_upstream(None, own, "frontend.")
     return own

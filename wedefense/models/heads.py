@@ -241,9 +241,13 @@ class P2SGrad(CosineHead):
         return 2 * self.cosines(x).clamp(-self.largest, self.largest).atanh()
 
     def loss(self, logits: Tensor, labels: Tensor, criterion: nn.Module) -> Tensor:
-        cosine = (logits.float() / 2).tanh()
-        loss = (cosine - _own_class(labels, cosine).float()).square().mean(dim=1)  # (batch,)
-        return class_weighted_mean(loss, labels, criterion)
+        return class_weighted_mean(squared_distances(logits, labels), labels, criterion)
+
+
+def squared_distances(logits: Tensor, labels: Tensor) -> Tensor:
+    """(batch,) mean squared error of P2SGrad's cosines, from its logits (batch, classes)."""
+    cosine = (logits.float() / 2).tanh()
+    return (cosine - _own_class(labels, cosine).float()).square().mean(dim=1)
 
 
 def class_weighted_mean(loss: Tensor, labels: Tensor, criterion: nn.Module | None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wedefense.config.models import CAMHFAOptions, MHFAOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import check_inputs
+from wedefense.models.localizer import Frames
 from wedefense.models.mix import mix_features
 from wedefense.models.pooling import masked_softmax
 
@@ -19,6 +20,7 @@ class MHFA(nn.Module):
     """Keys decide where to look, values what is seen there; each has its own mix of the layers."""
 
     min_frames = 1
+    has_boundaries = False
 
     def __init__(self, options: MHFAOptions, feat_dim: int, num_layers: int):
         super().__init__()
@@ -36,7 +38,22 @@ class MHFA(nn.Module):
 
     def forward(self, features: LayerFeatures) -> Tensor:
         """-> (batch, embed_dim)"""
+        return self._pooled(*self._attend(features))
+
+    @property
+    def frame_dims(self) -> dict[int, int]:
+        return {1: self.embed_dim}
+
+    def frames(self, features: LayerFeatures) -> Frames:
+        """A frame's own part in the embedding: each head's weight times its values, joined by the layer behind.
+
+        Our derivation. WeDefense's localisation takes the mean over the heads: values scaled by one number a frame.
+        """
         attention, values = self._attend(features)
+        x = self._embedding(self._shares(attention, values, features.lengths)) * features.mask()[..., None]
+        return Frames({1: (x, features.lengths)}, self._pooled(attention, values))
+
+    def _pooled(self, attention: Tensor, values: Tensor) -> Tensor:
         pooled = attention.to(values.dtype) @ values             # (batch, heads, compression)
         return self._embedding(self.pooling_fc(pooled.flatten(1)))
 
@@ -46,7 +63,7 @@ class MHFA(nn.Module):
 
     def frame_embeddings(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, embed_dim); their mean over an utterance's frames is its embedding before any norm."""
-        return self._shares(self.frame_parts(features), features.lengths)
+        return self._shares(*self._attend(features), features.lengths)
 
     def frame_parts(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, heads + compression): attention before it is shared out, and values"""
@@ -55,20 +72,19 @@ class MHFA(nn.Module):
 
     def scores_of_parts(self, parts: Tensor, lengths: Tensor, head: nn.Module) -> Tensor:
         """-> logits (batch, frames, classes): what `head` says of each frame's part in the embedding"""
-        frames = self._embedding(self._shares(parts, lengths))
+        width = self.cmp_linear_v.out_features
+        scores, values = parts[..., :-width].transpose(1, 2), parts[..., -width:]
+        attention = masked_softmax(scores.float(), frame_mask(lengths, parts.shape[1])[:, None])
+        frames = self._embedding(self._shares(attention, values, lengths))
         return head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
         """Both at once -> logits (batch, frames, classes)"""
         return self.scores_of_parts(self.frame_parts(features), features.lengths, head)
 
-    def _shares(self, parts: Tensor, lengths: Tensor) -> Tensor:
-        width = self.cmp_linear_v.out_features
-        mask = frame_mask(lengths, parts.shape[1])
-        attention = masked_softmax(parts[..., :-width].transpose(1, 2).float(), mask[:, None])
-        values = parts[..., -width:]
+    def _shares(self, attention: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
         total = values.new_zeros(*values.shape[:2], self.embed_dim)
-        for head, weight in enumerate(self.pooling_fc.weight.split(width, dim=1)):
+        for head, weight in enumerate(self.pooling_fc.weight.split(values.shape[2], dim=1)):
             total = total + attention[:, head, :, None] * F.linear(values, weight)
         return total * lengths.to(total)[:, None, None] + self.pooling_fc.bias
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from wedefense.config.models import SLSOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import check_inputs
+from wedefense.models.localizer import Frames
 from wedefense.utils.errors import InputError
 
 
 class SLS(nn.Module):
     min_frames = 1
+    has_boundaries = False
 
     def __init__(self, options: SLSOptions, feat_dim: int, num_layers: int):
         super().__init__()
@@ -31,14 +33,40 @@ class SLS(nn.Module):
         self.first_bn = nn.BatchNorm2d(1)
         self.fc1 = nn.Linear(self.bins * (feat_dim // self.kernel), options.embed_dim)
 
+    @property
+    def frame_dims(self) -> dict[int, int]:
+        return {1: self.fc0.in_features}
+
     def forward(self, features: LayerFeatures) -> Tensor:
+        return self._embedding(self._summed(features), features.lengths)
+
+    def frames(self, features: LayerFeatures) -> Frames:
+        """The gated sum of the layers, before anything is pooled, as the localisation of WeDefense has it."""
+        x = self._summed(features)
+        frames = F.selu(self._normed(x, features.mask()))
+        return Frames({1: (frames * features.mask()[..., None], features.lengths)},
+                      self._embedding(x, features.lengths))
+
+    def _normed(self, x: Tensor, mask: Tensor) -> Tensor:
+        """By the statistics of the embedding's batch norm, or in training by those of the frames that are there."""
+        norm = self.first_bn
+        if not self.training:
+            return norm(x[:, None])[:, 0]
+        x, mask, count = x.float(), mask[..., None], (mask.sum() * x.shape[2]).clamp(min=1)
+        mean = (x * mask).sum() / count
+        variance = ((x - mean).square() * mask).sum() / count
+        return (x - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
+
+    def _summed(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, frames, dim)"""
         layers = features.layers
         if not self.options.use_input_layer and len(layers) > 1:
             layers = layers[1:]
+        used = self._uses(features.lengths, layers[0].shape[1], self.options.fit == "adaptive")
+        return self._gated_sum(layers, used.to(layers[0].dtype))
+
+    def _embedding(self, x: Tensor, lengths: Tensor) -> Tensor:
         adaptive = self.options.fit == "adaptive"
-        lengths = features.lengths.to(layers[0].device)
-        used = self._uses(lengths, layers[0].shape[1], adaptive)
-        x = self._gated_sum(layers, used.to(layers[0].dtype))                  # (batch, frames, dim)
         if not adaptive:
             x = self._repeat_cut(x, lengths)                                   # (batch, frame_length, dim)
         x = F.selu(self.first_bn(x[:, None]))                                  # (batch, 1, frames, dim)

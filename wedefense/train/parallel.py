@@ -93,7 +93,8 @@ class Sharded(Alone):
         for part in (*blocks, step.detector.projection, step.detector, step):
             if any(True for _ in part.parameters()):
                 fully_shard(part, mesh=mesh)
-        register_fsdp_forward_method(step.detector, "embed")
+        for method in ("embed", "embed_and_locate"):
+            register_fsdp_forward_method(step.detector, method)
         self.module, self.step = step, step
 
     def gradients(self, wanted: bool):

@@ -82,7 +82,7 @@ class Trainer:
             started = time.time()
             loss, accuracy = self._train_epoch(writer)
             self.epoch, self.batch = self.epoch + 1, 0
-            row = {"epoch": self.epoch, "train_loss": loss, "train_accuracy": accuracy, **self.mode.scalars()}
+            row = {"epoch": self.epoch, "train_loss": loss, "train_accuracy": accuracy, **self.module.scalars()}
             row |= self._validate()
             row["seconds"] = round(time.time() - started, 1)
             self._select(row)
@@ -304,7 +304,7 @@ class Trainer:
         writer.add_scalar("train/accuracy", right, self.step)
         writer.add_scalar("train/lr", self.optimizer.param_groups[0]["lr"], self.step)
         writer.add_scalar("train/audio_hours_per_second", speed, self.step)
-        for name, value in self.mode.scalars().items():
+        for name, value in self.module.scalars().items():
             writer.add_scalar(f"train/{name}", value, self.step)
 
 

@@ -23,7 +23,7 @@ from wedefense.utils.tables import first_few
 
 log = get_logger()
 
-PARTS = {"frontend.": "front-end", "backend.": "back-end", "projection.": "head"}
+PARTS = {"frontend.": "front-end", "backend.": "back-end", "projection.": "head", "localizer.": "heads of segments"}
 _OF_LISTENING = ("frontend.", "backend.")  # without one of these nothing is transferred
 
 

@@ -1,0 +1,83 @@
+"""What every back-end that localises promises, and what is made of its frames."""
+
+import pytest
+import torch
+
+from tests.models.test_backends import build, noise, trained_a_little
+from wedefense.config.localization import LocalizationOptions
+from wedefense.frontend.features import LayerFeatures
+from wedefense.models.localizer import LOCALIZING, Frames, Localizer, LocalizingBackend, joined, utterance_logits
+from wedefense.utils.errors import OptionError
+
+NAMES = list(LOCALIZING)
+
+
+def resolutions_of(model, shift=20):
+    return [ms for ms in (20, 40, 80, 160, 320, 640) if any(ms % (own * shift) == 0 for own in model.frame_dims)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_segments_of_an_utterance_alone_and_in_a_batch_are_the_same(name):
+    model, x = trained_a_little(build(name)), noise([70, 3, 41, 24, 1])
+    assert isinstance(model, LocalizingBackend)
+    localizer = Localizer(LocalizationOptions(resolutions=resolutions_of(model), boundary_weight=1.0), model, 20.0)
+    with torch.no_grad():
+        frames = model.frames(x)
+        torch.testing.assert_close(frames.embedding, model(x))
+        together = localizer(frames)
+        for n, (values, lengths) in frames.at.items():
+            assert values.shape[2] == model.frame_dims[n]
+            for row, length in zip(values, lengths):
+                assert not row[length:].any()
+        for i, length in enumerate(x.lengths):
+            alone = localizer(model.frames(LayerFeatures([layer[i:i + 1, :length] for layer in x.layers],
+                                                         x.lengths[i:i + 1])))
+            for ms, logits in together.logits.items():
+                count = int(together.lengths[ms][i])
+                assert count == int(alone.lengths[ms][0]) and 1 <= count <= -(-int(length) * 20 // ms)
+                assert (alone.logits[ms][0, :count] - logits[i, :count]).abs().max() < 1e-4
+                assert torch.isinf(together.scores(ms)[i, count:]).all()
+            count = int(frames.at[min(frames.at)][1][i])
+            assert (alone.boundaries[0, :count] - together.boundaries[i, :count]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_of_segments_reach_the_front_end(name):
+    model, x = build(name).train(), noise([50, 44, 50])
+    x.layers = [layer.requires_grad_() for layer in x.layers]
+    localizer = Localizer(LocalizationOptions(resolutions=resolutions_of(model)), model, 20.0)
+    segments = localizer(model.frames(x))
+    sum((logits * torch.randn_like(logits)).sum() for logits in segments.logits.values()).backward()
+    assert any(layer.grad is not None and layer.grad.abs().sum() > 0 for layer in x.layers)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in localizer.parameters())
+
+
+def test_frames_are_joined_by_their_largest():
+    x = torch.tensor([[1.0, -5.0, 3.0, -2.0, 9.0], [-1.0, -3.0, -4.0, 7.0, 7.0]])[..., None]
+    wide, lengths = joined(x, torch.tensor([5, 3]), 2)
+    assert wide[..., 0].tolist() == [[1.0, 3.0, 9.0], [-1.0, -4.0, 0.0]] and lengths.tolist() == [3, 2]
+
+
+def test_an_utterance_is_as_fake_as_its_fakest_segment():
+    model = build("SSL_BACKEND_MHFA")
+    localizer = Localizer(LocalizationOptions(resolutions=(20, 40)), model, 20.0)
+    segments = localizer(model.frames(noise([9, 4])))
+    for row, logits, length in zip(utterance_logits(segments, "min"), segments.logits[20], (9, 4)):
+        place = (logits[:length, 0] - logits[:length, 1]).argmin()
+        assert torch.equal(row, logits[place])
+    mean = utterance_logits(segments, "mean")
+    torch.testing.assert_close(mean[1], segments.logits[20][1, :4].mean(dim=0))
+
+
+def test_segments_that_frames_do_not_make_and_back_ends_without_frames_are_refused():
+    class Coarse(torch.nn.Module):
+        frame_dims, has_boundaries = {8: 3}, False
+
+        def frames(self, features):
+            return Frames({8: (features.layers[0], features.lengths)}, features.layers[0][:, 0])
+
+    assert Localizer(LocalizationOptions(resolutions=(320,)), Coarse(), 20.0).sources == {320: (8, 2)}
+    with pytest.raises(OptionError, match="segments of 20 ms cannot be made of the back-end's frames of 160 ms"):
+        Localizer(LocalizationOptions(resolutions=(20, 160)), Coarse(), 20.0)
+    with pytest.raises(OptionError, match="the back-end MeanPooling says nothing of frames; SSL_BACKEND_MHFA"):
+        Localizer(LocalizationOptions(resolutions=(20,)), build("SSL_BACKEND_MEAN"), 20.0)

@@ -1,0 +1,81 @@
+"""What segments cost, by numbers that can be checked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from wedefense.config.localization import LocalizationOptions
+from wedefense.data.span_crops import boundary_targets
+from wedefense.data.spans import Span
+from wedefense.models.localizer import Segments
+from wedefense.train.localization import SegmentLoss
+from wedefense.utils.errors import OptionError
+
+SPANS = [Span(0, 0.04, "bonafide"), Span(0.04, 0.05, "spoof"), Span(0.05, 0.08, "bonafide")]
+
+
+def logits(*log_odds):
+    """(1, segments, 2) whose log-odds of fake are these."""
+    return torch.tensor([[[0.0, odds] for odds in log_odds]])
+
+
+def loss_of(segments, spans=(SPANS,), **options):
+    return SegmentLoss(LocalizationOptions(resolutions=tuple(segments.logits), **options))(segments, spans).item()
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+def test_the_mean_over_resolutions_of_known_segments():
+    fine = logits(1.0, -2.0, 0.5, 3.0, 9.0)  # true: 0 0 1 0, the fifth is past the end
+    wide = logits(-1.0, 2.0)                 # true: 0 1
+    segments = Segments({20: fine, 40: wide}, {20: torch.tensor([5]), 40: torch.tensor([2])})
+    expected = ((softplus(1) + softplus(-2) + softplus(-0.5) + softplus(3)) / 4 + (softplus(-1) + softplus(-2)) / 2) / 2
+    assert loss_of(segments) == pytest.approx(expected, rel=1e-6)
+    assert loss_of(segments, segment_weight=3.0) == pytest.approx(3 * expected, rel=1e-6)
+    assert loss_of(segments, [None]) == loss_of(segments, None) == 0.0
+
+
+def test_weighted_balanced_and_focal():
+    segments = Segments({20: logits(1.0, -2.0, 0.5, 3.0)}, {20: torch.tensor([4])})
+    own = [softplus(1), softplus(-2), softplus(-0.5), softplus(3)]
+    weighted = (own[0] + own[1] + 5 * own[2] + own[3]) / 8
+    assert loss_of(segments, weight=(1.0, 5.0)) == pytest.approx(weighted, rel=1e-6)
+    balanced = (own[0] + own[1] + own[3]) / 6 + own[2] / 2
+    assert loss_of(segments, balance=True) == pytest.approx(balanced, rel=1e-6)
+    assert loss_of(segments, loss="focal", gamma=0.0) == pytest.approx(sum(own) / 4, rel=1e-6)
+    focal = sum((1 - math.exp(-x)) ** 2 * x for x in own) / 4
+    assert loss_of(segments, loss="focal") == pytest.approx(focal, rel=1e-6)
+
+
+def test_p2sgrad_is_the_squared_distance_of_cosines():
+    cosines = torch.tensor([[[0.5, -0.5], [0.1, 0.3]]])
+    segments = Segments({20: 2 * cosines.atanh()}, {20: torch.tensor([2])})
+    expected = ((0.5 ** 2 + 0.5 ** 2) / 2 + (0.9 ** 2 + 0.3 ** 2) / 2) / 2
+    assert loss_of(segments, loss="p2sgrad") == pytest.approx(expected, rel=1e-5)
+
+
+def test_boundaries_are_a_target_of_their_own():
+    assert boundary_targets([SPANS, None], 0.02, 5).tolist() == [[0, 0, 1, 0, -1], [-1] * 5]
+    assert boundary_targets([SPANS], 0.01, 9, reach=1).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0, -1]]
+    told = torch.tensor([[0.5, -1.0, 2.0, 0.0, 7.0]])
+    segments = Segments({20: logits(0.0)}, {20: torch.tensor([1])}, told, 20)
+    expected = softplus(0) + 0.5 * (softplus(0.5) + softplus(-1) + softplus(-2) + softplus(0)) / 4
+    assert loss_of(segments, boundary_weight=0.5) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_class_alone_is_not_balanced_away():
+    segments = Segments({20: logits(1.0, -2.0)}, {20: torch.tensor([2])})
+    whole = [[Span(0, 0.04, "bonafide")]]
+    assert loss_of(segments, whole, balance=True) == pytest.approx((softplus(1) + softplus(-2)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"balance": True}, "resolutions: name the segments"), ({"resolutions": (20, 20)}, "names one twice"),
+    ({"resolutions": (20,), "segment_weight": 0.0}, "nothing about them is trained"),
+    ({"resolutions": (20,), "weight": (0.0, 0.0)}, "nor all 0"), ({"resolutions": (20,), "gamma": -1.0}, "at least 0")])
+def test_options_that_mean_nothing_are_refused(given, message):
+    with pytest.raises(OptionError, match=message):
+        LocalizationOptions(**given)
