@@ -1,16 +1,14 @@
 """The model card, and the folder it makes complete: uploaded as it is, loaded by its id."""
 
-import functools
-import http.server
 import json
 import shutil
-import threading
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.detect.experiments import SSL, make_experiment, wave
+from tests.hub import hub  # noqa: F401, a fixture
 from wedefense import load_detector
 from wedefense.bin.export import main
 from wedefense.detect.share import write_folder
@@ -92,21 +90,18 @@ def test_what_cannot_be_shared_is_refused(exp, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["experiment", "shared"])
-def test_an_uploaded_folder_loads_by_its_hub_id(form, tmp_path, monkeypatch):
+def test_an_uploaded_folder_loads_by_its_hub_id(form, tmp_path, hub, monkeypatch):  # noqa: F811
     exp = make_experiment(tmp_path)  # fbank: no frontend.json
     Calibration((2.0,), 1.0).save(exp / "calibration.json")
-    uploaded = tmp_path / "hub" / "someone" / "my-detector" / "resolve" / "main"
-    shutil.copytree(exp, uploaded) if form == "experiment" else write_folder(load_detector(exp), uploaded)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "hub")
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("WEDEFENSE_CACHE", str(tmp_path / "cache"))
-        fetched = load_detector("someone/my-detector")
-        with pytest.raises(InputError, match="not to be had as a hub id"):
-            load_detector("someone/other")
-        server.shutdown()
+    uploaded = exp
+    if form == "shared":
+        write_folder(load_detector(exp), uploaded := tmp_path / "uploaded")
+    hub.add("someone/my-detector", {path.relative_to(uploaded).as_posix(): path.read_bytes()
+                                    for path in uploaded.rglob("*") if path.is_file()})
+    fetched = load_detector("someone/my-detector")
+    with pytest.raises(InputError, match="not to be had as a hub id"):
+        load_detector("someone/other")
     assert fetched.score(wave(1), 16000).llr == load_detector(exp).score(wave(1), 16000).llr
+    hub.close()
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
     assert load_detector("someone/my-detector").calibration.bias == 1.0  # from the cache

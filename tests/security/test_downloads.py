@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub import hub  # noqa: F401, a fixture
 from tests.utils.test_download import server  # noqa: F401, a fixture
 from wedefense import load_detector
 from wedefense.frontend.ssl.source import find_source
@@ -135,8 +136,7 @@ def test_a_name_stays_within_its_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("model", ["owner/model/../../../x.pt", "owner/../../x.pt", "owner/model/a/../../../../x.pt"])
-def test_a_file_of_a_hub_model_stays_in_the_cache(server, tmp_path, model, monkeypatch):  # noqa: F811
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
+def test_a_file_of_a_hub_model_stays_in_the_cache(hub, tmp_path, model):  # noqa: F811
     with pytest.raises(InputError, match="leads out of|no such file or folder"):
         load_detector(model, download_dir=tmp_path / "cache/deep")
-    assert server.ranges == [] and not list(tmp_path.rglob("x.pt*"))
+    assert hub.asked == [] and not list(tmp_path.rglob("x.pt*"))

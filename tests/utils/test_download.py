@@ -3,11 +3,13 @@
 import hashlib
 import http.server
 import os
+import shutil
 import threading
 
 import pytest
 
 from tests.frontend.ssl import files
+from tests.hub import hub  # noqa: F401, a fixture
 from wedefense.frontend.ssl.formats.read import find_checkpoint
 from wedefense.frontend.ssl.source import find_source
 from wedefense.frontend.ssl.zoo import MODELS
@@ -57,7 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("WEDEFENSE_OFFLINE", "0")
+    for name in ("WEDEFENSE_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "0")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as running:
         yield running
@@ -112,7 +115,7 @@ def test_what_cannot_be_fetched_says_where_to_put_it(server, tmp_path, monkeypat
     with pytest.raises(InputError, match=r"cannot be fetched .*put it at .*absent.pt"):
         fetch("http://127.0.0.1:1/absent.pt", target)
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"WEDEFENSE_OFFLINE forbids fetching it; put the file of .*absent.pt"):
+    with pytest.raises(InputError, match=r"OFFLINE forbids fetching it; put the file of .*absent.pt"):
         fetch(f"{server.url}/absent.pt", target)
     with pytest.raises(InputError, match=r"'wavlm_base_plus': put wavlm_base_plus.pt into .*, or the folder of "
                                          r"microsoft/wavlm-base-plus as .*wavlm-base-plus; or say where it is with "
@@ -120,18 +123,21 @@ def test_what_cannot_be_fetched_says_where_to_put_it(server, tmp_path, monkeypat
         find_source("wavlm_base_plus", None, tmp_path)
 
 
-def test_a_hub_id(server, tmp_path, monkeypatch):
+def test_a_hub_id(hub, tmp_path, monkeypatch):  # noqa: F811
     model = files.transformers_model("wav2vec2", False)
     folder = files.save_hugging_face(model, tmp_path / "made", normalize=False, safe=False)
-    for file in folder.iterdir():
-        server.content[f"/someone/tiny-model/resolve/main/{file.name}"] = file.read_bytes()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    checkpoint = find_checkpoint("someone/tiny-model", None, tmp_path / "cache")
+    first = hub.add("someone/tiny-model", {file.name: file.read_bytes() for file in folder.iterdir()})
+    hub.add("someone/tiny-model", {"README.md": b"gone"})
+    with pytest.raises(InputError, match="'someone/tiny-model': .* has no file config.json"):
+        find_checkpoint("someone/tiny-model", None, tmp_path / "cache")
+    checkpoint = find_checkpoint(f"someone/tiny-model@{first}", None, tmp_path / "cache")
     assert checkpoint.format == "Hugging Face" and checkpoint.architecture.num_blocks == 2
-    asked = len(server.ranges)
+    asked = len(hub.asked)
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
-    assert find_checkpoint("someone/tiny-model", None, tmp_path / "cache").source == checkpoint.source
-    assert len(server.ranges) == asked
+    assert find_checkpoint(f"someone/tiny-model@{first}", None, tmp_path / "cache").source == checkpoint.source
+    shutil.copytree(folder, tmp_path / "cache" / "someone--tiny-model")  # put there by hand
+    assert find_checkpoint("someone/tiny-model", None, tmp_path / "cache").architecture == checkpoint.architecture
+    assert len(hub.asked) == asked
     with pytest.raises(InputError, match="'someone/other': no such file or folder, and not to be had as a hub id"):
         find_source("someone/other", None, tmp_path / "cache")
 
@@ -143,11 +149,11 @@ def test_a_url_and_a_file_that_s3prl_already_has(server, tmp_path, monkeypatch):
     assert find_checkpoint("hubert_base", url, tmp_path / "cache").family == "hubert"
     assert (tmp_path / "cache" / s3prl_name(url)).is_file()
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
-    hub = tmp_path / "s3prl_hub"
-    hub.mkdir()
-    (hub / s3prl_name(MODELS["hubert_base"].urls[0])).write_bytes(server.content["/tiny.pt"])
-    assert find_checkpoint("hubert", None, hub).architecture.dim == 48
-    assert find_checkpoint("hubert_base", str(hub)).architecture.dim == 48  # WeDefense names its cache as the path
+    folder = tmp_path / "s3prl_hub"
+    folder.mkdir()
+    (folder / s3prl_name(MODELS["hubert_base"].urls[0])).write_bytes(server.content["/tiny.pt"])
+    assert find_checkpoint("hubert", None, folder).architecture.dim == 48
+    assert find_checkpoint("hubert_base", str(folder)).architecture.dim == 48  # WeDefense names its cache as the path
     with pytest.raises(InputError, match="cache/absent.hf.pth: no such file .leave path_or_url out, and 'wavlm_base'"):
         find_source("wavlm_base", "cache/absent.hf.pth")
 

@@ -1,5 +1,6 @@
 """What a detector or a checkpoint is, in words."""
 
+import contextlib
 import os
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
@@ -8,9 +9,11 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.experiment.folder import ExperimentFolder, folder_of
 from wedefense.frontend.load import frontend_of
+from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.cost import parameters
 from wedefense.utils.download import set_offline
 from wedefense.utils.errors import InputError
+from wedefense.utils.hub import parse_name
 
 
 def model_or_checkpoint(options) -> dict[str, str]:
@@ -20,11 +23,16 @@ def model_or_checkpoint(options) -> dict[str, str]:
     path = options.path
     folder = ExperimentFolder(path) if os.path.isdir(path) else folder_of(path) if os.path.isfile(path) else None
     trained = folder and (folder.is_trained or published.is_pruned_folder(folder.root))
-    if not (options.config or trained or published.find(path)):
+    of_hub = not os.path.exists(path) and find_model(path) is None and parse_name(path, options.revision) is not None
+    if not (options.config or trained or of_hub or published.find(path)):
         return _of_encoder(path, options.download_dir)
     try:
-        return rows(load_detector(path, None, options.config, options.download_dir, trust=options.trust))
+        return rows(load_detector(path, None, options.config, options.download_dir, trust=options.trust,
+                                  revision=options.revision))
     except InputError:
+        if of_hub and not options.config:
+            with contextlib.suppress(InputError):
+                return _of_encoder(f"{path}@{options.revision}" if options.revision else path, options.download_dir)
         if options.config or not os.path.isfile(path):
             raise
         return _of_encoder(path, options.download_dir)  # an encoder's file may lie in an experiment

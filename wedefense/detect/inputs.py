@@ -20,7 +20,8 @@ def load_model(options, precision: str = "auto") -> LoadedDetector:
     """The detector of --model and what `add_model_options` asks."""
     if options.offline:
         set_offline()
-    return load_detector(options.model, None, options.config, options.download_dir, precision, options.trust)
+    return load_detector(options.model, None, options.config, options.download_dir, precision, options.trust,
+                         options.revision)
 
 
 def costs_of(options) -> DetectionCosts:

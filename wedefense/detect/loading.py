@@ -1,7 +1,6 @@
 """From an experiment folder, a checkpoint, a published name or a hub id to a detector."""
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,31 +17,44 @@ from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
-from wedefense.utils.download import NotFound, cache_dir, fetch, hub_url, within
+from wedefense.utils.download import NotFound
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
+from wedefense.utils.hub import HubName, Repository, parse_name, placed_folder
+from wedefense.utils.log import get_logger
 from wedefense.utils.precision import check
 
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(.+\.(?:pt|pth|bin|safetensors)))?")
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 
 
 @of_paths()
 def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = None,
                   config: str | os.PathLike | None = None, download_dir: str | os.PathLike | None = None,
-                  precision: str = "auto", trust: bool = False) -> LoadedDetector:
+                  precision: str = "auto", trust: bool = False, revision: str | None = None,
+                  token: str | None = None) -> LoadedDetector:
     """A detector ready to score, from whatever holds one; what it is is told by its content.
 
     `path`: an experiment folder (`weights` chooses others than its average), one of its checkpoints, a folder
     cut by pruning or of `wedefense export --format hub`, a published checkpoint, a name that `wedefense models`
-    lists, or a hub id (owner/model, or owner/model/file). `config`: the YAML of a checkpoint that has none beside it.
+    lists, or a hub id (owner/model, or owner/model/file; with @revision or `revision`: a branch, a tag or a commit).
+    `token`: of the hub, else $HF_TOKEN or what `hf auth login` stored. `config`: the YAML of a checkpoint that has none
+    beside it.
     `precision`: float32, tf32 or bfloat16; auto is that of its experiment on a GPU and float32 on a CPU.
-    `trust`: the folder is one's own. Else the config in it may name known architectures and files of it alone.
+    `trust`: the folder is one's own. Else the config in it may name known architectures and files of it alone, and what
+    comes from a hub never may name more.
     """
     check(precision)
-    return replace(_loaded(path, weights, config, download_dir, trust), precision=precision)
+    local = Path(path).expanduser()
+    if local.exists():
+        if revision:
+            raise InputError(f"{path}: is here, and only what a hub has is of a revision; leave {revision} out")
+        return replace(_loaded(local, weights, config, trust), precision=precision)
+    found = _located(os.fspath(path), download_dir, revision, token)
+    if trust:
+        get_logger().warning("%s: comes from a hub, and --trust is for folders of one's own; not trusted", path)
+    return replace(_loaded(found, weights, config, False), precision=precision)
 
 
-def _loaded(path, weights, config, download_dir, trust: bool) -> LoadedDetector:
-    found = _located(path, download_dir)
+def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if found.is_dir() and published.is_pruned_folder(found) and not ExperimentFolder(found).config.is_file():
         return _calibrated(_pruned(found, trust), ExperimentFolder(found))
     folder = ExperimentFolder(found) if found.is_dir() else folder_of(found)
@@ -61,53 +73,42 @@ def _loaded(path, weights, config, download_dir, trust: bool) -> LoadedDetector:
     return _bare(content, found, load_config(config))
 
 
-def _located(path: str | os.PathLike, download_dir) -> Path:
-    """The file or folder, fetched if it is a published name or a hub id."""
-    local = Path(path).expanduser()
-    if local.exists():
-        return local
-    name = os.fspath(path)
-    if (model := published.find(name)) is not None:
-        return published.fetch_model(model, download_dir)
-    match = _HUB_ID.fullmatch(name)
-    if match is None:
-        raise InputError(f"{path}: no such file or folder, and no published model"
+def _located(name: str, download_dir, revision: str | None, token: str | None) -> Path:
+    """The file or folder of a published name or a hub id, fetched."""
+    if (model := published.find(name)) is not None and not revision:
+        return published.fetch_model(model, download_dir, token)
+    named = parse_name(name, revision)
+    if named is None or not (named.file or "x.pt").endswith(_WEIGHTS):
+        raise InputError(f"{name}: no such file or folder, and no published model"
                          f"{did_you_mean(name, published.MODELS)}; an experiment folder, a checkpoint or a hub id "
                          "(owner/model) is taken")
-    hub_id, file = match.groups()
-    folder = cache_dir(download_dir) / hub_id.replace("/", "--")
     try:
-        return fetch(hub_url(hub_id, file), within(folder, file)) if file else _fetch_experiment(hub_id, folder)
+        return _fetched(named, download_dir, token)
     except InputError as error:
-        raise InputError(f"'{path}': no such file or folder, and not to be had as a hub id: {error}") from None
+        raise InputError(f"'{name}': no such file or folder, and not to be had as a hub id: {error}") from None
 
 
-def _fetch_experiment(hub_id: str, folder: Path) -> Path:
+def _fetched(named: HubName, download_dir, token: str | None) -> Path:
     """A hub's model: a folder made to be shared, an experiment, or a pruned model's two files; weights come last."""
-    into = ExperimentFolder(folder)
-    if published.is_pruned_folder(folder) or any(path.is_file() for path in (into.shared, into.average)):
-        return folder
-
-    def get(path: Path) -> None:
-        fetch(hub_url(hub_id, path.relative_to(folder).as_posix()), path)
-
-    def fetched(path: Path) -> bool:
+    placed = ExperimentFolder(placed_folder(named.hub_id, download_dir))
+    if not named.revision and not named.file and (
+            published.is_pruned_folder(placed.root) or placed.shared.is_file() or placed.average.is_file()):
+        return placed.root
+    repository = Repository(named.hub_id, named.revision, token, download_dir)
+    if named.file:
+        return repository.get(named.file)
+    if not repository.has(NAMES.config.as_posix()):
         try:
-            get(path)
+            return repository.folder(published.PRUNED_FILES[::-1])  # the rarer name first
         except NotFound:
-            return False
-        return True
-
-    if not fetched(into.config):
-        for path in into.public_form:
-            get(path)
-        return folder
-    get(into.labels)
-    for path in (into.architecture, into.calibration):
-        fetched(path)
-    if not fetched(into.shared):
-        get(into.average)
-    return folder
+            raise NotFound(f"'{named}': has neither {NAMES.config} of an experiment nor the files of a pruned model, "
+                           f"{' and '.join(published.PRUNED_FILES)}") from None
+    repository.get(NAMES.labels.as_posix())
+    for path in (NAMES.architecture, NAMES.calibration):
+        repository.has(path.as_posix())
+    if repository.has(NAMES.shared.as_posix()):
+        return repository.folder([NAMES.shared.as_posix()])
+    return repository.folder([NAMES.average.as_posix()])
 
 
 def results_of(model: LoadedDetector) -> ExperimentFolder | None:

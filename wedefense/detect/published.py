@@ -22,8 +22,8 @@ from wedefense.models.detector import Cmvn, Detector, own_weights
 from wedefense.models.heads import NoHead, SLSHead
 from wedefense.models.mhfa import MHFA
 from wedefense.models.sls import ENCODER, SLS, from_published
-from wedefense.utils.download import cache_dir, fetch, hub_url
 from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.hub import Repository, placed_folder
 from wedefense.utils.tables import first_few
 
 PRUNED_FILES = tuple(map(str, NAMES.public_form))
@@ -64,13 +64,14 @@ def find(name: str) -> Published | None:
     return MODELS.get(key) or next((model for model in MODELS.values() if model.hub_id == name), None)
 
 
-def fetch_model(model: Published, download_dir: str | os.PathLike | None = None) -> Path:
+def fetch_model(model: Published, download_dir: str | os.PathLike | None = None, token: str | None = None) -> Path:
     """Its file, or the folder of its files, in the cache."""
     if model.hub_id is None:
         raise InputError(f"'{model.name}' cannot be fetched: {model.where}; give the path of the file itself")
-    folder = cache_dir(download_dir) / model.hub_id.replace("/", "--")
-    paths = [fetch(hub_url(model.hub_id, file), folder / file) for file in model.files]
-    return paths[0] if len(paths) == 1 else folder
+    folder = placed_folder(model.hub_id, download_dir)
+    if not all((folder / file).is_file() for file in model.files):
+        folder = Repository(model.hub_id, None, token, download_dir).folder(model.files)
+    return folder if len(model.files) > 1 else folder / model.files[0]
 
 
 def is_pruned_folder(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, progress
 
+OFFLINE = "WEDEFENSE_OFFLINE or HF_HUB_OFFLINE"
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 _ODD = re.compile(r"[^\w.+-]", re.ASCII)
@@ -39,16 +40,13 @@ def set_offline(value: bool = True) -> None:
 
 
 def is_offline() -> bool:
-    return os.environ.get("WEDEFENSE_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+    """By our own variable, or by that of everything else which talks to a hub."""
+    return any(os.environ.get(name, "0").lower() not in ("", "0", "false", "no", "off")
+               for name in ("WEDEFENSE_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
-
-
-def hub_url(hub_id: str, file: str) -> str:
-    """Where the hub ($HF_ENDPOINT, if it is set) keeps a file."""
-    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{hub_id}/resolve/main/{file}"
 
 
 class NotFound(InputError):
@@ -64,7 +62,7 @@ def fetch(url: str, target: Path, checksum: str | None = None, token: str | None
     if target.is_file():
         return target
     if is_offline():
-        raise InputError(f"{target}: not here, and WEDEFENSE_OFFLINE forbids fetching it; put the file of {url} there")
+        raise InputError(f"{target}: not here, and {OFFLINE} forbids fetching it; put the file of {url} there")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.with_name(f".{target.name}.lock")):
         if not target.is_file():
@@ -141,23 +139,6 @@ def _lock(path: Path):
     with open(path, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-def fetch_hub(hub_id: str, download_dir: str | os.PathLike | None, weights: tuple[str, ...]) -> Path:
-    """A hub's model as a folder: its configs, and the first of `weights` that it has."""
-    folder = cache_dir(download_dir) / hub_id.replace("/", "--")
-    if any((folder / name).is_file() for name in weights) and (folder / "config.json").is_file():
-        return folder
-    fetch(hub_url(hub_id, "config.json"), folder / "config.json")
-    with contextlib.suppress(NotFound):
-        fetch(hub_url(hub_id, "preprocessor_config.json"), folder / "preprocessor_config.json")
-    for name in weights:
-        try:
-            fetch(hub_url(hub_id, name), folder / name)
-            return folder
-        except NotFound as error:
-            last = error
-    raise last
 
 
 def s3prl_name(url: str) -> str:

@@ -10,8 +10,9 @@ from wedefense.frontend.conformer.architecture import FAST_LARGE, LARGE, Conform
 from wedefense.frontend.conformer.encoder import ConformerEncoder
 from wedefense.frontend.conformer.nemo import read_nemo
 from wedefense.frontend.pretrained import PretrainedFrontend
-from wedefense.utils.download import cache_dir, fetch, file_name, hub_url, is_url
+from wedefense.utils.download import cache_dir, fetch, file_name, is_url
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.hub import Repository
 
 SUFFIX = ".nemo"
 
@@ -78,4 +79,5 @@ def find_nemo(name: str, path_or_url: str | None, download_dir: str | os.PathLik
     if model is None:
         raise InputError(f"'{reference}': no such file, and no Conformer{did_you_mean(reference, MODELS)}; a {SUFFIX} "
                          "file or its URL is taken too")
-    return fetch(hub_url(model.hub_id, model.file), cache_dir(download_dir) / model.file)
+    placed = cache_dir(download_dir) / model.file
+    return placed if placed.is_file() else Repository(model.hub_id, download_dir=download_dir).get(model.file)

@@ -1,15 +1,15 @@
 """From what a user names (a model, a path, a hub id, a URL) to a file or folder on disk."""
 
 import os
-import re
 from pathlib import Path
 
 from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES
 from wedefense.frontend.ssl.zoo import MODELS, Model, find_model
-from wedefense.utils.download import cache_dir, fetch, fetch_hub, is_url, s3prl_name
+from wedefense.utils.download import NotFound, cache_dir, fetch, is_url, s3prl_name
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.hub import HubName, Repository, parse_name, placed_folder
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+CONFIG = "config.json"
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
@@ -47,17 +47,32 @@ def from_reference(reference: str, download_dir: str | os.PathLike | None) -> Pa
         return path
     if is_url(reference):
         return fetch(reference, cache_dir(download_dir) / s3prl_name(reference))
-    if _HUB_ID.fullmatch(reference) and not reference.endswith(_SUFFIXES):
+    named = parse_name(reference)
+    if named is not None and not named.file and not reference.endswith(_SUFFIXES):
         try:
-            return fetch_hub(reference, download_dir, WEIGHT_FILES)
+            return _from_hub(named, download_dir)
         except InputError as error:
             raise InputError(f"'{reference}': no such file or folder, and not to be had as a hub id: {error}") from None
     raise InputError(f"{reference}: no such file or folder")
 
 
+def _from_hub(named: HubName, download_dir: str | os.PathLike | None) -> Path:
+    """A hub's model as a folder: its configs, and the first of the kinds of weights that it has."""
+    placed = placed_folder(named.hub_id, download_dir)
+    if not named.revision and (placed / CONFIG).is_file() and any((placed / name).is_file() for name in WEIGHT_FILES):
+        return placed
+    repository = Repository(named.hub_id, named.revision, download_dir=download_dir)
+    repository.get(CONFIG)
+    repository.has("preprocessor_config.json")
+    for name in WEIGHT_FILES:
+        if repository.has(name):
+            return repository.folder([name])
+    raise NotFound(f"'{named}': has none of {', '.join(WEIGHT_FILES)}")
+
+
 def holds_model(folder: Path) -> bool:
     """Whether a folder is a Hugging Face or WeDefense model, not merely a place for downloads."""
-    names = ("config.json", *WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
+    names = (CONFIG, *WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
     return any((folder / name).is_file() for name in names)
 
 
