@@ -67,7 +67,7 @@ def test_a_published_checkpoint_gives_its_published_scores(published, prefix, tm
     detector.load_state_dict(from_published(weights))
     wav = torch.randn(2, SAMPLES)
     with torch.no_grad():
-        ours, theirs = detector.eval()(wav, torch.tensor([SAMPLES, SAMPLES])), published(wav)
+        ours, theirs = detector.eval()(wav, torch.tensor([SAMPLES, SAMPLES])).logits, published(wav)
     assert torch.allclose(ours, theirs.flip(1), atol=1e-5)  # our class 0 is bonafide, their class 1
 
 

@@ -26,7 +26,8 @@ def recordings(folder, speakers=10):
             name = f"s{speaker}/{number}.wav"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             wav = 0.05 * rng.standard_normal(12000) + 0.05 * np.sin(np.arange(12000) * (0.2 + 0.01 * speaker))
-            wav += 0.1 * np.sign(np.sin(0.9 * np.arange(12000))) if fake else 0
+            if fake:  # on and off, as what stays the same over time is normalised away
+                wav += 0.2 * np.sign(np.sin(0.9 * np.arange(12000))) * (np.arange(12000) // 800 % 2)
             soundfile.write(folder / name, wav, 16000)
             lines.append(f"{name},{'fake' if fake else 'real'},s{speaker},{'buzz' if fake else ''}")
     (folder / "labels.csv").write_text("\r\n".join(lines) + "\r\n")
