@@ -41,7 +41,7 @@ def ssl_frontend(architecture: Architecture, frozen: bool = False, **options) ->
 def step_on(frontend: nn.Module, backend: str = "SSL_BACKEND_MHFA", mode=None,
             localization: LocalizationOptions | None = None, **parts) -> TrainStep:
     """A training step around a front-end, on the CPU still; `mode`: makes one of a detector."""
-    small = {"embed_dim": 16, "head_nb": 4, "compression_dim": 16}
+    small = {"embed_dim": 16, "head_nb": 4, "compression_dim": 16, "num_scale": 3, "multi_reso_active": ("8", "utt")}
     cls = BACKENDS.options(backend)
     options = cls(**{key: value for key, value in small.items() if key in cls.__dataclass_fields__})
     backend = BACKENDS.load(backend)(options, frontend.feat_dim, frontend.num_layers)

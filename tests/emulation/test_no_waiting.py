@@ -98,7 +98,7 @@ def test_classical_features_and_spec_augment(cuda, kind, options):
 @pytest.mark.parametrize("name, options", [("SSL_BACKEND_MHFA", {"loss": "p2sgrad", "balance": True}), *(
     pytest.param(name, {}, marks=[pytest.mark.slow] * (name != "SSL_BACKEND_SLS")) for name in LOCALIZING)])
 def test_localisation(cuda, name, options):
-    told = LocalizationOptions(resolutions=(160, 320), boundary_weight=0.5, **options)
+    told = LocalizationOptions(resolutions=(320, 640), boundary_weight=0.5, boundary_negatives=5.0, **options)
     step = step_on(ssl_frontend(FAMILIES["wavlm"], frozen=True), name, localization=told)
     assert_nobody_waits(step, cuda, f"{name}, localising")
     assert all(p.grad is not None for p in step.detector.localizer.parameters())

@@ -12,6 +12,8 @@ VARIANTS = {  # beside each name with its default options
     "SSL_BACKEND_CA_MHFA values": ("SSL_BACKEND_CA_MHFA", {"conv_values": True}),
     "SSL_BACKEND_SLS adaptive": ("SSL_BACKEND_SLS", {"fit": "adaptive", "use_input_layer": False}),
     "SSL_BACKEND_utt_only_nes2net plain": ("SSL_BACKEND_utt_only_nes2net", {"weighted": False, "embed_dim": 7}),
+    "SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments": ("SSL_BACKEND_multireso_MaxPool1dLin_gmlp", {
+        "multi_reso_active": ("2", "4", "8", "utt")}),
     "ResNet18 two layers": ("ResNet18", {"two_emb_layer": True, "pooling_func": "MQMHASTP"}),
     "ECAPA_TDNN_c512 bn": ("ECAPA_TDNN_c512", {"emb_bn": True, "pooling_func": "TSDP"}),
     "XVEC attentive": ("XVEC", {"pooling_func": "ASTP"}),
@@ -31,7 +33,7 @@ def build(name, feat_dim=24, num_layers=3, **options):
     if name == "SSL_BACKEND_LLGF":
         given = {"compression_dim": 32}
     if name == "SSL_BACKEND_multireso_MaxPool1dLin_gmlp":
-        given = {"num_scale": 3, "seq_len": 1000}
+        given = {"num_scale": 3, "seq_len": 1000, **given}
     cls = BACKENDS.options(name)
     small = {key: value for key, value in SMALL.items() if key in cls.__dataclass_fields__}
     return BACKENDS.load(name)(cls(**{**small, **given, **options}), feat_dim, num_layers)
@@ -91,7 +93,12 @@ def test_nodes_of_saturated_scores_are_kept_by_their_logits():
 def test_gradients_reach_every_parameter(name):
     model, x = build(name).train(), noise([50, 44, 50])
     x.layers = [layer.requires_grad_() for layer in x.layers]
-    (model(x) * torch.randn(3, model.embed_dim)).sum().backward()
+    loss = (model(x) * torch.randn(3, model.embed_dim)).sum()
+    if name in ("SSL_BACKEND_BAM", "SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments"):  # parts for segments alone
+        found = model.frames(x)
+        parts = [values for values, _ in found.at.values()] + ([found.boundaries] if model.has_boundaries else [])
+        loss = loss + sum((part * torch.randn_like(part)).sum() for part in parts)
+    loss.backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None and parameter.requires_grad]
     assert without == []
     options = build_options(name)

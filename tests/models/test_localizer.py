@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.models.test_backends import build, noise, trained_a_little
+from tests.models.test_backends import VARIANTS, build, noise, trained_a_little
 from wedefense.config.localization import LocalizationOptions
 from wedefense.frontend.features import LayerFeatures
 from wedefense.models.localizer import LOCALIZING, Frames, Localizer, LocalizingBackend, joined, utterance_logits
 from wedefense.utils.errors import OptionError
 
-NAMES = list(LOCALIZING)
+NAMES = [f"{name} segments" if f"{name} segments" in VARIANTS else name for name in LOCALIZING]
 
 
 def resolutions_of(model, shift=20):
@@ -45,7 +45,8 @@ def test_segments_of_an_utterance_alone_and_in_a_batch_are_the_same(name):
 def test_gradients_of_segments_reach_the_front_end(name):
     model, x = build(name).train(), noise([50, 44, 50])
     x.layers = [layer.requires_grad_() for layer in x.layers]
-    localizer = Localizer(LocalizationOptions(resolutions=resolutions_of(model)), model, 20.0)
+    options = LocalizationOptions(resolutions=resolutions_of(model), boundary_weight=float(model.has_boundaries))
+    localizer = Localizer(options, model, 20.0)
     segments = localizer(model.frames(x))
     sum((logits * torch.randn_like(logits)).sum() for logits in segments.logits.values()).backward()
     assert any(layer.grad is not None and layer.grad.abs().sum() > 0 for layer in x.layers)
@@ -81,3 +82,11 @@ def test_segments_that_frames_do_not_make_and_back_ends_without_frames_are_refus
         Localizer(LocalizationOptions(resolutions=(20, 160)), Coarse(), 20.0)
     with pytest.raises(OptionError, match="the back-end MeanPooling says nothing of frames; SSL_BACKEND_MHFA"):
         Localizer(LocalizationOptions(resolutions=(20,)), build("SSL_BACKEND_MEAN"), 20.0)
+
+
+def test_parts_of_a_back_end_that_nothing_trains_are_refused():
+    several = build("SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments")
+    with pytest.raises(OptionError, match="branches that none of them is made of: for 40, 80 ms"):
+        Localizer(LocalizationOptions(resolutions=(20,)), several, 20.0)
+    with pytest.raises(OptionError, match="boundary_weight: BAM has a part for boundaries, which nothing else trains"):
+        Localizer(LocalizationOptions(resolutions=(160,)), build("SSL_BACKEND_BAM"), 20.0)

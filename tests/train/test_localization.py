@@ -66,6 +66,18 @@ def test_boundaries_are_a_target_of_their_own():
     assert loss_of(segments, boundary_weight=0.5) == pytest.approx(expected, rel=1e-6)
 
 
+def test_only_the_hardest_segments_without_a_boundary_count():
+    """As the balanced loss of BAM's authors: here two for one with a boundary; none has one, none counts."""
+    told = torch.tensor([[0.5, -1.0, 2.0, 0.0, 7.0]])
+    segments = Segments({20: logits(0.0)}, {20: torch.tensor([1])}, told, 20)  # true: 0 0 1 0, then no more
+    cost = 2 * (loss_of(segments, boundary_weight=0.5, boundary_negatives=2.0) - softplus(0))
+    assert cost == pytest.approx((softplus(-2) + softplus(0.5) + softplus(0)) / 3, rel=1e-6)
+    cost = 2 * (loss_of(segments, boundary_weight=0.5, boundary_negatives=9.0) - softplus(0))
+    assert cost == pytest.approx((softplus(-2) + softplus(0.5) + softplus(0) + softplus(-1)) / 4, rel=1e-6)
+    whole = [[Span(0, 0.08, "bonafide")]]
+    assert loss_of(segments, whole, boundary_weight=0.5, boundary_negatives=2.0) == pytest.approx(softplus(0), rel=1e-6)
+
+
 def test_one_class_alone_is_not_balanced_away():
     segments = Segments({20: logits(1.0, -2.0)}, {20: torch.tensor([2])})
     whole = [[Span(0, 0.04, "bonafide")]]

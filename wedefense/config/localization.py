@@ -23,12 +23,14 @@ class LocalizationOptions:
     segment_weight: float = 1.0                  # of the mean over the resolutions, in the whole loss
     utterance_weight: float = 1.0                # of `loss` (that of the config) for whole utterances
     boundary_weight: float = 0.0                 # of the target "does the class change in this segment?"
+    boundary_negatives: float = 0.0              # per segment with a change so many without count, the hardest; 0: all
     boundary_reach: int = 0                      # so many segments before and after one with a change count as one too
     # what the score of a whole utterance is: of a head of its own, or the least or the mean of its finest segments
     utterance: Literal["head", "min", "mean"] = "head"
 
     def __post_init__(self):
-        at_least(self, 0, "gamma", "segment_weight", "utterance_weight", "boundary_weight", "boundary_reach")
+        at_least(self, 0, "gamma", "segment_weight", "utterance_weight", "boundary_weight", "boundary_negatives",
+                 "boundary_reach")
         if len(set(self.resolutions)) < len(self.resolutions):
             raise OptionError("resolutions", f"names one twice: {list(self.resolutions)}")
         if self.weight is not None and (min(self.weight) < 0 or not any(self.weight)):

@@ -201,14 +201,18 @@ class LLGFOptions(SSLBackendOptions):
 
 @dataclass(frozen=True)
 class MultiResolutionOptions(SSLBackendOptions):
-    """gMLP on frames halved `num_scale - 1` times. A negative `embed_dim` divides the features that are left."""
+    """gMLP on frames halved `num_scale - 1` times. A negative `embed_dim` divides the features that are left.
+
+    As published: num_scale 6, gmlp_layers 5, and all of multi_reso_active.
+    """
 
     embed_dim: int = -2
     num_scale: int = 6
     seq_len: int = 2001                                       # frames; what comes later is not heard
     gmlp_layers: int = 1
     flag_pool: Literal["ap"] = "ap"                           # mean over time
-    multi_reso_active: tuple[Literal["utt"], ...] = ("utt",)  # whole utterances alone
+    # Branches: segments of n frames of 10 ms where the front-end gives one every 20 ms, and whole utterances.
+    multi_reso_active: tuple[Literal["2", "4", "8", "16", "32", "64", "utt"], ...] = ("utt",)
     batch_first: bool = True                                  # these two are of WeDefense's configs; not used
     Frame_shifts: tuple[int, ...] = ()
 
@@ -222,6 +226,35 @@ class MultiResolutionOptions(SSLBackendOptions):
         if self.seq_len >> (self.num_scale - 1) < 1:
             raise OptionError("seq_len", f"must be at least {1 << (self.num_scale - 1)} with num_scale "
                                          f"{self.num_scale}, got {self.seq_len}")
+        if not self.multi_reso_active:
+            raise OptionError("multi_reso_active", "name at least one branch")
+        if self.active and max(self.active) >= self.num_scale:
+            raise OptionError("multi_reso_active", f"'{1 << max(self.active) + 1}' needs num_scale "
+                                                   f"{max(self.active) + 1}, got {self.num_scale}")
+
+    @property
+    def of_utterances(self) -> bool:
+        return "utt" in self.multi_reso_active
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """How often each branch for segments halves."""
+        return tuple(sorted({int(name).bit_length() - 2 for name in self.multi_reso_active if name != "utt"}))
+
+
+@dataclass(frozen=True)
+class BAMOptions(SSLBackendOptions):
+    """Boundary-aware attention. As published: on the last layer of WavLM-Large (its 1,024 features) alone."""
+
+    embed_dim: int = -1      # features of a segment; -1: as many as a frame has
+    pool_frames: int = 8     # frames of a segment: 160 ms of a front-end with one every 20 ms
+    gap_layer_num: int = 2   # attentions that heed the boundaries
+    gap_head_num: int = 1    # of each attention
+
+    def __post_init__(self):
+        if self.embed_dim != -1:
+            super().__post_init__()
+        positive(self, "pool_frames", "gap_layer_num", "gap_head_num")
 
 
 @dataclass(frozen=True)
@@ -258,6 +291,7 @@ BACKENDS = Registry("back-end", {
     "SSL_BACKEND_aasist": _row("aasist:AASIST", SSLBackendOptions),
     "SSL_BACKEND_utt_only_nes2net": _row("nes2net:Nes2Net", Nes2NetOptions),
     "SSL_BACKEND_multireso_MaxPool1dLin_gmlp": _row("gmlp:MultiResolutionGMLP", MultiResolutionOptions),
+    "SSL_BACKEND_BAM": _row("bam:BAM", BAMOptions),
     "XVEC": _row("xvector:XVEC", XVecOptions),
     "SUPERB_XVECTOR": _row("superb_xvector:SuperbXVector", SuperbXVecOptions),
     "LCNN_LSTM": _row("lcnn:LCNNLSTM", LCNNLSTMOptions),

@@ -16,6 +16,7 @@ from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
+from wedefense.models import published_localizers
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
 from wedefense.models.localizer import FromSegments, Localizer, Segments, utterance_logits
@@ -204,9 +205,12 @@ def own_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `public_weights`.
 
     A `module.` prefix of data-parallel training is dropped, and weights under the names of another toolkit
-    (WeDefense over s3prl, the authors' SLS) get ours.
+    (WeDefense over s3prl, the authors' SLS, gMLP and BAM) get ours.
     """
-    if is_published(weights):
+    localizer = published_localizers.from_published(weights)
+    if localizer is not None:
+        own = localizer
+    elif is_published(weights):
         own = from_published(weights)
     else:
         own = {}

@@ -1,7 +1,8 @@
 """gMLP over frames that are halved again and again: the multi-resolution countermeasure of PartialSpoof.
 
 gMLP: Liu et al., NeurIPS 2021. Multi-resolution: Zhang et al., TASLP 2023 (arXiv 2204.05177). Parameter names are
-those of WeDefense's checkpoints; of their branches the one for utterances is here, those for segments are left out.
+those of the authors' code and of WeDefense's checkpoints: a branch for the segments of every resolution, and one for
+utterances. The last halving begins a frame early, as published: its segment k is made of the frames 2k - 1 and 2k.
 """
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from wedefense.config.models import MultiResolutionOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import Backend
+from wedefense.models.localizer import Frames
 from wedefense.utils.errors import InputError
 
 DROPOUT = 0.7  # of the branch for utterances, before it
@@ -44,7 +46,7 @@ class Block(nn.Module):
 
 
 class Branch(nn.Module):
-    """Blocks, the mean over the frames, a product."""
+    """Blocks, and a product."""
 
     def __init__(self, dim: int, inside: int, most_frames: int, blocks: int):
         super().__init__()
@@ -52,49 +54,103 @@ class Branch(nn.Module):
         self.fc = nn.Linear(dim, inside, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (batch, frames, dim) -> (batch, frames, inside), 0 where padded"""
+        return self.fc(self._mixed(x, mask)) * mask
+
+    def pooled(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (batch, frames, dim) -> (batch, inside): of the mean over the frames"""
+        return self.fc((self._mixed(x, mask) * mask).sum(1) / mask.sum(1))
+
+    def _mixed(self, x: Tensor, mask: Tensor) -> Tensor:
         for block in self.layers:
             x = block(x, mask)
-        return self.fc((x * mask).sum(1) / mask.sum(1))
+        return x
 
 
 class MultiResolutionGMLP(Backend):
     """Frames and features are halved `num_scale - 1` times by their largest; utterances are cut to `seq_len` frames."""
 
+    has_boundaries = False
+
     def __init__(self, options: MultiResolutionOptions, feat_dim: int, num_layers: int):
         super().__init__(options, feat_dim, num_layers)
-        self.halvings, self.most_frames = options.num_scale - 1, options.seq_len
-        if feat_dim >> self.halvings < 2:
-            raise InputError(f"num_scale {options.num_scale} halves {feat_dim} features {self.halvings} times, which "
+        self.options, self.last, self.most_frames = options, options.num_scale - 1, options.seq_len
+        active = options.active
+        halvings = self.last if options.of_utterances else max(active)
+        if feat_dim >> halvings < 2:
+            raise InputError(f"num_scale {options.num_scale} halves {feat_dim} features {halvings} times, which "
                              "leaves fewer than 2; lower model_args.num_scale")
-        self.min_frames = 1 << (self.halvings - 1)  # the last halving makes a frame of any
+        self.min_frames = 1 << (halvings - (halvings == self.last))  # the last halving makes a frame of any
         self.blocks = nn.ModuleDict({str(n): nn.ModuleList([nn.Identity(), nn.Linear(feat_dim >> n, feat_dim >> n)])
-                                     for n in range(1, options.num_scale)})
-        dim, most = feat_dim >> self.halvings, options.seq_len >> self.halvings
-        self.embed_dim = options.embed_dim if options.embed_dim > 0 else max(2, dim // -options.embed_dim // 2 * 2)
-        if self.embed_dim % 2:
-            raise InputError(f"half of the channels gate the others, so model_args.embed_dim {options.embed_dim} must "
-                             "be even")
-        self.post_nets_utt = Branch(dim, self.embed_dim, most + 1, options.gmlp_layers)
+                                     for n in range(1, halvings + 1)})
+        self.frame_dims = {1 << n: self._inside(feat_dim >> n) for n in active}
+        self.post_nets_seg = nn.ModuleDict({f"disc_{n}": self._branch(feat_dim, n) for n in active})
+        self.post_nets_utt = self._branch(feat_dim, self.last) if options.of_utterances else None
+        self.embed_dim = self._inside(feat_dim >> (self.last if options.of_utterances else min(active)))
+
+    def _inside(self, dim: int) -> int:
+        given = self.options.embed_dim
+        inside = given if given > 0 else max(2, dim // -given // 2 * 2)
+        if inside % 2:
+            raise InputError(f"half of the channels gate the others, so model_args.embed_dim {given} must be even")
+        return inside
+
+    def _branch(self, feat_dim: int, scale: int) -> Branch:
+        return Branch(feat_dim >> scale, self._inside(feat_dim >> scale), self._gate_frames(scale),
+                      self.options.gmlp_layers)
+
+    def _gate_frames(self, scale: int) -> int:
+        """Of so many frames at most; the last halving may add one."""
+        return (self.most_frames >> scale) + (scale == self.last)
 
     def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
-        """Take the branch for utterances of a checkpoint that has those for segments too."""
-        for name in [name for name in weights if name.startswith(f"{prefix}post_nets_seg.")]:
-            del weights[name]
-        for block in range(len(self.post_nets_utt.layers)):  # a row more for what the last halving may add
-            gate = f"{prefix}post_nets_utt.layers.{block}.sgu."
-            for name, pads in (("weight", (0, 1, 0, 1)), ("bias", (0, 1))):
-                found = weights.get(gate + name)
-                if found is not None and len(found) == self.most_frames >> self.halvings:
-                    weights[gate + name] = F.pad(found, pads)
+        """Take of a checkpoint that has more branches those that are here; their last gates get a row more."""
+        own = set(self.state_dict())
+        for name in [name for name in weights if name.startswith(prefix)]:
+            short = name.removeprefix(prefix)
+            if short not in own and short.startswith(("blocks.", "post_nets_")):
+                del weights[name]
+            elif short in own and ".sgu." in short and not short.endswith(("norm.weight", "norm.bias")):
+                missing = len(self.get_parameter(short)) - len(weights[name])
+                if missing == 1:  # what the last halving may add
+                    weights[name] = F.pad(weights[name], (0, 1) * weights[name].dim())
 
     def forward(self, features: LayerFeatures) -> Tensor:
+        """-> (batch, embed_dim): of the branch for utterances, else the mean of the finest segments'"""
+        if self.post_nets_utt is None:
+            return self.frames(features).embedding
+        return self._utterance(self.post_nets_utt, self._scales(features))
+
+    def frames(self, features: LayerFeatures) -> Frames:
+        scales = self._scales(features)
+        at, real = {}, features.lengths.clamp(max=self.most_frames)
+        for n, (x, mask) in enumerate(scales):
+            if 1 << n in self.frame_dims:
+                x = self.post_nets_seg[f"disc_{n}"](x, mask)
+                lengths = (real + (1 << n) - 1 if n == self.last else real) // (1 << n)
+                lengths = lengths.clamp(min=1)
+                at[1 << n] = (x * frame_mask(lengths, x.shape[1])[..., None], lengths)
+        if self.post_nets_utt is not None:
+            return Frames(at, self._utterance(self.post_nets_utt, scales))
+        x, lengths = at[min(at)]
+        return Frames(at, x.sum(1) / lengths[:, None])
+
+    def _utterance(self, branch: Branch, scales: list[tuple[Tensor, Tensor]]) -> Tensor:
+        x, mask = scales[-1]
+        return branch.pooled(F.dropout(x, DROPOUT, self.training), mask)
+
+    def _scales(self, features: LayerFeatures) -> list[tuple[Tensor, Tensor]]:
+        """By the number of halvings: x (batch, frames, dim), mask (batch, frames, 1)"""
         x, lengths = self.one_input(features)
         x, lengths = x[:, :self.most_frames], lengths.clamp(max=self.most_frames)
+        mask = frame_mask(lengths, x.shape[1])[..., None]
+        scales = [(x, mask)]
         for number, (_, linear) in enumerate(self.blocks.values(), 1):
-            last = number == self.halvings
-            x = x.masked_fill(~frame_mask(lengths, x.shape[1])[..., None], float("-inf"))
+            last = number == self.last
+            x = x.masked_fill(~mask, float("-inf"))
             x = F.max_pool2d(x[:, None], 2, 2, (1, 0) if last else 0)[:, 0]  # (batch, frames / 2, dim / 2)
             lengths = lengths // 2 + (1 if last else 0)
             mask = frame_mask(lengths, x.shape[1])[..., None]
             x = linear(x.masked_fill(~mask, 0)) * mask
-        return self.post_nets_utt(F.dropout(x, DROPOUT, self.training), mask)  # (batch, embed_dim)
+            scales.append((x, mask))
+        return scales

@@ -1,4 +1,7 @@
-"""Light CNN with bidirectional LSTMs (Wang et al., Interspeech 2021), and LLGF over SSL layers (Odyssey 2022)."""
+"""Light CNN with bidirectional LSTMs (Wang et al., Interspeech 2021), and LLGF over SSL layers (Odyssey 2022).
+
+For segments of 16 frames (Zhang et al., Interspeech 2021, arXiv 2104.02518) it is the same without its pooling.
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from wedefense.config.models import LCNNLSTMOptions, LLGFOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask, on_host
 from wedefense.models.backend import Backend
+from wedefense.models.localizer import Frames
 from wedefense.models.pooling import POOLINGS
 from wedefense.utils.devices import numbers_on
 
@@ -50,7 +54,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class LCNNLSTM(Backend):
-    min_frames = REDUCTION
+    min_frames, has_boundaries = REDUCTION, False
 
     def __init__(self, options: LCNNLSTMOptions, feat_dim: int, num_layers: int):
         super().__init__(options, feat_dim, num_layers)
@@ -67,12 +71,26 @@ class LCNNLSTM(Backend):
         self.m_lstm = nn.ModuleList([BLSTM(wide), BLSTM(wide)])
         self.m_pool = POOLINGS[pooling](wide)
         self.m_linear = nn.Linear(self.m_pool.out_dim, embed_dim)
+        self.linear_of_frames = self.m_pool.out_dim == wide  # of a mean the linear layer takes each frame too
+        self.frame_dims = {REDUCTION: embed_dim if self.linear_of_frames else wide}
 
     def forward(self, features: LayerFeatures) -> Tensor:
-        return self._embed(*self.one_input(features), features.counts)
+        return self._pooled(*self._heard(features))
 
-    def _embed(self, x: Tensor, lengths: Tensor, counts: Sequence[int] | None) -> Tensor:
-        """x (batch, frames, dim) -> (batch, embed_dim)"""
+    def frames(self, features: LayerFeatures) -> Frames:
+        x, lengths = self._heard(features)
+        each = self.m_linear(x) if self.linear_of_frames else x
+        mask = frame_mask(lengths, x.shape[1])[..., None]
+        return Frames({REDUCTION: (each * mask, lengths)}, self._pooled(x, lengths))
+
+    def _heard(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
+        return self._recurrent(*self.one_input(features), features.counts)
+
+    def _pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.m_linear(self.m_pool(x.transpose(1, 2), frame_mask(lengths, x.shape[1])))
+
+    def _recurrent(self, x: Tensor, lengths: Tensor, counts: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+        """x (batch, frames, dim) -> (batch, frames / 16, 32 * dim / 16), lengths"""
         counts = None if counts is None else [max(count, self.min_frames) // REDUCTION for count in counts]
         x = F.pad(x, (0, max(0, REDUCTION - x.shape[2])))[:, None]             # (batch, 1, frames, dim)
         for step in self.m_transform:
@@ -85,7 +103,7 @@ class LCNNLSTM(Backend):
         h = x
         for blstm in self.m_lstm:
             h = blstm(h, lengths, counts)
-        return self.m_linear(self.m_pool((x + h).transpose(1, 2), frame_mask(lengths, x.shape[1])))
+        return x + h, lengths
 
 
 class LLGF(LCNNLSTM):
@@ -96,6 +114,6 @@ class LLGF(LCNNLSTM):
         self.LL = nn.Linear(feat_dim, options.compression_dim)
         self._build(options.compression_dim, options.embed_dim, "TAP", options.dropout)
 
-    def forward(self, features: LayerFeatures) -> Tensor:
+    def _heard(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
         x, lengths = self.one_input(features)
-        return self._embed(self.LL(x), lengths, features.counts)
+        return self._recurrent(self.LL(x), lengths, features.counts)

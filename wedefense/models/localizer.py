@@ -18,7 +18,8 @@ from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.heads import Linear, P2SGrad
 from wedefense.utils.errors import OptionError
 
-LOCALIZING = ("SSL_BACKEND_MHFA", "SSL_BACKEND_CA_MHFA", "SSL_BACKEND_SLS", "SSL_BACKEND_aasist")
+LOCALIZING = ("SSL_BACKEND_MHFA", "SSL_BACKEND_CA_MHFA", "SSL_BACKEND_SLS", "SSL_BACKEND_aasist", "SSL_BACKEND_BAM",
+              "SSL_BACKEND_multireso_MaxPool1dLin_gmlp", "SSL_BACKEND_LLGF", "LCNN_LSTM")
 BONAFIDE, FAKE = 0, 1  # the classes of a segment, whatever those of utterances are
 
 
@@ -79,10 +80,22 @@ class Localizer(nn.Module):
         self.boundary_ms = round(self.finest * frame_shift)
         self.sources: dict[int, tuple[int, int]] = {
             ms: _source(ms, dims, frame_shift) for ms in sorted(options.resolutions)}
+        self._all_trained(backend, frame_shift)
         head, given = (P2SGrad, P2SGradOptions()) if options.loss == "p2sgrad" else (Linear, LinearOptions())
         self.heads = nn.ModuleDict({str(ms): head(given, dims[own], 2) for ms, (own, _) in self.sources.items()})
         own = options.boundary_weight and not backend.has_boundaries
         self.boundary = Linear(LinearOptions(), dims[self.finest], 1) if own else None
+
+    def _all_trained(self, backend: LocalizingBackend, frame_shift: float) -> None:
+        """A part of the back-end that nothing trains is a mistake."""
+        idle = set(backend.frame_dims) - {own for own, _ in self.sources.values()}
+        if idle and len(backend.frame_dims) > 1:
+            names = ", ".join(f"{own * frame_shift:g}" for own in sorted(idle))
+            raise OptionError("localization_args.resolutions", f"the back-end has branches that none of them is made "
+                              f"of: for {names} ms; name these here too, or leave them out of model_args")
+        if backend.has_boundaries and not self.options.boundary_weight:
+            raise OptionError("localization_args.boundary_weight", f"{type(backend).__name__} has a part for "
+                              "boundaries, which nothing else trains; set it (published: 0.5)")
 
     def forward(self, frames: Frames) -> Segments:
         logits: dict[int, Tensor] = {}

@@ -65,6 +65,8 @@ class SegmentLoss(nn.Module):
         is_known = targets >= 0
         losses = F.binary_cross_entropy_with_logits(logits.float(), targets.clamp(min=0).float(), reduction="none")
         weights = is_known.float()
+        if self.options.boundary_negatives:
+            weights = _hardest(losses.detach(), targets, self.options.boundary_negatives)
         if self.options.balance:
             weights = _balanced(weights, targets == 1)
         return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
@@ -75,6 +77,15 @@ def _balanced(weights: Tensor, is_one: Tensor) -> Tensor:
     sums = torch.stack([(weights * ~is_one).sum(), (weights * is_one).sum()])
     factors = torch.where((sums > 0).all(), sums.sum() / (2 * sums.clamp(min=1e-6)), torch.ones_like(sums))
     return weights * factors[is_one.long()]
+
+
+def _hardest(losses: Tensor, targets: Tensor, ratio: float) -> Tensor:
+    """1 where the target is 1, and on the `ratio` times as many of 0 that cost most; 0 elsewhere."""
+    is_one, is_zero = (targets == 1).flatten(), (targets == 0).flatten()
+    order = losses.flatten().masked_fill(~is_zero, -torch.inf).argsort(descending=True, stable=True)
+    wanted = (is_one.sum() * ratio).floor().clamp(max=is_zero.sum())
+    first = torch.arange(len(order), device=order.device) < wanted
+    return torch.zeros_like(losses.flatten()).scatter(0, order, first.to(losses.dtype)).add(is_one).view_as(losses)
 
 
 def _sent(targets: Tensor, device: torch.device) -> Tensor:

@@ -1,0 +1,45 @@
+"""Checkpoints of the authors of localisers under a detector's names; their class 1 is bona fide, ours class 0.
+
+Encoders keep fairseq's and s3prl's names, which the front-end reads. Tensors that no forward looks at are dropped.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+BAM_MS = 160
+_ENCODERS = ("extracter.model.", "ssl_layer.model.")  # of PartialSpoof's authors, of BAM's
+_UNUSED = ("input_mean", "input_std", "output_mean", "output_std", "intra_layer.resnet.downsample.")
+
+
+def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """None where the checkpoint is neither of PartialSpoof's multi-resolution gMLP nor of BAM."""
+    plain = {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in weights.items()}
+    of_bam = {"out_layer.weight", "b_output_layer.0.weight"} <= set(plain)
+    if not of_bam and not any(name.startswith("m_angle_scales.") for name in plain):
+        return None
+    own: dict[str, Tensor] = {}
+    for name, tensor in plain.items():
+        encoder = next((start for start in _ENCODERS if name.startswith(start)), None)
+        if name.startswith(_UNUSED):
+            continue
+        if encoder:
+            own["frontend.upstream." + name.removeprefix(encoder)] = tensor
+        elif name.startswith("m_angle_scales."):
+            _, tens_of_ms, _ = name.split(".")
+            own[f"localizer.heads.{tens_of_ms}0.weight"] = tensor.T.flip(0)
+        elif name == "weight_hidd":
+            own["backend.layer_sum.weights"] = tensor[:_layers(plain)]
+        elif name.startswith("out_layer."):
+            own[f"localizer.heads.{BAM_MS}.linear.{name.removeprefix('out_layer.')}"] = tensor.flip(0)
+        else:
+            own["backend." + name.removeprefix("m_transform.0.")] = tensor
+    if "m_angle_scales.64.weight" in plain:  # utterances are scored by the cosines of the coarsest segments
+        own["projection.weight"] = own["localizer.heads.640.weight"]
+    return own
+
+
+def _layers(weights: Mapping[str, Tensor]) -> int:
+    """That the encoder hands out: what enters its blocks, and what leaves each; of 30 numbers no more are read."""
+    start = f"{_ENCODERS[0]}encoder.layers."
+    return 1 + len({name.removeprefix(start).split(".")[0] for name in weights if name.startswith(start)})
