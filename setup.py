@@ -41,7 +41,7 @@ setup(
     classifiers=["Programming Language :: Python :: 3",
                  *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)), "Typing :: Typed"],
     packages=find_packages(include=["wedefense", "wedefense.*"]),
-    package_data={"wedefense": ["**/*.yaml", "**/*.json", "py.typed"]},
+    package_data={"wedefense": ["**/*.yaml", "**/*.json", "**/*.css", "**/*.js", "py.typed"]},
     cmdclass={"build_py": WithRecipes},
     python_requires=">=3.10,<3.14",
     install_requires=requirements,

@@ -33,7 +33,7 @@ def test_a_page_about_detection(detection, tmp_path, capsys):
     assert main([*detection, "--html", str(page), "--json", str(out), "--bootstrap", "20"]) == 0
     result = json.loads(out.read_text())
     checker, text = parse(page)
-    assert len(checker.sources) == 5 and [path.name for path in page.parent.iterdir()] == ["report.html"]
+    assert len(checker.figures) == 5 and [path.name for path in page.parent.iterdir()] == ["report.html"]
     for key, factor, digits in (("eer", 100, 3), ("min_dcf", 1, 4), ("act_dcf", 1, 4), ("cllr", 1, 4)):
         assert f"{factor * result[key]:.{digits}f}" in text
     low, high = result["confidence"]["eer"]
@@ -115,7 +115,7 @@ def test_emotions(tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[2].split() == ["all", "4", "50.00", "50.00", "38.89"]
     checker, text = parse(tmp_path / "r.html")
-    assert "4 utterances" in text and "50.00" in text and len(checker.sources) == 1
+    assert "4 utterances" in text and "50.00" in text and len(checker.figures) == 1
     scores = write(tmp_path / "scores",
                    ["utt ang neu_tral hap sad", "u1 1 0 0 0", "u2 0 0 3 1", "u3 -9 -8 -1 -2", "u4 0 0 1 0"])
     assert main([*arguments, "--scores", scores]) == 0
@@ -164,4 +164,4 @@ def test_a_page_about_sasv(tmp_path):
         result, (checker, text) = json.loads(out.read_text()), parse(page)
         assert f"{result['a_dcf']:.4f}" in text and "by codec (2)" in text
         assert "20 target, 30 nontarget, 40 spoof" in text
-        assert len(checker.sources) == 1 + len(given.split()) and ("t-EER %" in text) == ("cm" in given)
+        assert len(checker.figures) == 1 + len(given.split()) and ("t-EER %" in text) == ("cm" in given)

@@ -29,7 +29,8 @@ def test_costs_and_accuracy_before_and_after(tmp_path):
     write(tmp_path / "whole", "results.json", results(0.10, 0.25))
     beside = pruning(exp)
     for text in ("50.0 % of the parameters were to go, 49.8 % went", "<td>0.200</td><td>0.100</td><td>−49.8 %</td>",
-                 "<img", "<td>4.000</td><td>1.000</td><td>−75.0 %</td>", "<td>20.0</td><td>10.0</td><td>−50.0 %</td>"):
+                 "33 of 64 convolution channels",
+                 "<td>4.000</td><td>1.000</td><td>−75.0 %</td>", "<td>20.0</td><td>10.0</td><td>−50.0 %</td>"):
         assert text in alone and text in beside, text
     assert "<td>dev, EER %</td><td></td><td>12.000</td><td></td>" in alone
     assert "<td>dev, EER %</td><td>10.000</td><td>12.000</td><td>+2.000</td>" in beside

@@ -92,7 +92,7 @@ def test_tables_and_page(tmp_path):
     assert r"one & 25.00 & 0.00 & 40.00*" in (tmp_path / "benchmark.tex").read_text()
     page = (tmp_path / "benchmark.html").read_text()
     assert "dev: EER +1.00 points against the recordings as they are, 95 % [-2.00, +3.00]" in page
-    assert heat_map(["system", "a"], [["x", "0.00"], ["y", "50.00"]]).count("background:rgb(255,255,255)") == 1
+    assert heat_map(["system", "a"], [["x", "0.00"], ["y", "50.00"]]).count("<td style='--share:0.00'>") == 1
 
 
 def test_submissions_are_read_back_by_their_rules(tmp_path):

@@ -76,8 +76,8 @@ class ExperimentFolder:
         """Names of the sets that have log-likelihood ratios."""
         return sorted(path.parent.name for path in self.root.glob("posteriors/*/llr.txt"))
 
-    def figure(self, name: str) -> Path:
-        return self.figures / f"{name}.png"
+    def figure(self, name: str, form: str = "png") -> Path:
+        return self.figures / f"{name}.{form}"
 
     @property
     def cut(self) -> "ExperimentFolder":

@@ -8,6 +8,7 @@ follow from cumulative sums: exactly what detection_metrics gives on the redrawn
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -147,6 +148,19 @@ def bootstrap(scores: np.ndarray, is_bonafide: np.ndarray, groups: Sequence[str]
 def interval(samples: np.ndarray, level: float = 0.95) -> Interval:
     """The percentile interval."""
     return Interval(*(float(q) for q in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])))
+
+
+def wilson(share: np.ndarray, trials: np.ndarray | int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of shares that were counted in so many trials; no share of few trials is certain.
+
+    >>> low, high = wilson(np.array([0.0, 0.5]), 10)
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([0.0, 0.237], [0.278, 0.763])
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return np.minimum(share, np.maximum(0.0, centre - half)), np.maximum(share, np.minimum(1.0, centre + half))
 
 
 def compare(systems: Sequence[np.ndarray], is_bonafide: np.ndarray, groups: Sequence[str] | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from wedefense.metrics.table import text_table
 from wedefense.report import html
 from wedefense.report.html import Row
-from wedefense.report.style import SERIES, new_figure, png
+from wedefense.report.style import LETTERS, SERIES, described, new_figure
 from wedefense.report.typeset import latex, markdown
 from wedefense.scoring.benchmark import MEAN, POOLED
 from wedefense.utils.files import atomic_write
@@ -97,7 +97,7 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str
     header, rows = summary(results)
     content = [html.section("Systems and sets", html.paragraph(CAPTION, "note"), heat_map(header, rows),
                             html.figures([html.Figure("mean", "Mean EER of each system over the sets of both classes",
-                                                      png(_means(results)))]))]
+                                                      _means(results))]))]
     for name, result in results.items():
         parts = [html.table(_HEADER, [Row(row, "rule" if row[0] == MEAN else "") for row in rows_of(result)]),
                  *(html.paragraph(note, "note") for note in (*_notes(result), *_changes(result)))]
@@ -109,27 +109,28 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str
 
 
 def heat_map(header: list[str], rows: list[list[str]]) -> str:
-    """The summary with its cells coloured, white for 0 % to red for 50 % and more, on a square root's scale."""
-    def coloured(text: str) -> str:
-        share = min(float(text.rstrip("*+") or 0) / 50, 1) ** 0.5 if text.rstrip("*+").replace(".", "").isdigit() else 0
-        return f"rgb({255 - round(26 * share)},{255 - round(165 * share)},{255 - round(195 * share)})"
+    """The summary with its cells coloured, from none for 0 % to red for 50 % and more, on a square root's scale."""
+    def share(text: str) -> str:
+        number = text.rstrip("*+")
+        return f"{min(float(number) / 50, 1) ** 0.5:.2f}" if number.replace(".", "").isdigit() else "0"
 
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + f"<td>{escape(row[0])}</td>" + "".join(
-        f"<td style='background:{coloured(cell)}'>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        f"<td style='--share:{share(cell)}'>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows)
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return (f"<div class='wide'><table class='heat sorted'><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table></div>")
 
 
 def _means(results: Mapping[str, Mapping]):
     names = [name for name, result in results.items() if "eer" in result[MEAN]]
-    figure, axes = new_figure((4.8, 0.6 + 0.32 * len(names)))
+    figure, axes = new_figure((4.8, 0.8 + 0.32 * len(names)))
     values = [100 * results[name][MEAN]["eer"] for name in names]
     axes.barh(range(len(names)), values, color=SERIES[0], height=0.6)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=LETTERS)
     axes.invert_yaxis()
     axes.set_xlabel("mean EER, %")
     for place, value in enumerate(values):
-        axes.text(value, place, f" {value:.2f}", va="center", fontsize=8)
+        axes.text(value, place, f" {value:.2f}", va="center", fontsize=LETTERS)
     axes.margins(x=0.15)
-    return figure
+    return described(figure, "Mean EER: " + ", ".join(f"{name} {value:.2f} %" for name, value in zip(names, values)))

@@ -9,10 +9,7 @@ from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.report import html
 from wedefense.report.html import Figure, Row
 from wedefense.report.pruning_plot import kept_figure
-from wedefense.report.style import png
 from wedefense.utils.json_file import read_json
-
-PICTURE = "What is left of each layer; grey is what was cut"
 
 
 def pruning(exp_dir: str | os.PathLike) -> str:
@@ -29,10 +26,13 @@ def pruning(exp_dir: str | os.PathLike) -> str:
                                                    "--unpruned). ")
     rows = _costs(report) + _accuracy(_read(ExperimentFolder(folder.root / source).results) if source else None,
                                       _read(folder.results))
-    drawn = kept_figure(report["units"]["before"], report["units"]["after"])
-    picture = Figure("pruning", PICTURE, png(drawn))
     return html.section("Pruning", html.table(["encoder", "before", "after", "change"], rows),
-                        html.paragraph(note, "note"), html.figures([picture]))
+                        html.paragraph(note, "note"), html.figures([picture(report)]))
+
+
+def picture(report: Mapping) -> Figure:
+    return Figure("pruning", "What is left of each layer; grey is what was cut",
+                  kept_figure(report["units"]["before"], report["units"]["after"]))
 
 
 def _read(path: Path) -> dict | None:

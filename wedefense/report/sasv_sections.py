@@ -7,7 +7,6 @@ from wedefense.metrics.catalogue import METRICS
 from wedefense.metrics.sasv_keys import NONTARGET, SPOOF, TARGET, SasvTrials
 from wedefense.report import html, score_plots, sections
 from wedefense.report.html import Figure, Row
-from wedefense.report.style import png
 
 _KIND_NAMES = {NONTARGET: "nontarget", SPOOF: "spoof"}
 
@@ -55,12 +54,12 @@ def _curves(trials: SasvTrials, result: Mapping) -> str:
     systems = {name: system for name, system in systems.items() if system[0] is not None}
     curves = {f"{name}, {classes[0]} against {classes[1]}": (scores[high], scores[low])
               for name, (scores, high, low, classes, _) in systems.items()}
-    drawn = [sections.det_figure(score_plots.det_plot(curves, None, ("trials to accept", "trials to reject")))]
+    drawn = [sections.det_figure(curves, None, ("trials to accept", "trials to reject"))]
     for name, (scores, high, _, classes, thresholds) in systems.items():
         rest = ~high
         kinds = None if name == "CM" else [_KIND_NAMES[kind] for kind in trials.kinds[rest].tolist()]
         at = {title: result[f"{key}_threshold"] for title, key in thresholds.items() if f"{key}_threshold" in result}
         names = classes if name != "ASV" else ("target", "nontarget or spoof")
         histogram = score_plots.score_histogram(scores[high], scores[rest], kinds, at, names)
-        drawn.append(Figure(f"{name}_histogram", f"{name} scores", png(histogram)))
+        drawn.append(Figure(f"{name}_histogram", f"{name} scores", histogram))
     return html.section("Scores", sections.show(None, drawn))

@@ -9,9 +9,8 @@ from wedefense.metrics.classification import ClassificationResult
 from wedefense.metrics.classification import headings as class_headings
 from wedefense.metrics.classification import rates as class_rates
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.report import html, score_plots, training_plots
+from wedefense.report import calibration_plots, det_plot, html, score_plots, training_plots
 from wedefense.report.html import Figure, Row
-from wedefense.report.style import png
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import (
     ScoredSet,
@@ -23,7 +22,6 @@ from wedefense.scoring.results import (
     overview,
     rates,
 )
-from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import read_lines
 
 _MOST_BARS = 40
@@ -44,9 +42,8 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
     text = "\n".join([*doubts, table, *(html.paragraph(note, "note") for note in (*notes, _note(results)))])
     if not sets:
         return html.section("Results", text)
-    drawn = score_plots.det_plot({scored.name: _classes(scored) for scored in sets}, _costs(results),
-                                 results["classes"])
-    return html.section("Results", html.side_by_side(text, show(folder, [det_figure(drawn)])))
+    det = det_figure({scored.name: _classes(scored) for scored in sets}, _costs(results), results["classes"])
+    return html.section("Results", html.side_by_side(text, show(folder, [det])))
 
 
 def range_note(result: Mapping) -> str:
@@ -74,9 +71,10 @@ def _note(results: Mapping) -> str:
     return f"{text}{results['calibration'][:1].upper()}{results['calibration'][1:]}."
 
 
-def det_figure(drawn) -> Figure:
-    drawn.axes[0].tick_params(axis="x", labelrotation=45, labelsize=8)  # probit ticks crowd on a small figure
-    return Figure("det", "DET curve: misses against false alarms, each point a threshold", png(drawn))
+def det_figure(systems: Mapping[str, det_plot.Scores], costs: DetectionCosts | None,
+               classes: tuple[str, str]) -> Figure:
+    return Figure("det", "DET curve: misses against false alarms, each point a threshold. "
+                  + det_plot.det_notes(systems, classes), det_plot.det_plot(systems, costs, classes))
 
 
 def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet,
@@ -95,15 +93,15 @@ def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet
         versions = {"raw": (positive, negative),
                     "calibrated": (calibration.apply(positive), calibration.apply(negative))}
     drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
-                  score_plots.bayes_error_plot(versions, _costs(results), classes)))
+                  calibration_plots.bayes_error_plot(versions, _costs(results), classes)))
     for title, found in result.get("breakdown", {}).items():
         if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
             drawn.append((f"{MAIN}_by_{title}", f"{METRICS[MAIN].title} by {title}",
                           score_plots.breakdown_bars(found, title, result[MAIN])))
     drawn.append(("reliability", "Reliability: what the scores promise and what is found",
-                  score_plots.reliability_plot(versions, classes)))
+                  calibration_plots.reliability_plot(versions, classes)))
     return html.section(f"Set {name}", show(folder, (
-        Figure(f"{name}_{kind}", caption, png(figure)) for kind, caption, figure in drawn)))
+        Figure(f"{name}_{kind}", caption, figure) for kind, caption, figure in drawn)))
 
 
 def _classes(scored: ScoredSet):
@@ -134,8 +132,8 @@ def classification(folder: ExperimentFolder | None, found: Mapping[str, Classifi
             for name, result in found.items()]
     note = ("Unweighted accuracy is the mean over the classes of the share that is right (UAR); macro F1 is the mean "
             "of their F1.")
-    figures = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class", png(
-        score_plots.confusion_plot(result.confusion, result.classes))) for name, result in found.items()]
+    figures = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class",
+                      score_plots.confusion_plot(result.confusion, result.classes)) for name, result in found.items()]
     table = html.table(["set", *class_headings()], rows)
     text = f"{table}\n{html.paragraph(note, 'note')}"
     return [html.section("Results", html.side_by_side(text, show(folder, figures)))]
@@ -145,8 +143,8 @@ def training(folder: ExperimentFolder) -> str:
     history = records.read_history(folder)
     if history is None:
         return html.section("Training", absent(f"there is no {NAMES.history}"))
-    figures = [Figure(f"training_{name}", caption, data)
-               for name, caption, data in training_plots.training_curves(history["rows"], history.get("best"))]
+    figures = [Figure(f"training_{name}", caption, drawn)
+               for name, caption, drawn in training_plots.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
     seconds = sum(row.get("seconds", 0) for row in history["rows"])
     text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
@@ -166,14 +164,16 @@ def layers(folder: ExperimentFolder) -> str:
         return html.section("Layers", absent(f"there is no {NAMES.average}"))
     if not weights:
         return html.section("Layers", absent("the back-end does not weight layers"))
-    caption = "What the back-end takes of each layer of the front-end"
+    caption = "What the back-end takes of each layer of the front-end, against an even share"
     return html.section("Layers", show(folder, [Figure("layers", caption, training_plots.layer_weight_bars(weights))]))
 
 
 def configuration(folder: ExperimentFolder) -> str:
     if not folder.config.is_file():
         return html.section("Configuration", absent(f"there is no {NAMES.config}"))
-    return html.section("Configuration", html.preformatted("\n".join(read_lines(folder.config))))
+    lines = read_lines(folder.config)
+    return html.section("Configuration", html.folded(f"{NAMES.config}, {len(lines)} lines",
+                                                     html.preformatted("\n".join(lines))))
 
 
 def environment(seed: int | None = None) -> str:
@@ -184,12 +184,11 @@ def environment(seed: int | None = None) -> str:
 
 
 def show(folder: ExperimentFolder | None, figures: Iterable[Figure]) -> str:
-    """Embed each figure; with a folder it is written as figures/<name>.png too."""
+    """Embed each figure; with a folder it is written there in every form too."""
     figures = list(figures)
     if folder is not None:
         for figure in figures:
-            with atomic_write(folder.figure(figure.name)) as stream:
-                stream.write(figure.png)
+            figure.save(folder)
     return html.figures(figures)
 
 

@@ -1,6 +1,5 @@
-"""How every figure looks: colours, size, grid, legend, and the PNG that is made of it."""
+"""How every figure looks: colours on light and on dark paper, size, letters, grid, legend."""
 
-import io
 from collections.abc import Sequence
 
 BONAFIDE, SPOOF, CALIBRATED = "#1f6fb4", "#d1442c", "#2c8c4f"  # blue, red, green
@@ -8,43 +7,40 @@ SERIES = (BONAFIDE, SPOOF, CALIBRATED, "#8a52b8", "#b8860b", "#17929c", "#c2508f
 GREY = "#666666"   # what is there to compare with
 FAINT = "#bbbbbb"  # what only guides the eye
 PALE = "#e3e7ec"   # the grid, and what is gone
-SIZE = (4.8, 3.5)  # inches; small, so that the letters stay legible when a phone shrinks the figure
+INK, PAPER = "#000000", "#ffffff"
+ON_DARK = dict(zip((*SERIES, GREY, FAINT, PALE, INK, PAPER), (
+    "#6fb1ec", "#ff8670", "#63c98b", "#c79aea", "#e0b94a", "#4fcbd6", "#f08dc0", "#b4b4b4", "#a3a9b2", "#6b7480",
+    "#343c46", "#dfe4ea", "#14181d")))
+SIZE = (4.8, 3.9)  # inches; small, so that the letters stay legible when a phone shrinks the figure
+LETTERS = 9        # points: ticks and legends, the smallest but for crowded labels
+SMALL = 8          # of many rows
 
 
-def new_figure(size: tuple[float, float] = SIZE, rows: int = 1, heights: Sequence[float] | None = None):
+def new_figure(size: tuple[float, float] = SIZE, rows: int = 1, heights: Sequence[float] | None = None,
+               shared: bool = True):
     """(figure, axes, one above the other if several), with a light grid, drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    panels = figure.subplots(rows, sharex=shared, squeeze=False, height_ratios=heights)[:, 0]
     for axes in panels:
         axes.grid(True, color=PALE, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=LETTERS)
     return figure, panels[0] if rows == 1 else panels
 
 
-def legend_below(figure, axes, columns: int) -> None:
-    """Under the picture, where it hides nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+def described(figure, text: str):
+    """The figure, labelled with what is to be seen in it, for those who do not see it."""
+    figure.set_label(text)
+    return figure
 
 
-def png(figure) -> bytes:
-    """Drawn small and fine: shrunk to a phone's width the letters stay legible, enlarged the lines stay sharp."""
-    width, height = figure.get_size_inches()
-    moved = sum(axes.get_legend() is not None for axes in figure.axes)
-    figure.set_size_inches(SIZE[0], height * SIZE[0] / width + 0.25 * moved)
-    _laid_below(figure)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=200)
-    return stream.getvalue()
-
-
-def _laid_below(figure) -> None:
-    """Move every legend under the axes, in as many columns as fit."""
+def laid_below(figure) -> None:
+    """Move every legend under the axes, where it hides nothing, in as many columns as fit."""
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     entries = [(handle, text.get_text()) for legend in legends
                for handle, text in zip(legend.legend_handles, legend.get_texts())]
@@ -52,6 +48,6 @@ def _laid_below(figure) -> None:
         legend.remove()
     if entries:
         longest = max(len(label) for _, label in entries)
-        columns = int(72 * figure.get_figwidth() / (4.6 * longest + 44))  # letters and handle, in points
-        figure.legend(*zip(*entries), loc="outside lower center", ncols=min(max(columns, 1), len(entries)), fontsize=8,
-                      frameon=False)
+        columns = int(72 * figure.get_figwidth() / (0.55 * LETTERS * longest + 40))  # letters and handle, in points
+        figure.legend(*zip(*entries), loc="outside lower center", ncols=min(max(columns, 1), len(entries)),
+                      fontsize=LETTERS, frameon=False, columnspacing=1.2)

@@ -21,7 +21,7 @@ from wedefense.pruning.public_form import kept_units, public_checkpoint, public_
 from wedefense.pruning.settle import settle
 from wedefense.pruning.size import SAMPLES, Size
 from wedefense.pruning.surgery import cut, without_gates
-from wedefense.report.pruning_plot import kept_figure
+from wedefense.report.pruning_section import picture
 from wedefense.train.prune import final_target
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -116,8 +116,7 @@ def _write(folder: ExperimentFolder, detector: Detector, report: dict) -> None:
         detector.pretrained.upstream = public
         checkpoint.save(whole, public_weights(detector))
         detector.pretrained.upstream = small
-    folder.figures.mkdir(exist_ok=True)
-    kept_figure(report["units"]["before"], report["units"]["after"]).savefig(folder.figure("pruning"), dpi=200)
+    picture(report).save(folder)
     for written in (folder, cut_folder):
         with atomic_write(written.pruning, "w") as stream:
             json.dump(report, stream, indent=1)

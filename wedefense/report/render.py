@@ -1,0 +1,132 @@
+"""A drawn figure as files, and as a part of a page that is read on light and on dark paper."""
+
+import io
+import re
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape
+from typing import Any
+
+from wedefense.report.style import ON_DARK, laid_below
+from wedefense.utils.errors import OptionError
+
+FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed; matplotlib brings the last
+    "sans": (),
+    "latex": ("Latin Modern Roman", "CMU Serif", "cmr10"),
+    "times": ("Times New Roman", "TeX Gyre Termes", "STIXGeneral"),
+}
+_letters: ContextVar[str] = ContextVar("letters", default="sans")
+_DOTS = 200  # an inch of the PNG
+_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense", "pdf.fonttype": 42}
+
+
+def svg(figure) -> bytes:
+    return _saved(figure, "svg")
+
+
+def png(figure) -> bytes:
+    """Drawn small and fine: shrunk to a phone's width the letters stay legible, enlarged the lines stay sharp."""
+    return _saved(figure, "png")
+
+
+@contextmanager
+def letters(fonts: str):
+    """Of the PDFs made inside: one of FONTS."""
+    if fonts not in FONTS:
+        raise OptionError("fonts", f"must be one of {', '.join(FONTS)}, got '{fonts}'")
+    before = _letters.set(fonts)
+    try:
+        yield
+    finally:
+        _letters.reset(before)
+
+
+def pdf(figure) -> bytes:
+    """With the letters that are asked for, which the figure then keeps."""
+    finished(figure)
+    if families := FONTS[_letters.get()]:
+        _set_fonts(figure, families)
+    return _saved(figure, "pdf")
+
+
+def finished(figure) -> None:
+    """Lay the legends below the axes, and settle where everything stands."""
+    if figure.get_layout_engine() is not None:
+        laid_below(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # a second time it would lay out what is settled
+
+
+def _saved(figure, form: str) -> bytes:
+    """By the form's own canvas: `savefig` would draw everything twice."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    finished(figure)
+    stream: Any = io.StringIO() if form == "svg" else io.BytesIO()
+    with matplotlib.rc_context(_SAVING):
+        figure.set_dpi(_DOTS if form == "png" else 72)
+        if form == "svg":
+            FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
+        elif form == "pdf":
+            FigureCanvasPdf(figure).print_pdf(stream, metadata={"CreationDate": None})
+        else:
+            FigureCanvasAgg(figure).print_png(stream)
+    return stream.getvalue().encode() if form == "svg" else stream.getvalue()
+
+
+def _set_fonts(figure, families: tuple[str, ...]) -> None:
+    """Other letters for all text; for a sign that they lack, the usual ones."""
+    from matplotlib.font_manager import get_font_names
+    from matplotlib.text import Text
+
+    known = set(get_font_names())
+    chosen = next(family for family in families if family in known)
+    for text in figure.findobj(Text):
+        text.set_fontfamily([chosen, "DejaVu Serif"])
+
+
+def colour_variables() -> str:
+    """The palette as variables of a style sheet, on light and, where the reader's screen is dark, on dark paper."""
+    light = "".join(f"{_variable(colour)}:{colour};" for colour in ON_DARK)
+    dark = "".join(f"{_variable(colour)}:{other};" for colour, other in ON_DARK.items())
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+
+
+def inline_svg(svg: bytes, name: str, description: str) -> str:
+    """A figure's SVG to stand in a page: no name of it is that of another's, and its colours are the page's."""
+    text = svg.decode()
+    text = text[text.index("<svg"):]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    view = re.search(r"viewBox=\"[^\"]*\"", text)
+    content = text[text.index(">") + 1:]
+    content = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag[0], name), content)
+    used = set(re.findall(r"(?:href=\"|url\()#([\w.-]+)", content))
+    content = re.sub(r" id=\"([^\"]*)\"", lambda own: own[0] if own[1] in used else "", content)
+    content = re.sub(r">\s+<", "><", content)
+    return f"<svg {view[0] if view else ''} role='img' aria-label='{escape(description, quote=True)}'>{content.strip()}"
+
+
+def _page_tag(tag: str, name: str) -> str:
+    """Names told apart by the figure's, colours as variables, the page's letters, two decimals."""
+    tag = re.sub(r"( id=\"|href=\"#|url\(#)", rf"\g<1>{_slug(name)}-", tag)
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _shown(colour[0]), tag)
+    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
+    tag = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", tag)
+    return re.sub(r"\s+", " ", re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w-]+", "-", name)
+
+
+def _variable(colour: str) -> str:
+    return f"--c{colour[1:]}"
+
+
+def _shown(colour: str) -> str:
+    return f"var({_variable(colour)})" if colour in ON_DARK else colour
+
