@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from wedefense.bin import train
 from wedefense.config.loader import load_config
 from wedefense.config.typed import to_builtin
 from wedefense.experiment.lineage import FREE, settings
+from wedefense.experiment.provenance import provenance, sentence
 from wedefense.utils.errors import InputError
 from wedefense.utils.owner import owned
 
@@ -144,6 +146,8 @@ def test_a_fork_begins_anew_from_these_weights(again, tmp_path):
     assert content(root / "exp") == before
     record = json.loads((tmp_path / "fork/training.json").read_text())["inputs"]
     assert record["seed"] == 8 and record["model_init"]
+    assert re.match(r"trained for 1 of 1 epochs, from the weights of \S*model_2\.pt, seed 8", sentence(
+        provenance(tmp_path / "fork")))
     assert "weights start from" in (log := (tmp_path / "fork/train.log").read_text()) and "model_2.pt" in log
     with pytest.raises(InputError, match="no epoch to fork from"):
         train.main(["--config", str(root / "config.yaml"), "--exp_dir", str(tmp_path / "none"), "--fork", "x"])
@@ -151,7 +155,6 @@ def test_a_fork_begins_anew_from_these_weights(again, tmp_path):
 
 def test_other_code_trains_on_and_is_told(again, monkeypatch, capsys):
     from wedefense.experiment import resume
-    from wedefense.experiment.provenance import provenance, sentence
 
     root, ask = again
     monkeypatch.setattr(resume, "of_sources", lambda: "f" * 24)
@@ -187,7 +190,7 @@ def test_dev_labels_that_training_lacks_are_told_before_the_first_epoch(again, t
 
 def test_every_key_is_free_or_compared(tmp_path):
     """A new key counts until somebody says that it does not."""
-    config = load_config(write_config(tmp_path))
+    config = load_config(write_config(tmp_path, localization_args={"resolutions": [20]}))
     keys, compared = to_builtin(config), settings(config)
     assert not [key for key in keys if key not in compared and key not in FREE]
     assert not [key for key in FREE if key.split(".")[0] not in keys]

@@ -21,6 +21,8 @@ def provenance(exp_dir: str | os.PathLike) -> dict:
     made: dict = {}
     if training is not None:
         made |= {"training": training["inputs"], "code": training.get("code", [])}
+        if "started_from" in training:
+            made["started_from"] = training["started_from"]
     if history is not None:
         made["epochs_trained"] = history["rows"][-1]["epoch"]
     if averaging is not None and averaging.get("averaged"):
@@ -45,6 +47,8 @@ def sentence(made: dict) -> str:
     training, parts = made.get("training", {}), []
     if "epochs_trained" in made:
         parts.append(f"trained for {made['epochs_trained']} of {training.get('num_epochs', '?')} epochs")
+    if "started_from" in made:
+        parts.append(f"from the weights of {made['started_from']}")
     if "epochs_averaged" in made:
         epochs = made["epochs_averaged"]
         parts.append(f"average of epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}")

@@ -31,11 +31,11 @@ def settle(config: Config, ranks: int) -> "lineage.Step | None":
                         "compare with", folder, folder.config)
             refuse(home, _blocking(config, folder, changes(lineage.settings(load_config(folder.config)),
                                                            lineage.settings(config))))
-        return replace(step, told=_told({}, 0))
+        return replace(step, told=_told({}, 0, config.model_init))
     refuse(home, _blocking(config, folder, changes(found["inputs"], step.inputs)))
     if is_finished(folder, config):
         return None
-    return replace(step, told=_told(found, epochs_done(folder)))
+    return replace(step, told=_told(found, epochs_done(folder), found.get("started_from", config.model_init)))
 
 
 def _blocking(config: Config, folder: ExperimentFolder, found: list[Change]) -> list[Change]:
@@ -80,8 +80,10 @@ def is_finished(folder: ExperimentFolder, config: Config) -> bool:
         folder) >= config.num_epochs
 
 
-def _told(found: dict, done: int) -> dict:
-    """Which code trained from which epoch on; one that changed under a training is spoken of."""
+def _told(found: dict, done: int, started_from: str | None) -> dict:
+    """Which weights it began with, and which code trained from which epoch on; one that changed under a training is
+    spoken of.
+    """
     before = list(found.get("code", []))
     now = code_state() | {"sources": of_sources()}
     if before and before[-1]["sources"] != now["sources"]:
@@ -89,7 +91,7 @@ def _told(found: dict, done: int) -> dict:
                     "card say from which epoch", before[-1]["version"], now["version"])
     if not before or before[-1]["sources"] != now["sources"]:
         before.append({"from_epoch": done + 1} | now)
-    return {"code": before}
+    return {"code": before} | ({"started_from": started_from} if started_from else {})
 
 
 def newest_weights(exp_dir: str | Path) -> Path:
