@@ -33,6 +33,7 @@ COMMANDS = {
     "calibrate": "turn scores into calibrated log-likelihood ratios",
     "fuse": "combine the scores of several systems",
     "score": "score recordings with a trained or published detector",
+    "locate": "where recordings are fake: spans, label files, pictures",
     "frames": "scores of every frame of recordings",
     "export": "a detector as TorchScript or ONNX",
     "models": "the published detectors that load by name",

@@ -21,7 +21,7 @@ from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import first_few, read_lines
+from wedefense.utils.tables import first_few, plural, read_lines
 
 RESOLUTIONS = ("0.01", "0.02", "0.04", "0.08", "0.16", "0.32", "0.64")  # seconds, of PartialSpoof's label files
 _COLUMNS = {"key": ("key", "utt", "utterance", "file", "filename", "name"), "start": ("start", "begin", "onset"),
@@ -43,6 +43,7 @@ Spans = Mapping[str, Sequence[Span]]
 class SpanFormat:
     read: Callable[[Path], Spans]
     write: Callable[[Path, Spans], list[Path]]  # the files written
+    text: Callable[[Spans], str] | None = None  # of a file that is one
     suffixes: tuple[str, ...] = ()  # of what is surely of this kind, and of files in a folder
 
 
@@ -68,6 +69,14 @@ def write_spans(path: str | os.PathLike, spans: Spans, kind: str | None = None) 
     name says the resolution, else one of each."""
     path = Path(path)
     return _format(kind or _kind_by_name(path) or "segments").write(path, spans)
+
+
+def spans_text(spans: Spans, kind: str) -> str:
+    """What such a file holds, of kinds that are text; `vad`, `audacity` and `textgrid` of one utterance."""
+    text = _format(kind).text
+    if text is None:
+        raise InputError(f"label files of the kind '{kind}' are no text; write them to a file")
+    return text(spans)
 
 
 def _format(kind: str) -> SpanFormat:
@@ -200,38 +209,52 @@ def segment_labels(spans: Sequence[Span], shift: float) -> np.ndarray:
     return labels_from_ranges(ranges, shift).astype("<U1")
 
 
-def _write_lines(path: Path, spans: Spans, line: Callable[[str, Span], str], header: str = "") -> list[Path]:
-    with atomic_write(path, "w") as stream:
-        stream.write(header)
-        stream.writelines(f"{line(key, span)}\n" for key, found in spans.items() for span in found)
-    return [path]
-
-
 def _rttm_line(key: str, span: Span) -> str:
-    return f"SPEAKER {key} 1 {span.start:.6f} {span.end - span.start:.6f} <NA> <NA> {span.label} <NA> <NA>"
+    return f"SPEAKER {key} 1 {span.start:.6f} {span.end - span.start:.6f} <NA> <NA> {span.label} <NA> <NA>\n"
+
+
+def _segments_line(key: str, span: Span) -> str:
+    return f"{key} {span.start:.6f} {span.end:.6f} {span.label}\n"
 
 
 def _csv_line(key: str, span: Span) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow([key, f"{span.start:.6f}", f"{span.end:.6f}", span.label])
+    csv.writer(out, lineterminator="\n").writerow([key, f"{span.start:.6f}", f"{span.end:.6f}", span.label])
     return out.getvalue()
 
 
-def _write_tracks(path: Path, spans: Spans, suffix: str, text: Callable[[Sequence[Span]], str]) -> list[Path]:
+def _table_text(spans: Spans, line: Callable[[str, Span], str], header: str = "") -> str:
+    return header + "".join(line(key, span) for key, found in spans.items() for span in found)
+
+
+def _track_lines(spans: Sequence[Span], separator: str) -> str:
+    return "".join(f"{span.start:.6f}{separator}{span.end:.6f}{separator}{span.label}\n" for span in spans)
+
+
+def _track_text(spans: Spans, text: Callable[[Sequence[Span]], str]) -> str:
+    if len(spans) != 1:
+        raise InputError(f"{plural(len(spans), 'utterance')}, and such a file holds one; write them into a folder")
+    return "".join(map(text, spans.values()))
+
+
+def _write_text(path: Path, text: str) -> Path:
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+    return path
+
+
+def _write_table(path: Path, spans: Spans, text: Callable[[Spans], str]) -> list[Path]:
+    return [_write_text(path, text(spans))]
+
+
+def _write_tracks(path: Path, spans: Spans, text: Callable[[Spans], str], suffix: str) -> list[Path]:
     """A file of each utterance in the folder `path`, or the file `path` of one."""
     alone = len(spans) == 1 and path.suffix.lower() == suffix.lower() and not path.is_dir()
     slashed = [key for key in spans if "/" in key]
     if slashed and not alone:
         raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(slashed)} cannot be")
-    paths = [path if alone else path / f"{key}{suffix}" for key in spans]
-    for file, found in zip(paths, spans.values()):
-        with atomic_write(file, "w") as stream:
-            stream.write(text(found))
-    return paths
-
-
-def _lines(spans: Sequence[Span], separator: str) -> str:
-    return "".join(f"{span.start:.6f}{separator}{span.end:.6f}{separator}{span.label}\n" for span in spans)
+    return [_write_text(path if alone else path / f"{key}{suffix}", text({key: found}))
+            for key, found in spans.items()]
 
 
 def _write_seglab(path: Path, spans: Spans) -> list[Path]:
@@ -246,16 +269,26 @@ def _write_seglab(path: Path, spans: Spans) -> list[Path]:
 
 _read_lines = partial(_read_tracks, suffixes=(".txt", ".lab"), spans_of=_lines_of_spans)
 
+
+def _table(read: Callable[[Path], Spans], line: Callable[[str, Span], str], header: str = "",
+           suffixes: tuple[str, ...] = ()) -> SpanFormat:
+    text = partial(_table_text, line=line, header=header)
+    return SpanFormat(read, partial(_write_table, text=text), text, suffixes)
+
+
+def _tracks(read: Callable[[Path], Spans], one: Callable[[Sequence[Span]], str], suffix: str,
+            suffixes: tuple[str, ...] = ()) -> SpanFormat:
+    text = partial(_track_text, text=one)
+    return SpanFormat(read, partial(_write_tracks, text=text, suffix=suffix), text, suffixes)
+
+
 FORMATS = {
-    "segments": SpanFormat(_read_segments, partial(
-        _write_lines, line=lambda key, span: f"{key} {span.start:.6f} {span.end:.6f} {span.label}")),
-    "rttm": SpanFormat(_read_rttm, partial(_write_lines, line=_rttm_line), (".rttm",)),
-    "seglab": SpanFormat(_read_seglab, _write_seglab, (".npy",)),
-    "csv": SpanFormat(_read_csv, partial(_write_lines, line=_csv_line, header="key,start,end,label\n"),
-                      (".csv", ".tsv")),
-    "vad": SpanFormat(_read_lines, partial(_write_tracks, suffix=".txt", text=partial(_lines, separator=" "))),
-    "audacity": SpanFormat(_read_lines, partial(_write_tracks, suffix=".txt", text=partial(_lines, separator="\t"))),
-    "textgrid": SpanFormat(
-        partial(_read_tracks, suffixes=(".textgrid",), spans_of=_textgrid_spans),
-        partial(_write_tracks, suffix=".TextGrid", text=textgrid), (".textgrid",)),
+    "segments": _table(_read_segments, _segments_line),
+    "rttm": _table(_read_rttm, _rttm_line, suffixes=(".rttm",)),
+    "seglab": SpanFormat(_read_seglab, _write_seglab, suffixes=(".npy",)),
+    "csv": _table(_read_csv, _csv_line, "key,start,end,label\n", (".csv", ".tsv")),
+    "vad": _tracks(_read_lines, partial(_track_lines, separator=" "), ".txt"),
+    "audacity": _tracks(_read_lines, partial(_track_lines, separator="\t"), ".txt"),
+    "textgrid": _tracks(partial(_read_tracks, suffixes=(".textgrid",), spans_of=_textgrid_spans), textgrid, ".TextGrid",
+                        (".textgrid",)),
 }

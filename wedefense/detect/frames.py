@@ -9,9 +9,15 @@ import torch
 from torch import Tensor
 
 from wedefense.config.frontend import FRONTENDS
+from wedefense.data.audio import BadAudio
+from wedefense.data.labels import Labels
+from wedefense.detect.model_output import NO_SCORE
 from wedefense.detect.recordings import InputPolicy, Recording
 from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import ScoresFrames
 from wedefense.models.detector import Detector
+from wedefense.scoring.llr import llr
+from wedefense.utils.errors import InputError
 
 _CONTEXT = 3.0  # seconds that are heard around the frames that a window is for
 
@@ -19,7 +25,7 @@ _CONTEXT = 3.0  # seconds that are heard around the frames that a window is for
 @dataclass(frozen=True)
 class FrameScores:
     times: np.ndarray  # (frames,) seconds at which each begins
-    llr: np.ndarray    # (frames,): what the head says of each frame's part in the embedding; not calibrated
+    llr: np.ndarray    # (frames,) higher = more bona fide; not calibrated
     shift: float       # seconds from one to the next
 
     def __repr__(self) -> str:
@@ -37,11 +43,12 @@ class FrameWindow(NamedTuple):
     last: int | None  # None: all that there are
 
 
-def frame_windows(samples: int, step: int, policy: InputPolicy) -> Iterator[FrameWindow]:
-    """Windows whose frames, `step` samples each, are those of the recording in one piece, each in one window."""
+def frame_windows(samples: int, step: int, policy: InputPolicy, whole: float) -> Iterator[FrameWindow]:
+    """Windows whose frames, `step` samples each, are those of the recording in one piece, each in one window; up to
+    `whole` seconds there is one."""
     around = round(_CONTEXT * policy.rate) // step
     own = max(round(policy.window * policy.rate) // step - 2 * around, 1)
-    starts = range(0, samples // step, own) if samples > policy.whole * policy.rate else [0]
+    starts = range(0, samples // step, own) if samples > whole * policy.rate else [0]
     starts = [start for start in starts if not start or samples - start * step >= own * step]  # the last is longest
     for start, following in zip(starts, [*starts[1:], None]):
         begin = max(start - around, 0)
@@ -50,27 +57,93 @@ def frame_windows(samples: int, step: int, policy: InputPolicy) -> Iterator[Fram
                           None if following is None else following - begin)
 
 
-def hears_in_parts(detector: Detector) -> bool:
-    """Whether scores in windows equal those in one piece: no frame depends on what is far from it."""
-    return FRONTENDS.row_of(type(detector.frontend)).local
+def as_in_one_piece(detector: Detector, samples: int, policy: InputPolicy) -> bool:
+    """Whether the scores of a recording are those that it would have in one piece.
+
+    They are in windows too where no frame hears far: the front-end is local, and what the back-end takes from the whole
+    it is given of the whole.
+    """
+    return samples <= _whole(detector, policy) * policy.rate or (
+        detector.localizer is None and FRONTENDS.row_of(type(detector.frontend)).local)
+
+
+def _whole(detector: Detector, policy: InputPolicy) -> float:
+    """Seconds up to which a recording is heard in one piece; heads of segments were taught by crops of a few."""
+    return policy.whole if detector.localizer is None else min(policy.window, policy.whole)
+
+
+def frame_ms(detector: Detector, resolution: int | None = None) -> int | float:
+    """How long a frame is that has a score: the one asked for in ms, or the shortest; an error where there is none."""
+    known = tuple(detector.localizer.options.resolutions) if detector.localizer is not None else (
+        detector.frontend.frame_shift,) if isinstance(detector.backend, ScoresFrames) else ()
+    if not known:
+        raise InputError(f"the back-end {type(detector.backend).__name__} has no scores of frames; MHFA and CA-MHFA "
+                         "have, and what was trained with localization_args")
+    if resolution is not None and resolution not in known:
+        raise InputError(f"this model has no scores of {resolution} ms, but of {', '.join(f'{ms:g}' for ms in known)}")
+    return min(known) if resolution is None else resolution
+
+
+@torch.no_grad()
+def score_frames(detector: Detector, labels: Labels, recording: Recording, policy: InputPolicy,
+                 device: torch.device, resolution: int | None = None) -> FrameScores:
+    """By the heads of segments that a detector was trained with, else by what each frame adds to its score."""
+    ms = frame_ms(detector, resolution)
+    if policy.trimmed:
+        raise InputError("this model cuts silence out (dataset_args.trim_silence), so that its frames have no times in "
+                         "the recording; cut the silence yourself (wedefense.data.silence), and set it to False")
+    if detector.localizer is not None:
+        found = segment_scores(detector, recording, policy, device, round(ms)).cpu().double().numpy()
+    else:
+        logits = frame_logits(detector, recording, policy, device).cpu().numpy()
+        found = llr(logits, labels) if np.isfinite(logits).all() else logits[:, 0]
+    if not np.isfinite(found).all():
+        raise BadAudio(NO_SCORE)
+    return FrameScores(ms / 1000 * np.arange(len(found)), found, ms / 1000)
 
 
 def frame_logits(detector: Detector, recording: Recording, policy: InputPolicy, device: torch.device) -> Tensor:
     """(frames, classes) in float32. What the back-end takes from the whole, it takes from the whole recording."""
     backend, step = detector.backend, round(detector.frontend.frame_shift * policy.rate / 1000)
     over_time = detector.cmvn is not None and detector.cmvn.over_time
-    found: list[LayerFeatures | Tensor] = []
-    for window in frame_windows(recording.samples, step, policy):
-        wav = torch.from_numpy(policy.fit(recording.read(window.start, window.length)))[None].to(device)
-        features, kept = detector.layers(wav, [wav.shape[1]]), slice(window.first, window.last)
-        found.append(_cut(features, kept) if over_time else
-                     backend.frame_parts(detector.prepared(features))[:, kept])
+    heard: list[LayerFeatures] = []
+    found: list[Tensor] = []
+    for wav, kept in _windows(recording, step, policy, policy.whole, device):
+        features = detector.layers(wav, [wav.shape[1]])
+        if over_time:
+            heard.append(_cut(features, kept))
+        else:
+            found.append(backend.frame_parts(detector.prepared(features))[:, kept])
     if over_time:
-        found = [backend.frame_parts(detector.prepared(_joined(found)))]
+        found = [backend.frame_parts(detector.prepared(_joined(heard)))]
     parts = torch.cat(found, dim=1)                              # (1, frames, ...)
     lengths = torch.tensor([parts.shape[1]], device=device)
     logits = backend.scores_of_parts(parts, lengths, detector.projection)[0].float()
-    return logits[:max(-(-recording.samples // step), 1)]        # short recordings were repeated
+    return logits[:_beginning(recording, step)]
+
+
+def segment_scores(detector: Detector, recording: Recording, policy: InputPolicy, device: torch.device,
+                   ms: int) -> Tensor:
+    """(segments,) log-odds of bona fide, by the heads for segments of `ms`, in each window by itself."""
+    step, found = ms * policy.rate // 1000, []
+    for wav, kept in _windows(recording, step, policy, _whole(detector, policy), device):
+        _, segments = detector.embed_and_locate(wav, [wav.shape[1]])
+        assert segments is not None
+        found.append(segments.scores(ms)[0, :int(segments.lengths[ms][0])][kept])
+    return torch.cat(found)[:_beginning(recording, step)]
+
+
+def _windows(recording: Recording, step: int, policy: InputPolicy, whole: float,
+             device: torch.device) -> Iterator[tuple[Tensor, slice]]:
+    """wav (1, samples), and which of its frames are wanted."""
+    for window in frame_windows(recording.samples, step, policy, whole):
+        wav = policy.fit(recording.read(window.start, window.length))
+        yield torch.from_numpy(wav)[None].to(device), slice(window.first, window.last)
+
+
+def _beginning(recording: Recording, step: int) -> int:
+    """Frames that begin within the recording, for short ones were repeated."""
+    return max(-(-recording.samples // step), 1)
 
 
 def _cut(features: LayerFeatures, kept: slice) -> LayerFeatures:

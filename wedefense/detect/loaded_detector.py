@@ -1,83 +1,41 @@
 """A trained detector as a Python user holds it."""
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from wedefense.config.schema import Config
-from wedefense.data.audio import BadAudio
-from wedefense.data.labels import Labels
 from wedefense.data.sampler import length_batches
-from wedefense.detect.frames import FrameScores, frame_logits
-from wedefense.detect.model_output import NO_SCORE, ModelOutput, assembled, level, or_reason
-from wedefense.detect.recordings import InputPolicy, Recording, open_recording
+from wedefense.detect.framewise import Framewise
+from wedefense.detect.loaded_model import name_of
+from wedefense.detect.model_output import ModelOutput, assembled, level, or_reason
+from wedefense.detect.recordings import Recording
 from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.models.backend import ScoresFrames
-from wedefense.models.detector import Detector
-from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.embed import head_logits
 from wedefense.scoring.llr import llr
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import progress
 from wedefense.utils.out_of_memory import in_halves
-from wedefense.utils.precision import Precision, resolve_for_inference
 
 _READERS = 4
 _BATCH, _BATCH_SECONDS = 16, 120.0
 
 
-@dataclass
-class LoadedDetector:
+class LoadedDetector(Framewise):
     """A detector with all that its scores need.
 
     >>> model = load_detector("exp/mhfa")                 # doctest: +SKIP
     >>> model.score("clip.mp3").meaning                   # doctest: +SKIP
     >>> model.score(samples, sample_rate=44100).llr       # doctest: +SKIP
     >>> model.score(["a.wav", "b.flac"], prior=0.5)       # doctest: +SKIP
+    >>> model.locate("clip.mp3").plot("clip.png")         # doctest: +SKIP
 
     Audio is a path, the bytes of a file, a binary stream, or an array or tensor (samples,) or (channels, samples)
     with its `sample_rate`; a list of them gives a list. Any rate, number of channels and length will do.
     """
-
-    detector: Detector
-    labels: Labels
-    weights: Path
-    config: Config | None = None          # of the experiment; None for published checkpoints of other toolkits
-    input_policy: InputPolicy = field(default_factory=InputPolicy)
-    calibration: Calibration | None = None
-    published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
-    remark: str = ""                      # what had to be assumed
-    precision: str = "auto"               # asked for; `arithmetic` is what it comes to
-
-    def __post_init__(self):
-        self.detector.eval()
-
-    def __repr__(self) -> str:
-        parts = f"{type(self.detector.frontend).__name__} + {type(self.detector.backend).__name__}"
-        classes = ", ".join(self.labels.names[:3]) + (" ..." if len(self.labels.names) > 3 else "")
-        size = sum(parameter.numel() for parameter in self.detector.parameters())
-        return (f"LoadedDetector({self.weights}: {parts} -> {classes or 'embeddings'}; {size / 1e6:.3g} M parameters, "
-                f"{self.device}, {self.arithmetic.name}, {'' if self.calibration else 'not '}calibrated)")
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.detector.parameters()).device
-
-    @property
-    def arithmetic(self) -> Precision:
-        trained = "auto" if self.config is None else self.config.chosen_precision
-        return resolve_for_inference(self.precision, trained, self.device)
-
-    def to(self, device: str | torch.device) -> "LoadedDetector":
-        self.detector.to(device)
-        return self
 
     def score(self, audio, sample_rate: int | None = None, *, prior: float = DetectionCosts.p_spoof,
               cost_miss: float = DetectionCosts.c_miss, cost_fa: float = DetectionCosts.c_fa,
@@ -99,32 +57,6 @@ class LoadedDetector:
         a, b = self.embed([one, other], sample_rate).astype(np.float64)
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
-    def frame_scores(self, audio, sample_rate: int | None = None) -> FrameScores:
-        """A score for each frame of one recording, where the back-end has them (MHFA and CA-MHFA)."""
-        (name, found), = self.frame_files({_name(audio, 0): audio}, sample_rate)
-        if isinstance(found, str):
-            raise InputError(f"{name}: {found}")
-        return found
-
-    def frame_files(self, sources: Mapping[str, object],
-                    sample_rate: int | None = None) -> Iterator[tuple[str, FrameScores | str]]:
-        """The scores of each recording's frames, or why it has none."""
-        if not isinstance(self.detector.backend, ScoresFrames):
-            raise InputError(f"the back-end {type(self.detector.backend).__name__} has no scores of frames; MHFA and "
-                             "CA-MHFA have")
-        self.require_bonafide()
-        for name, audio in sources.items():
-            yield name, or_reason(self._frames, name, audio, sample_rate)
-
-    @torch.no_grad()
-    def _frames(self, name: str, audio, sample_rate: int | None) -> FrameScores:
-        recording, shift = self._open(name, audio, sample_rate), self.detector.frontend.frame_shift / 1000
-        with self.arithmetic.scope():
-            logits = frame_logits(self.detector, recording, self.input_policy, self.device).cpu().numpy()
-        if not np.isfinite(logits).all():
-            raise BadAudio(NO_SCORE)
-        return FrameScores(shift * np.arange(len(logits)), llr(logits, self.labels), shift)
-
     def score_files(self, sources: Mapping[str, object], *, costs: DetectionCosts = DetectionCosts(),
                     window: float | None = None, quiet: bool = False) -> tuple[list[Score], dict[str, str]]:
         """Scores of all that can be read, in the order given, and why the others cannot."""
@@ -140,7 +72,7 @@ class LoadedDetector:
 
     def _each_file(self, sources: Mapping[str, object], window: float | None, quiet: bool, make):
         with ThreadPoolExecutor(_READERS) as pool:
-            opened = list(pool.map(lambda item: or_reason(self._open, *item), sources.items()))
+            opened = list(pool.map(lambda item: or_reason(self.open, *item), sources.items()))
         failures = {key: item for key, item in zip(sources, opened) if isinstance(item, str)}
         found = {}
         for item in self.run([item for item in opened if not isinstance(item, str)], window, quiet):
@@ -209,7 +141,7 @@ class LoadedDetector:
     def _each(self, audio, sample_rate, window, make):
         several = isinstance(audio, (list, tuple))
         inputs = list(audio) if several else [audio]
-        recordings = self._opened([_name(item, number) for number, item in enumerate(inputs)], inputs, sample_rate)
+        recordings = self._opened([name_of(item, number) for number, item in enumerate(inputs)], inputs, sample_rate)
         found = {}
         for item in self.run(recordings, window):
             if not isinstance(item, ModelOutput):
@@ -221,14 +153,11 @@ class LoadedDetector:
     def _opened(self, names: list[str], inputs: list, sample_rate: int | None) -> list[Recording]:
         opened = []
         for name, audio in zip(names, inputs):
-            recording = or_reason(self._open, name, audio, sample_rate)
+            recording = or_reason(self.open, name, audio, sample_rate)
             if isinstance(recording, str):
                 raise InputError(f"{name}: {recording}")
             opened.append(recording)
         return opened
-
-    def _open(self, key: str, audio, sample_rate: int | None = None) -> Recording:
-        return self.input_policy.prepared(open_recording(key, audio, self.input_policy.rate, sample_rate))
 
     def _read(self, recordings: Sequence[Recording], piece: tuple[int, int, int]) -> np.ndarray:
         number, start, length = piece
@@ -251,15 +180,3 @@ class LoadedDetector:
                                    self.input_policy.rate).float()
             logits = head_logits(self.detector, embeddings)
         return zip(embeddings.cpu().numpy(), logits.numpy())
-
-    def require_bonafide(self) -> None:
-        if not self.labels.names:
-            raise InputError(f"{self.weights}: has no head (projection.*), so there is nothing to score; use embed() "
-                             "and similarity(), or a checkpoint of the training, which has one")
-        if not self.labels.has_bonafide:
-            raise InputError(f"{self.weights}: its classes ({', '.join(self.labels.names[:3])} ...) are not bona fide "
-                             "and spoof, so there is nothing to score; use embed() and similarity()")
-
-
-def _name(audio, number: int) -> str:
-    return os.fspath(audio) if isinstance(audio, (str, os.PathLike)) else f"input {number + 1}"

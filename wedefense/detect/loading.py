@@ -8,6 +8,7 @@ from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.detect import published
+from wedefense.detect.frame_threshold import thresholds_of
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment import checkpoint, frozen
@@ -61,7 +62,7 @@ def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if folder is not None and config is None:
         model = _ready(load_experiment(folder, weights or (None if found.is_dir() else found), trust))
         average = model.weights.name in (NAMES.average.name, NAMES.shared.name)  # what stage 7 calibrated
-        return _calibrated(model, folder) if average else model
+        return replace(_calibrated(model, folder), frame_thresholds=thresholds_of(folder.whole)) if average else model
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
     content = read_weight_file(found)
