@@ -5,7 +5,8 @@
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
 #   9 beside a row of the published table
 #
-# `corpora` names the corpora of stage 1 (readers in tools/prepare, rows of tools/layouts.yaml); a recipe that needs more has a local/prepare_data.sh.
+# `corpora` names the corpora of stage 1 (readers in tools/prepare, rows of tools/layouts.yaml); a recipe that needs more has a local/prepare_data.sh. With `segment_labels` stage 1 writes
+# `segments` of every set too; stage 4 then scores segments, and stage 7 judges them, where the config localises.
 # `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
 # classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
 # exp_dir/fold<n>, and their mean stands in exp_dir.
@@ -34,6 +35,8 @@ fork=${fork:-}               # a folder: begin a new training there, from the la
 labels=${labels:-}           # what the words of utt2lab mean: "ai=spoof human=bonafide"
 as_trained=${as_trained:-false}  # true: score the weights though settings or training data are others by now
 corpora=${corpora:-}
+prepare=${prepare:-local/prepare_data.sh}  # what stage 1 runs instead, where it exists
+segment_labels=${segment_labels:-}         # where the corpus says which stretches of its SET are fake, for localisation
 noise_set=${noise_set:-} reverb_set=${reverb_set:-}      # folders of $data that augmentation takes its recordings from
 table_sets=${table_sets:-}                               # sets that the table calls otherwise: iemocap=eval
 trials=${trials:-} norm=${norm:-none} top_n=${top_n:-300} quality=${quality:-}  # speaker: see speaker_stage
@@ -139,12 +142,21 @@ need_corpus() {
 }
 
 prepare_stage() {
+  local set
+  read_corpora
+  if [ -z "$segment_labels" ]; then return; fi
+  for set in $train_set $dev_set $eval_sets; do
+    wedefense segments "${corpus:-corpus}/${segment_labels//SET/$set}" --data_dir "$data/$set"
+  done
+}
+
+read_corpora() {
   local name reader
-  if [ -e local/prepare_data.sh ]; then
-    bash local/prepare_data.sh --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
+  if [ -e "$prepare" ]; then
+    bash "$prepare" --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
     return
   fi
-  if [ -z "$corpora" ]; then echo "$0 names no corpora, and there is no local/prepare_data.sh" >&2; return 2; fi
+  if [ -z "$corpora" ]; then echo "$0 names no corpora, and there is no $prepare" >&2; return 2; fi
   need_corpus
   for name in $corpora; do
     reader=("$tools/prepare/$name.py")

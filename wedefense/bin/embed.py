@@ -37,13 +37,13 @@ def main(argv: list[str] | None = None) -> int:
         print(text)
         return code
     from wedefense.api import load_experiment
-    from wedefense.scoring.stages import embed_set, heard
+    from wedefense.scoring.stages import embed_set, to_hear
     from wedefense.utils import distributed
     from wedefense.utils.log import setup_logging
     from wedefense.utils.owner import owned
 
     experiment = load_experiment(arguments.exp_dir, arguments.model, arguments.trust)
-    config = heard(experiment.config, arguments.eval_frms)
+    config = to_hear(experiment.config, arguments.eval_frms)
     world = distributed.start(config.gpus, arguments.device, config.deterministic)
     setup_logging(rank=world.rank)
     try:

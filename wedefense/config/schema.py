@@ -122,6 +122,7 @@ class Config(PruningOptions, RunOptions):
         super().__post_init__()
         self._check_pruning()
         self._check_cache()
+        self._check_localization()
         positive(self, "num_avg", "num_epochs", "save_epoch_interval", "log_batch_interval",
                  "accum_grad", "validate_interval")
         if self.keep_last and self.average == "last" and self.keep_last < self.num_avg:
@@ -159,6 +160,16 @@ class Config(PruningOptions, RunOptions):
         if self.feature_cache and not (data.whole_utt and frozen):
             raise OptionError("feature_cache", "keeps what a frozen front-end says of whole utterances; set "
                               f"dataset_args.whole_utt: True and dataset_args.{data.frontend_section}.frozen: True")
+
+    def _check_localization(self):
+        told = self.localization_args
+        if self.monitor == "segment_eer" and not told.wanted:
+            raise OptionError("monitor", "segment_eer is of a detector that localises; name "
+                                         "localization_args.resolutions, or monitor: eer")
+        for name in ("eval_frms", "eval_max_frms"):
+            if told.wanted and getattr(self.dataset_args, name):
+                raise OptionError("localization_args.resolutions", "segments are scored over whole utterances; set "
+                                                                   f"dataset_args.{name}: 0")
 
     def _check_pruning(self):
         data = self.dataset_args

@@ -44,6 +44,11 @@ class TrainLoader:
         self._batches = _Batches(dataset, sampler, options, samples, persistent=True)
 
     @property
+    def has_spans(self) -> bool:
+        """Whether the list says of any utterance where it is fake."""
+        return self._source.marked is not None
+
+    @property
     def entries(self) -> Catalogue:
         """The utterances that it draws from, of every rank."""
         return self._source.entries
@@ -93,6 +98,11 @@ class EvalLoader:
         counts: dict[str | None, int] = {label: count for label, count in labelled.items() if count}
         without = len(entries) - sum(labelled.values())
         return counts | {None: without} if without else counts
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the list says of any utterance where it is fake."""
+        return self._dataset.source.marked is not None
 
     @property
     def entries(self) -> Catalogue:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wedefense.data.manifest import Manifest, Problem, read_data_dir
 from wedefense.data.spans import Span, Spans, read_spans
+from wedefense.metrics.segments import Range
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -119,6 +120,17 @@ def read_with_spans(folder: str | os.PathLike, num_workers: int = 1) -> tuple[Ma
         elif found:
             whole.recordings.append(replace(recording, spans=tuple(found)))
     return whole, f"{whole.report()}\n{checked.report()}"
+
+
+def known_ranges(path: str | os.PathLike) -> dict[str, list[Range]]:
+    """The spans of a label file as metrics take them; a problem in it is an error."""
+    checked = check_spans(str(path), read_spans(path), None, SpanRules())
+    if checked.problems:
+        first = checked.problems[0]
+        raise InputError(f"{path}: {plural(len(checked.problems), 'problem')}, such as {first.kind} in {first.key}: "
+                         f"{first.detail}; mend them by `wedefense segments` (--fill, --labels)")
+    return {name: [Range(start, end, label == "bonafide") for start, end, label in spans]
+            for name, spans in checked.spans.items()}
 
 
 def _laid_out(key: str, spans: Sequence[Span], duration: float | None,

@@ -40,6 +40,7 @@ class ExperimentFolder:
         self.quality = self.scores / "qmf.json"
         self.results = root / "results.json"
         self.summary = root / "detection_result.txt"
+        self.where = root / "localization_result.txt"
         self.calibration = root / "calibration.json"
         # what people look at
         self.report = root / "report.html"
@@ -114,6 +115,19 @@ class Embeddings:
 
     def arks(self) -> list[Path]:
         return sorted(self.root.glob("embedding_*.ark"))
+
+    def segments(self, ms: int) -> Path:
+        """Of an experiment that localises: lines NAME SCORE SCORE ... for segments of so many ms."""
+        return self.root / f"segments_{ms}ms.txt"
+
+    def segments_of(self, rank: int, ms: int) -> Path:
+        """Those of a rank, until all are put together."""
+        return self.root / f"segments_{ms}ms.{rank}.part"
+
+    def resolutions(self) -> list[int]:
+        """Of the segments whose scores lie here, in ms."""
+        return sorted(int(path.name.removeprefix("segments_").removesuffix("ms.txt"))
+                      for path in self.root.glob("segments_*ms.txt"))
 
 
 class Posteriors:

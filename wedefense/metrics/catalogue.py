@@ -6,8 +6,10 @@ What computes a metric of detection is a field of `DetectionResult`; nothing els
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-# What gives a metric: trials of two classes, of speakers and spoofs together, closed sets of classes, a training epoch.
-DETECTION, TANDEM, CLASSIFICATION, TRAINING = "detection", "tandem", "classification", "training"
+# What gives a metric: trials of two classes, of speakers and spoofs together, closed sets of classes, segments of
+# utterances, a training epoch.
+DETECTION, TANDEM, CLASSIFICATION = "detection", "tandem", "classification"
+LOCALIZATION, TRAINING = "localization", "training"
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,12 @@ METRICS = {
     "accuracy": Metric("accuracy %", 2, of=CLASSIFICATION, higher_is_better=True),
     "unweighted_accuracy": Metric("unweighted %", 2, of=CLASSIFICATION, higher_is_better=True),
     "macro_f1": Metric("macro F1 %", 2, of=CLASSIFICATION, higher_is_better=True),
+    "segment_eer": Metric("segment EER %", 3, of=LOCALIZATION),
     "loss": Metric("loss", of=TRAINING),
     "train_loss": Metric("train_loss", of=TRAINING),
 }
 # What may choose the best epoch.
-Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "train_loss"]
+Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "segment_eer", "train_loss"]
 MONITORS: tuple[Monitor, ...] = get_args(Monitor)
 MAIN: Monitor = "eer"  # where there is room for one number of a system
 

@@ -57,13 +57,17 @@ class Segments(NamedTuple):
         return frame_mask(self.lengths[ms], self.logits[ms].shape[1])
 
     def scores(self, ms: int) -> Tensor:
-        """(batch, segments), higher = more bona fide: the log-odds; inf where padded."""
-        logits = self.logits[ms]
-        return (logits[..., BONAFIDE] - logits[..., FAKE]).masked_fill(~self.mask(ms), torch.inf)
+        """(batch, segments), higher = more bona fide; inf where padded."""
+        return log_odds(self.logits[ms]).masked_fill(~self.mask(ms), torch.inf)
 
     def rows(self, ms: int) -> list[Tensor]:
-        """The scores of each utterance's segments alone; waits for the device."""
-        return [row[:length] for row, length in zip(self.scores(ms).float().cpu(), self.lengths[ms].tolist())]
+        """The logits (segments, 2) of each utterance alone, on the CPU; waits for the device."""
+        return [row[:length] for row, length in zip(self.logits[ms].float().cpu(), self.lengths[ms].tolist())]
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """(..., 2) -> (...): the score of segments, higher = more bona fide; by the shares of classes in training."""
+    return logits[..., BONAFIDE] - logits[..., FAKE]
 
 
 class Localizer(nn.Module):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wedefense.data.span_checks import SpanRules, check_spans
-from wedefense.data.spans import kind_of, read_spans
+from wedefense.data.span_checks import known_ranges
+from wedefense.data.spans import kind_of
 from wedefense.metrics import segments
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
@@ -15,7 +15,7 @@ from wedefense.report.evaluate import Evaluated, ScoreFiles, of_trials
 from wedefense.report.html import Row, paragraph, section, table
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few, plural
+from wedefense.utils.tables import first_few
 
 _RATES = {"eer": "EER %", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
 _BOUNDARIES = {"boundary_error": "boundary error", "true_to_predicted": "from true to predicted",
@@ -40,8 +40,8 @@ def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, de
     more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold, "frame_shift": frame_shift,
             "label_shift": label_shift, "n_utterances": len(labels), "localization": where}
     trial = of_trials(files, trials, costs, resamples, "utterance", trials.names, rocch, more,
-                      lambda: [_section(where)])
-    return replace(trial, text=f"{trial.text}\n\n{_text(where)}")
+                      lambda: [where_section(where)])
+    return replace(trial, text=f"{trial.text}\n\n{where_text(where)}")
 
 
 def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> tuple[FrameScores, dict, float]:
@@ -56,7 +56,7 @@ def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> t
     if coarse:
         labels = segments.read_seglab(files.keys)
     else:
-        ranges = _ranges(files.keys)
+        ranges = known_ranges(files.keys)
         labels = {name: segments.labels_from_ranges(spans, label_shift) for name, spans in ranges.items()}
     if files.common:
         scores, labels = _in_common(files, scores, labels)
@@ -65,16 +65,6 @@ def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> t
                   for name, values in labels.items() if name in scores}
     return FrameScores(scores, {name: ranges[name] for name in labels if name in ranges}, frame_shift), labels, \
         label_shift
-
-
-def _ranges(path: str) -> dict[str, list[segments.Range]]:
-    checked = check_spans(path, read_spans(path), None, SpanRules())
-    if checked.problems:
-        first = checked.problems[0]
-        raise InputError(f"{path}: {plural(len(checked.problems), 'problem')}, such as {first.kind} in {first.key}: "
-                         f"{first.detail}; mend them by `wedefense segments` (--fill, --labels)")
-    return {name: [segments.Range(start, end, label == "bonafide") for start, end, label in spans]
-            for name, spans in checked.spans.items()}
 
 
 def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dict, dict]:
@@ -118,7 +108,7 @@ def _notes(where: Mapping) -> list[str]:
     return notes
 
 
-def _text(where: Mapping) -> str:
+def where_text(where: Mapping) -> str:
     rows = [[cell.replace("\n", " [") + "]" * ("\n" in cell) for cell in row] for row in _rows(where, "-")]
     shown = [i for i in range(len(_RATES) + 1) if any(row[i] for row in rows)]
     header = ["where", *_RATES.values()]
@@ -126,6 +116,16 @@ def _text(where: Mapping) -> str:
                       *_notes(where)])
 
 
-def _section(where: Mapping) -> str:
-    return section("Where it is fake", table(["where", *_RATES.values()], [Row(row) for row in _rows(where, "–")]),
+def where_section(where: Mapping, title: str = "Where it is fake") -> str:
+    return section(title, table(["where", *_RATES.values()], [Row(row) for row in _rows(where, "–")]),
                    *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in _notes(where)))
+
+
+def of_heads(results: Mapping) -> list[tuple[str, Mapping]]:
+    """(set and head, `localization_metrics`) of each set of an experiment that localises."""
+    return [(f"{name}, head of {ms} ms", where) for name, result in results["sets"].items()
+            for ms, where in result.get("localization", {}).items()]
+
+
+def heads_text(results: Mapping) -> str:
+    return "\n\n".join(f"{title}\n{where_text(where)}" for title, where in of_heads(results))

@@ -12,6 +12,7 @@ from wedefense.experiment.provenance import provenance, sentence
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.report import html, pruning_section, sections
 from wedefense.report.html import Row
+from wedefense.report.localization import of_heads, where_section
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import ScoredSet
 from wedefense.utils.files import atomic_write
@@ -26,6 +27,7 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
     folder = ExperimentFolder(exp_dir)
     content = [sections.results_and_det(folder, results, sets)]
     content += [sections.one_set(folder, results, scored, calibration) for scored in sets]
+    content += [where_section(where, f"Where it is fake: {title}") for title, where in of_heads(results)]
     content.append(sections.conditions(results))
     return _finish(folder, content)
 

@@ -14,8 +14,9 @@ from wedefense.experiment import lineage
 from wedefense.experiment.arks import read_scp, write_ark
 from wedefense.experiment.folder import Embeddings, ExperimentFolder
 from wedefense.models.detector import Detector
-from wedefense.scoring.embed import embeddings_of, head_logits
+from wedefense.scoring.embed import head_logits, heard
 from wedefense.scoring.llr import llr
+from wedefense.scoring.segments import SegmentWriter, put_together
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -26,7 +27,7 @@ from wedefense.utils.tables import write_table
 log = get_logger()
 
 
-def heard(config: Config, eval_frms: int | None) -> Config:
+def to_hear(config: Config, eval_frms: int | None) -> Config:
     """The config with another `eval_frms`, which is an option of scoring too."""
     return config if eval_frms is None else replace(config, dataset_args=replace(config.dataset_args,
                                                                                  eval_frms=eval_frms))
@@ -52,15 +53,17 @@ def embed_set(detector: Detector, config: Config, labels: Labels, weights: Path,
     started, detector = time.time(), detector.to(world.device)
     loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
                          rank=world.rank, world_size=world.size, skip_bad=skip_bad, min_samples=detector.min_samples)
-    with arithmetic.scope():
-        vectors = ((key, vector.numpy()) for keys, embeddings, _ in embeddings_of(detector, loader, world, name)
-                   for key, vector in zip(keys, embeddings))
-        entries = write_ark(folder.ark(world.rank), vectors)
+    resolutions = () if detector.localizer is None else detector.localizer.options.resolutions
+    with arithmetic.scope(), SegmentWriter(folder, resolutions, world.rank) as writer:
+        entries = write_ark(folder.ark(world.rank), (
+            (key, vector.numpy()) for found in heard(detector, loader, world, name)
+            for key, vector, row in zip(found.keys, found.embeddings, found.segments) if writer.add(key, row)))
     skipped = [item for part in gather(list(loader.skipped)) for item in part]
     parts = gather(entries)
     if step:
         with step.making() as outputs:
             outputs += _write_embeddings(folder, parts, dict(skipped), data)
+            outputs += put_together(folder, resolutions, len(parts))
         log.info("%s: %d embeddings in %.1f s", folder.root, sum(map(len, parts)), time.time() - started)
     barrier()
 

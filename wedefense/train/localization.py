@@ -7,11 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.config.localization import LocalizationOptions
+from wedefense.data.labels import Labels
 from wedefense.data.span_crops import boundary_targets, frame_targets
 from wedefense.data.spans import Span
 from wedefense.models.heads import squared_distances
 from wedefense.models.localizer import FAKE, Segments
 from wedefense.utils.devices import send
+from wedefense.utils.errors import InputError
+from wedefense.utils.tables import first_few
 
 
 class SegmentLoss(nn.Module):
@@ -90,3 +93,16 @@ def _hardest(losses: Tensor, targets: Tensor, ratio: float) -> Tensor:
 
 def _sent(targets: Tensor, device: torch.device) -> Tensor:
     return send(targets.numpy(), device)
+
+
+def check_data(options: LocalizationOptions, has_spans: bool, source: str | None, labels: Labels) -> None:
+    """What training on segments needs of its list, known before epoch 1."""
+    if not options.wanted:
+        return
+    if not has_spans:
+        raise InputError(f"{source}: says of no utterance where it is fake, and localization_args.resolutions wants "
+                         "targets of segments; write `segments` into the data folder (`wedefense segments LABELS "
+                         "--data_dir DIR`) and make the list again (stage 2)")
+    if options.utterance != "head" and labels.bonafide.tolist() != [True, False]:
+        raise InputError(f"localization_args.utterance: {options.utterance}: what segments say is bona fide or fake, "
+                         f"and the classes are {first_few(labels.names)}; set it to head")

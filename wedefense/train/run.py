@@ -18,6 +18,7 @@ from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
 from wedefense.train.agreement import require_agreement
+from wedefense.train.localization import check_data
 from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
@@ -91,6 +92,7 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
         config.train_data, config.data_type, *data, seed=config.seed, rank=world.rank, world_size=world.size,
         pipeline=pipeline, label_table=config.train_label)
     labels = _labels(loader.label_counts, pipeline)
+    check_data(config.localization_args, loader.has_spans, config.train_data, labels)
     torch.manual_seed(config.seed)  # the same weights on every rank
     if config.model_init:
         detector = initialised(config, labels.names)

@@ -12,8 +12,11 @@ def describe(config: Config, detector, labels, world) -> str:
     rows = [f"experiment {config.exp_dir}: {_kind(config, detector)} training, {world.size} "
             f"rank{'s' if world.size > 1 else ''} on {world.device.type}, "
             f"{resolve(config.chosen_precision, world.device).name}"]
-    for name, part in (("front-end", detector.frontend), ("back-end", detector.backend),
-                       ("head", detector.projection), ("total", detector)):
+    parts = {"front-end": detector.frontend, "back-end": detector.backend, "head": detector.projection,
+             "segments": detector.localizer, "total": detector}
+    for name, part in parts.items():
+        if part is None:
+            continue
         rows.append(f"  {name:<9} {type(part).__name__:<16} {parameters(part) / 1e6:9.3f} M parameters, "
                     f"{parameters(part, trained_only=True) / 1e6:9.3f} M trained")
     rows.append(f"  cost      {multiply_adds(detector) / 1e9:.3f} G multiply-adds for 2 s of audio; weights, gradients "

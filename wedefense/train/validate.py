@@ -2,15 +2,19 @@
 
 from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wedefense.data.labels import Labels
-from wedefense.metrics.catalogue import DETECTION, METRICS, MONITORS
-from wedefense.metrics.detection import detection_metrics
+from wedefense.data.span_crops import frame_targets
+from wedefense.metrics.catalogue import DETECTION, LOCALIZATION, METRICS, MONITORS
+from wedefense.metrics.detection import detection_metrics, eer
 from wedefense.models.detector import Detector
-from wedefense.scoring.embed import embeddings_of, head_logits, is_sharded
+from wedefense.models.localizer import FAKE, log_odds
+from wedefense.scoring.embed import Heard, head_logits, heard, is_sharded
 from wedefense.scoring.llr import llr
+from wedefense.train.localization import SegmentLoss
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.distributed import World, gather
 from wedefense.utils.errors import InputError
@@ -32,6 +36,9 @@ def check_labels(counts: dict[str | None, int], labels: Labels, source: str) -> 
                          "--val_data null")
 
 
+Known = dict[int, tuple[np.ndarray, np.ndarray]]  # ms -> logits (segments, 2) and targets (segments,) of an utterance
+
+
 class Validator:
     """Scores a labelled set without augmentation, each item exactly once over the ranks."""
 
@@ -39,20 +46,26 @@ class Validator:
         if not labels.has_bonafide and METRICS[monitor].of == DETECTION:
             raise InputError(f"monitor: '{monitor}' needs a bona fide class among the labels "
                              f"({', '.join(labels.names[:5])} ...); use --monitor accuracy or loss")
+        if METRICS[monitor].of == LOCALIZATION and not loader.has_spans:
+            raise InputError(f"monitor: '{monitor}' needs to know where the utterances of val_data are fake, and its "
+                             "list has no spans; make it from a data folder with `segments` (stage 2)")
         self.loader, self.labels, self.world = loader, labels, world
 
     def __call__(self, detector: Detector, criterion) -> dict[str, float]:
         was_training = detector.training
         most = max(gather(len(self.loader)))
-        mine: list[tuple[str, Tensor, int]] = []
-        for keys, embeddings, labels in embeddings_of(detector, self.loader, self.world, "validation"):
-            mine += zip(keys, head_logits(detector, embeddings), labels.tolist())
+        mine: list[tuple[str, Tensor, int, Known]] = []
+        for found in heard(detector, self.loader, self.world, "validation"):
+            mine += zip(found.keys, head_logits(detector, found.embeddings), found.labels.tolist(), _known(found))
         self._keep_company(detector, most - len(self.loader))
         detector.train(was_training)
         rows = sorted((row for part in gather(mine) for row in part), key=lambda row: row[0])
-        logits = torch.stack([row for _, row, _ in rows]).float()    # (utterances, classes)
-        truth = torch.tensor([label for _, _, label in rows])
-        return self._metrics(detector, criterion, logits, truth)
+        logits = torch.stack([row for _, row, _, _ in rows]).float()    # (utterances, classes)
+        truth = torch.tensor([label for _, _, label, _ in rows])
+        metrics = self._metrics(detector, criterion, logits, truth)
+        if detector.localizer is None:
+            return metrics
+        return metrics | _of_segments([known for *_, known in rows], SegmentLoss(detector.localizer.options))
 
     @torch.no_grad()
     def _keep_company(self, detector: Detector, times: int) -> None:
@@ -61,7 +74,7 @@ class Validator:
             return
         silence = torch.zeros(1, detector.min_samples, device=self.world.device)
         for _ in range(times):
-            head_logits(detector, detector.embed(silence, [detector.min_samples]))
+            head_logits(detector, detector.embed_and_locate(silence, [detector.min_samples])[0])
 
     def _metrics(self, detector: Detector, criterion, logits: Tensor, truth: Tensor) -> dict[str, float]:
         device = self.world.device
@@ -74,3 +87,30 @@ class Validator:
             found = asdict(detection_metrics(scores[bonafide], scores[~bonafide]))
             metrics |= {name: found[name] for name in MONITORS if name in found}
         return metrics
+
+
+def _known(found: Heard) -> list[Known]:
+    """Of each utterance of a batch the segments whose class is known."""
+    if found.spans is None:
+        return [{} for _ in found.keys]
+    rows: list[Known] = []
+    for logits, spans in zip(found.segments, found.spans):
+        rows.append({ms: (own.numpy(), frame_targets([spans], ms / 1000, len(own))[0].numpy())
+                     for ms, own in logits.items() if spans is not None})
+    return rows
+
+
+@torch.no_grad()
+def _of_segments(rows: list[Known], segment_loss: SegmentLoss) -> dict[str, float]:
+    """Loss and EER at each resolution; `segment_eer` is that of the finest."""
+    metrics: dict[str, float] = {}
+    for ms in sorted({ms for row in rows for ms in row}):
+        logits, targets = (np.concatenate(part) for part in zip(*(row[ms] for row in rows if ms in row)))
+        logits, targets = torch.from_numpy(logits[targets >= 0]), torch.from_numpy(targets[targets >= 0])
+        loss, _ = segment_loss.of_segments(logits[None], targets[None])
+        metrics[f"segment_loss_{ms}"] = loss.item()
+        scores, is_fake = log_odds(logits).numpy(), (targets == FAKE).numpy()
+        if is_fake.any() and not is_fake.all():
+            metrics[f"segment_eer_{ms}"] = eer(scores[~is_fake], scores[is_fake])
+            metrics.setdefault("segment_eer", metrics[f"segment_eer_{ms}"])
+    return metrics

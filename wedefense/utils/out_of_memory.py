@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ def lacking(error: torch.OutOfMemoryError) -> str:
     return ", ".join(f"{size[1]} {label}" for label, size in found.items() if size) or str(error).split("\n")[0]
 
 
-def in_halves(run: Callable[[Tensor, Sequence[int]], Tensor], wav: Tensor, lengths: Sequence[int], keys: Sequence[str],
-              sample_rate: int, whole: bool = False) -> Tensor:
+def in_halves(run: Callable[[Tensor, Sequence[int]], Any], wav: Tensor, lengths: Sequence[int], keys: Sequence[str],
+              sample_rate: int, whole: bool = False, join: Callable[[list], Any] = torch.cat) -> Any:
     """`run(wav (batch, samples), lengths)` -> (batch, ...), by halves of the batch where memory does not suffice.
 
-    For what does not depend on the batch. `whole`: the batch cannot be cut, all ranks must run alike.
+    For what does not depend on the batch. `whole`: the batch cannot be cut, all ranks must run alike. `join`: what
+    makes one of the halves' answers.
     """
     try:
         return run(wav, lengths)
@@ -40,5 +42,5 @@ def in_halves(run: Callable[[Tensor, Sequence[int]], Tensor], wav: Tensor, lengt
     parts, half = [], (count + 1) // 2
     for part in (slice(0, half), slice(half, count)):
         own = lengths[part]
-        parts.append(in_halves(run, wav[part, :max(own)], own, keys[part], sample_rate))
-    return torch.cat(parts)
+        parts.append(in_halves(run, wav[part, :max(own)], own, keys[part], sample_rate, join=join))
+    return join(parts)
