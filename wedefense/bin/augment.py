@@ -1,15 +1,12 @@
 """Hear and see what training hears: each augmentation of a config on one recording, as wav files and a picture."""
 
-import argparse
 from pathlib import Path
+
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense augment", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples (keys of the config come last):\n"
-               "  wedefense augment clip.wav heard --config conf/mhfa.yaml --dataset_args.rawboost True\n"
-               "  wedefense augment --pack noises noises.tar")
+    parser = command_parser("augment", __doc__)
     parser.add_argument("source", help="recording (with --pack: folder or wav.scp)")
     parser.add_argument("target", help="folder for the examples (with --pack: the tar file)")
     parser.add_argument("--config", help="YAML file of a run")

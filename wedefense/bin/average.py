@@ -1,13 +1,13 @@
 """Stage 4: average the weights of the last epochs (or of the best ones) into models/avg_model.pt."""
 
-import argparse
 from dataclasses import replace
 
 from wedefense.config.loader import load_config
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense average", description=__doc__)
+    parser = command_parser("average", __doc__)
     parser.add_argument("--config", required=True, help="YAML file; num_avg and average choose the epochs")
     arguments, overrides = parser.parse_known_args(argv)
     asked = load_config(arguments.config, overrides)

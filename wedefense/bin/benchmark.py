@@ -1,14 +1,14 @@
 """Score many sets with many detectors, each once, and set the results side by side."""
 
-import argparse
 import json
 from pathlib import Path
 
+from wedefense.utils.arguments import command_parser
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense benchmark", description=__doc__)
-    parser.add_argument("--model", nargs="+", required=True, type=_named, metavar="[NAME=]MODEL",
-                        help="experiments, checkpoints, hub ids or names")
+
+def parse(argv: list[str] | None):
+    parser = command_parser("benchmark", __doc__)
+    parser.add_argument("--model", nargs="+", required=True, type=_named, metavar="[NAME=]MODEL", help="detectors")
     parser.add_argument("--sets", nargs="+", required=True, type=_named, metavar="[NAME=]DIR",
                         help="data folders with wav.scp and utt2lab, as stage 1 writes them")
     parser.add_argument("--out", required=True, type=Path, help="scores, results and pages; run it again to go on")

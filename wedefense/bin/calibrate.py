@@ -3,6 +3,7 @@
 import argparse
 
 from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit_files, read_qualities, read_systems
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.files import require_writable
 from wedefense.utils.tables import write_table
 
@@ -10,9 +11,9 @@ from wedefense.utils.tables import write_table
 def main(argv: list[str] | None = None, systems: str = "?") -> int:
     """`systems` says how many score files each of the options takes."""
     several = systems != "?"
-    parser = argparse.ArgumentParser(prog=f"wedefense {'fuse' if several else 'calibrate'}",
-                                     description="Combine the scores of several systems into log-likelihood ratios: "
-                                     "fit on a development set, apply to another set." if several else __doc__)
+    parser = command_parser("fuse" if several else "calibrate", "Combine the scores of several systems into "
+                            "log-likelihood ratios: fit on a development set, apply to another set." if several
+                            else __doc__)
     parser.add_argument("--dev_scores", nargs=systems, help="file NAME SCORE of the development set")
     parser.add_argument("--dev_keys", help="its keys, NAME bonafide|spoof; without both, --model is applied")
     parser.add_argument("--scores", nargs=systems, help="scores to turn into LLRs")

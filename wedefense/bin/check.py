@@ -3,14 +3,12 @@
 Recipes ask before they start in the middle (`--stage 5`): an error names what changed and the stage to go back to.
 """
 
-import argparse
-
 from wedefense.config.loader import load_config
-from wedefense.utils.arguments import Switch, add_sets
+from wedefense.utils.arguments import Switch, add_sets, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense check", description=__doc__)
+    parser = command_parser("check", __doc__)
     parser.add_argument("--config", required=True, help="YAML file; every config key is an option too")
     parser.add_argument("--stage", required=True, type=int, help="the stage that is to start")
     parser.add_argument("--data", required=True, help="data folder of the recipe")

@@ -1,13 +1,11 @@
 """Stage 7 of emotion recognition: accuracy of the scored sets of an experiment, or the mean over folds."""
 
-import argparse
-
 from wedefense.experiment.folder import NAMES
-from wedefense.utils.arguments import add_sets
+from wedefense.utils.arguments import add_sets, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense classify", description=__doc__)
+    parser = command_parser("classify", __doc__)
     parser.add_argument("--exp_dir", required=True, help=f"experiment folder; {NAMES.results} goes there")
     parser.add_argument("--data", help="data folder; labels in <data>/<set>/utt2lab")
     add_sets(parser, "the sets to report: dev eval", required=False)

@@ -1,20 +1,17 @@
 """Compare systems on the same trials: each less the first in every metric, the interval, and whether it is chance."""
 
-import argparse
 import json
 from dataclasses import asdict
 
 from wedefense.metrics.confidence import compare
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import read_meta
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.files import atomic_write, require_writable
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  wedefense compare exp/mhfa exp/sls exp/aasist --keys data/eval/utt2lab\n"
-               "  wedefense compare old.txt new.txt --keys data/eval/utt2lab --groups data/eval/utt2spk")
+    parser = command_parser("compare", __doc__)
     parser.add_argument("first", help="experiment folder, or scores NAME SCORE: what the others are compared with")
     parser.add_argument("others", nargs="+", help="more of them")
     parser.add_argument("--keys", required=True,

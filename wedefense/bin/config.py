@@ -1,17 +1,12 @@
 """Check a config and print what is in use, with defaults and what each key means; explain a key; compare two."""
 
-import argparse
-
 from wedefense.config.loader import load_config
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense config", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples (keys of the config come last):\n"
-               "  wedefense config --config conf/mhfa.yaml --explain dataset_args.num_frms --seed 3\n"
-               "  wedefense config --diff conf/mhfa.yaml exp/mhfa")
+    parser = command_parser("config", __doc__)
     parser.add_argument("--config", help="YAML file")
     parser.add_argument("--explain", metavar="KEY", help="value, meaning, type, default, and where it was set")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="YAML files or experiment folders: what differs")

@@ -1,17 +1,12 @@
 """Embeddings of recordings into one .npz file; or stage 4: of the sets of an experiment, by every rank."""
 
-import argparse
-
 from wedefense.experiment.folder import NAMES
-from wedefense.utils.arguments import Switch, add_model_options, add_sets
+from wedefense.utils.arguments import Switch, add_model_options, add_sets, command_parser
 from wedefense.utils.checks import PRECISIONS
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  wedefense embed --model exp/mhfa clip.wav recordings/ --out embeddings.npz\n"
-               "  wedefense embed --exp_dir exp/mhfa --sets dev --data data/dev/raw.list")
+    parser = command_parser("embed", __doc__)
     parser.add_argument("audio", nargs="*", metavar="AUDIO", help="files, folders, tables NAME.scp")
     parser.add_argument("--out", help="of recordings: the arrays `names` and `embeddings`")
     parser.add_argument("--exp_dir", help="stage 4: experiment folder")

@@ -1,16 +1,16 @@
 """Evaluate scores against their keys: EER, minDCF, actDCF, Cllr, by attack, with confidence intervals."""
 
-import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.tandem import AsvRates
 from wedefense.report import evaluate, localization
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.files import require_writable
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense evaluate", description=__doc__)
+def parse(argv: list[str] | None):
+    parser = command_parser("evaluate", __doc__)
     parser.add_argument("--scores", required=True, help="file NAME SCORE, higher = more bona fide")
     parser.add_argument("--keys", required=True, help="file NAME bonafide|spoof (utt2lab)")
     parser.add_argument("--meta", nargs="+", default=[], help="tables to break the result down by: utt2attack ...")

@@ -4,12 +4,12 @@ a folder that can be uploaded to a hub as it is."""
 import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
-from wedefense.utils.arguments import add_model_options
+from wedefense.utils.arguments import add_model_options, command_parser
 from wedefense.utils.errors import InputError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense export", description=__doc__)
+    parser = command_parser("export", __doc__)
     parser.add_argument("model", metavar="MODEL",
                         help="experiment folder, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("--format", default="torchscript", choices=["torchscript", "onnx", "hub"],

@@ -1,14 +1,13 @@
 """Scores of every frame of recordings, to see where they are fake; `wedefense evaluate --segments` judges them."""
 
-import argparse
 import sys
 
-from wedefense.utils.arguments import add_model_options
+from wedefense.utils.arguments import add_model_options, command_parser
 from wedefense.utils.checks import PRECISIONS
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense frames", description=__doc__)
+    parser = command_parser("frames", __doc__)
     parser.add_argument("--model", required=True, help="of MHFA, CA-MHFA, or trained with localization_args")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, or wav.scp tables")
     parser.add_argument("--out", required=True, help="lines NAME SCORE SCORE ..., higher = more bona fide")

@@ -1,19 +1,17 @@
 """The curves of a training in the terminal: loss, accuracy, validation, sparsity; and the best epoch."""
 
-import argparse
 import shutil
 
 from wedefense.experiment.curves import panels, text_plot
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.records import read_history
 from wedefense.metrics.catalogue import METRICS
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense history", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  wedefense history exp/mhfa\n  wedefense history exp/mhfa --height 20")
+    parser = command_parser("history", __doc__)
     parser.add_argument("exp_dir", help="experiment folder, trained or in training")
     parser.add_argument("--height", type=int, default=10, help="lines of each plot (default: %(default)d)")
     options = parser.parse_args(argv)

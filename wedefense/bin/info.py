@@ -1,12 +1,10 @@
 """What a detector (experiment, published name) or a checkpoint is: parts, parameters, format."""
 
-import argparse
-
-from wedefense.utils.arguments import add_model_options
+from wedefense.utils.arguments import add_model_options, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense info", description=__doc__)
+    parser = command_parser("info", __doc__)
     parser.add_argument("path", nargs="?", help="experiment, file, hub id, URL or name; without it, known names")
     add_model_options(parser)
     arguments = parser.parse_args(argv)

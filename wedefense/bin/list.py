@@ -1,10 +1,10 @@
 """All components that a config may name, kind by kind: what each is, and where it comes from."""
 
-import argparse
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense list", description=__doc__)
+    parser = command_parser("list", __doc__)
     parser.add_argument("kind", nargs="?", help="this kind alone, such as back-end")
 
     from wedefense.config.components import READERS, TABLES, components, first_line, origin, readers

@@ -1,12 +1,10 @@
 """Stage 6: log-likelihood ratios of a set from its logits and the training priors."""
 
-import argparse
-
-from wedefense.utils.arguments import add_sets
+from wedefense.utils.arguments import add_sets, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense llr", description=__doc__)
+    parser = command_parser("llr", __doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     add_sets(parser, "names of sets whose logits stage 5 wrote")
     arguments = parser.parse_args(argv)

@@ -1,13 +1,11 @@
 """Stage 5: logits of a set from its embeddings."""
 
-import argparse
-
 from wedefense.experiment.folder import NAMES
-from wedefense.utils.arguments import add_sets
+from wedefense.utils.arguments import add_sets, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense logits", description=__doc__)
+    parser = command_parser("logits", __doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     add_sets(parser, "names of sets that stage 4 embedded")
     parser.add_argument("--model", default=None, help=f"weights (default: {NAMES.average} of the experiment)")

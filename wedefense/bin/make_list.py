@@ -4,11 +4,12 @@ import argparse
 import time
 from pathlib import Path
 
+from wedefense.utils.arguments import command_parser
 from wedefense.utils.parallel_map import default_workers
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense make_list", description=__doc__)
+    parser = command_parser("make_list", __doc__)
     parser.add_argument("--data_dir", required=True, help="a folder with wav.scp and utt2lab")
     parser.add_argument("--data_type", choices=["raw", "shard"], default="raw")
     parser.add_argument("--num_utts_per_shard", type=_positive, default=1000)
@@ -50,10 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The published detectors that load by name: what they are, where they come from, what they reach."""
 
-import argparse
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="wedefense models", description=__doc__).parse_args(argv)
+    command_parser("models", __doc__).parse_args(argv)
 
     from wedefense.detect.published import MODELS
     from wedefense.metrics.catalogue import MAIN

@@ -3,15 +3,12 @@
 With --model the training comes first: a short one, of gates alone, that prunes an experiment trained before.
 """
 
-import argparse
-
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense prune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="with --model every config key is an option too: --target_sparsity 0.3 --num_epochs 2")
+    parser = command_parser("prune", __doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment trained with use_pruning_loss: True; with --model "
                                                          "the new one to make")
     parser.add_argument("--model", help="prune this trained experiment, its weights kept as they are")

@@ -5,13 +5,13 @@
     wedefense recipes copy all DIR
 """
 
-import argparse
 import shlex
+
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="wedefense recipes", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("recipes", __doc__)
     copying = parser.add_subparsers(dest="action").add_parser(
         "copy", help="lay egs/, conf/ and tools/ down in a folder, ready to run")
     copying.add_argument("recipe", nargs="+", help="names as `wedefense recipes` prints them, or all")

@@ -6,11 +6,11 @@ from pathlib import Path
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
-from wedefense.utils.arguments import add_sets
+from wedefense.utils.arguments import add_sets, command_parser
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense results", description=__doc__)
+    parser = command_parser("results", __doc__)
     parser.add_argument("--exp_dir", required=True, help="experiment folder")
     parser.add_argument("--data", required=True, help="data folder; labels and conditions in <data>/<set>/utt2*")
     add_sets(parser, "the sets to report: dev eval")

@@ -4,13 +4,13 @@ import argparse
 import sys
 
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.utils.arguments import add_model_options
+from wedefense.utils.arguments import add_model_options, command_parser
 from wedefense.utils.checks import PRECISIONS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     costs = DetectionCosts()
-    parser = argparse.ArgumentParser(prog="wedefense score", description=__doc__)
+    parser = command_parser("score", __doc__)
     parser.add_argument("--model", required=True, help="experiment, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
     parser.add_argument("--prior", type=float, default=costs.p_spoof, help="share of spoofs (default: %(default)g)")

@@ -4,11 +4,11 @@ import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.evaluation import BootstrapOptions
-from wedefense.utils.arguments import Renamed, add_sets
+from wedefense.utils.arguments import Renamed, add_sets, command_parser
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense score_trials", description=__doc__)
+    parser = command_parser("score_trials", __doc__)
     parser.add_argument("--exp_dir", required=True, help=f"experiment folder; scores go to {NAMES.scores}/<trials>.txt")
     add_sets(parser, "embedding sets that hold the utterances of the trials")
     parser.add_argument("--trials", required=True, nargs="+", help="`1|0 ENROL TEST` or `ENROL TEST target|nontarget`")

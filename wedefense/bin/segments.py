@@ -1,14 +1,12 @@
 """Label files of partly fake speech: check them against the audio, and turn each kind into every other."""
 
-import argparse
 from pathlib import Path
+
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense segments", description=__doc__,
-        epilog="kinds: segments (KEY START END LABEL), rttm, seglab (PartialSpoof's .npy), csv, and of one file for "
-               "each utterance vad (START END LABEL), audacity and textgrid (Praat's)")
+    parser = command_parser("segments", __doc__)
     parser.add_argument("labels_of", type=Path, metavar="LABELS", help="file of labels, or folder of such files")
     parser.add_argument("--from", dest="kind", metavar="KIND", help="of LABELS, where name and first line do not tell")
     length = parser.add_mutually_exclusive_group()

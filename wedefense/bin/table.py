@@ -7,11 +7,11 @@ from wedefense.experiment.folder import NAMES
 from wedefense.experiment.records import read_results
 from wedefense.report import published
 from wedefense.report.typeset import FORMATS, comparison_rows, filled_rows, published_rows
-from wedefense.utils.arguments import Renamed
+from wedefense.utils.arguments import Renamed, command_parser
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense table", description=__doc__)
+    parser = command_parser("table", __doc__)
     parser.add_argument("--table", help="name of a published table (without it the tables are listed)")
     parser.add_argument("--row", help="name of a row to put the experiment beside")
     parser.add_argument("--exp_dir", help=f"experiment folder with {NAMES.results} of stage 7")

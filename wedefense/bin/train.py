@@ -1,16 +1,14 @@
 """Stage 3: train the detector that a config describes; an interrupted run goes on where it was."""
 
-import argparse
 from dataclasses import replace
 
 from wedefense.config.loader import load_config
 from wedefense.experiment.resume import newest_weights
+from wedefense.utils.arguments import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="wedefense train", description=__doc__,
-        epilog="every config key is an option too: --num_epochs 3 --dataloader_args.batch_size 64")
+    parser = command_parser("train", __doc__)
     parser.add_argument("--config", required=True, help="YAML file")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--fork", metavar="DIR", help="begin a new training in this folder, from the last weights of "

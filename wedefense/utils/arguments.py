@@ -3,9 +3,26 @@
 import argparse
 from collections.abc import Sequence
 
+from wedefense.utils.examples import EXAMPLES, NOTES
 from wedefense.utils.log import get_logger
 
 Values = str | Sequence[str] | None
+
+
+def command_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of `wedefense COMMAND`; its help ends with examples."""
+    lines = [f"  {line}" for line in EXAMPLES[command]]
+    return argparse.ArgumentParser(prog=f"wedefense {command}", description=description, formatter_class=_Paragraphs,
+                                   epilog="\n".join([NOTES.get(command, ""), "\nexamples:", *lines]).strip())
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Fills each paragraph for itself; examples stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(part if part.startswith(("examples:", "  ")) else super(_Paragraphs, self)._fill_text(
+            part, width, indent) for part in paragraphs)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
