@@ -80,7 +80,7 @@ def test_heads_of_segments_speak_for_frames_at_each_resolution_and_in_windows(tm
     for ms in (20, 80):
         found = model.frame_scores(wav, 16000, resolution=ms)
         assert found.shift == ms / 1000 and found.times[1] == ms / 1000
-        np.testing.assert_allclose(found.llr, segments.rows(ms)[0], rtol=1e-5)
+        np.testing.assert_allclose(found.llr, segments.scores(ms)[0], rtol=1e-5)
     assert np.array_equal(model.frame_scores(wav, 16000).llr, model.frame_scores(wav, 16000, resolution=20).llr)
     with pytest.raises(InputError, match="no scores of 40 ms, but of 20, 80"):
         model.frame_scores(wav, 16000, resolution=40)

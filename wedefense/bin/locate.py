@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from wedefense.utils.arguments import add_model_options
+from wedefense.utils.arguments import add_model_options, command_parser
 from wedefense.utils.checks import PRECISIONS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wedefense locate", description=__doc__)
+    parser = command_parser("locate", __doc__)
     parser.add_argument("--model", required=True, help="experiment, checkpoint, hub id or name (wedefense models)")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="files, folders, tables NAME.scp, or - for a pipe")
     parser.add_argument("--threshold", metavar="T", help="a frame at or below it is fake: a number, or the file of "
