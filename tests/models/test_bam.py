@@ -129,6 +129,33 @@ def test_pairs_are_scored_in_parts_as_at_once(monkeypatch):
     torch.testing.assert_close(parts.at[4][0], whole.at[4][0])
 
 
+@torch.no_grad()
+def test_exported_it_takes_any_number_of_segments(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = stirred()
+
+        def forward(self, x, lengths):
+            found = self.model.frames(LayerFeatures([x], lengths))
+            return found.at[4][0], found.boundaries
+
+    whole, path = Whole().eval(), str(tmp_path / "bam.onnx")
+    given = torch.randn(2, 18, 12), torch.tensor([18, 9])
+    torch.onnx.export(whole, given, path, dynamo=False, input_names=["x", "lengths"],
+                      dynamic_axes={"x": {0: "batch", 1: "frames"}, "lengths": {0: "batch"}})
+    session, traced = onnxruntime.InferenceSession(path), torch.jit.trace(whole, given)
+    others = (torch.randn(3, 33, 12), torch.tensor([33, 1, 30])), (torch.randn(1, 3, 12), torch.tensor([3]))
+    for x, lengths in (given, *others):
+        expected = whole(x, lengths)
+        found = session.run(None, {"x": x.numpy(), "lengths": lengths.numpy()})
+        for a, b, c in zip(expected, traced(x, lengths), found):
+            torch.testing.assert_close(b, a, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(torch.from_numpy(c), a, atol=1e-5, rtol=1e-5)
+
+
 def test_padding_moves_neither_statistics_nor_gradients():
     """In training too: batch norms count the segments of utterances alone."""
     x = torch.randn(2, 24, 12)

@@ -25,9 +25,9 @@ PAIRS = 1 << 26                                    # features of pairs of segmen
 
 
 def on_rows(module: Callable[[Tensor], Tensor], x: Tensor, packing: Packing | None) -> Tensor:
-    """A module of rows on (batch, segments, ...): on the real ones where their numbers are known, or on all."""
+    """A module of rows on (batch, segments, dim): on the real ones where their numbers are known, or on all."""
     if packing is None:
-        return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return module(x.flatten(0, 1)).reshape(x.shape[0], x.shape[1], -1)
     return packing.pad(module(packing.pack(x)))
 
 
@@ -42,11 +42,11 @@ class SegmentPooling(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(batch, frames, dim) -> (batch, segments, dim); the last segment may have fewer frames"""
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.size))
-        mask = frame_mask(lengths, x.shape[1]).unflatten(1, (-1, self.size))
-        scores = (x @ self.mm_weights.to(x.dtype)).tanh()[..., 0].float().unflatten(1, (-1, self.size))
+        mask = frame_mask(lengths, x.shape[1]).reshape(x.shape[0], -1, self.size)
+        x = x.reshape(x.shape[0], -1, self.size, x.shape[2])                         # (batch, segments, size, dim)
         mask = mask | ~mask.any(dim=2, keepdim=True)  # a segment of padding alone: finite, and never looked at
-        weights = masked_softmax(scores, mask).to(x.dtype)                           # (batch, segments, size)
-        return (weights[..., None, :] @ x.unflatten(1, (-1, self.size)))[..., 0, :]
+        scores = (x @ self.mm_weights.to(x.dtype)).tanh()[..., 0].float()
+        return (masked_softmax(scores, mask).to(x.dtype)[..., None] * x).sum(dim=2)
 
 
 class PairAttention(nn.Module):
