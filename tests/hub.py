@@ -143,11 +143,11 @@ class Pages(_Handler):
     do_GET = do_POST = do_HEAD
 
     def route(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = urlsplit(self.path).path
         self.hub.asked.append((self.command, path))
         for pattern, method in _ROUTES:
             if (match := re.fullmatch(pattern, path)) is not None:
-                return method(self, **match.groupdict())
+                return method(self, **{key: unquote(value) for key, value in match.groupdict().items()})
         self.answer(404, {"error": "no such page"})
 
     def repo(self, hub_id: str, write: bool = False) -> Repo | None:

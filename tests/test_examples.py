@@ -11,6 +11,7 @@ import soundfile
 
 from tests.corpus import make_list, write_config
 from tests.detect.experiments import SSL, wave
+from tests.hub import TOKEN, hub  # noqa: F401, a fixture
 from wedefense.cli import COMMANDS, main
 from wedefense.data.spans import Span, write_spans
 from wedefense.utils.examples import EXAMPLES
@@ -98,8 +99,11 @@ def typed(text: str) -> list[str]:
 
 @pytest.mark.parametrize("command", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))
                                      for name in COMMANDS])
-def test_the_examples_of_a_command_run_as_they_are_typed(command, folder, monkeypatch, capsys):
+def test_the_examples_of_a_command_run_as_they_are_typed(command, folder, monkeypatch, capsys, request):
     pytest.importorskip("onnxruntime")
+    if command == "push":
+        request.getfixturevalue("hub")
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.chdir(folder)
     assert len(set(EXAMPLES[command])) == 2
     call(FIRST.get(command, ""))

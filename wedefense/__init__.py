@@ -8,7 +8,8 @@
 
 __version__ = "0.1.0"
 
-_LAZY = {"load_detector": "wedefense.api", "load_frontend": "wedefense.frontend"}
+_LAZY = {"load_detector": "wedefense.api", "from_pretrained": "wedefense.api", "LoadedDetector": "wedefense.api",
+         "load_frontend": "wedefense.frontend"}
 
 __all__ = ["__version__", *_LAZY]
 

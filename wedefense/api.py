@@ -6,4 +6,7 @@ from wedefense.detect.loading import load_detector
 from wedefense.detect.score import Score
 from wedefense.experiment.load import Experiment, load_experiment
 
-__all__ = ["Experiment", "FrameScores", "LoadedDetector", "Score", "load_detector", "load_experiment"]
+__all__ = ["Experiment", "FrameScores", "LoadedDetector", "Score", "from_pretrained", "load_detector",
+           "load_experiment"]
+
+from_pretrained = LoadedDetector.from_pretrained

@@ -161,7 +161,7 @@ def test_names_families_and_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="absent.pt: no such file"):
         load_expert("distiller_local", "absent.pt", None)
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
-    with pytest.raises(InputError, match="WEDEFENSE_OFFLINE forbids .*distilhubert_ls960_4-8-12.ckpt"):
+    with pytest.raises(InputError, match="OFFLINE forbids .*distilhubert_ls960_4-8-12.ckpt"):
         load_expert("distilhubert", None, str(tmp_path))
     with pytest.raises(InputError, match="cannot be built from .*bad.ckpt"):
         (tmp_path / "bad.ckpt").write_bytes(b"PK\x03\x04nothing")

@@ -68,11 +68,11 @@ def test_a_shared_folder_loads_anywhere_and_tells_nothing_of_where_it_was_made(t
     folder = shutil.move(tmp_path / "shared", tmp_path / "elsewhere")
     assert load_detector(folder).score(wave(1), 16000).llr == expected
     assert {path.name for path in folder.iterdir()} == {
-        "MODEL.md", "config.yaml", "label2id", "frontend.json", "calibration.json", "model.safetensors"}
+        "README.md", "config.yaml", "label2id", "frontend.json", "calibration.json", "model.safetensors"}
     for path in folder.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes(), path.name
     assert "train/raw.list" in (folder / "config.yaml").read_text()
-    card = (folder / "MODEL.md").read_text()
+    card = (folder / "README.md").read_text()
     assert "`model.safetensors`" in card and "calibrated on 'dev'" in card
 
 

@@ -61,7 +61,7 @@ def test_a_gated_model_asks_for_a_token_and_the_storage_never_sees_it(hub, monke
     monkeypatch.setattr(hub_files, "LARGE", large)
     hub.add("a/b", {"config.yaml": b"one", "weights.pt": WEIGHTS}, gated=True, granted=(TOKEN,))
     with pytest.raises(InputError, match=rf"'a/b' is gated: accept its conditions at {hub.url}/a/b, then make a token "
-                                         rf"at {hub.url}/settings/tokens and give it by `hf auth login`, in HF_TOKEN"):
+                                         rf"that may read at {hub.url}/settings/tokens and give it by `hf auth login`"):
         Repository("a/b").get("config.yaml")
     with pytest.raises(InputError, match="the account of this token has no access yet; ask for it at"):
         Repository("a/b", token="hf_another").get("config.yaml")

@@ -4,7 +4,7 @@ a folder that can be uploaded to a hub as it is."""
 import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
-from wedefense.utils.arguments import add_model_options, command_parser
+from wedefense.utils.arguments import add_model_options, add_sharing_options, command_parser
 from wedefense.utils.errors import InputError
 
 
@@ -18,6 +18,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="raw.list with labels: the EER of the source and of each file on it")
     parser.add_argument("--out", required=True,
                         help=f"folder for what is written, with a {NAMES.card} that describes it")
+    add_sharing_options(parser.add_argument_group("with --format hub"))
     add_model_options(parser)
     return parser.parse_args(argv)
 
@@ -26,26 +27,26 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     if options.format == "hub" and (options.int8 or options.data):
         raise InputError("--int8 and --data go with --format torchscript or onnx")
+    if options.format != "hub" and (options.onnx or options.license or options.datasets):
+        raise InputError("--onnx, --license and --datasets go with --format hub")
 
     from wedefense.detect.export import export
     from wedefense.detect.inputs import load_model
     from wedefense.detect.loading import results_of
-    from wedefense.detect.share import write_folder
+    from wedefense.detect.share import About, share
     from wedefense.report.model_card import write_card
     from wedefense.utils.files import require_writable
 
     require_writable(ExperimentFolder(options.out).card)
     model = load_model(options)
     if options.format == "hub":
-        lines = [write_folder(model, options.out)]
+        lines, card = share(model, options.out, About(options.license, tuple(options.datasets)), options.onnx)
     else:
-        source, *files = [file.summary()
+        source, *lines = [file.summary()
                           for file in export(model, options.out, options.format, options.int8, options.data)]
         print(f"source {source}")
-        lines = files
-    print("\n".join(lines))
-    exported = options.format != "hub"
-    print(write_card(options.out, results_of(model) or options.out, lines, model.remark, exported))
+        card = write_card(options.out, results_of(model) or options.out, lines, model.remark, exported=True)
+    print("\n".join([*lines, str(card)]))
     return 0
 
 

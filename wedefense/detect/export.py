@@ -24,6 +24,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
 FORMATS = ("torchscript", "onnx")
+DESCRIPTION = "export.json"
 TOLERANCE = 1e-4
 INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
@@ -91,7 +92,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
         finally:
             part.unlink(missing_ok=True)
         written.append(_measured(target, target.stat().st_size / 1e6, max(differences), runner, alone, model, data))
-    with atomic_write(out / "export.json", "w") as stream:
+    with atomic_write(out / DESCRIPTION, "w") as stream:
         json.dump(describe(model, exportable, written[1:]), stream, indent=1)
     return written
 

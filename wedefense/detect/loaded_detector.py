@@ -1,8 +1,10 @@
 """A trained detector as a Python user holds it."""
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.scoring.embed import head_logits
 from wedefense.scoring.llr import llr
 from wedefense.utils.errors import InputError
+from wedefense.utils.hub import Push
 from wedefense.utils.log import progress
 from wedefense.utils.out_of_memory import in_halves
 
@@ -36,6 +39,31 @@ class LoadedDetector(Framewise):
     Audio is a path, the bytes of a file, a binary stream, or an array or tensor (samples,) or (channels, samples)
     with its `sample_rate`; a list of them gives a list. Any rate, number of channels and length will do.
     """
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike, **options) -> "LoadedDetector":
+        """`load_detector` by the name that other libraries have for it."""
+        from wedefense.detect.loading import load_detector  # which gives a LoadedDetector
+
+        return load_detector(name, **options)
+
+    def push_to_hub(self, hub_id: str, *, revision: str | None = None, private: bool = False, token: str | None = None,
+                    message: str = Push.message, license: str = "", datasets: Sequence[str] = (),
+                    onnx: bool = False) -> str:
+        """One commit to `owner/model`, made if there is none; returns where it can be looked at.
+
+        `revision`: a branch. `license` and `datasets`: for the card, which has the results of the experiment.
+        """
+        from wedefense.detect.share import About, push
+
+        return push(self, Push(hub_id, revision, private, token, message), About(license, tuple(datasets)), onnx)
+
+    def save_pretrained(self, folder: str | os.PathLike, *, license: str = "", datasets: Sequence[str] = (),
+                        onnx: bool = False) -> Path:
+        """What `push_to_hub` pushes, in a folder; returns the path of the card."""
+        from wedefense.detect.share import About, share
+
+        return share(self, folder, About(license, tuple(datasets)), onnx)[1]
 
     def score(self, audio, sample_rate: int | None = None, *, prior: float = DetectionCosts.p_spoof,
               cost_miss: float = DetectionCosts.c_miss, cost_fa: float = DetectionCosts.c_fa,

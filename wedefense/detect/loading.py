@@ -18,7 +18,7 @@ from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.scoring.calibration import Calibration
-from wedefense.utils.download import NotFound
+from wedefense.utils.download import NotFound, is_offline
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.hub import HubName, Repository, parse_name, placed_folder
 from wedefense.utils.log import get_logger
@@ -98,10 +98,14 @@ def _fetched(named: HubName, download_dir, token: str | None) -> Path:
     repository = Repository(named.hub_id, named.revision, token, download_dir)
     if named.file:
         return repository.get(named.file)
-    if not repository.has(NAMES.config.as_posix()):
+    try:
+        repository.get(NAMES.config.as_posix())
+    except NotFound as no_config:
         try:
             return repository.folder(published.PRUNED_FILES[::-1])  # the rarer name first
         except NotFound:
+            if is_offline():
+                raise no_config from None
             raise NotFound(f"'{named}': has neither {NAMES.config} of an experiment nor the files of a pruned model, "
                            f"{' and '.join(published.PRUNED_FILES)}") from None
     repository.get(NAMES.labels.as_posix())

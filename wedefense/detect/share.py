@@ -1,6 +1,7 @@
 """A detector as a folder that can be uploaded to a hub as it is, and loads from there or from anywhere."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,38 @@ from safetensors.torch import save as safetensors_bytes
 
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.typed import to_builtin
+from wedefense.detect.export import DESCRIPTION, export
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.loading import load_detector
+from wedefense.detect.loading import load_detector, results_of
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.models.detector import public_weights
+from wedefense.report.hub_card import About, write_hub_card
+from wedefense.report.model_card import RUNS
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.hub import Push, push_folder, require_token
+
+# Of an older model, where the new one has none: what would then be taken for a part of the new one.
+REPLACED = (NAMES.architecture.as_posix(), NAMES.calibration.as_posix(), DESCRIPTION, *RUNS)
+
+
+def push(model: LoadedDetector, asked: Push, about: About, onnx: bool = False) -> str:
+    """Its shared folder as one commit on a hub; where that can be looked at."""
+    require_token(asked)
+    with tempfile.TemporaryDirectory(prefix="wedefense-push-") as folder:
+        share(model, folder, about, onnx, asked.hub_id)
+        return push_folder(Path(folder), asked, REPLACED)
+
+
+def share(model: LoadedDetector, out: str | os.PathLike, about: About, onnx: bool = False,
+          hub_id: str = "") -> tuple[list[str], Path]:
+    """`write_folder`, with an ONNX file if wanted and a card; a line for each file of weights, and the card's path."""
+    lines = [write_folder(model, out)]
+    if onnx:
+        lines += [file.summary() for file in export(model, out, "onnx")[1:]]
+    folder = ExperimentFolder(out)
+    return lines, write_hub_card(folder, results_of(model) or folder, lines, about, hub_id, model.remark)
 
 
 def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:

@@ -26,7 +26,15 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     `lines` describe files beside the card, `exported` says that they run without this package; what an experiment
     does not have, the card says it does not know.
     """
-    folder, exp_dir = ExperimentFolder(folder), ExperimentFolder(exp_dir or folder)
+    folder = ExperimentFolder(folder)
+    usage = [exported_usage(folder)] if exported else [_USAGE]
+    with atomic_write(folder.card, "w") as stream:
+        stream.write(card_text(folder, ExperimentFolder(exp_dir or folder), lines, remark, usage))
+    return folder.card
+
+
+def card_text(folder: ExperimentFolder, exp_dir: ExperimentFolder, lines: Sequence[str], remark: str,
+              usage: Sequence[str]) -> str:
     config = read_config(exp_dir)
     parts = [f"# {_title(config)}\n", f"Made by WeDefense {__version__}. {_task(exp_dir)}"]
     if remark:
@@ -35,13 +43,15 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
         lines = [f"`{NAMES.average}`: {folder.average.stat().st_size / 1e6:.1f} MB, the average that stage 4 made"]
     if lines:
         parts += ["\n## Files\n", *(f"- {line}" for line in lines)]
-    runs = "\n".join(text for name, text in _RUNS.items() if (folder.root / name).is_file())
-    parts += [_EXPORTED_USAGE.replace("{run}", runs) if exported else _USAGE, _data(exp_dir, config),
-              _settings(config, sentence(provenance(exp_dir))) + _pruned(exp_dir),
+    parts += [*usage, _data(exp_dir, config), _settings(config, sentence(provenance(exp_dir))) + _pruned(exp_dir),
               _metrics(exp_dir), _LIMITS]
-    with atomic_write(folder.card, "w") as stream:
-        stream.write("\n".join(parts) + "\n")
-    return folder.card
+    return "\n".join(parts) + "\n"
+
+
+def exported_usage(folder: ExperimentFolder) -> str:
+    """How the exported files in a folder are run, which need nothing of this package."""
+    runs = "\n".join(text for name, text in RUNS.items() if (folder.root / name).is_file())
+    return _EXPORTED_USAGE.replace("{run}", runs)
 
 
 def _title(config: Config | None) -> str:
@@ -81,7 +91,7 @@ print("spoof" if llr[0] < -0.642 else "bona fide")              # where 5 % are 
 ```
 """
 
-_RUNS = {
+RUNS = {
     "model.onnx": """
 import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")

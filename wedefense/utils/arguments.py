@@ -35,6 +35,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
                         help="a folder of mine: its config may name code and files elsewhere")
 
 
+def add_sharing_options(parser: argparse._ActionsContainer) -> None:
+    """What goes into a shared folder beside the detector."""
+    parser.add_argument("--license", default="", help="for the card, as hubs call it: cc-by-4.0, mit ... (unknown)")
+    parser.add_argument("--datasets", nargs="+", default=[], help="for the card: what it was trained on, ids or names")
+    parser.add_argument("--onnx", action="store_true", help="put an ONNX file beside it")
+
+
 def add_sets(parser: argparse.ArgumentParser, help: str, required: bool = True) -> None:
     """`--sets dev eval`, one name for it in all commands; `"dev eval"` in one piece is taken too."""
     parser.add_argument("--sets", "--set", nargs="+", default=[], required=required, action=_Sets, help=help)

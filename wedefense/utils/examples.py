@@ -62,6 +62,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
                "wedefense frames --model exp/mhfa data/eval/wav.scp --out eval_frames.txt"),
     "export": ("wedefense export exp/mhfa --format onnx --int8 --out exported",
                "wedefense export exp/mhfa --format hub --out shared"),
+    "push": ("wedefense push exp/mhfa owner/my-detector --license cc-by-4.0",
+             "wedefense push exp/mhfa owner/my-detector --branch trial --private"),
     "models": ("wedefense models",
                "wedefense models | head -6"),
     "info": ("wedefense info exp/mhfa",

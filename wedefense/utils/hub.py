@@ -143,11 +143,11 @@ class Repository:
 
 
 @contextlib.contextmanager
-def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = "") -> Iterator[None]:
-    """What the library raises, as one line with the cure."""
+def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = "",
+         may: str = "read") -> Iterator[None]:
+    """What the library raises, as one line with the cure; `may`: what a token is needed for."""
     errors, at, page = hub.errors, f"'{hub_id}'{f' at {revision}' if revision else ''}", f"{endpoint()}/{hub_id}"
-    login = (f"make a token at {endpoint()}/settings/tokens and give it by `hf auth login`, in HF_TOKEN, or as token= "
-             "in Python")
+    login = _login(may)
     try:
         yield
     except errors.EntryNotFoundError:
@@ -179,6 +179,11 @@ def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = 
                           ) from None
 
 
+def _login(may: str) -> str:
+    return (f"make a token that may {may} at {endpoint()}/settings/tokens and give it by `hf auth login`, in HF_TOKEN, "
+            "or as token= in Python")
+
+
 @dataclass(frozen=True)
 class Push:
     """What is asked of a push, beside the files."""
@@ -190,16 +195,24 @@ class Push:
     message: str = "Add a detector"
 
 
-def push_folder(folder: Path, asked: Push, replaced: Sequence[str] = ()) -> str:
-    """One commit of all files in a folder, which takes files of `replaced` away that it has not; the commit's URL."""
+def require_token(asked: Push) -> None:
+    """Before the work: what cannot be pushed at all is told at once."""
     hub = library(asked.hub_id)
     if is_offline():
         raise InputError(f"'{asked.hub_id}': {OFFLINE} forbids to push")
+    if not (asked.token or hub.get_token()):
+        raise InputError(f"'{asked.hub_id}': pushing needs a token; {_login('write')}")
+
+
+def push_folder(folder: Path, asked: Push, replaced: Sequence[str] = ()) -> str:
+    """One commit of all files in a folder, which takes files of `replaced` away that it has not; the commit's URL."""
+    hub = library(asked.hub_id)
     api = hub.HfApi(endpoint=endpoint(), token=asked.token, library_name="wedefense")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix() for path in files}
-    with told(hub, asked.hub_id, asked.revision):
-        api.create_repo(asked.hub_id, private=asked.private or None, exist_ok=True)
+    with told(hub, asked.hub_id, asked.revision, may="write"):
+        if not api.repo_exists(asked.hub_id):
+            api.create_repo(asked.hub_id, private=asked.private or None, exist_ok=True)
         if asked.revision:
             api.create_branch(asked.hub_id, branch=asked.revision, exist_ok=True)
         there = set(api.list_repo_files(asked.hub_id, revision=asked.revision))
