@@ -34,6 +34,30 @@ def make_list(folder: Path, name: str = "train", utterances: int = 24, seconds: 
     return target / "raw.list"
 
 
+def make_partial(folder: Path, name: str = "train", utterances: int = 24, seed: int = 0) -> Path:
+    """The same, whose spoofs buzz from somewhere to somewhere else, as `segments` and the list say."""
+    path = make_list(folder, name, 0)
+    rng, records = np.random.default_rng([seed, len(name)]), []
+    for number in range(utterances):
+        samples, key = int(RATE * rng.uniform(0.4, 0.8)), f"{name}_{number:04d}"
+        time, edges = np.arange(samples) / RATE, [0.0, samples / RATE]
+        wav = 0.1 * np.sin(2 * np.pi * rng.uniform(100, 300) * time) + 0.02 * rng.standard_normal(samples)
+        if number % 2:
+            edges[1:1] = np.sort(rng.uniform(0.05, edges[1] - 0.05, 2)).round(3).tolist()
+            within = (time >= edges[1]) & (time < edges[2])
+            wav += 0.05 * within * np.sign(np.sin(2 * np.pi * 1000 * time))
+        soundfile.write(path.parent / f"{key}.wav", wav, RATE)
+        spans = [[start, end, ("bonafide", "spoof")[i % 2]] for i, (start, end) in enumerate(zip(edges, edges[1:]))]
+        records.append({"key": key, "wav": str(path.parent / f"{key}.wav"), "lab": ("bonafide", "spoof")[number % 2],
+                        "dur": edges[-1], "spans": spans})
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    for table, column in (("wav.scp", "wav"), ("utt2lab", "lab")):
+        (path.parent / table).write_text("".join(f"{record['key']} {record[column]}\n" for record in records))
+    (path.parent / "segments").write_text("".join(f"{record['key']} {start} {end} {label}\n" for record in records
+                                                  for start, end, label in record["spans"]))
+    return path
+
+
 def write_config(folder: Path, **changes) -> Path:
     """A config that trains in seconds: fbank, mean pooling, a linear head."""
     config = {
