@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wedefense.metrics import confidence
-from wedefense.metrics.confidence import bootstrap, compare, holm, interval
+from wedefense.metrics.confidence import bootstrap, compare, eer_interval, holm, interval, wilson
 from wedefense.metrics.detection import DetectionCosts, detection_metrics
 from wedefense.utils.errors import InputError
 
@@ -109,3 +109,28 @@ def test_bad_requests():
         bootstrap(scores, is_bonafide, ["one"] * scores.size)
     with pytest.raises(InputError, match="must be the same"):
         compare([scores, scores[1:]], is_bonafide)
+
+
+def test_an_eer_of_few_files_has_an_interval_that_covers():
+    """Of draws from scores whose EER is known, 95 % or more have it inside; without errors the width is not zero."""
+    from scipy.stats import norm
+
+    rng, truth, inside = np.random.default_rng(3), norm.sf(1.0), 0
+    for _ in range(200):
+        bonafide, spoof = rng.normal(1, 1, 60), rng.normal(-1, 1, 12)
+        found = detection_metrics(bonafide, spoof)
+        low, high = eer_interval(bonafide, spoof, found.eer_threshold)
+        assert low <= found.eer <= high
+        inside += low <= truth <= high
+    assert inside >= 186
+    assert eer_interval(np.ones(150), -np.ones(6), 0.0) == pytest.approx((0, 0.1956), abs=1e-3)
+    assert eer_interval(np.ones(9), np.zeros(9), 0.5).high == pytest.approx(2 ** 0.5 * wilson(np.zeros(1), 9)[1][0] / 2)
+
+
+def test_wilson_is_that_of_scipy():
+    from scipy.stats import binomtest
+
+    for count, trials in ((0, 7), (3, 7), (7, 7), (40, 1000)):
+        expected = binomtest(count, trials).proportion_ci(0.9, "wilson")
+        low, high = wilson(np.array([count / trials]), trials, 0.9)
+        assert (low[0], high[0]) == pytest.approx((expected.low, expected.high))

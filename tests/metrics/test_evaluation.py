@@ -147,3 +147,11 @@ def test_bad_sasv_keys(sasv, old, new, message):
     (folder / "keys.tsv").write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=message):
         load_sasv_trials(folder / "scores.tsv", folder / "keys.tsv")
+
+
+def test_parts_are_in_the_order_of_their_numbers():
+    scores = Trials([""] * 8, np.arange(8.0), np.arange(8) >= 4)
+    found = evaluate_detection(scores, {"attack": ["A10", "A2", "A2", "9.5 to 12 s"] + ["-"] * 4})["breakdown"]
+    assert list(found["attack"]["values"]) == ["9.5 to 12 s", "A2", "A10"]
+    low, high = found["attack"]["values"]["A10"]["eer_interval"]
+    assert low == 0 and high > 0.3  # one spoof tells little

@@ -60,7 +60,7 @@ def test_where_no_error_was_counted_the_line_is_dashed_and_it_is_said():
     assert misses[:, 1] == pytest.approx(ndtri([1 / 8] * 5 + [1 / 4]))           # until the bona fide 0 is rejected
     assert alarms[:, 0] == pytest.approx(ndtri([1 / 5] + [1 / 10] * (len(alarms) - 1)))
     assert solid == pytest.approx(ndtri([[1 / 5, 1 / 4]]))
-    assert "x of 4 bona fide at 12 %, of 5 spoof at 10 %" in det_notes({"x": (bonafide, spoof)})
+    assert "half a trial: x of 4 bona fide 12 %, of 5 spoof 10 %." in det_notes({"x": (bonafide, spoof)})
 
 
 def test_the_band_covers_the_true_rates(scores):

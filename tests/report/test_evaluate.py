@@ -33,7 +33,7 @@ def test_a_page_about_detection(detection, tmp_path, capsys):
     assert main([*detection, "--html", str(page), "--json", str(out), "--bootstrap", "20"]) == 0
     result = json.loads(out.read_text())
     checker, text = parse(page)
-    assert len(checker.figures) == 5 and [path.name for path in page.parent.iterdir()] == ["report.html"]
+    assert len(checker.figures) == 6 and [path.name for path in page.parent.iterdir()] == ["report.html"]
     for key, factor, digits in (("eer", 100, 3), ("min_dcf", 1, 4), ("act_dcf", 1, 4), ("cllr", 1, 4)):
         assert f"{factor * result[key]:.{digits}f}" in text
     low, high = result["confidence"]["eer"]

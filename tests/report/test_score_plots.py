@@ -54,7 +54,7 @@ def test_bars_are_sorted_and_limited(scores):
     eers = sorted((100 * v["eer"] for v in result["breakdown"]["attack"]["values"].values()), reverse=True)
     assert widths == pytest.approx(eers[:40])
     texts = drawn(figure)
-    assert f"pooled {100 * result['eer']:.3f}" in texts and "attack, the worst 40 of 50" in texts and "EER %" in texts
+    assert f"pooled {100 * result['eer']:.1f}" in texts and "attack, the worst 40 of 50" in texts and "EER %" in texts
 
 
 def test_odd_scores_are_drawn_too():
@@ -65,3 +65,42 @@ def test_odd_scores_are_drawn_too():
                        calibration_plots.bayes_error_plot({"x": pair}), calibration_plots.reliability_plot({"x": pair}),
                        calibration_plots.before_and_after({"x": pair})):
             assert drawn(figure)
+
+
+def by_attack(eers):
+    return {"values": {name: {"eer": eer, "eer_interval": ends} for name, (eer, *ends) in eers.items()}}
+
+
+def whiskers(axes):
+    return [line.get_xdata().tolist() for line in axes.lines
+            if len(line.get_xdata()) == 2 and line.get_label().startswith("_")]
+
+
+def test_bars_have_intervals_and_no_more_decimals_than_few_files_give():
+    found = by_attack({"A1": (0.1, 0.05, 0.2), "A2": (0.254, 0.2, 0.4)})
+    figure = score_plots.breakdown_bars(found, "attack", 0.15)
+    assert whiskers(figure.axes[0]) == [pytest.approx([20, 40]), pytest.approx([5, 20])]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["25.4", "10.0"]
+    assert "A2 25.4 (20.0 to 40.0), A1 10.0 (5.0 to 20.0); pooled 15.0" in figure.get_label()
+    assert "pooled 15.0" in drawn(figure)
+
+
+def test_parts_of_durations_stand_in_their_order():
+    found = by_attack({"1 to 2 s": (0.3, 0.2, 0.4), "2 to 3 s": (0.1, 0.0, 0.2)})
+    figure = score_plots.parts_plot(found, "duration", 0.2)
+    axes, = figure.axes
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([30, 10])
+    assert [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()] == [
+        pytest.approx([20, 40]), pytest.approx([0, 20])]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1\nto 2 s", "2\nto 3 s"]
+    assert "1 to 2 s 30.0 (20.0 to 40.0)" in figure.get_label() and "duration" in drawn(figure)
+
+
+def test_tenths_of_the_scores_hold_their_errors():
+    bonafide, spoof = np.arange(10.0, 30), np.arange(0.0, 20) + 0.5    # 40 trials, four in each tenth
+    figure = score_plots.decile_plot(bonafide, spoof, 14.7)            # rejects 10 to 14, accepts 15.5 to 19.5 spoofs
+    heights = np.array([bar.get_height() for bar in figure.axes[0].patches]).reshape(10, 2)
+    assert heights[:, 0].tolist() == [0, 0, 25, 50, 50, 0, 0, 0, 0, 0]   # 10 | 11 12 | 13 14
+    assert heights[:, 1].tolist() == [0, 0, 0, 0, 0, 50, 50, 25, 0, 0]   # 15.5 16.5 | 17.5 18.5 | 19.5
+    assert "0, 0, 25, 50, 50, 50, 50, 25, 0, 0" in figure.get_label()
+    assert {"bona fide rejected", "spoof accepted", "threshold 14.7"} <= set(drawn(figure))

@@ -12,6 +12,7 @@ from wedefense.metrics.evaluation import evaluate_detection
 from wedefense.metrics.keys import Trials
 from wedefense.metrics.table import result_table
 from wedefense.report.sections import results_and_det
+from wedefense.scoring.results import evaluate_sets, load_set
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
 
@@ -168,3 +169,22 @@ def test_a_calibration_not_to_be_trusted_is_told_in_text_json_and_on_the_page(tm
     assert f"doubt about the calibration: {said}" in capsys.readouterr().out and said in caplog.text
     assert f"doubt about the calibration: {said}" in (tmp_path / "exp/detection_result.txt").read_text()
     assert f"calibration: {said}" in results_and_det(None, results, [])
+
+
+def test_results_by_duration_where_the_data_folder_knows_it(tmp_path):
+    rng, names = np.random.default_rng(0), [f"u{i}" for i in range(120)]
+    real = np.arange(120) % 2 == 0
+    write_table(tmp_path / "exp/posteriors/eval/llr.txt", dict(zip(names, rng.normal(2.0 * real).round(4))))
+    write_table(tmp_path / "data/eval/utt2lab", {n: "bonafide" if r else "spoof" for n, r in zip(names, real)})
+    write_table(tmp_path / "data/eval/utt2dur", {n: 1 + i // 40 for i, n in enumerate(names)})
+    write_table(tmp_path / "data/eval/wav.scp", {n: "x.wav" for n in names})
+    scored = load_set(tmp_path / "exp", tmp_path / "data", "eval")
+    assert scored.seconds[[0, 119]].tolist() == [1, 3] and scored.audio == tmp_path / "data/eval/wav.scp"
+    results, _ = evaluate_sets([scored], None)
+    parts = results["sets"]["eval"]["breakdown"]["duration"]["values"]
+    assert list(parts) == ["1 s", "2 s", "3 s"] and all(part["n_bonafide"] == 20 for part in parts.values())
+    first = np.arange(120) < 40
+    assert parts["1 s"]["eer"] == detection_metrics(scored.trials.scores[first & real],
+                                                    scored.trials.scores[first & ~real]).eer
+    (tmp_path / "data/eval/utt2dur").write_text("u0 1\n")  # of others nothing is known
+    assert load_set(tmp_path / "exp", tmp_path / "data", "eval").seconds is None

@@ -6,6 +6,7 @@ from pathlib import Path
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.report.render import FONTS
 from wedefense.utils.arguments import add_sets, command_parser
 
 
@@ -19,6 +20,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
                         help="draw whole groups instead of trials: spk for those of utt2spk")
     parser.add_argument("--costs", nargs=3, type=float, default=[0.05, 1, 10], metavar=("P_SPOOF", "C_MISS", "C_FA"))
+    parser.add_argument("--fonts", choices=FONTS, default="sans", help="letters of the figures as PDF, for papers")
+    parser.add_argument("--listen", type=int, default=3, metavar="N",
+                        help="put the N worst utterances of each class and set into the report (0: none)")
     return parser.parse_args(argv)
 
 
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         calibration.save(folder.calibration)
     else:
         folder.calibration.unlink(missing_ok=True)
-    write_report(folder, results, sets, calibration)
+    write_report(folder, results, sets, calibration, options.fonts, options.listen)
     write_card(folder)
     print(f"wrote {folder.summary}, {NAMES.results}, {NAMES.report}, {NAMES.card}")
     return 0

@@ -33,7 +33,8 @@ class BootstrapOptions:
 def evaluate_detection(trials: Trials, meta: Mapping[str, Sequence[str]] | None = None,
                        costs: DetectionCosts = DetectionCosts(), bootstrap: BootstrapOptions | None = None,
                        groups: Sequence[str] | None = None, classes: tuple[str, str] = CLASSES) -> dict:
-    """Pooled metrics (fractions), `breakdown` per column of `meta`, `confidence` intervals and `doubts`.
+    """Pooled metrics (fractions), `breakdown` per column of `meta` (each with its `eer_interval`), `confidence`
+    intervals and `doubts`.
 
     With `groups` (the speaker of each trial) the bootstrap draws whole groups.
     """
@@ -42,15 +43,20 @@ def evaluate_detection(trials: Trials, meta: Mapping[str, Sequence[str]] | None 
     result = asdict(pooled) | {"costs": asdict(costs), "doubts": doubts(trials, pooled, classes)}
     if meta:
         result["breakdown"] = {
-            title: asdict(break_down(trials.is_bonafide, column, rates, lambda b, s: asdict(
-                detection_metrics(trials.scores[b], trials.scores[s], costs))))
-            for title, column in meta.items()}
+            title: asdict(break_down(trials.is_bonafide, column, rates, lambda b, s: _part(
+                trials.scores[b], trials.scores[s], costs))) for title, column in meta.items()}
     if bootstrap:
         samples = confidence.bootstrap(trials.scores, trials.is_bonafide, groups, costs, bootstrap.resamples,
                                        bootstrap.seed)
         result["confidence"] = asdict(bootstrap) | {
             name: list(confidence.interval(values, bootstrap.level)) for name, values in samples.items()}
     return result
+
+
+def _part(bonafide: np.ndarray, spoof: np.ndarray, costs: DetectionCosts) -> dict[str, Any]:
+    """Metrics of a few trials, and how far the EER of so few can be trusted."""
+    found = detection_metrics(bonafide, spoof, costs)
+    return asdict(found) | {"eer_interval": list(confidence.eer_interval(bonafide, spoof, found.eer_threshold))}
 
 
 def evaluate_sasv(trials: SasvTrials, meta: Mapping[str, Sequence[str]] | None = None,

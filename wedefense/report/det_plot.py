@@ -71,10 +71,10 @@ def det_notes(systems: Mapping[str, Scores], classes: tuple[str, str] = CLASSES)
     """What the figure's bands and dashes are."""
     notes = []
     if len(systems) <= _MOST_BANDS:
-        notes.append("Bands: where both rates lie with 95 % at each threshold, trials taken as independent.")
-    none = [f"{name} of {len(bonafide)} {classes[0]} at {100 * 0.5 / len(bonafide):.2g} %, of {len(spoof)} "
-            f"{classes[1]} at {100 * 0.5 / len(spoof):.2g} %" for name, (bonafide, spoof) in systems.items()]
-    return " ".join([*notes, f"Dashed: no error counted, drawn at half a trial ({'; '.join(none)})."])
+        notes.append("Bands: both rates with 95 % at each threshold, trials taken as independent.")
+    none = [f"{name} of {len(bonafide)} {classes[0]} {100 * 0.5 / len(bonafide):.2g} %, of {len(spoof)} "
+            f"{classes[1]} {100 * 0.5 / len(spoof):.2g} %" for name, (bonafide, spoof) in systems.items()]
+    return " ".join([*notes, f"Dashed: no error counted, drawn at half a trial: {'; '.join(none)}."])
 
 
 def _floors(bonafide: np.ndarray, spoof: np.ndarray) -> tuple[float, float]:

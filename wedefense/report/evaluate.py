@@ -69,14 +69,16 @@ def of_trials(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resample
 
     def page_sections() -> list[str]:
         from wedefense.report import sections
-        from wedefense.scoring.results import ScoredSet
+        from wedefense.report.listen import Players
+        from wedefense.report.set_section import one_set
+        from wedefense.scoring.results import ScoredSet, audio_table
 
-        scored = ScoredSet(Path(files.scores).name, trials, meta)
+        scored = ScoredSet(Path(files.scores).name, trials, meta, audio=audio_table(Path(files.keys).parent))
         results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                    "sets": {scored.name: result}}
         note = [sections.range_note(result)] if "range_eer" in result else []
         return [sections.results_and_det(None, results, [scored], *note), *more_sections(),
-                sections.one_set(None, results, scored), sections.conditions(results)]
+                one_set(None, results, scored, None, Players()), sections.conditions(results)]
 
     return Evaluated(result, result_table(result, rocch), page_sections)
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wedefense.experiment import records
 from wedefense.experiment.folder import NAMES, ExperimentFolder
-from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, POINTS
+from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, SUMMARY
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.metrics.classification import headings as class_headings
 from wedefense.metrics.classification import rates as class_rates
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.report import calibration_plots, det_plot, html, score_plots, training_plots
+from wedefense.report import det_plot, html, score_plots, training_plots
+from wedefense.report.data_summary import data_summary
 from wedefense.report.html import Figure, Row
-from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import (
     ScoredSet,
     breakdown_rows,
@@ -23,8 +23,6 @@ from wedefense.scoring.results import (
     rates,
 )
 from wedefense.utils.tables import read_lines
-
-_MOST_BARS = 40
 
 
 def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Sequence[ScoredSet], *notes: str) -> str:
@@ -39,10 +37,13 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
         doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
     doubts += [html.paragraph(f"calibration: {doubt}", "doubt") for doubt in results.get("calibration_doubts", [])]
     table = html.table(["set", *headings()], rows)
-    text = "\n".join([*doubts, table, *(html.paragraph(note, "note") for note in (*notes, _note(results)))])
+    data = []
+    if summary := data_summary(sets, results["classes"]):
+        data = [html.paragraph("What was scored; small figures are the shortest and the longest:", "note"), summary]
+    text = "\n".join([*doubts, table, *(html.paragraph(note, "note") for note in (*notes, _note(results))), *data])
     if not sets:
         return html.section("Results", text)
-    det = det_figure({scored.name: _classes(scored) for scored in sets}, _costs(results), results["classes"])
+    det = det_figure({scored.name: both_classes(scored) for scored in sets}, costs_of(results), results["classes"])
     return html.section("Results", html.side_by_side(text, show(folder, [det])))
 
 
@@ -73,42 +74,15 @@ def _note(results: Mapping) -> str:
 
 def det_figure(systems: Mapping[str, det_plot.Scores], costs: DetectionCosts | None,
                classes: tuple[str, str]) -> Figure:
-    return Figure("det", "DET curve: misses against false alarms, each point a threshold. "
-                  + det_plot.det_notes(systems, classes), det_plot.det_plot(systems, costs, classes))
+    return Figure("det", f"DET curve: misses against false alarms. {det_plot.det_notes(systems, classes)}",
+                  det_plot.det_plot(systems, costs, classes))
 
 
-def one_set(folder: ExperimentFolder | None, results: Mapping, scored: ScoredSet,
-            calibration: Calibration | None = None) -> str:
-    """Histogram, calibration and conditions of one set."""
-    result, name, classes = results["sets"][scored.name], scored.name, results["classes"]
-    positive, negative = _classes(scored)
-    attacks = scored.meta.get("attack")
-    if attacks is not None:
-        attacks = [attack for attack, real in zip(attacks, scored.trials.is_bonafide) if not real]
-    thresholds = {point.name: result[f"{key}_threshold"] for key, point in POINTS.items()}
-    drawn = [("histogram", "Scores by class" + (" and attack" if attacks else ""),
-              score_plots.score_histogram(positive, negative, attacks, thresholds, classes))]
-    versions = {"": (positive, negative)}
-    if "calibrated" in result and calibration is not None:
-        versions = {"raw": (positive, negative),
-                    "calibrated": (calibration.apply(positive), calibration.apply(negative))}
-    drawn.append(("bayes_error", "Bayes error rate over priors: the gap to the minimum is lost by poor calibration",
-                  calibration_plots.bayes_error_plot(versions, _costs(results), classes)))
-    for title, found in result.get("breakdown", {}).items():
-        if title != "spk" and 1 < len(found["values"]) <= _MOST_BARS:
-            drawn.append((f"{MAIN}_by_{title}", f"{METRICS[MAIN].title} by {title}",
-                          score_plots.breakdown_bars(found, title, result[MAIN])))
-    drawn.append(("reliability", "Reliability: what the scores promise and what is found",
-                  calibration_plots.reliability_plot(versions, classes)))
-    return html.section(f"Set {name}", show(folder, (
-        Figure(f"{name}_{kind}", caption, figure) for kind, caption, figure in drawn)))
-
-
-def _classes(scored: ScoredSet):
+def both_classes(scored: ScoredSet) -> det_plot.Scores:
     return scored.trials.bonafide, scored.trials.spoof
 
 
-def _costs(results: Mapping) -> DetectionCosts:
+def costs_of(results: Mapping) -> DetectionCosts:
     return DetectionCosts(**next(iter(results["sets"].values()))["costs"])
 
 
@@ -118,12 +92,21 @@ def conditions(results: Mapping) -> str:
     for name, result in results["sets"].items():
         for title, found in result.get("breakdown", {}).items():
             if found["values"]:
-                rows = [Row([_label(label, results, *cells[:2]), *cells[2:]], "rule" if label == "mean" else "")
-                        for label, cells in breakdown_rows(found)]
+                rows = [Row([_label(label, results, *cells[:2]),
+                             *_with_interval(cells[2:], found["values"].get(label))],
+                            "rule" if label == "mean" else "") for label, cells in breakdown_rows(found)]
                 content = html.table([title, *headings()], rows)
                 shown = title == "attack" and name != results["dev_set"]
                 parts.append(html.folded(f"{name} by {title} ({len(found['values'])})", content, shown))
     return html.section("By condition", *parts) if parts else ""
+
+
+def _with_interval(cells: Sequence[str], found: Mapping | None) -> list[str]:
+    """Under the main rate how far it can be trusted."""
+    cells, at = list(cells), SUMMARY.index(MAIN)
+    if found and f"{MAIN}_interval" in found:
+        cells[at] += "\n" + "–".join(METRICS[MAIN].number(end) for end in found[f"{MAIN}_interval"])
+    return cells
 
 
 def classification(folder: ExperimentFolder | None, found: Mapping[str, ClassificationResult]) -> list[str]:

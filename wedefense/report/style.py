@@ -48,6 +48,6 @@ def laid_below(figure) -> None:
         legend.remove()
     if entries:
         longest = max(len(label) for _, label in entries)
-        columns = int(72 * figure.get_figwidth() / (0.55 * LETTERS * longest + 40))  # letters and handle, in points
+        columns = int(72 * figure.get_figwidth() / (0.52 * LETTERS * longest + 40))  # letters and handle, in points
         figure.legend(*zip(*entries), loc="outside lower center", ncols=min(max(columns, 1), len(entries)),
                       fontsize=LETTERS, frameon=False, columnspacing=1.2)

@@ -10,26 +10,32 @@ from wedefense.experiment import records
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.provenance import provenance, sentence
 from wedefense.metrics.classification import ClassificationResult
-from wedefense.report import html, pruning_section, sections
+from wedefense.report import html, pruning_section, render, sections
 from wedefense.report.html import Row
+from wedefense.report.listen import Players
 from wedefense.report.localization import of_heads, where_section
+from wedefense.report.set_section import one_set
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.results import ScoredSet
 from wedefense.utils.files import atomic_write
 
 
 def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[ScoredSet] = (),
-                 calibration: Calibration | None = None) -> Path:
+                 calibration: Calibration | None = None, fonts: str = "sans", heard: int = Players.of_each) -> Path:
     """Write the report and its figures; what the folder lacks is left out, and said so.
 
-    The curves of detection are drawn from the scores in `sets`.
+    The curves of detection are drawn from the scores in `sets`; `fonts` are those of the PDFs (`render.FONTS`), `heard`
+    how many utterances of each class and set stand in the page to listen to.
     """
-    folder = ExperimentFolder(exp_dir)
-    content = [sections.results_and_det(folder, results, sets)]
-    content += [sections.one_set(folder, results, scored, calibration) for scored in sets]
-    content += [where_section(where, f"Where it is fake: {title}") for title, where in of_heads(results)]
-    content.append(sections.conditions(results))
-    return _finish(folder, content)
+    folder, players = ExperimentFolder(exp_dir), Players(heard)
+    with render.letters(fonts):
+        content = [sections.results_and_det(folder, results, sets)]
+        content += [one_set(folder, results, scored, calibration,
+                            players if scored.name != results["dev_set"] or len(sets) == 1 else None)
+                    for scored in sets]
+        content += [where_section(where, f"Where it is fake: {title}") for title, where in of_heads(results)]
+        content.append(sections.conditions(results))
+        return _finish(folder, content)
 
 
 def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, ClassificationResult]) -> Path:

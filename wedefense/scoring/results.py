@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from wedefense import __version__
 from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
@@ -19,10 +21,12 @@ from wedefense.metrics.table import text_table
 from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few
+from wedefense.utils.tables import first_few, read_seconds
 
 _NOT_A_CONDITION = {"utt2lab", "utt2dur", "utt2num_frames"}
 _MOST_VALUES = 1000
+DURATION = "duration"
+_MOST_PARTS, _TRIALS_OF_A_PART = 5, 20  # of the smaller class
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class ScoredSet:
     meta: dict[str, list[str]]  # attack, speaker, codec ... of each trial
     precision: str | None = None  # in which the embeddings were computed, where that is known
     left_out: dict | None = None  # what could not be read (see `provenance.left_out`)
+    seconds: np.ndarray | None = None  # of each trial
+    audio: Path | None = None     # table of the recordings, NAME PATH
 
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
@@ -56,8 +62,41 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     for title in [title for title, column in meta.items() if len(set(column)) > _MOST_VALUES]:
         get_logger().info("%s: utt2%s has over %d values, no results by it", folder, title, _MOST_VALUES)
         del meta[title]
+    seconds = _seconds(folder, trials.names)
+    if seconds is not None and (parts := by_duration(seconds, trials.is_bonafide)):
+        meta[DURATION] = parts
     embedded = read(ExperimentFolder(exp_dir).embeddings(name).source)
-    return ScoredSet(name, trials, meta, embedded["inputs"].get("precision") if embedded else None, lost_audio)
+    return ScoredSet(name, trials, meta, embedded["inputs"].get("precision") if embedded else None, lost_audio,
+                     seconds, audio_table(folder))
+
+
+def audio_table(folder: Path) -> Path | None:
+    """Where a data folder says which file an utterance is."""
+    return path if (path := folder / "wav.scp").is_file() else None
+
+
+def _seconds(folder: Path, names: Sequence[str]) -> np.ndarray | None:
+    """(trials,), where all durations are known."""
+    if not (path := folder / "utt2dur").is_file():
+        return None
+    found = read_seconds(path)
+    return np.array([found[name] for name in names]) if found.keys() >= set(names) else None
+
+
+def by_duration(seconds: np.ndarray, is_bonafide: np.ndarray) -> list[str] | None:
+    """The part of the durations that each trial falls into: parts of as many trials, fewer of a small set.
+
+    >>> by_duration(np.array([1.0, 2.0, 3.0, 8.0] * 20), np.arange(80) % 8 < 4)[:4]
+    ['1 to 2 s', '1 to 2 s', '3 to 8 s', '3 to 8 s']
+    """
+    parts = min(_MOST_PARTS, min(is_bonafide.sum(), (~is_bonafide).sum()) // _TRIALS_OF_A_PART)
+    edges = np.unique(np.quantile(seconds, np.arange(1, parts) / parts)) if parts > 1 else np.zeros(0)
+    part = np.searchsorted(edges, seconds)
+    names = {}
+    for number in np.unique(part):
+        ends = dict.fromkeys(f"{end(seconds[part == number]):.3g}" for end in (np.min, np.max))
+        names[number] = f"{' to '.join(ends)} s"
+    return [names[number] for number in part] if len(names) > 1 else None
 
 
 def evaluate_sets(sets: Sequence[ScoredSet], dev_set: str | None, bootstrap: BootstrapOptions | None = None,
