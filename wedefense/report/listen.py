@@ -12,6 +12,7 @@ from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.report import html
 from wedefense.report.html import Markup, Row
 from wedefense.scoring.results import DURATION, ScoredSet
+from wedefense.utils.checks import at_least
 from wedefense.utils.tables import read_table
 
 _SECONDS = 6.0
@@ -23,6 +24,9 @@ class Players:
 
     of_each: int = 3              # utterances of each class and set; 0: no table, no recording
     bytes_left: int = 4_000_000   # of a page
+
+    def __post_init__(self):
+        at_least(self, 0, "of_each")
 
     def player(self, path: str) -> Markup | str:
         """An empty cell where the file is not there or cannot be read, or the page is full."""
