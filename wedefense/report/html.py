@@ -16,11 +16,18 @@ _SORTED_FROM = 3  # rows
 
 
 @dataclass(frozen=True)
+class Markup:
+    """A cell that is HTML already."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of a table; a cell's second line is set small. `kind` 'rule' draws a line above, and what stands there
     and below takes no part in sorting."""
 
-    cells: Sequence[str]
+    cells: Sequence[str | Markup]
     kind: str = ""
 
 
@@ -43,13 +50,6 @@ class Figure:
         for form, content in (("svg", self.svg), ("png", render.png(self.drawn)), ("pdf", render.pdf(self.drawn))):
             with atomic_write(folder.figure(self.name, form)) as stream:
                 stream.write(content)
-
-
-@dataclass(frozen=True)
-class Markup:
-    """A cell that is HTML already."""
-
-    text: str
 
 
 def paragraph(text: str, kind: str = "") -> str:

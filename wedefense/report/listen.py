@@ -56,14 +56,14 @@ def worst(scored: ScoredSet, classes: tuple[str, str], players: Players) -> str:
               for (name, rows), sign in zip(rows_of.items(), (1, -1))}
     files: Mapping[str, str] = read_table(scored.audio) if scored.audio else {}
     titles = [title for title in scored.meta if title != DURATION]
-    rows = []
+    rows: list[list[str | Markup]] = []
     for name, chosen in ranked.items():
         for i in chosen.tolist():
             utterance = trials.names[i]
             heard = players.player(files[utterance]) if utterance in files else ""
-            rows.append(Row([utterance, name, f"{trials.scores[i]:.3f}", *(scored.meta[title][i] for title in titles),
-                             "" if scored.seconds is None else f"{scored.seconds[i]:.2f}", heard]))
+            rows.append([utterance, name, f"{trials.scores[i]:.3f}", *(scored.meta[title][i] for title in titles),
+                         "" if scored.seconds is None else f"{scored.seconds[i]:.2f}", heard])
     header = ["utterance", "is", "score", *titles, "seconds", "the first 6 s"]
-    shown = [i for i in range(len(header)) if any(row.cells[i] for row in rows)]
-    return html.table([header[i] for i in shown], [Row([row.cells[i] for i in shown]) for row in rows])
+    shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return html.table([header[i] for i in shown], [Row([row[i] for i in shown]) for row in rows])
 
