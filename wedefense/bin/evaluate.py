@@ -25,6 +25,7 @@ def parse(argv: list[str] | None):
     kinds.add_argument("--classes", action="store_true", help="NAME CLASS (emotions), or class scores under a header")
     parser.add_argument("--label_shift", type=float, metavar="SECONDS", help="of the labels, unless their name says it")
     parser.add_argument("--dev", nargs=2, metavar=("SCORES", "KEYS"), help="frames of dev, for the thresholds")
+    parser.add_argument("--audio", metavar="WAV_SCP", help="with --segments and --html: timelines that can be heard")
     parser.add_argument("--asv_rates", nargs=3, type=float, metavar=("MISS", "FA_NON", "FA_SPF"), help="for the t-DCF")
     parser.add_argument("--json", metavar="OUT", help="write the results (fractions, not per cent) to this file")
     parser.add_argument("--html", metavar="REPORT", help="write a page with tables and figures to this file")
@@ -32,8 +33,8 @@ def parse(argv: list[str] | None):
     for kind, others in {"sasv": "bootstrap groups", "classes": "bootstrap groups meta", "segments": "groups"}.items():
         if clash := [other for other in others.split() if getattr(options, kind) and getattr(options, other)]:
             parser.error(f"--{clash[0]} does not go with --{kind}")
-    if options.dev and options.segments is None:
-        parser.error("--dev does not go without --segments")
+    if options.segments is None and (options.dev or options.audio):
+        parser.error(f"--{'dev' if options.dev else 'audio'} does not go without --segments")
     return options
 
 
@@ -42,12 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     require_writable(options.json, options.html)
     files = evaluate.ScoreFiles(options.scores, options.keys, tuple(options.meta), options.groups, options.common)
     shared = DetectionCosts(*options.costs), options.bootstrap, options.rocch
-    if options.classes:
-        found = evaluate.classes(files)
-    elif options.sasv:
-        found = evaluate.sasv(files, shared[0], AsvRates(*options.asv_rates or ()))
+    if options.classes or options.sasv:
+        found = evaluate.classes(files) if options.classes else evaluate.sasv(files, shared[0], AsvRates(
+            *options.asv_rates or ()))
     elif options.segments is not None:
-        found = localization.segment(files, options.segments, options.label_shift, options.dev, *shared)
+        found = localization.segment(files, options.segments, options.label_shift, options.dev, options.audio, *shared)
     else:
         found = evaluate.detection(files, *shared)
     print(found.text)

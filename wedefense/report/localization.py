@@ -13,9 +13,10 @@ from wedefense.metrics.localization import SHIFTS, TIME, UTTERANCE, FrameScores,
 from wedefense.metrics.table import text_table
 from wedefense.report.evaluate import Evaluated, ScoreFiles, of_trials
 from wedefense.report.html import Row, paragraph, section, table
+from wedefense.report.timelines import timelines
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few
+from wedefense.utils.tables import first_few, read_table
 
 _RATES = {"eer": "EER %", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
 _BOUNDARIES = {"boundary_error": "boundary error", "true_to_predicted": "from true to predicted",
@@ -23,9 +24,10 @@ _BOUNDARIES = {"boundary_error": "boundary error", "true_to_predicted": "from tr
 
 
 def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, dev: tuple[str, str] | None,
-            costs: DetectionCosts, resamples: int | None = None, rocch: bool = False) -> Evaluated:
+            audio: str | None, costs: DetectionCosts, resamples: int | None = None, rocch: bool = False) -> Evaluated:
     """Segments of `label_shift` seconds (None: of the labels, or of the frames where labels are spans) as trials, then
-    every resolution, time, utterances and boundaries; `dev` (scores, keys) gives the thresholds for decisions."""
+    every resolution, time, utterances and boundaries; `dev` (scores, keys) gives the thresholds for decisions. `audio`:
+    a table of recordings, which the page then shows over time."""
     found, labels, label_shift = _read(files, frame_shift, label_shift)
     trials = segments.segment_trials(found.scores, labels, frame_shift, label_shift)
     coarse = kind_of(Path(files.keys)) == "seglab"
@@ -39,8 +41,10 @@ def segment(files: ScoreFiles, frame_shift: float, label_shift: float | None, de
     where = localization_metrics(found, shifts, held, bootstrap)
     more = {"range_eer": by_time.value, "range_eer_threshold": by_time.threshold, "frame_shift": frame_shift,
             "label_shift": label_shift, "n_utterances": len(labels), "localization": where}
+    threshold = where["rows"][TIME].get("dev_threshold", by_time.threshold)
+    heard = read_table(audio) if audio else {}
     trial = of_trials(files, trials, costs, resamples, "utterance", trials.names, rocch, more,
-                      lambda: [where_section(where)])
+                      lambda: [where_section(where), *([timelines(found, threshold, heard)] if audio else [])])
     return replace(trial, text=f"{trial.text}\n\n{where_text(where)}")
 
 

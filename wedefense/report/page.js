@@ -25,3 +25,23 @@ for (const table of document.querySelectorAll("table.sorted")) {
     });
   });
 }
+
+// A line runs over a timeline while its recording plays; a click into the picture plays from there.
+for (const figure of document.querySelectorAll("figure.timeline")) {
+  const [sound, picture, line] = ["audio", "div", "i"].map(name => figure.querySelector(name));
+  const {left, right, seconds} = Object.fromEntries(Object.entries(figure.dataset).map(([key, text]) => [key, +text]));
+  const show = () => {
+    line.hidden = false;
+    line.style.left = 100 * (left + (right - left) * Math.min(sound.currentTime / seconds, 1)) + "%";
+    if (!sound.paused) requestAnimationFrame(show);
+  };
+  sound.addEventListener("play", show);
+  sound.addEventListener("seeked", show);
+  picture.addEventListener("click", event => {
+    const box = picture.getBoundingClientRect();
+    const share = ((event.clientX - box.left) / box.width - left) / (right - left);
+    if (share < 0 || share > 1) return;
+    sound.currentTime = share * seconds;
+    sound.play();
+  });
+}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.data.spans import Span
-from wedefense.report.style import BONAFIDE, GREY, SPOOF, new_figure
+from wedefense.report.style import BONAFIDE, GREY, INK, LETTERS, SPOOF, described, new_figure
 
-_COLUMNS = 1000                  # of waveform and spectrogram; a figure has no more pixels
 _WINDOW, _DECIBELS = 0.032, 70   # seconds of a spectrum; the range that is shown below the loudest
 _AT_A_TIME = 2_000_000           # samples that are held at once
 _SEVERAL = 4                     # spectra whose mean stands in a column that lasts longer
@@ -23,7 +22,7 @@ class Sketch:
 
     lowest: np.ndarray    # (columns,) the least sample, of 1 at full scale
     highest: np.ndarray   # (columns,)
-    decibels: np.ndarray  # (frequencies, columns), 0 at the loudest
+    loudness: np.ndarray  # (frequencies, columns), of 1 at the loudest, in decibels
     rate: int
     seconds: float
 
@@ -39,10 +38,10 @@ class Timeline:
     begin: float = 0.0        # seconds into the recording at which the sound begins; times are those of the recording
 
 
-def sketch(read: Read, samples: int, rate: int) -> Sketch:
+def sketch(read: Read, samples: int, rate: int, columns: int = 1000) -> Sketch:
     """The sound of a recording of any length, read in parts."""
     size = round(_WINDOW * rate)
-    columns = max(min(_COLUMNS, samples // 8), 1)
+    columns = max(min(columns, samples // 8), 1)
     edges = np.linspace(0, samples, columns + 1).astype(int)
     lowest, highest, powers = np.zeros(columns), np.zeros(columns), np.zeros((size // 2 + 1, columns))
     together = max(_AT_A_TIME // max(samples // columns, 1), 1)
@@ -57,8 +56,10 @@ def sketch(read: Read, samples: int, rate: int) -> Sketch:
             centres = np.linspace(start, end, min(max((end - start) // size, 1), _SEVERAL) + 2)[1:-1].astype(int)
             frames = np.stack([wav[centre - size // 2:centre - size // 2 + size] for centre in centres])
             powers[:, column] = (np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2).mean(axis=0)
+    powers = (powers[:-1:2] + powers[1::2]) / 2
     decibels = 10 * np.log10(np.maximum(powers, 1e-12))
-    return Sketch(lowest, highest, np.maximum(decibels - decibels.max(), -_DECIBELS), rate, samples / rate)
+    loudness = 1 + (decibels - decibels.max()) / _DECIBELS
+    return Sketch(lowest, highest, loudness.clip(min=0), rate, samples / rate)
 
 
 def timeline_figure(shown: Timeline, size: tuple[float, float], title: str = ""):
@@ -76,16 +77,20 @@ def timeline_figure(shown: Timeline, size: tuple[float, float], title: str = "")
         panel.tick_params(axis="x", length=0)
     panels[3].set_xlim(begin, end)
     panels[3].xaxis.set_major_formatter(lambda x, _: _clock(x, end))
-    panels[3].set_xlabel("seconds" if end < 120 else "minutes:seconds", fontsize=8)
-    for panel in panels:
-        panel.tick_params(labelsize=7)
-    line = Line2D([], [], color="black", linestyle="--", linewidth=0.9)
-    figure.legend([Patch(color=BONAFIDE), Patch(color=SPOOF), line], ["bona fide", "fake", f"threshold "
-                  f"{shown.threshold:.3g}"], loc="outside lower center", ncols=3, fontsize=7, frameon=False)
+    panels[3].set_xlabel("seconds" if end < 120 else "minutes:seconds", fontsize=LETTERS)
+    line = Line2D([], [], color=INK, linestyle="--", linewidth=0.9)
+    figure.legend([Patch(color=BONAFIDE), Patch(color=SPOOF), line], ["bona fide", "fake", "threshold"],
+                  loc="outside lower center", ncols=3, fontsize=LETTERS, frameon=False)
     if title:
-        figure.suptitle(title, fontsize=9, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=LETTERS, x=0.01, ha="left")
     figure.align_ylabels(panels)
-    return figure
+    where = "; ".join(f"{name} fake {_fakes(spans)}" for name, spans in bars.items())
+    return described(figure, f"Waveform, spectrogram, frame scores and the threshold {shown.threshold:.3g} over "
+                             f"{shown.sound.seconds:.1f} s; {where}.")
+
+
+def _fakes(spans: Sequence[Span]) -> str:
+    return ", ".join(f"{span[0]:.2f} to {span[1]:.2f} s" for span in spans if span[2] == "spoof") or "nowhere"
 
 
 def _sound(wave, spectrum, shown: Timeline) -> None:
@@ -94,10 +99,12 @@ def _sound(wave, spectrum, shown: Timeline) -> None:
     wave.fill_between(middle, sound.lowest, sound.highest, color=GREY, linewidth=0.3)
     reach = max(float(np.abs([sound.lowest, sound.highest]).max()), 1e-4)
     wave.set(ylim=(-1.05 * reach, 1.05 * reach), yticks=[])
-    wave.set_ylabel("wave", fontsize=8)
-    spectrum.imshow(sound.decibels, origin="lower", aspect="auto", cmap="Greys", interpolation="bilinear",
+    wave.set_ylabel("wave", fontsize=LETTERS)
+    ink = np.zeros((*sound.loudness.shape, 4), np.uint8)  # black, and what is silent lets the paper through
+    ink[..., 3] = np.round(255 * sound.loudness / 17) * 17  # sixteen steps, which the eye takes for all
+    spectrum.imshow(ink, origin="lower", aspect="auto", interpolation="none",
                     extent=(begin, begin + sound.seconds, 0, sound.rate / 2000))
-    spectrum.set_ylabel("kHz", fontsize=8)
+    spectrum.set_ylabel("kHz", fontsize=LETTERS)
     spectrum.grid(False)
 
 
@@ -109,9 +116,9 @@ def _scores(axes, shown: Timeline) -> None:
     below = np.minimum(shown.scores, shown.threshold)
     axes.stairs(below, edges, baseline=shown.threshold, fill=True, color=SPOOF, alpha=0.35, linewidth=0)
     axes.stairs(shown.scores, edges, baseline=None, color=BONAFIDE, linewidth=0.9)
-    axes.axhline(shown.threshold, color="black", linewidth=0.9, linestyle="--")
+    axes.axhline(shown.threshold, color=INK, linewidth=0.9, linestyle="--")
     axes.set_ylim(low - margin, high + margin)
-    axes.set_ylabel("score", fontsize=8)
+    axes.set_ylabel("score", fontsize=LETTERS)
 
 
 def _bars(axes, bars: dict[str, Sequence[Span]]) -> None:
