@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 
 import pytest
 
@@ -17,3 +18,19 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def walked_through(tmp_path_factory):
+    from tests.walkthrough import prepare
+
+    root = tmp_path_factory.mktemp("walked") / "through"
+    root.mkdir()
+    prepare(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def walkthrough(walked_through, tmp_path_factory):
+    """A folder of one's own in which everything stands that examples name."""
+    return shutil.copytree(walked_through, tmp_path_factory.mktemp("walk") / "through")

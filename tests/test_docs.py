@@ -8,7 +8,8 @@ import yaml
 
 import wedefense
 from tests.contributing import parts
-from tools.docs import config_pages, include
+from tools.docs import include
+from tools.docs.generated import generated
 from tools.structure import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +17,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("egs/
                 *ROOT.glob("egs/*/*/*/README.md")])
 ROOM = r"(?:wedefense|tools|tests|egs|docs)/"
 NEW = {change.path for part in parts().values() for change in part.changes if change.how == "new"}
+OF_THE_SITE = {ROOT / "docs" / name for name in (*include.whole_files(), *generated())}
 MADE = re.compile(r"/(exp|data|corpus)(/|$)")  # by recipes
 
 
@@ -38,9 +40,8 @@ def test_what_counts_as_naming_a_file():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_names_files_that_are_there(page):
-    made = {ROOT / "docs" / name for name in (*include.whole_files(), *config_pages.pages())}  # of the site
     missing = [path for path in named(page.read_text(encoding="utf-8")) - NEW
-               if (page.parent / path).resolve() not in made and not MADE.search(path)
+               if (page.parent / path).resolve() not in OF_THE_SITE and not MADE.search(path)
                and not any((folder / path).exists() for folder in (page.parent, ROOT))]
     assert not missing
 

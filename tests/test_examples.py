@@ -1,93 +1,22 @@
 """The examples that the help of each command ends with run as they are typed."""
 
-import json
 import shlex
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from tests.corpus import make_list, write_config
-from tests.detect.experiments import SSL, wave
 from tests.hub import TOKEN, hub  # noqa: F401, a fixture
+from tests.walkthrough import call
 from wedefense.cli import COMMANDS, main
-from wedefense.data.spans import Span, write_spans
 from wedefense.utils.examples import EXAMPLES
-from wedefense.utils.tables import read_table, write_table
 
-TRAINING = SSL | {"exp_dir": "exp/mhfa", "num_epochs": 2, "dataset_args__num_frms": 40, "num_avg": 1,
-                  "train_data": "data/train/raw.list", "val_data": "data/dev/raw.list",
-                  "dataloader_args__num_workers": 0, "dataset_args__cmvn": False}
-BEFORE = """
-make_list --data_dir data/train
-make_list --data_dir data/dev
-make_list --data_dir data/eval
-train --config conf/mhfa.yaml
-average --config conf/mhfa.yaml
-embed --exp_dir exp/mhfa --sets train --data data/train/raw.list
-embed --exp_dir exp/mhfa --sets eval --data data/eval/raw.list
-embed --exp_dir exp/mhfa --sets dev --data data/dev/raw.list
-logits --exp_dir exp/mhfa --sets dev eval
-llr --exp_dir exp/mhfa --sets dev eval
-"""
 FIRST = {"classify": "classify --exp_dir exp/fold2 --data data --sets eval",
          "prune": """
 train --config conf/mhfa.yaml --exp_dir exp/mhfa_pruned --use_pruning_loss true --target_sparsity 0.3
   --sparsity_warmup_epochs 1 --num_epochs 1 --dataset_args.ssl_args.upstream_args.pruning_units head,interm
 average --config exp/mhfa_pruned/config.yaml
 """}
-LONG = ("benchmark", "export", "prune", "results", "score_trials", "classify", "augment")
-
-
-def call(lines: str) -> None:
-    for line in lines.strip().replace("\n  ", " ").splitlines():
-        assert main(shlex.split(line)) == 0, line
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What the examples name: data, a trained experiment and copies of it, recordings, scores, labels."""
-    root = tmp_path_factory.mktemp("examples")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        for number, name in enumerate(("train", "dev", "eval")):
-            make_list(Path("data"), name, 12, seed=number)
-            keys = list(read_table(f"data/{name}/utt2lab"))
-            write_table(f"data/{name}/utt2spk", {key: f"s{place // 2 % 3}" for place, key in enumerate(keys)})
-            lines = Path(f"data/{name}/raw.list").read_text().splitlines()
-            write_table(f"data/{name}/utt2dur", {row["key"]: str(row["dur"]) for row in map(json.loads, lines)})
-        for name in ("conf", "recordings", "noises"):
-            Path(name).mkdir()
-        write_config(Path("conf"), **TRAINING).rename("conf/mhfa.yaml")
-        for name in ("clip.wav", "recordings/a.flac", "noises/n.wav"):
-            soundfile.write(name, wave(1.0), 16000)
-        call(BEFORE)
-        for name in ("sls", "speakers", "fold1", "fold2"):
-            shutil.copytree("exp/mhfa", f"exp/{name}")
-        _tables(keys)
-    return root
-
-
-def _tables(keys: list[str]) -> None:
-    """Scores and labels of the eval set, and of partly fake recordings."""
-    scores = {name: read_table(f"exp/mhfa/posteriors/{name}/llr.txt") for name in ("dev", "eval")}
-    for name, found in (("dev", scores["dev"]), ("dev2", scores["dev"]), ("old", scores["eval"])):
-        noise = np.random.default_rng(len(name)).normal(size=len(found))
-        write_table(f"{name}.txt", {key: str(float(value) + more) for (key, value), more in zip(found.items(), noise)})
-    for name in ("new.txt", "scores.txt"):
-        write_table(name, scores["eval"])
-    shutil.copy("data/eval/utt2lab", "utt2lab")
-    shutil.copy("data/eval/wav.scp", "wav.scp")
-    Path("trials").write_text("".join(f"{int(a[-1] == b[-1])} {a} {b}\n" for a in keys[:4] for b in keys[4:]))
-    durations = {key: float(value) for key, value in read_table("data/dev/utt2dur").items()}
-    spans = {key: [Span(0, end / 2, "bonafide"), Span(end / 2, end, "spoof")] if key[-1] in "13579" else
-             [Span(0, end, "bonafide")] for key, end in durations.items()}
-    for name in ("segments", "dev.rttm", "dev_seglab_0.02.npy"):
-        write_spans(Path(name), spans)
-    write_table("frames.txt", {key: " ".join(str(n % 7) for n in range(int(end / 0.02)))
-                               for key, end in durations.items()})
+LONG = ("benchmark", "export", "prune", "results", "score_trials", "classify", "augment", "train", "locate")
 
 
 def typed(text: str) -> list[str]:
@@ -99,12 +28,12 @@ def typed(text: str) -> list[str]:
 
 @pytest.mark.parametrize("command", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))
                                      for name in COMMANDS])
-def test_the_examples_of_a_command_run_as_they_are_typed(command, folder, monkeypatch, capsys, request):
+def test_the_examples_of_a_command_run_as_they_are_typed(command, walkthrough, monkeypatch, capsys, request):
     pytest.importorskip("onnxruntime")
     if command == "push":
         request.getfixturevalue("hub")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(walkthrough)
     assert len(set(EXAMPLES[command])) == 2
     call(FIRST.get(command, ""))
     for text in EXAMPLES[command]:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tools.docs import config_pages, include  # noqa: E402  after the path
+from tools.docs import include  # noqa: E402  after the path
+from tools.docs.generated import generated  # noqa: E402
 
 _WHERE: dict[include.Target, include.Target] = {}  # place in the repository -> place in the site
 
@@ -30,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
         for path in (source, posixpath.dirname(source)):
             _WHERE.setdefault(include.Target(path), include.Target(page))
-    for page, content in config_pages.pages().items():
+    for page, content in generated().items():
         files.append(File.generated(config, page, content=content))
     return files
 

@@ -1,0 +1,46 @@
+"""What the pages of `docs/` show runs as it stands there."""
+
+import re
+
+import pytest
+
+from tests.docs.blocks import ROOT, command_lines, pages
+from wedefense.cli import main
+from wedefense.config.loader import load_config
+
+PAGES = pages()
+
+
+def test_there_are_blocks_to_run():
+    assert sum(len(command_lines(block.code)) if block.language == "bash" else 1
+               for blocks in PAGES.values() for block in blocks) > 35
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_run(page, walkthrough, monkeypatch, request):
+    monkeypatch.chdir(walkthrough)
+    names: dict = {"__name__": page}
+    for number, block in enumerate(PAGES[page]):
+        if block.slow and not request.config.getoption("--all"):
+            continue
+        if block.language == "bash":
+            for words in command_lines(block.code):
+                assert words[0] == "wedefense" and main(words[1:]) == 0, words
+        elif block.language == "yaml":
+            (walkthrough / "page.yaml").write_text(block.code)
+            load_config("page.yaml")
+        else:
+            exec(compile(block.code, f"{page}, block {number}", "exec"), names)
+
+
+SOURCES = "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text("utf-8")) for folder in ("wedefense", "tools")
+                    for path in (ROOT / folder).rglob("*.*") if path.suffix in (".py", ".sh"))
+ERRORS = re.findall(r"^### `(.+)`$", (ROOT / "docs/faq.md").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_an_error_of_the_page_of_errors_is_one_of_the_code(text):
+    assert len(ERRORS) >= 10
+    for part in re.split(r" \.\.\. | '[^']*'", text):
+        fragment = part.strip(" ,?")
+        assert not fragment or fragment in SOURCES, fragment

@@ -1,0 +1,67 @@
+"""Licences of what is loaded and read, and the papers to cite."""
+
+import fnmatch
+import re
+from pathlib import Path
+
+import yaml
+
+from wedefense.data.layouts import read_layouts
+from wedefense.detect.published import MODELS as DETECTORS
+from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
+from wedefense.frontend.ssl.zoo import MODELS as ENCODERS
+from wedefense.frontend.whisper import HUB_IDS as WHISPER
+
+ROOT = Path(__file__).parents[2]
+INTRO = """WeDefense itself is under the Apache License 2.0. A detector that you train or load also rests on a
+pretrained encoder and on corpora, each with terms of its own. What is stated here is what their publishers say; their
+pages decide."""
+
+
+def encoders() -> dict[str, str]:
+    """Name of each pretrained encoder -> its hub id or the file that it is fetched as."""
+    own = {name: model.hub_id or model.files[0] for name, model in ENCODERS.items() if not model.seed}
+    return own | WHISPER | {name: model.hub_id for name, model in CONFORMERS.items()}
+
+
+def licences() -> str:
+    table = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
+    lines = ["# Licences", "", INTRO, "", "## Pretrained encoders", "", "| name | from | licence | said by |",
+             "|---|---|---|---|"]
+    for name, source in encoders().items():
+        row = next(row for row in table["encoders"] if fnmatch.fnmatch(name, row["names"]))
+        lines.append(f"| `{name}` | `{source}` | {row['licence']} | {row.get('source', '')} |")
+    lines += ["", "Names that end in `_tiny` are seeded random weights.", "", "## Published detectors", "",
+              "| name | from | paper |", "|---|---|---|"]
+    lines += [f"| `{name}` | {f'`{model.hub_id}`' if model.hub_id else model.where} | {model.paper} |"
+              for name, model in DETECTORS.items()]
+    lines += ["", "Their pages state licences, not all of them.", "", "## Corpora", "", "| corpus | licence | page |",
+              "|---|---|---|"]
+    layouts = read_layouts(ROOT / "tools/layouts.yaml").values()
+    rows = [(layout.title, layout.licence, layout.page) for layout in layouts]
+    rows += [(row["title"], row["licence"], row["page"]) for row in table["corpora"]]
+    for title, licence, page in sorted(rows, key=lambda row: row[0].lower()):
+        lines.append(f"| {title} | {licence} | {f'<{page}>' if page.startswith('http') else page} |")
+    return "\n".join(lines) + "\n"
+
+
+def entries() -> dict[str, dict[str, str]]:
+    """Heading of docs/references.bib -> key -> entry, a field in each line."""
+    found: dict[str, dict[str, str]] = {}
+    heading = ""
+    for line in (ROOT / "docs/references.bib").read_text(encoding="utf-8").splitlines():
+        if line.startswith("%"):
+            heading = line.strip("% ")
+        elif line:
+            head, fields = re.fullmatch(r"(@\w+\{[\w-]+), (.+)\}", line).groups()
+            broken = re.sub(r"\}, (?=\w+ = \{)", "},\n  ", fields)
+            found.setdefault(heading, {})[head.partition("{")[2]] = f"{head},\n  {broken}\n}}"
+    return found
+
+
+def citations() -> str:
+    lines = ["# Citations", "", "Please cite the methods and corpora that you use. All entries as one file: "
+             "[references.bib](references.bib).", ""]
+    for heading, found in entries().items():
+        lines += [f"## {heading}", "", "```bibtex", "\n\n".join(found.values()), "```", ""]
+    return "\n".join(lines)
