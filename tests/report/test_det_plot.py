@@ -60,7 +60,9 @@ def test_where_no_error_was_counted_the_line_is_dashed_and_it_is_said():
     assert misses[:, 1] == pytest.approx(ndtri([1 / 8] * 5 + [1 / 4]))           # until the bona fide 0 is rejected
     assert alarms[:, 0] == pytest.approx(ndtri([1 / 5] + [1 / 10] * (len(alarms) - 1)))
     assert solid == pytest.approx(ndtri([[1 / 5, 1 / 4]]))
-    assert "half a trial: x of 4 bona fide 12 %, of 5 spoof 10 %." in det_notes({"x": (bonafide, spoof)})
+    assert "half a trial: a of 4 bona fide 12 %, of 5 spoof 10 %; b of 2 bona fide 25 %, of 5" in det_notes(
+        {"a": (bonafide, spoof), "b": (bonafide[:2], spoof)})
+    assert "half a trial: of 4 bona fide 12 %, of 5 spoof 10 %." in det_notes({"x": (bonafide, spoof)})
 
 
 def test_the_band_covers_the_true_rates(scores):

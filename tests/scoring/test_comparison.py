@@ -3,9 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from tests.report.pages import parse
 from wedefense.bin.compare import main
-from wedefense.metrics.confidence import compare
+from wedefense.metrics.confidence import Difference, Interval, compare
 from wedefense.metrics.detection import detection_metrics
+from wedefense.report.comparison import difference_plot
+from wedefense.report.style import CALIBRATED, GREY, SPOOF
 from wedefense.utils.errors import InputError
 
 IS_BONAFIDE = np.arange(200) < 80
@@ -84,3 +87,41 @@ def test_what_all_have_is_compared_on_demand(place, capsys):
 def test_what_cannot_be_compared(place, systems, keys, said):
     with pytest.raises(InputError, match=said):
         main([*systems, "--keys", keys])
+
+
+def test_a_page_with_every_number_of_the_table(place, capsys):
+    table = {n: "-" if b else f"A{i % 2}" for i, (n, b) in enumerate(zip(NAMES, IS_BONAFIDE))}
+    (place / "data/eval/utt2attack").write_text("".join(f"{n} {a}\n" for n, a in table.items()))
+    assert main(["exp/mhfa", "exp/sls", "mine.txt", "--keys", "data/eval/utt2lab", "--html", "deep/c.html", "--json",
+                 "c.json", "--resamples", "40", "--groups", "data/eval/utt2spk"]) == 0
+    checker, text = parse(place / "deep/c.html")
+    stored = json.loads((place / "c.json").read_text())
+    assert len(checker.figures) == 5  # DET, and a difference for each metric
+    eer = stored["others"]["sls"]["eer"]
+    low, high = (100 * end for end in eer["interval"])
+    assert f"sls {100 * eer['b']:.3f} {100 * eer['difference']:+.3f} {low:+.3f} to {high:+.3f} {eer['p_holm']:.3f}" in \
+        text.replace("−", "-")
+    said = next(label for label in checker.figures if label.startswith("EER % less that of mhfa"))
+    assert f"sls {100 * eer['difference']:+.3f} ({low:+.3g} to {high:+.3g})" in said
+    for scores in (GOOD, GOOD + 2 * NOISE):
+        result = detection_metrics(scores[IS_BONAFIDE], scores[~IS_BONAFIDE])
+        assert f"{result.min_cllr:.4f}" in text
+        odd = ~IS_BONAFIDE & (np.arange(200) % 2 == 1)
+        assert f"{100 * detection_metrics(scores[IS_BONAFIDE], scores[odd]).eer:.3f}" in text
+    assert "40 bootstrap resamples by spk" in text and "By attack" in text and "p is corrected for 2" in text
+    assert "c.html" not in capsys.readouterr().err
+
+
+def test_differences_are_drawn_where_they_are():
+    def difference(a, b, p):
+        return Difference("eer", a, b, Interval(b - a - 0.02, b - a + 0.01), p, p)
+
+    figure = difference_plot({"one": difference(0.1, 0.2, 0.01), "two": difference(0.1, 0.05, 0.02),
+                              "three": difference(0.1, 0.09, 0.4)}, "first")
+    axes, = figure.axes
+    spans = [line.get_xdata() for line in axes.lines[:6:2]]
+    assert np.array(spans) == pytest.approx(np.array([[8, 11], [-7, -4], [-3, 0]]))
+    colours = {line.get_label(): line.get_color() for line in axes.lines if not line.get_label().startswith("_")}
+    assert colours == {"better, p < 0.05": CALIBRATED, "worse, p < 0.05": SPOOF, "may be chance": GREY}
+    assert [line.get_color() for line in axes.lines[:6:2]] == [SPOOF, CALIBRATED, GREY]
+    assert "one +10.000 (+8 to +11), worse" in figure.get_label()

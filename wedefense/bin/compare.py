@@ -22,16 +22,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--costs", nargs=3, type=float, default=(0.05, 1, 10), metavar=("P_SPOOF", "C_MISS", "C_FA"))
     parser.add_argument("--common", action="store_true", help="compare on the utterances that all files have")
     parser.add_argument("--json", metavar="OUT")
+    parser.add_argument("--html", metavar="REPORT", help="write a page with tables and figures to this file")
     options = parser.parse_args(argv)
-    require_writable(options.json)
+    require_writable(options.json, options.html)
 
     from wedefense.scoring.comparison import comparison_table, explanation, load_systems
 
     systems = load_systems([options.first, *options.others], options.keys, options.common)
     (first, trials), *_ = systems.items()
     groups = next(iter(read_meta(options.groups, trials.names).values())) if options.groups else None
-    differences = compare([each.scores for each in systems.values()], trials.is_bonafide, groups,
-                          DetectionCosts(*options.costs), options.resamples)
+    costs = DetectionCosts(*options.costs)
+    differences = compare([each.scores for each in systems.values()], trials.is_bonafide, groups, costs,
+                          options.resamples)
     found = dict(zip([name for name in systems if name != first], differences))
     print(comparison_table(found, first))
     print(f"\n{explanation(found, first, trials, options.resamples)}")
@@ -40,6 +42,10 @@ def main(argv: list[str] | None = None) -> int:
             json.dump({"first": first, "others": {
                 name: {d.metric: asdict(d) | {"difference": d.value} for d in each} for name, each in found.items()}},
                 stream, indent=1)
+    if options.html:
+        from wedefense.report.comparison import write_comparison
+
+        write_comparison(options.html, systems, found, costs, groups, vars(options))
     return 0
 
 

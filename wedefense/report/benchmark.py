@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from html import escape
 
 import numpy as np
 
 from wedefense.metrics.table import text_table
 from wedefense.report import html
+from wedefense.report.heat import heat_map
 from wedefense.report.html import Row
 from wedefense.report.style import LETTERS, SERIES, described, new_figure
 from wedefense.report.typeset import latex, markdown
@@ -106,20 +106,6 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str
         content.append(html.section(name, *parts))
     shown = [Row([key, str(value)]) for key, value in settings.items()]
     return html.page("Benchmark", *content, html.section("Settings", html.table(["", ""], shown, "text")))
-
-
-def heat_map(header: list[str], rows: list[list[str]]) -> str:
-    """The summary with its cells coloured, from none for 0 % to red for 50 % and more, on a square root's scale."""
-    def share(text: str) -> str:
-        number = text.rstrip("*+")
-        return f"{min(float(number) / 50, 1) ** 0.5:.2f}" if number.replace(".", "").isdigit() else "0"
-
-    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + f"<td>{escape(row[0])}</td>" + "".join(
-        f"<td style='--share:{share(cell)}'>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows)
-    return (f"<div class='wide'><table class='heat sorted'><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>")
 
 
 def _means(results: Mapping[str, Mapping]):

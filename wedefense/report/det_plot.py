@@ -72,8 +72,11 @@ def det_notes(systems: Mapping[str, Scores], classes: tuple[str, str] = CLASSES)
     notes = []
     if len(systems) <= _MOST_BANDS:
         notes.append("Bands: both rates with 95 % at each threshold, trials taken as independent.")
-    none = [f"{name} of {len(bonafide)} {classes[0]} {100 * 0.5 / len(bonafide):.2g} %, of {len(spoof)} "
-            f"{classes[1]} {100 * 0.5 / len(spoof):.2g} %" for name, (bonafide, spoof) in systems.items()]
+    floors = {name: f"of {len(bonafide)} {classes[0]} {100 * 0.5 / len(bonafide):.2g} %, of {len(spoof)} "
+                    f"{classes[1]} {100 * 0.5 / len(spoof):.2g} %" for name, (bonafide, spoof) in systems.items()}
+    none = list(dict.fromkeys(floors.values()))
+    if len(none) > 1:
+        none = [f"{name} {text}" for name, text in floors.items()]
     return " ".join([*notes, f"Dashed: no error counted, drawn at half a trial: {'; '.join(none)}."])
 
 

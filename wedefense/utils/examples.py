@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
                   "      --out bench --fix_on dev",
                   "wedefense benchmark --model exp/mhfa --sets data/eval --out bench2 \\\n"
                   "      --with noise@10dB telephone"),
-    "compare": ("wedefense compare exp/mhfa exp/sls --keys data/eval/utt2lab",
+    "compare": ("wedefense compare exp/mhfa exp/sls --keys data/eval/utt2lab --html out.html",
                 "wedefense compare old.txt new.txt --keys data/eval/utt2lab \\\n"
                 "      --groups data/eval/utt2spk"),
     "calibrate": ("wedefense calibrate --dev_scores dev.txt --dev_keys data/dev/utt2lab \\\n"

@@ -1,0 +1,101 @@
+"""The page of `wedefense compare`: systems on the same trials, each beside the first."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wedefense.metrics.catalogue import BOOTSTRAPPED, MAIN, METRICS
+from wedefense.metrics.confidence import Difference
+from wedefense.metrics.detection import CLASSES, DetectionCosts
+from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
+from wedefense.metrics.keys import Trials, read_meta
+from wedefense.report import html, sections
+from wedefense.report.heat import heat_map
+from wedefense.report.html import Figure, Row
+from wedefense.report.style import CALIBRATED, GREY, INK, SERIES, SIZE, SMALL, SPOOF, described, new_figure
+from wedefense.report.write import write_page
+from wedefense.scoring.comparison import SIGNIFICANT, explanation
+from wedefense.scoring.results import ScoredSet
+
+_MOST_CURVES = len(SERIES)  # of which each has a colour of its own
+_MOST_PARTS = 40
+_COLOURS = {"better": CALIBRATED, "worse": SPOOF, "": GREY}
+
+
+def write_comparison(path: str | os.PathLike, systems: Mapping[str, Trials], found: Mapping[str, Sequence[Difference]],
+                     costs: DetectionCosts, groups: Sequence[str] | None, settings: Mapping[str, Any]) -> None:
+    """`settings` are the options of the command: keys, resamples, groups."""
+    first, trials = next(iter(systems.items()))
+    by = Path(settings["groups"]).name.removeprefix("utt2") if groups else BootstrapOptions.by
+    bootstrap = BootstrapOptions(settings["resamples"], by=by)
+    table = Path(settings["keys"]).parent / "utt2attack"
+    meta = read_meta(table, trials.names) if table.is_file() else {}
+    results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
+               "sets": {name: evaluate_detection(each, meta, costs, bootstrap, groups)
+                        for name, each in systems.items()}}
+    sets = [ScoredSet(name, each, {}) for name, each in systems.items()]
+    content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
+               _differences(found, first, explanation(found, first, trials, bootstrap.resamples)),
+               *(_by(title, results["sets"]) for title in meta)]
+    write_page(path, f"{first} and {', '.join(found)}: comparison", settings, content)
+
+
+def _differences(found: Mapping[str, Sequence[Difference]], first: str, text: str) -> str:
+    parts = [html.paragraph(" ".join(text.split()), "note")]
+    drawn = []
+    for i, key in enumerate(BOOTSTRAPPED):
+        metric, each = METRICS[key], {name: differences[i] for name, differences in found.items()}
+        rows = [Row([name, *_row_cells(difference)]) for name, difference in each.items()]
+        rows.append(Row([first, metric.number(next(iter(each.values())).a), *[""] * 4], "rule"))
+        parts += [f"<h3>{metric.heading}</h3>",
+                  html.table(["system", metric.heading, "difference", "95 % interval", "p (Holm)", ""], rows)]
+        drawn.append(Figure(f"difference_{key}", f"{metric.title} less that of {first}, with 95 % intervals",
+                            difference_plot(each, first)))
+    return html.section("Differences", html.side_by_side("\n".join(parts), html.figures(drawn)))
+
+
+def _row_cells(found: Difference) -> list[str]:
+    metric = METRICS[found.metric]
+    value, *ends = (f"{metric.factor * x:+.{metric.decimals}f}".replace("-", "−")
+                    for x in (found.value, *found.interval))
+    return [metric.number(found.b), value, " to ".join(ends), f"{found.p_holm:.3f}", verdict(found)]
+
+
+def verdict(found: Difference) -> str:
+    if found.p_holm >= SIGNIFICANT:
+        return ""
+    return "better" if METRICS[found.metric].better(found.b, found.a) else "worse"
+
+
+def difference_plot(found: Mapping[str, Difference], first: str):
+    """A row for each system: its difference from the first one, and the interval."""
+    metric = METRICS[next(iter(found.values())).metric]
+    figure, axes = new_figure((SIZE[0], 1.4 + 0.28 * len(found)))
+    for row, difference in enumerate(found.values()):
+        colour = _COLOURS[verdict(difference)]
+        axes.plot([metric.factor * end for end in difference.interval], [row, row], color=colour, linewidth=1.8)
+        axes.plot(metric.factor * difference.value, row, "o", color=colour, markersize=6)
+    axes.axvline(0, color=INK, linewidth=1)
+    for name, colour in _COLOURS.items():
+        if colour in {_COLOURS[verdict(difference)] for difference in found.values()}:
+            axes.plot([], [], "o-", color=colour, label=f"{name}, p < {SIGNIFICANT:g}" if name else "may be chance")
+    axes.set_yticks(range(len(found)), list(found), fontsize=SMALL)
+    axes.set(xlabel=f"{metric.heading}, less {first}", ylim=(len(found) - 0.5, -0.5))
+    axes.grid(False, axis="y")
+    axes.legend()
+    said = "; ".join(f"{name} {metric.factor * d.value:+.{metric.decimals}f} ({metric.factor * d.interval.low:+.3g} to "
+                     f"{metric.factor * d.interval.high:+.3g}){', ' + verdict(d) if verdict(d) else ''}"
+                     for name, d in found.items())
+    return described(figure, f"{metric.heading} less that of {first}, a row for each system: {said}.")
+
+
+def _by(title: str, results: Mapping[str, Mapping]) -> str:
+    """The main rate of each system and value, coloured; empty where there is one value, or too many to read."""
+    values = list(next(iter(results.values()))["breakdown"][title]["values"])
+    if not 1 < len(values) <= _MOST_PARTS:
+        return ""
+    rows = [[value, *(METRICS[MAIN].number(result["breakdown"][title]["values"][value][MAIN])
+                      for result in results.values())] for value in values]
+    return html.section(f"By {title}", html.paragraph(f"{METRICS[MAIN].heading}; the darker, the higher.", "note"),
+                        heat_map([title, *results], rows))
