@@ -31,13 +31,13 @@ def write_comparison(path: str | os.PathLike, systems: Mapping[str, Trials], fou
     bootstrap = BootstrapOptions(settings["resamples"], by=by)
     table = Path(settings["keys"]).parent / "utt2attack"
     meta = read_meta(table, trials.names) if table.is_file() else {}
+    evaluated = {name: evaluate_detection(each, meta, costs, bootstrap, groups) for name, each in systems.items()}
     results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
-               "sets": {name: evaluate_detection(each, meta, costs, bootstrap, groups)
-                        for name, each in systems.items()}}
+               "sets": evaluated}
     sets = [ScoredSet(name, each, {}) for name, each in systems.items()]
     content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
                _differences(found, first, explanation(found, first, trials, bootstrap.resamples)),
-               *(_by(title, results["sets"]) for title in meta)]
+               *(_by(title, evaluated) for title in meta)]
     write_page(path, f"{first} and {', '.join(found)}: comparison", settings, content)
 
 
