@@ -117,7 +117,8 @@ def classes(config) -> list[str]:
     weight = config.loss_args.weight
     if isinstance(weight, dict):
         return list(weight)
-    return ["bonafide", "spoof"] if METRICS[config.monitor].of == DETECTION else [f"c{i}" for i in range(SPEAKERS)]
+    spoofing = METRICS[config.monitor].of == DETECTION or config.localization_args.wanted
+    return ["bonafide", "spoof"] if spoofing else [f"c{i}" for i in range(SPEAKERS)]
 
 
 def make_audio(folder: Path, config, ranks: int) -> dict[str, str]:
@@ -132,8 +133,13 @@ def make_audio(folder: Path, config, ranks: int) -> dict[str, str]:
         for number in range(utterances):
             path = folder / name / f"{name}{number}.wav"
             soundfile.write(path, 0.1 * rng.standard_normal(int(RATE * seconds * (1 + 0.1 * (number % 3)))), RATE)
-            lines.append(json.dumps({"key": path.stem, "wav": str(path), "lab": names[number % len(names)],
-                                     "dur": soundfile.info(path).duration}))
+            told = {"key": path.stem, "wav": str(path), "lab": names[number % len(names)],
+                    "dur": soundfile.info(path).duration}
+            if config.localization_args.wanted:  # the middle of a spoof is fake
+                edges = [0.0, told["dur"] / 3, told["dur"] * 2 / 3, told["dur"]]
+                kinds = ["bonafide", names[number % len(names)], "bonafide"]
+                told["spans"] = [list(span) for span in zip(edges, edges[1:], kinds)]
+            lines.append(json.dumps(told))
         (folder / name / "raw.list").write_text("\n".join(lines) + "\n")
         options["train_data" if name == "train" else "val_data"] = str(folder / name / "raw.list")
     for key, kinds in (("noise_data", ("noise", "music", "speech")), ("reverb_data", ("room",))):

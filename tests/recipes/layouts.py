@@ -26,13 +26,17 @@ def lines(path: Path, *rows: str) -> None:
 
 def partialspoof(root: Path, per_set: int = 8) -> None:
     for name, letter in (("train", "T"), ("dev", "D"), ("eval", "E")):
-        rows = []
+        rows, labels = [], {}
         for number in range(per_set):
             fake = number % 2 == 1
             key = f"CON_{letter}_{number:07d}" if fake else f"LA_{letter}_{1000000 + number}"
             sound(root / name / "con_wav" / f"{key}.wav", buzz=fake)
+            frames = int(100 * soundfile.info(root / name / "con_wav" / f"{key}.wav").duration)
+            labels[key] = np.where(np.arange(frames) < (frames // 2 if fake else 0), "0", "1")
             rows.append(f"LA_{number % 3:04d} {key} - {'CON' if fake else '-'} {'spoof' if fake else 'bonafide'}")
         lines(root / f"protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{name}.trl.txt", *rows)
+        (root / "segment_labels").mkdir(exist_ok=True)
+        np.save(root / f"segment_labels/{name}_seglab_0.01.npy", np.array(labels, dtype=object))
 
 
 def asvspoof2019(root: Path, per_set: int = 8) -> None:

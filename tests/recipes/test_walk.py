@@ -35,6 +35,7 @@ def test_every_config_takes_a_step_at_full_size(path):
     import torch
 
     from wedefense.data.batch import Batch
+    from wedefense.data.spans import Span
     from wedefense.models.detector import build_detector
     from wedefense.models.losses import CrossEntropyLoss
     from wedefense.train.modes import build_mode
@@ -51,7 +52,8 @@ def test_every_config_takes_a_step_at_full_size(path):
     optimizer = getattr(torch.optim, config.optimizer)(groups, lr=1e-3, **config.optimizer_args)
     before = torch.cat([p.detach().flatten().clone() for p in detector.backend.parameters()])
     mode.before_step(0, 1)
-    batch = Batch(["a", "b"], 0.1 * torch.randn(2, 16000), torch.full((2,), 16000), torch.tensor([0, 1]))
+    spans = [[Span(0, 1, "bonafide")], [Span(0, 0.5, "bonafide"), Span(0.5, 1, "spoof")]]
+    batch = Batch(["a", "b"], 0.1 * torch.randn(2, 16000), torch.full((2,), 16000), torch.tensor([0, 1]), spans=spans)
     loss, _ = step(batch)
     loss.backward()
     assert torch.isfinite(loss)

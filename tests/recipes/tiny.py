@@ -62,6 +62,9 @@ def tiny_options(config, whisper: Path | None = None, conformer: Path | None = N
     for name, value in SIZES.items():
         if name in known:
             options += [f"--model_args.{name}", str(value)]
+    if "utt" in getattr(config.model_args, "multi_reso_active", ()):  # the encoder has too few features for all
+        options += ["--model_args.num_scale", "3", "--model_args.multi_reso_active", "['2', '4', '8', utt]",
+                    "--localization_args.resolutions", "[20, 40, 80]"]
     if config.dataset_args.frontend == "ssl":
         architecture = architecture_of(config)
         large = "_large" if architecture.norm_first and architecture.family == "wavlm" else ""

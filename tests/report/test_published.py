@@ -37,6 +37,8 @@ def test_every_table_is_well_formed(name):
     ("superb_speaker", "WavLM-base+ + CA-MHFA", {"vox1_o eer": "1.79"}),
     ("superb_emotion", "WavLM-large + CA-MHFA", {"iemocap accuracy": "71.52"}),
     ("superb_deepfake", "WavLM-base+ + MHFA", {"eval eer": "0.20"}),
+    ("partialspoof_localization", "BAM WavLM-large", {"eval segment_eer_160": "3.58", "eval segment_eer_20": "5.20"}),
+    ("partialspoof_localization", "BAM XLS-R", {"eval segment_eer_160": "4.12"}),
     ("xlsr_sls", "paper", {"asvspoof2021_df eer": "1.92", "in_the_wild eer": "7.46"}),
 ])
 def test_known_figures(table, row, expected):
@@ -53,6 +55,23 @@ def test_beside_gives_the_difference_in_the_unit_of_the_table():
     assert eer.difference == pytest.approx(0.32)
     assert eer.interval == pytest.approx((2.5 - 2.68, 3.5 - 2.68))
     assert found["eval", "cllr"].interval is None and found["dev", "min_dcf"].difference == pytest.approx(0.01)
+
+
+def test_segments_stand_beside_those_of_their_length():
+    """A length of its own head is that head's, a coarser one the finest head's."""
+    rows = {"0.02": {"eer": 0.07}, "0.16": {"eer": 0.06}, "0.64": {"eer": 0.03}, "time": {"eer": 0.08}}
+    heads = {"20": {"rows": rows,
+                    "confidence": {"level": 0.95, "0.64": {"eer": [0.02, 0.05]}, "time": {"eer": [0.0, 1.0]}}},
+             "160": {"rows": {"0.16": {"eer": 0.04}, "utterance": {"eer": 0.01}}}}
+    row = published.load("partialspoof_localization").row("BAM WavLM-large")
+    results = {"sets": {"eval": {"eer": 0.02, "localization": heads}}}
+    found = {item.metric: item for item in published.compare(row, results)}
+    assert {name: round(item.ours, 6) for name, item in found.items()} == {
+        "segment_eer_20": 7.0, "segment_eer_160": 4.0, "segment_eer_640": 3.0}
+    assert found["segment_eer_160"].difference == pytest.approx(0.42) and found["segment_eer_160"].interval is None
+    assert found["segment_eer_640"].interval == pytest.approx((2.0 - 2.28, 5.0 - 2.28))
+    row = published.load("partialspoof_localization").row("multi-resolution gMLP")
+    assert [item.metric for item in published.compare(row, {"sets": {"eval": {"eer": 0.02}}})] == ["eer"]
 
 
 def test_sets_by_other_names_and_calibrated_scores():

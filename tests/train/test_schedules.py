@@ -4,8 +4,14 @@ import math
 import pytest
 import torch
 
-from wedefense.config.train import OPTIMIZER_ARGS, ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
-from wedefense.train.schedules import ExponentialDecrease, TriAngular2, margin_at
+from wedefense.config.train import (
+    OPTIMIZER_ARGS,
+    ExponentialDecreaseOptions,
+    MarginOptions,
+    StepDecreaseOptions,
+    TriAngular2Options,
+)
+from wedefense.train.schedules import ExponentialDecrease, StepDecrease, TriAngular2, margin_at
 
 
 def test_exponential_decrease_follows_the_formula_without_warm_up():
@@ -33,6 +39,15 @@ def test_triangles_shrink_from_cycle_to_cycle():
     low = 0.0001
     assert [schedule.lr(t) for t in (0, 5, 10, 15, 20, 30)] == pytest.approx(
         [low, low + (1 - low) / 2, 1.0, low + (1 - low) / 2, low, low + (1 - low) / 2])
+
+
+def test_steps_fall_after_whole_epochs():
+    options = StepDecreaseOptions(0.8, 0.15, warm_up_epoch=0, factor=0.5, every_epochs=2)
+    schedule = StepDecrease(options, 100, 10, scale=0.125)
+    assert [schedule.lr(t) for t in (0, 19, 20, 39, 40, 60, 900)] == pytest.approx(
+        [0.1, 0.1, 0.05, 0.05, 0.025, 0.01875, 0.01875])
+    assert [StepDecrease(options, epochs, 10, 0.125).lr(20) for epochs in (3, 50)] == pytest.approx([0.05, 0.05])
+    assert not options.spans_all_epochs
 
 
 @pytest.mark.parametrize("kind, half", [("linear", 0.1), ("exp", 0.2 * (1 - math.sqrt(1e-3)))])

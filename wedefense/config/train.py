@@ -73,9 +73,27 @@ class TriAngular2Options(SchedulerOptions):
         return False
 
 
+@dataclass(frozen=True)
+class StepDecreaseOptions(SchedulerOptions):
+    """initial_lr, times `factor` after every `every_epochs` epochs, and never below final_lr."""
+
+    final_lr: float = 1e-10
+    factor: float = 0.5
+    every_epochs: int = 10
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "factor", "every_epochs")
+
+    @property
+    def spans_all_epochs(self) -> bool:
+        return False
+
+
 SCHEDULERS = Registry("scheduler", {
     "ExponentialDecrease": Row("wedefense.train.schedules:ExponentialDecrease", ExponentialDecreaseOptions),
     "TriAngular2": Row("wedefense.train.schedules:TriAngular2", TriAngular2Options),
+    "StepDecrease": Row("wedefense.train.schedules:StepDecrease", StepDecreaseOptions),
 }, "schedulers", SchedulerOptions)
 
 

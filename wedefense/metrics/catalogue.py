@@ -81,6 +81,7 @@ METRICS = {
     "unweighted_accuracy": Metric("unweighted %", 2, of=CLASSIFICATION, higher_is_better=True),
     "macro_f1": Metric("macro F1 %", 2, of=CLASSIFICATION, higher_is_better=True),
     "segment_eer": Metric("segment EER %", 3, of=LOCALIZATION),
+    **{f"segment_eer_{ms}": Metric(f"EER of {ms} ms %", 3, of=LOCALIZATION) for ms in (20, 40, 80, 160, 320, 640)},
     "loss": Metric("loss", of=TRAINING),
     "train_loss": Metric("train_loss", of=TRAINING),
 }

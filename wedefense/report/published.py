@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import yaml
 
-from wedefense.metrics.catalogue import METRICS
+from wedefense.metrics.catalogue import LOCALIZATION, METRICS
 from wedefense.utils.errors import InputError, did_you_mean
 
 NONE = "-"  # what a table prints where it has no value
@@ -105,6 +105,8 @@ def compare(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None 
     for name, metric, value in row.values:
         result = results["sets"].get((sets or {}).get(name, name), {})
         chosen = result.get("calibrated", result) if calibrated else result
+        if METRICS[metric].of == LOCALIZATION:
+            chosen = _of_segments(result)
         if metric not in chosen or value == NONE and not silent:
             continue
         factor = METRICS[metric].factor
@@ -119,3 +121,24 @@ def compare(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None 
         raise InputError(f"nothing to compare: row '{row.name}' is about {', '.join(sorted(published))}, the "
                          f"experiment has {', '.join(sorted(results['sets']))}; map them with --rename PUBLISHED=OURS")
     return found
+
+
+def _of_segments(result: Mapping) -> dict:
+    """EERs of a set by the length of segments: of the head for this length, else of the finest head."""
+    found: dict = {}
+    intervals: dict = {}
+    heads = result.get("localization", {})
+    for ms in sorted(map(int, heads), reverse=True):
+        where = heads[str(ms)]
+        for seconds, row in where["rows"].items():
+            if not seconds.replace(".", "").isdigit():
+                continue
+            length = round(1000 * float(seconds))
+            name = f"segment_eer_{length}"
+            if str(length) in heads and length != ms:
+                continue
+            found[name] = row["eer"]
+            intervals |= {"level": where["confidence"]["level"]} if "confidence" in where else {}
+            if "eer" in where.get("confidence", {}).get(seconds, {}):
+                intervals[name] = where["confidence"][seconds]["eer"]
+    return found | {"confidence": intervals}

@@ -2,7 +2,7 @@
 
 import math
 
-from wedefense.config.train import ExponentialDecreaseOptions, MarginOptions, TriAngular2Options
+from wedefense.config.train import ExponentialDecreaseOptions, MarginOptions, StepDecreaseOptions, TriAngular2Options
 
 
 def _warm_up(step: int, warm_steps: float, scale: float, from_zero: bool) -> float:
@@ -45,6 +45,18 @@ class TriAngular2:
         rise = point / half if point <= half else 1 - (point - half) / half
         height = (o.initial_lr - o.final_lr) * o.reduce_lr_diff_ratio ** cycle
         return _warm_up(step, self.warm_steps, self.scale, False) * (o.final_lr + height * max(0.0, rise))
+
+
+class StepDecrease:
+    """lr(t) = c(t) * max(final, initial * factor^(whole epochs done / every))"""
+
+    def __init__(self, options: StepDecreaseOptions, epochs: int, steps_per_epoch: int, scale: float):
+        self.options, self.steps_per_epoch, self.scale = options, steps_per_epoch, scale
+
+    def lr(self, step: int) -> float:
+        o = self.options
+        lower = o.initial_lr * o.factor ** (step // (o.every_epochs * self.steps_per_epoch))
+        return _warm_up(step, o.warm_up_epoch * self.steps_per_epoch, self.scale, False) * max(o.final_lr, lower)
 
 
 def margin_at(options: MarginOptions, step: int, steps_per_epoch: int) -> float:
