@@ -138,7 +138,7 @@ def main() -> None:
             loss = trainer._train_batch(batch)[0]
         detector = trainer.detector
         made = (detector.backend, detector.frontend, detector.projection, trainer.module.criterion, trainer.mode,
-                trainer.schedule)
+                trainer.optimizer, trainer.schedule)
         scalars = " ".join(f"{name} {value:.3g}" for name, value in trainer.mode.scalars().items())
         print(Path(path).stem, f"{loss.item():.7f}", *(type(part).__name__ for part in made), scalars)
         distributed.stop()

@@ -31,7 +31,7 @@ ROOT = PAGE.parent
 PARTS, PLACES = parts(), places()
 STEPS = [name for name in PLACES if name not in ("corpus reader", "metric")]  # which a training step shows
 CLASSES = {"back-end": "Loudest", "front-end": "Envelope", "projection": "Distance", "loss": "Focal",
-           "training mode": "Tethered", "scheduler": "Cosine"}
+           "training mode": "Tethered", "optimizer": "Signs", "scheduler": "Cosine"}
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +102,13 @@ def steps_of_each(folder: Path, path: Path, texts: dict[str, str]) -> dict[str, 
 
 
 def check_steps(rows: dict[str, list[str]]) -> None:
-    plain = rows["plain"][1:7]
-    assert plain == ["MeanPooling", "Fbank", "Linear", "CrossEntropyLoss", "Mode", "ExponentialDecrease"]
+    plain = rows["plain"][1:8]
+    assert plain == ["MeanPooling", "Fbank", "Linear", "CrossEntropyLoss", "Mode", "AdamW", "ExponentialDecrease"]
     for name in STEPS:
-        new = [found for found, before in zip(rows[name][1:7], plain) if found != before]
+        new = [found for found, before in zip(rows[name][1:8], plain) if found != before]
         assert new == [CLASSES[name]] if name in CLASSES else not new
-    gone, = (float(word) for word in rows["training mode"][8:])
-    assert rows["training mode"][7] == "gone" and gone > 0
+    gone, = (float(word) for word in rows["training mode"][9:])
+    assert rows["training mode"][8] == "gone" and gone > 0
 
 
 def test_a_part_outside_is_one_file_and_inside_as_many_as_the_table_says(tree):

@@ -23,8 +23,9 @@ from wedefense.config.schema import Config, RunOptions
 from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions
 
 ELSEWHERE = {"dataloader_args": "data.md", "dataset_args": "data.md", "model_args": "backends.md",
-             "projection_args": "heads.md", "loss_args": "heads.md", "scheduler_args": "training.md",
-             "margin_update": "training.md", "mode_args": "training.md", "frontend_args": "frontends.md",
+             "projection_args": "heads.md", "loss_args": "heads.md", "optimizer_args": "training.md",
+             "scheduler_args": "training.md", "margin_update": "training.md", "mode_args": "training.md",
+             "frontend_args": "frontends.md",
              **{f"{name}_args": "frontends.md" for name in FRONTENDS.names()}}
 SHORT_LIST = 3  # configs of a recipe that are named
 
@@ -101,8 +102,9 @@ def _page(title: str, intro: str, sections: list[Section]) -> str:
         lines += [f"## {section.title}", "", section.says, ""]
         lines += _keys(section.prefix, _unchecked(section.cls), anchors, section.left_out)
     if title == "Schedules and optimisers":
-        lines += ["## Optimisers", "", "`optimizer` names one of PyTorch's, `optimizer_args` its keyword arguments; "
-                  "the learning rate is the schedule's.", "", "| `optimizer` | `optimizer_args` |", "|---|---|",
+        lines += ["## Optimisers", "", "`optimizer` names one of PyTorch's, `optimizer_args` its keyword arguments, or "
+                  "[a class of yours](../contributing.md#optimizer); the learning rate is the schedule's.",
+                  "", "| `optimizer` | `optimizer_args` |", "|---|---|",
                   *(f"| `{name}` | {', '.join(f'`{key}`' for key in keys)} |" for name, keys in OPTIMIZER_ARGS.items())]
     return "\n".join(lines) + "\n"
 

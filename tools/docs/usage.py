@@ -69,6 +69,7 @@ def _options(field: dataclasses.Field, fields: dict[str, dataclasses.Field], tre
         section = tree.get(field.name)
         named = section.get(name, Leaf(default, "")) if isinstance(section, dict) else Leaf(default, "")
     if named is not None:
-        return registry.options(named.value)
+        options = registry.options(named.value)
+        return options if dataclasses.is_dataclass(options) else None
     made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return type(made) if dataclasses.is_dataclass(made) else None

@@ -12,13 +12,14 @@ from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
 from wedefense.config.modes import MODES
 from wedefense.config.registry import Registry, imported
-from wedefense.config.train import SCHEDULERS
+from wedefense.config.train import KEYWORDS, OPTIMIZERS, SCHEDULERS
 from wedefense.utils.errors import InputError
 
 # Where a config names one, and the table.
 TABLES: dict[str, Registry] = {
     "dataset_args.frontend": FRONTENDS, "model": BACKENDS, "projection_args.project_type": HEADS, "loss": LOSSES,
-    "dataset_args.augment, type": STEPS, "mode": MODES, "scheduler": SCHEDULERS}
+    "dataset_args.augment, type": STEPS, "mode": MODES, "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS}
 READERS = "wedefense.corpora"  # entry points of the readers of corpora, which recipes name
 
 
@@ -33,7 +34,8 @@ class Component(NamedTuple):
 def components(table: Registry) -> Iterator[Component]:
     """Those of the table, then those of plug-ins; one that cannot be imported says why."""
     for name, row in table.rows().items():
-        yield Component(name, first_line(row.options) or _says(imported(row.target)), "wedefense")
+        says = "" if row.options is KEYWORDS else first_line(row.options)
+        yield Component(name, says or _says(imported(row.target)), "wedefense")
     for name, point in table.plugins().items():
         try:
             yield Component(name, _says(imported(table.row(name).target)), origin(point))

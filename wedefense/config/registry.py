@@ -37,7 +37,7 @@ def foreign_code(allowed: bool) -> Iterator[None]:
 @dataclass(frozen=True)
 class Row:
     target: str    # "package.module:Class"
-    options: type  # the frozen dataclass of its options; it must be importable without torch
+    options: type  # the frozen dataclass of its options, which must be importable without torch; or dict[str, object]
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)

@@ -14,7 +14,7 @@ from wedefense.config.models import BACKENDS, BackendOptions
 from wedefense.config.modes import MODES, PRUNING, STANDARD
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.registry import Registry
-from wedefense.config.train import OPTIMIZER_ARGS, SCHEDULERS, MarginOptions, SchedulerOptions
+from wedefense.config.train import OPTIMIZER_ARGS, OPTIMIZERS, SCHEDULERS, MarginOptions, SchedulerOptions
 from wedefense.metrics.catalogue import MAIN, Monitor
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
@@ -89,7 +89,7 @@ class RunOptions:
     mode: str = STANDARD           # what a kind of training adds to the loop; use_pruning_loss sets that of pruning
     mode_args: object = _component("mode", MODES)
     optimizer: str = "SGD"
-    optimizer_args: dict[str, object] = field(default_factory=dict)
+    optimizer_args: Any = field(default_factory=dict, metadata={"component": ("optimizer", OPTIMIZERS)})
     scheduler: str = "ExponentialDecrease"
     scheduler_args: SchedulerOptions = _component("scheduler", SCHEDULERS)
 
@@ -139,16 +139,16 @@ class Config(PruningOptions, RunOptions):
                                             "--enable_amp null)")
         if not self.gpus or min(self.gpus) < 0:
             raise OptionError("gpus", "name at least one device, like [0]")
-        if self.optimizer not in OPTIMIZER_ARGS:
-            raise OptionError("optimizer", f"unknown optimizer '{self.optimizer}'"
-                                           f"{did_you_mean(self.optimizer, OPTIMIZER_ARGS)}")
+        if self.optimizer in OPTIMIZER_ARGS:
+            self._check_keywords(OPTIMIZER_ARGS[self.optimizer])
+
+    def _check_keywords(self, known):
         for key in self.optimizer_args:
-            if key != "lr" and key not in OPTIMIZER_ARGS[self.optimizer]:
-                known = OPTIMIZER_ARGS[self.optimizer]
+            if key == "lr":
+                raise OptionError("optimizer_args.lr", "the learning rate is scheduler_args.initial_lr")
+            if key not in known:
                 raise OptionError(f"optimizer_args.{key}", f"{self.optimizer} has no such option"
                                                            f"{did_you_mean(key, known)}")
-        if "lr" in self.optimizer_args:
-            raise OptionError("optimizer_args.lr", "the learning rate is scheduler_args.initial_lr")
 
     def _check_cache(self):
         data = self.dataset_args

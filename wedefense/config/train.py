@@ -28,6 +28,10 @@ OPTIMIZER_ARGS: dict[str, tuple[str, ...]] = {
     "SGD": ("weight_decay", "foreach", "maximize", "differentiable", "fused",
             "momentum", "dampening", "nesterov"),
 }
+KEYWORDS = dict[str, object]
+OPTIMIZERS = Registry("optimizer", {
+    **{name: Row(f"torch.optim:{name}", KEYWORDS) for name in OPTIMIZER_ARGS},
+}, "optimizers")
 
 
 @dataclass(frozen=True)
