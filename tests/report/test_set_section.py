@@ -45,7 +45,7 @@ def test_the_worst_of_each_class_can_be_listened_to(heard):
 
 
 def test_a_page_does_not_grow_without_end(heard):
-    once = len(Players().player(str(heard[0].parent / "a.wav")).text)
+    once = len(Players().cell(str(heard[0].parent / "a.wav")).text)
     players = Players(2, bytes_left=once)
     assert worst(a_set(audio=heard[0]), CLASSES, players).count("<audio") == 1 and players.bytes_left >= 0
 

@@ -1,8 +1,9 @@
 """The scores of a recording's frames, of a long one in windows whose seams nobody sees."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ class FrameScores:
         lowest = int(self.llr.argmin())
         return (f"FrameScores({len(self.llr)} frames to {self.times[-1]:.2f} s, LLR {self.llr.min():.3f} to "
                 f"{self.llr.max():.3f}, the lowest at {self.times[lowest]:.2f} s)")
+
+    def plot(self, path: str | os.PathLike | None = None, threshold: float = 0.0) -> Any:
+        """The picture over time, with a threshold: written to a PNG, SVG or PDF file, whose path is returned; without
+        one as a matplotlib Figure."""
+        from wedefense.report.llr_plots import steps_figure
+        from wedefense.report.render import kept
+
+        return kept(steps_figure(self.llr, np.append(self.times, self.times[-1] + self.shift), threshold), path)
 
 
 class FrameWindow(NamedTuple):

@@ -14,7 +14,6 @@ from wedefense.detect.frames import FrameScores
 from wedefense.detect.recordings import Recording
 from wedefense.metrics.segments import whole_frames
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import plural
 
 _SIZE = (10.0, 5.6)  # inches, of a picture on its own
@@ -103,21 +102,12 @@ class Located:
 
         Written to a PNG, SVG or PDF file, whose path is returned; without one as a matplotlib Figure.
         """
-        from wedefense.report import render
+        from wedefense.report.render import kept
         from wedefense.report.timeline import Timeline, sketch, timeline_figure
 
-        form = "" if path is None else Path(path).suffix.lower()
-        drawing = {".png": render.png, ".svg": render.svg, ".pdf": render.pdf}
-        if path is not None and form not in drawing:
-            raise InputError(f"{path}: a picture's name ends in {', '.join(drawing)}")
         sound = sketch(self.recording.read, self.recording.samples, self.rate)
-        figure = timeline_figure(Timeline(sound, self.scores, self.shift, self.threshold, self.called, true), _SIZE,
-                                 f"{Path(self.name).name}: {self.summary}, threshold {self.threshold:.3g}")
-        if path is None:
-            return figure
-        with atomic_write(path) as stream:
-            stream.write(drawing[form](figure))
-        return Path(path)
+        return kept(timeline_figure(Timeline(sound, self.scores, self.shift, self.threshold, self.called, true), _SIZE,
+                                    f"{Path(self.name).name}: {self.summary}, threshold {self.threshold:.3g}"), path)
 
 
 def _smoothed(scores: np.ndarray, seconds: float, shift: float) -> np.ndarray:

@@ -1,7 +1,10 @@
 """What a score means: posterior, decision, words."""
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.errors import InputError
@@ -42,6 +45,19 @@ class Score:
         doubts = f"; {'; '.join(self.doubts)}" if self.doubts else ""
         return (f"Score({self.name}: {self.decision}, LLR {self.llr:.3f}, P(spoof) {percent(self.posterior)} where "
                 f"{100 * self.prior:g} % are{doubts})")
+
+    def plot(self, path: str | os.PathLike | None = None) -> Any:
+        """The picture of its windows over time, with the threshold: written to a PNG, SVG or PDF file, whose path is
+        returned; without one as a matplotlib Figure.
+
+        >>> model.score("clip.wav", window=2.0).plot("clip.png")    # doctest: +SKIP
+        """
+        from wedefense.report.llr_plots import windows_figure
+        from wedefense.report.render import kept
+
+        starts, ends, llrs = zip(*((window.start, window.end, window.llr) for window in self.windows))
+        title = f"{Path(self.name).name}: {self.decision}, LLR {self.llr:.3f}, P(spoof) {percent(self.posterior)}"
+        return kept(windows_figure(starts, ends, llrs, self.threshold, title), path)
 
     @property
     def lowest(self) -> Window:

@@ -1,16 +1,14 @@
 """The utterances that a detector judges worst, with the recordings to listen to, inside the page."""
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.report import html
 from wedefense.report.html import Markup, Row
+from wedefense.report.player import player
 from wedefense.scoring.results import DURATION, ScoredSet
 from wedefense.utils.checks import at_least
 from wedefense.utils.tables import read_table
@@ -28,21 +26,20 @@ class Players:
     def __post_init__(self):
         at_least(self, 0, "of_each")
 
-    def player(self, path: str) -> Markup | str:
-        """An empty cell where the file is not there or cannot be read, or the page is full."""
+    def cell(self, path: str) -> Markup | str:
+        """An empty cell where the file is not there or cannot be read, or the page is full. Nothing is lost: what is to
+        be heard may be what a codec leaves."""
         try:
             with open_audio(path) as sound:
                 rate = sound.samplerate
                 wav = read_frames(sound, 0, min(sound.frames, round(_SECONDS * rate)))
         except BadAudio:
             return ""
-        stream = io.BytesIO()
-        soundfile.write(stream, np.clip(wav, -1, 1), rate, format="FLAC", subtype="PCM_16")
-        data = base64.b64encode(stream.getvalue()).decode()
-        if len(data) > self.bytes_left:
+        heard = player(wav, rate, exact=True)
+        if len(heard) > self.bytes_left:
             return ""
-        self.bytes_left -= len(data)
-        return Markup(f"<audio controls preload='none' src='data:audio/flac;base64,{data}'></audio>")
+        self.bytes_left -= len(heard)
+        return Markup(heard)
 
 
 def worst(scored: ScoredSet, classes: tuple[str, str], players: Players) -> str:
@@ -60,7 +57,7 @@ def worst(scored: ScoredSet, classes: tuple[str, str], players: Players) -> str:
     for name, chosen in ranked.items():
         for i in chosen.tolist():
             utterance = trials.names[i]
-            heard = players.player(files[utterance]) if utterance in files else ""
+            heard = players.cell(files[utterance]) if utterance in files else ""
             rows.append([utterance, name, f"{trials.scores[i]:.3f}", *(scored.meta[title][i] for title in titles),
                          "" if scored.seconds is None else f"{scored.seconds[i]:.2f}", heard])
     header = ["utterance", "is", "score", *titles, "seconds", "the first 6 s"]

@@ -1,15 +1,18 @@
 """A drawn figure as files, and as a part of a page that is read on light and on dark paper."""
 
 import io
+import os
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from wedefense.report.style import ON_DARK, laid_below
-from wedefense.utils.errors import OptionError
+from wedefense.utils.errors import InputError, OptionError
+from wedefense.utils.files import atomic_write
 
 FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed; matplotlib brings the last
     "sans": (),
@@ -48,6 +51,18 @@ def pdf(figure) -> bytes:
     if families := FONTS[_letters.get()]:
         _set_fonts(figure, families)
     return _saved(figure, "pdf")
+
+
+def kept(figure, path: str | os.PathLike | None) -> Any:
+    """Written to a PNG, SVG or PDF file, whose path is returned; without one the figure itself."""
+    if path is None:
+        return figure
+    drawing = {".png": png, ".svg": svg, ".pdf": pdf}
+    if (form := Path(path).suffix.lower()) not in drawing:
+        raise InputError(f"{path}: a picture's name ends in {', '.join(drawing)}")
+    with atomic_write(path) as stream:
+        stream.write(drawing[form](figure))
+    return Path(path)
 
 
 def finished(figure) -> None:
