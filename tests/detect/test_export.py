@@ -28,6 +28,13 @@ from wedefense.utils.errors import InputError
 SECONDS = (0.3, 2.7, 0.01, 5.2)
 
 
+def same_frames(outputs, model, wavs, resolution=None):
+    for wav, row, count in zip(wavs, *outputs, strict=True):
+        expected = model.frame_scores(wav, 16000, resolution=resolution).llr
+        assert count == len(expected) and not row[count:].any()
+        np.testing.assert_allclose(row[:count], expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
 @pytest.mark.parametrize("frontend, backend, style", [
     ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("fbank", "SSL_BACKEND_MHFA", "onnx")])
 def test_a_file_gives_the_outputs_of_python_in_any_batch(frontend, backend, style, tmp_path):
@@ -38,12 +45,34 @@ def test_a_file_gives_the_outputs_of_python_in_any_batch(frontend, backend, styl
     padded = np.full((len(wavs), lengths.max()), 9.0, dtype=np.float32)
     for row, wav in zip(padded, wavs):
         row[:len(wav)] = wav
-    llr, embedding, _ = run(padded, lengths)
+    llr, embedding, _, *frames = run(padded, lengths)
+    assert len(frames) == 2 * (backend == "SSL_BACKEND_MHFA")
+    if frames:
+        same_frames(frames, model, wavs)
     scores = model.score(wavs, 16000)
     np.testing.assert_allclose(llr, [score.llr for score in scores], atol=1e-4)
     np.testing.assert_allclose(embedding, model.embed(wavs, 16000), atol=1e-4 * max(1, np.abs(embedding).max()))
     for wav, score in zip(wavs, scores):
         assert run(wav[None], np.array([len(wav)]))[0][0] == pytest.approx(score.llr, abs=1e-4)
+
+
+@pytest.mark.parametrize("utterance, style", [("head", "onnx"), ("min", "torchscript")])
+def test_heads_of_segments_export_with_the_numbers_of_python(utterance, style, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = load_detector(make_experiment(tmp_path, **SSL, localization_args={"resolutions": [20, 80],
+                                                                              "utterance": utterance}))
+    written = export(model, tmp_path / "out", style)
+    wavs = [wave(seconds, seed=number).astype(np.float32) for number, seconds in enumerate((0.01, 1.7))]
+    padded = np.zeros((2, 30000), np.float32)
+    for row, wav in zip(padded, wavs):
+        row[:len(wav)] = wav
+    llr, _, _, *frames = runner(written[1].path)(padded, np.array([len(wav) for wav in wavs]))
+    same_frames(frames[:2], model, wavs, 20)
+    same_frames(frames[2:], model, wavs, 80)
+    np.testing.assert_allclose(llr, [score.llr for score in model.score(wavs, 16000)], atol=1e-4)
+    description = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert description["outputs"][3:] == ["frames_20ms", "frame_counts_20ms", "frames_80ms", "frame_counts_80ms"]
+    assert "frame i from i x 20 ms on" in description["frames"]
 
 
 def test_pruned_encoders_export_too():

@@ -26,7 +26,7 @@ from wedefense.utils.files import atomic_write
 FORMATS = ("torchscript", "onnx")
 DESCRIPTION = "export.json"
 TOLERANCE = 1e-4
-INPUTS, OUTPUTS = ("wav", "lengths"), ("llr", "embedding", "logits")
+INPUTS = ("wav", "lengths")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each
 _TIMED_SECONDS = 4.0
 _OPSET, _ONNX_BYTES = 18, 2**31
@@ -68,11 +68,11 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
     make = {"torchscript": _torchscript, "onnx": _onnx}[style]
     exportable = Exportable(model)
     batches = [_batch(seconds, model, number) for number, seconds in enumerate(_CHECKED_SECONDS)]
-    truth = [_reference(model, wavs) for wavs, *_ in batches]
+    truth = [_reference(model, exportable, wavs) for wavs, *_ in batches]
     alone = _batch((_TIMED_SECONDS,), model, 9)
 
     def source(wav, lengths):
-        return _reference(model, [row[:length] for row, length in zip(wav, lengths)])
+        return _reference(model, exportable, [row[:length] for row, length in zip(wav, lengths)])
 
     size = sum(tensor.nbytes for tensor in model.detector.state_dict().values()) / 1e6
     written = [_measured(model.weights, size, 0.0, source, alone, model, data)]
@@ -131,9 +131,11 @@ def describe(model: LoadedDetector, exportable: Exportable, written: list[Export
     calibration, policy = model.calibration, model.input_policy
     longest = exportable.detector.frontend.longest / policy.rate
     return {
-        "sample_rate": model.input_policy.rate, "inputs": list(INPUTS), "outputs": list(OUTPUTS),
+        "sample_rate": model.input_policy.rate, "inputs": list(INPUTS), "outputs": exportable.outputs,
         "wav": "(batch, samples) float32 in [-1, 1], shorter ones padded with anything",
         "lengths": "(batch,) int64, valid samples of each",
+        **({"frames": "frames_20ms: (batch, frames) scores, higher: more bona fide, frame i from i x 20 ms on; "
+                      "frame_counts_20ms: (batch,) how many are of each"} if exportable.resolutions else {}),
         "llr": "higher: more bona fide" if model.labels.has_bonafide else "always 0: no bona fide class",
         "labels": list(model.labels.names), "calibration": calibration.formula() if calibration else None,
         "hears_samples": policy.fixed, "hears_at_most_samples": policy.longest,
@@ -181,14 +183,16 @@ def _onnx(module: Exportable, path: Path, int8: bool) -> Runner:
     batch = {0: "batch"}
     with torch.no_grad(), _quiet():
         torch.onnx.export(module, _example(module), str(path), dynamo=False, opset_version=_OPSET,
-                          input_names=list(INPUTS), output_names=list(OUTPUTS),
-                          dynamic_axes={"wav": {**batch, 1: "samples"}} | dict.fromkeys(("lengths", *OUTPUTS), batch))
+                          input_names=list(INPUTS), output_names=module.outputs,
+                          dynamic_axes={"wav": {**batch, 1: "samples"}, "lengths": batch} | {
+                              name: {**batch, 1: name} if name.startswith("frames_") else batch
+                              for name in module.outputs})
     if int8:
         _quantise_onnx(onnx.load(str(path)), path, {name for name, _ in module.named_buffers()})
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = torch.get_num_threads(), 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    return lambda wav, lengths: session.run(list(OUTPUTS), {"wav": wav, "lengths": lengths})
+    return lambda wav, lengths: session.run(module.outputs, {"wav": wav, "lengths": lengths})
 
 
 def _quantise_onnx(content, path: Path, buffers: set[str]) -> None:
@@ -231,17 +235,24 @@ def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
     return wavs, padded, lengths
 
 
-def _reference(model: LoadedDetector, wavs: list[np.ndarray]) -> list[np.ndarray]:
-    """LLRs, embeddings and logits of the source, as it scores."""
+def _reference(model: LoadedDetector, exportable: Exportable, wavs: list[np.ndarray]) -> list[np.ndarray]:
+    """LLRs, embeddings and logits of the source, as it scores, and the scores of frames, all with their counts."""
     outputs = [model.embedding_and_logits(model.input_policy.fit(wav)[:model.input_policy.fixed]) for wav in wavs]
     embeddings, logits = (np.stack(part) for part in zip(*outputs))
-    return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits]
+    frames: list[np.ndarray] = []
+    for ms in exportable.resolutions:
+        rows = [model.frame_scores(wav, model.input_policy.rate, resolution=round(ms)).llr for wav in wavs]
+        counts = np.array([len(row) for row in rows])
+        frames += [np.stack([np.pad(row, (0, counts.max() - len(row))) for row in rows]), counts]
+    return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits, *frames]
 
 
 def _difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
     """The largest, absolute up to 1 and relative beyond; infinite where something is not a number."""
     worst = 0.0
     for ours, theirs in zip(outputs, expected, strict=True):
+        if ours.ndim == 2 and ours.shape[1] > theirs.shape[1]:  # frames of what the batch is padded with
+            theirs = np.pad(theirs, ((0, 0), (0, ours.shape[1] - theirs.shape[1])))
         difference = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs).max())
         worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
     return worst

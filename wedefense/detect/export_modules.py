@@ -30,6 +30,7 @@ from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
 from wedefense.frontend.ssl.positional import StackedPositionalConv, same_conv
 from wedefense.frontend.ssl.transformer import Block
 from wedefense.frontend.whisper import HOP, N_FFT, WINDOW, WhisperEncoder, mel_filters
+from wedefense.models.backend import ReadLinear
 from wedefense.models.lcnn import BLSTM
 from wedefense.pruning.hard_concrete import HardConcrete
 from wedefense.utils.errors import InputError
@@ -54,7 +55,7 @@ def exportable_copy(module: nn.Module) -> nn.Module:
         if parametrize.is_parametrized(part):  # PyTorch's own removal would break the original, which shares the class
             _put(module, name, _folded(part))
         for kind in (nn.Linear, nn.Conv1d):
-            if isinstance(part, kind) and type(part) is not kind:
+            if isinstance(part, kind) and type(part) not in (kind, ReadLinear):
                 part.__class__ = _bare(part, kind)
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and not part.affine:  # ONNX's norm has them
             part.weight = nn.Parameter(torch.ones(part.num_features))

@@ -81,16 +81,22 @@ def _whole(detector: Detector, policy: InputPolicy) -> float:
     return policy.whole if detector.localizer is None else min(policy.window, policy.whole)
 
 
-def frame_ms(detector: Detector, resolution: int | None = None) -> int | float:
+def resolutions(detector: Detector) -> list[float]:
+    """ms of the frames that have scores, the shortest first."""
+    if detector.localizer is not None:
+        return sorted(detector.localizer.options.resolutions)
+    return [detector.frontend.frame_shift] if isinstance(detector.backend, ScoresFrames) else []
+
+
+def frame_ms(detector: Detector, resolution: int | None = None) -> float:
     """How long a frame is that has a score: the one asked for in ms, or the shortest; an error where there is none."""
-    known = tuple(detector.localizer.options.resolutions) if detector.localizer is not None else (
-        detector.frontend.frame_shift,) if isinstance(detector.backend, ScoresFrames) else ()
+    known = resolutions(detector)
     if not known:
         raise InputError(f"the back-end {type(detector.backend).__name__} has no scores of frames; MHFA and CA-MHFA "
                          "have, and what was trained with localization_args")
     if resolution is not None and resolution not in known:
         raise InputError(f"this model has no scores of {resolution} ms, but of {', '.join(f'{ms:g}' for ms in known)}")
-    return min(known) if resolution is None else resolution
+    return known[0] if resolution is None else resolution
 
 
 @torch.no_grad()

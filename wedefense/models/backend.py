@@ -41,6 +41,10 @@ class ScoresFrames(Protocol):
         """Both at once."""
 
 
+class ReadLinear(nn.Linear):
+    """A linear layer whose weight is looked at too, so that nothing without one may stand in its place."""
+
+
 class LayerSum(nn.Module):
     """The softmax-weighted sum of all layers; one layer passes as it is."""
 

@@ -125,7 +125,7 @@ def _source(ms: int, dims: dict[int, int], shift: float) -> tuple[int, int]:
 
 def per_frame(head: nn.Module, x: Tensor) -> Tensor:
     """(batch, frames, dim) -> (batch, frames, classes)"""
-    return head(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
+    return head(x.flatten(0, 1)).float().view(x.shape[0], x.shape[1], -1)  # exporters do not follow `unflatten`
 
 
 def joined(x: Tensor, lengths: Tensor, times: int) -> tuple[Tensor, Tensor]:
@@ -134,7 +134,7 @@ def joined(x: Tensor, lengths: Tensor, times: int) -> tuple[Tensor, Tensor]:
         return x, lengths
     outside = ~frame_mask(lengths, x.shape[1])[..., None]
     x = F.pad(x.masked_fill(outside, -torch.inf), (0, 0, 0, -x.shape[1] % times), value=-torch.inf)
-    x = x.unflatten(1, (-1, times)).amax(dim=2)                                # (batch, segments, dim)
+    x = x.view(x.shape[0], -1, times, x.shape[2]).amax(dim=2)                  # (batch, segments, dim)
     lengths = (lengths + times - 1).div(times, rounding_mode="floor")
     return x.masked_fill(~frame_mask(lengths, x.shape[1])[..., None], 0.0), lengths
 

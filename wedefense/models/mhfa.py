@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from wedefense.config.models import CAMHFAOptions, MHFAOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import check_inputs
-from wedefense.models.localizer import Frames
+from wedefense.models.backend import ReadLinear, check_inputs
+from wedefense.models.localizer import Frames, per_frame
 from wedefense.models.mix import mix_features
 from wedefense.models.pooling import masked_softmax
 
@@ -31,7 +31,7 @@ class MHFA(nn.Module):
         self.cmp_linear_k = nn.Linear(feat_dim, options.compression_dim)
         self.cmp_linear_v = nn.Linear(feat_dim, options.compression_dim)
         self.att_head = self._attention_head(options)
-        self.pooling_fc = nn.Linear(options.head_nb * options.compression_dim, options.embed_dim)
+        self.pooling_fc = ReadLinear(options.head_nb * options.compression_dim, options.embed_dim)
 
     def _attention_head(self, options) -> nn.Module:
         return nn.Linear(options.compression_dim, options.head_nb)
@@ -76,14 +76,14 @@ class MHFA(nn.Module):
         scores, values = parts[..., :-width].transpose(1, 2), parts[..., -width:]
         attention = masked_softmax(scores.float(), frame_mask(lengths, parts.shape[1])[:, None])
         frames = self._embedding(self._shares(attention, values, lengths))
-        return head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return per_frame(head, frames)
 
     def frame_scores(self, features: LayerFeatures, head: nn.Module) -> Tensor:
         """Both at once -> logits (batch, frames, classes)"""
         return self.scores_of_parts(self.frame_parts(features), features.lengths, head)
 
     def _shares(self, attention: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
-        total = values.new_zeros(*values.shape[:2], self.embed_dim)
+        total = values.new_zeros(values.shape[0], values.shape[1], self.embed_dim)
         for head, weight in enumerate(self.pooling_fc.weight.split(values.shape[2], dim=1)):
             total = total + attention[:, head, :, None] * F.linear(values, weight)
         return total * lengths.to(total)[:, None, None] + self.pooling_fc.bias

@@ -80,7 +80,8 @@ _EXPORTED_USAGE = """
 ## How to use
 
 `export.json` says what goes in and comes out: `wav` (batch, samples) float32 in [-1, 1] at its `sample_rate`, mono,
-padded to the longest; `lengths` (batch,) int64; out come `llr`, `embedding` and `logits`.
+padded to the longest; `lengths` (batch,) int64; out come `llr`, `embedding`, `logits` and, where frames have scores,
+these.
 
 ```python
 import numpy as np, soundfile
@@ -95,10 +96,10 @@ RUNS = {
     "model.onnx": """
 import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
-llr, embedding, logits = session.run(None, {"wav": wav, "lengths": lengths})""",
+llr, embedding, logits, *frames = session.run(None, {"wav": wav, "lengths": lengths})""",
     "model.ts": """
 import torch
-llr, embedding, logits = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))""",
+llr, embedding, logits, *frames = torch.jit.load("model.ts")(torch.from_numpy(wav), torch.from_numpy(lengths))""",
 }
 
 _USAGE = """
