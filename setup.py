@@ -13,8 +13,8 @@ extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "s3prl": ["
           "hub": ["huggingface_hub>=0.34"]}
 extras["all"] = sorted({package for packages in extras.values() for package in packages})
 extras["docs"] = ["mkdocs-material==9.7.*", "mkdocs>=1.6,<2"]  # Material 9 is for mkdocs 1
-extras["test"] = ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "webdataset", "scikit-learn", "transformers",
-                  "pyarrow", "setuptools>=70.1", *extras["export"], *extras["s3prl"], *extras["docs"],
+extras["test"] = ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "jsonschema", "webdataset", "scikit-learn",
+                  "transformers", "pyarrow", "setuptools>=70.1", *extras["export"], *extras["s3prl"], *extras["docs"],
                   *extras["hub"]]
 
 

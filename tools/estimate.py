@@ -38,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.rates import KINDS, Rates, crop_ms, entry, named, of_check
 from wedefense.config.loader import load_config
+from wedefense.config.recipes import titles
 from wedefense.data.layouts import read_layouts
 from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.features import LayerFeatures
@@ -45,7 +46,8 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes
 from wedefense.models.detector import build_detector
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.tables import read_table
 
 TOOLS = Path(__file__).parent
 EGS = TOOLS.parent / "egs"
@@ -57,6 +59,7 @@ TRAINED_ON = {  # row of layouts.yaml or reader of tools/prepare, training set, 
     "asvspoof2019": ("asvspoof2019", "train", 2, "flac"), "spoofceleb": ("spoofceleb", "train", 2, "flac"),
     "voxceleb": ("voxceleb", "vox2_dev", 5994, "flac"), "superb": ("voxceleb", "vox1_dev", 1211, "wav"),
     "iemocap": ("iemocap", None, 4, "wav")}
+MINI = 315, 2, "wav"  # utterances that egs/detection/mini makes for training
 TITLES = ("config", "parameters", "trained", "G multiply-adds / s", "epochs", "hours, float32", "hours, bfloat16",
           "GiB, float32", "GiB, bfloat16", "scoring, bfloat16")
 MEASURED_TITLES = ("config", "epochs", "M crops", "computing, h", "loading, h", "hours", "scoring, x real time")
@@ -92,8 +95,17 @@ class Work:
 
 
 def training_set(config: Path) -> tuple[int, int, str]:
-    """Utterances, classes and the kind of files."""
-    corpus = config.parents[2].name
+    """Utterances, classes and the kind of files; of one's own recordings as stage 1 found them."""
+    recipe = config.parents[1]
+    corpus = recipe.relative_to(EGS).parts[1]
+    if corpus == "mini":
+        return MINI
+    if corpus not in TRAINED_ON:
+        if not (recipe / "data/train/wav.scp").is_file():
+            raise InputError(f"{recipe / 'data/train/wav.scp'}: no such file; stage 1 of the recipe writes it, from "
+                             "which the size of the training set is told")
+        files = list(read_table(recipe / "data/train/wav.scp").values())
+        return len(files), len(set(read_table(recipe / "data/train/utt2lab").values())), Path(files[0]).suffix[1:]
     if corpus == "voxceleb" and config.name.startswith("superb"):
         corpus = "superb"
     reader, name, classes, suffix = TRAINED_ON[corpus]
@@ -183,6 +195,8 @@ def upstream_option(upstream: str | None) -> tuple[str, ...]:
 
 
 def short(value: float) -> str:
+    if 0 < value < 0.01:
+        return "< 0.01"
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
@@ -275,9 +289,14 @@ def rows_of(arguments, rates: Rates | None):
                 yield assumed_row(path, upstream) if rates is None else measured_row(path, upstream, rates, *options)
 
 
+def _below_egs(text: str) -> str:
+    """As typed in any folder: egs/detection/mini/ is detection/mini."""
+    return re.sub(r"^(.*/)?egs/", "", text.rstrip("/"))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", nargs="?", help="a folder below egs")
+    parser.add_argument("recipe", nargs="?", type=_below_egs, default="", help="a folder below egs")
     parser.add_argument("--all", action="store_true", help="every row of every published table")
     parser.add_argument("--config", nargs="+", help="these of its configs alone, by their names without .yaml")
     parser.add_argument("--upstream", nargs="+", default=[None], help="each config with each of these")
@@ -295,9 +314,9 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError("--as: give the check too, --measured gpu_check.json")
         print(entry(arguments.name, rates), end="")
         return 0
-    if not arguments.all and (arguments.recipe is None or not (EGS / arguments.recipe / "conf").is_dir()):
-        raise InputError(f"'{arguments.recipe}': no recipe of egs; name one such as detection/asvspoof5/ssl_mhfa, or "
-                         "give --all")
+    if not arguments.all and arguments.recipe not in titles():
+        raise InputError(f"'{arguments.recipe}': no recipe of egs{did_you_mean(arguments.recipe, titles())}, or give "
+                         "--all")
     if arguments.all or rates is not None:
         print(f"{'Assumed' if rates is None else f'Measured ({rates})'}, {arguments.precision}:\n")
     for row in rows_of(arguments, rates):

@@ -12,6 +12,7 @@ import soundfile
 from tests.detect.experiments import make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.score import main
+from wedefense.detect.output import short_names
 from wedefense.metrics.keys import read_scores
 from wedefense.utils.errors import InputError
 
@@ -62,7 +63,7 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
 def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
     assert main(["--model", str(exp), str(audio / "b.flac"), "--prior", "0.3", "--out", str(tmp_path / "t.txt")]) == 0
     text = (tmp_path / "t.txt").read_text()
-    assert "times likelier if" in text and "where 30 % of all recordings are spoofs" in text
+    assert " x if " in text and "where 30 % of all recordings are spoofs" in text
     assert "not calibrated" in text
     assert "below 1.455" in text  # -ln(0.7 / 3)
 
@@ -90,7 +91,16 @@ def test_what_is_odd_about_a_recording_is_told(exp, tmp_path, capsys):
         assert part in found[name][0]
     assert main(["--model", str(exp), str(tmp_path)]) == 0
     table = capsys.readouterr().out
-    assert f"shorter than a second ({tmp_path / 'short.wav'})" in table and "5 recordings: " in table
+    assert f"shorter than a second ({tmp_path / 'short.wav'})" in " ".join(table.split())
+    assert "5 recordings: " in table and table.startswith(f"in {tmp_path}/\nrecording ")
+    assert max(map(len, (line for line in table.splitlines() if str(tmp_path) not in line))) <= 80
+
+
+def test_long_names_have_their_ends_alone_unless_two_would_look_alike():
+    assert short_names(["a/b.wav", "a/c.wav"], 20) == ("", ["a/b.wav", "a/c.wav"])
+    assert short_names(["calls/a_long_name.wav", "calls/b.wav"], 12) == ("calls/", ["..._name.wav", "b.wav"])
+    alike = ["calls/1_a_long_name.wav", "calls/2_a_long_name.wav"]
+    assert short_names(alike, 12) == ("calls/", ["1_a_long_name.wav", "2_a_long_name.wav"])
 
 
 @pytest.mark.parametrize("arguments, message", [

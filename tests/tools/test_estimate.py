@@ -1,6 +1,7 @@
 """Time to a table: the count of a training's work, measured rates, and what is refused."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -65,6 +66,30 @@ def test_the_light_count_is_that_of_the_whole_detector():
     full = counted(FROZEN.with_name("MHFA_wavlmplus-FT.yaml"), options)
     assert not full.frozen and full.backward == 2 * full.forward and 0 < work.backward < full.backward
     assert full.crops == 25_380 * 5
+
+
+@pytest.mark.parametrize("recipe", ["detection/mini", "egs/detection/mini/"])
+def test_the_mini_recipe_trains_on_what_it_makes(recipe, capsys):
+    assert main([recipe, "--config", "xvector"]) == 0
+    row, = lines(capsys)[2:]
+    assert row[0] == "xvector" and row[4:6] == ["30", "< 0.01"]
+    path = EGS / "detection/mini/local/minicorpus/plan.py"
+    plan = dict(re.findall(r'^(?:    )?"?(BONAFIDE|train)"? ?[=:] (.+?),?$', path.read_text(), re.MULTILINE))
+    genuine = yaml.safe_load(plan["BONAFIDE"])["train"]
+    assert "for attack in KNOWN" in plan["train"] and "(22, 13)" in plan["train"]
+    assert estimate.MINI[0] == genuine + 5 * (22 + 13) == estimate.training_set(EGS / "detection/mini/conf/sls.yaml")[0]
+
+
+def test_own_recordings_count_as_stage_1_found_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(estimate, "EGS", tmp_path)
+    config = tmp_path / "detection/own/conf/resnet.yaml"
+    with pytest.raises(InputError, match="own/data/train/wav.scp: no such file; stage 1 of the recipe writes it"):
+        estimate.training_set(config)
+    folder = config.parents[1] / "data/train"
+    folder.mkdir(parents=True)
+    (folder / "wav.scp").write_text("a a.flac\nb b.flac\nc c.flac\n")
+    (folder / "utt2lab").write_text("a bonafide\nb spoof\nc spoof\n")
+    assert estimate.training_set(config) == (3, 2, "flac")
 
 
 def test_workers_share_the_loading(measured):

@@ -10,11 +10,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", help="YAML file")
     parser.add_argument("--explain", metavar="KEY", help="value, meaning, type, default, and where it was set")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="YAML files or experiment folders: what differs")
+    parser.add_argument("--schema", action="store_true", help="print a JSON schema of all keys, for editors")
     parser.add_argument("--print", dest="what", default="all",
                         choices=["all", "num_gpus", "use_pruning_loss", "eval_frms", "newest_weights"])
     arguments, overrides = parser.parse_known_args(argv)
-    if bool(arguments.config) == bool(arguments.diff):
-        parser.error("give either --config FILE or --diff A B")
+    if sum(map(bool, (arguments.config, arguments.diff, arguments.schema))) != 1:
+        parser.error("give either --config FILE, --diff A B, or --schema")
+    if arguments.schema:
+        from wedefense.config.json_schema import schema_text
+
+        print(schema_text())
+        return 0
     if arguments.diff:
         return print_difference(arguments.diff, overrides)
     if arguments.explain:
@@ -23,12 +29,10 @@ def main(argv: list[str] | None = None) -> int:
         print(explain(arguments.config, overrides, arguments.explain))
         return 0
     config = load_config(arguments.config, overrides)
-    if arguments.what == "num_gpus":
-        print(len(config.gpus))
-    elif arguments.what == "use_pruning_loss":
-        print(str(config.use_pruning_loss).lower())
-    elif arguments.what == "eval_frms":
-        print(config.dataset_args.eval_frms)
+    for_recipes = {"num_gpus": len(config.gpus), "use_pruning_loss": str(config.use_pruning_loss).lower(),
+                   "eval_frms": config.dataset_args.eval_frms}
+    if arguments.what in for_recipes:
+        print(for_recipes[arguments.what])
     elif arguments.what == "newest_weights":
         from wedefense.experiment.resume import newest_weights
 

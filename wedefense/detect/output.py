@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.score import Score, likelihood, percent
+from wedefense.detect.score import Score, percent, times
 from wedefense.experiment.folder import NAMES
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
@@ -17,6 +19,9 @@ from wedefense.utils.visible import cell, visible
 
 _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "threshold", "calibrated", "raw", "seconds",
             "heard")
+
+_HEADER = ["recording", "LLR", "P(spoof)", "decision", "likelier"]
+_WIDTH = 80  # of a terminal
 
 
 def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDetector, costs: DetectionCosts,
@@ -40,11 +45,14 @@ def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDet
 
 
 def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts) -> str:
-    rows = [[score.name, f"{score.llr:.3f}", percent(score.posterior), score.decision, likelihood(score.llr)]
-            for score in scores]
-    if not rows:
+    if not scores:
         return "no recording has a score"
-    text = text_table(["recording", "LLR", "P(spoof)", "decision", "such audio is"], rows)
+    rows = [[f"{score.llr:.3f}", percent(score.posterior), score.decision,
+             f"{times(score.llr)} x if {'bona fide' if score.llr >= 0 else 'spoofed'}"] for score in scores]
+    room = _WIDTH - sum(2 + max(map(len, column)) for column in zip(_HEADER[1:], *rows, strict=True))
+    folder, names = short_names([visible(score.name) for score in scores], room)
+    text = text_table(_HEADER, [[name, *row] for name, row in zip(names, rows, strict=True)])
+    text = f"in {folder}\n{text}" if folder else text
     notes = [f"{visible(score.name)}: {len(score.windows)} windows, mean of their LLRs; the lowest, "
              f"{score.lowest.llr:.3f}, from {score.lowest.start:.3g} to {score.lowest.end:.3g} s"
              for score in scores if len(score.windows) > 1]
@@ -57,22 +65,44 @@ def _table(scores: Sequence[Score], model: LoadedDetector, costs: DetectionCosts
     if len(scores) > 1:
         spoofs = sum(score.decision == "spoof" for score in scores)
         notes.append(f"{len(scores)} recordings: {len(scores) - spoofs} taken for bona fide, {spoofs} for spoofs")
-    return "\n".join([text, "", *notes, *[""] * bool(notes), *legend(model, costs)])
+    return "\n".join([text, "", *_wrapped(notes), *[""] * bool(notes), *legend(model, costs)])
+
+
+def short_names(names: Sequence[str], room: int) -> tuple[str, list[str]]:
+    """(folder of all, names in it) where the names have no room, their ends alone where that does not do.
+
+    >>> short_names(["calls/june/a.wav", "calls/june/b.wav"], 12)
+    ('calls/june/', ['a.wav', 'b.wav'])
+    >>> short_names(["a_very_long_name.wav"], 12)
+    ('', ['..._name.wav'])
+    """
+    folder = ""
+    if len(names) > 1 and max(map(len, names)) > room:
+        folder = os.path.commonprefix(names).rpartition("/")[0]
+        folder = f"{folder}/" if folder else ""
+    ends = [name.removeprefix(folder) for name in names]
+    shown = [f"...{end[3 - room:]}" if len(end) > room else end for end in ends]
+    return folder, shown if len(set(shown)) == len(set(ends)) else ends  # two must not look as one
 
 
 def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
     """What the numbers mean, and what they rest on."""
     lines = ["LLR: natural log of how much likelier such audio is if bona fide than if spoofed",
-             f"P(spoof): probability of a spoof where {100 * costs.p_spoof:g} % of all recordings are spoofs (--prior)",
+             f"P(spoof): of a spoof where {100 * costs.p_spoof:g} % of all recordings are spoofs (--prior)",
              f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, which costs least at that prior if "
-             f"a rejected bona fide costs",
-             f"          {costs.c_miss:g} (--cost_miss) and an accepted spoof {costs.c_fa:g} (--cost_fa)"]
+             f"a rejected bona fide costs {costs.c_miss:g} (--cost_miss) and an accepted spoof {costs.c_fa:g} "
+             "(--cost_fa)"]
     if model.calibration is not None:
         lines.append(f"calibrated: {model.calibration.formula()}")
     else:
         lines.append("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
                      f"set writes {NAMES.calibration} into the experiment")
-    return lines + ([model.remark] if model.remark else [])
+    return _wrapped([*lines, *[model.remark] * bool(model.remark)])
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent="  ",
+                                                             break_long_words=False, break_on_hyphens=False)]
 
 
 def failure_lines(failures: dict[str, str]) -> list[str]:

@@ -99,14 +99,20 @@ def decide(llr: float, costs: DetectionCosts) -> str:
     return "bonafide" if llr >= costs.bayes_threshold else "spoof"
 
 
+def times(llr: float) -> str:
+    """How much likelier one of the kinds is; >>> times(-3.0), times(30)
+    ('20', 'over 1,000,000')
+    """
+    ratio = math.exp(min(abs(llr), 700))
+    return f"over {_LARGEST:,.0f}" if ratio > _LARGEST else f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+
+
 def likelihood(llr: float) -> str:
     """>>> likelihood(3.0)
     '20 times likelier if bona fide than if spoofed'
     """
-    ratio = math.exp(min(abs(llr), 700))
-    times = f"over {_LARGEST:,.0f}" if ratio > _LARGEST else f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
     kinds = ("bona fide", "spoofed") if llr >= 0 else ("spoofed", "bona fide")
-    return f"{times} times likelier if {kinds[0]} than if {kinds[1]}"
+    return f"{times(llr)} times likelier if {kinds[0]} than if {kinds[1]}"
 
 
 def meaning(llr: float, costs: DetectionCosts) -> str:
