@@ -1,10 +1,14 @@
 """Checkpoints of the authors of localisers: every tensor gets a place, and the classes change theirs."""
 
+from argparse import Namespace
+
+import pytest
 import torch
 
 from wedefense.config.heads import P2SGradOptions
 from wedefense.config.localization import LocalizationOptions
 from wedefense.config.models import BAMOptions, MultiResolutionOptions
+from wedefense.experiment.checkpoint import load_model
 from wedefense.frontend.features import LayerFeatures
 from wedefense.models.bam import BAM
 from wedefense.models.detector import own_weights
@@ -12,6 +16,7 @@ from wedefense.models.gmlp import MultiResolutionGMLP
 from wedefense.models.heads import P2SGrad
 from wedefense.models.localizer import Localizer
 from wedefense.models.published_localizers import from_published
+from wedefense.utils.errors import InputError
 
 ALL = (20, 40, 80, 160, 320, 640)
 OPTIONS = MultiResolutionOptions(gmlp_layers=1, seq_len=64, multi_reso_active=("2", "4", "8", "16", "32", "64", "utt"))
@@ -71,6 +76,17 @@ def test_all_of_a_bam_is_taken():
     localizer.load_state_dict(parts(own, "localizer."))
     assert torch.equal(localizer.heads["160"].linear.weight[0], published["model.out_layer.weight"][1])
     assert not parts(own, "projection.") and parts(own, "frontend.upstream.")
+
+
+def test_what_lightning_keeps_beside_the_tensors_is_not_looked_at(tmp_path):
+    """BAM's file holds its options as objects of classes that nobody has here."""
+    path = tmp_path / "model.ckpt"
+    torch.save({"epoch": 30, "hyper_parameters": {"args": Namespace(resolution=0.16)},
+                "state_dict": {"model.out_layer.bias": torch.ones(2)}}, path)
+    assert set(load_model(path)) == {"model.out_layer.bias"}
+    torch.save({"hyper_parameters": Namespace(resolution=0.16)}, path)
+    with pytest.raises(InputError, match="expected the tensors of a model by name"):
+        load_model(path)
 
 
 def test_other_checkpoints_are_left_to_others():

@@ -49,12 +49,12 @@ class _Told:
         self._stream.flush()
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, records: bool = False) -> Any:
     """The content of a checkpoint, safetensors too; nothing in it is executed, and its numbers are finite."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint")
-    content = read_weight_file(path, records=False)
+    content = read_weight_file(path, records)
     require_finite(content, path)
     return content
 
@@ -84,8 +84,8 @@ def frozen_beside(path: str | os.PathLike, mark: str) -> Path:
 
 
 def trained_part(path: str | os.PathLike) -> dict[str, Tensor]:
-    """What a file of a model holds itself."""
-    content = load(path)
+    """What a file of a model holds itself; what lies beside its tensors, like settings of Lightning, is left alone."""
+    content = load(path, records=True)
     for found in (content, *(content.get(key) for key in _KEYS if isinstance(content, dict))):
         if isinstance(found, dict) and found and all(
                 isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):

@@ -156,7 +156,11 @@ def ranges_from_labels(labels: ArrayLike, shift: float, seconds: float = math.in
 
 
 def labels_from_ranges(ranges: Sequence[Range], shift: float) -> np.ndarray:
-    """(segments,) int64 of 1 (bona fide) and 0: a segment that holds anything fake is fake."""
+    """(segments,) int64 of 1 (bona fide) and 0: a segment that holds anything fake is fake.
+
+    A last segment counts however little of it is left. hieuthi/partialspoof-metrics rounds their number, and calls fake
+    what a rounding error reaches into; `tests/metrics/test_peer_rules.py` holds both sides of these rules together.
+    """
     labels = np.ones(math.ceil((ranges[-1].end - _BLEED) / shift), dtype=np.int64)
     for start, end, is_bonafide in ranges:
         if not is_bonafide:
