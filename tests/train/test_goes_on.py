@@ -14,6 +14,7 @@ from tests.corpus import make_list, write_config
 from wedefense.bin import train
 from wedefense.config.loader import load_config
 from wedefense.config.typed import to_builtin
+from wedefense.experiment import lineage
 from wedefense.experiment.lineage import FREE, settings
 from wedefense.experiment.provenance import provenance, sentence
 from wedefense.utils.errors import InputError
@@ -105,6 +106,20 @@ def test_other_data_under_the_same_names_are_refused(again, change, told):
     with pytest.raises(InputError, match=told):
         ask()
     assert content(root / "exp") == before
+
+
+@pytest.mark.parametrize("resolutions", [[], [20]])
+def test_spans_count_where_they_are_trained_on(tmp_path, resolutions):
+    path = make_list(tmp_path, utterances=4)
+    config = load_config(write_config(tmp_path, train_data=str(path), localization_args={"resolutions": resolutions}))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = []
+    for end in (0.1, 0.2, None):
+        spans = {} if end is None else {"spans": [[0.0, end, "spoof"], [end, lines[0]["dur"], "bonafide"]]}
+        path.write_text("".join(json.dumps(line | spans) + "\n" for line in lines))
+        kept.append(lineage.training_data(config)["train_data"])
+    spans = [data.pop("spans", None) for data in kept]
+    assert kept[0] == kept[1] == kept[2] and len(set(spans)) == (3 if resolutions else 1)
 
 
 def test_another_number_of_ranks_is_refused(again, monkeypatch):

@@ -76,9 +76,11 @@ def training(config: Config, ranks: int) -> Step:
 
 
 def training_data(config: Config) -> dict:
-    """What the lists of training and validation hold."""
+    """What the lists of training and validation hold; spans only of a training that hears of them."""
     pairs = {"train_data": (config.train_data, config.train_label), "val_data": (config.val_data, config.val_label)}
-    return {key: path and of_list(path, config.data_type, labels) for key, (path, labels) in pairs.items()}
+    unheard = set() if config.localization_args.wanted else {"spans"}
+    return {key: path and _without(of_list(path, config.data_type, labels), unheard)
+            for key, (path, labels) in pairs.items()}
 
 
 def averaging(folder: ExperimentFolder, epochs: list[int]) -> Step:
