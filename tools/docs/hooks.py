@@ -18,6 +18,15 @@ from tools.docs.generated import generated  # noqa: E402
 _WHERE: dict[include.Target, include.Target] = {}  # place in the repository -> place in the site
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Lists the recipes."""
+    listed = next(entry["Recipes"] for entry in config.nav or () if "Recipes" in entry)
+    known = {page for entry in listed if isinstance(entry, dict) for page in entry.values()}
+    listed += [{page.removeprefix("recipes/").removesuffix(".md"): page} for page in include.whole_files()
+               if page.startswith("recipes/") and page not in known]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds pages that are made, and learns where everything stands."""
     _WHERE.clear()

@@ -66,7 +66,8 @@ def _sections(registry: Registry, definitions: dict[str, Any]) -> Iterator[tuple
     """Name of each component, and what its options may be; PyTorch's optimisers have keywords."""
     for name, row in registry.rows().items():
         keywords = {"propertyNames": {"enum": list(OPTIMIZER_ARGS.get(name, ()))}}
-        yield name, _reference(row.options, definitions) if isinstance(row.options, type) else keywords
+        typed = dataclasses.is_dataclass(row.options)
+        yield name, _reference(row.options, definitions) if typed else keywords
 
 
 def _condition(when: dict, needed: str, section: str, then: dict) -> dict:

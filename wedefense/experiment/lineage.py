@@ -26,7 +26,7 @@ from wedefense.utils.tables import read_lines, read_table
 
 FREE = {
     "exp_dir", "checkpoint", "gpus", "deterministic", "compile", "cuda_graphs", "feature_cache",
-    "log_batch_interval", "save_step_interval", "save_epoch_interval", "keep_last",
+    "log_batch_interval", "loggers", "save_step_interval", "save_epoch_interval", "keep_last",
     "num_avg", "average",                          # of stage 4
     "precision", "enable_amp",                     # said once, as what they come to
     "train_data", "train_label", "val_data", "val_label", "reverb_data", "noise_data", "model_init",  # by content

@@ -19,6 +19,7 @@ from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
 from wedefense.train.agreement import require_agreement
 from wedefense.train.localization import check_data
+from wedefense.train.loggers import logger_class
 from wedefense.train.modes import build_mode
 from wedefense.train.summary import describe
 from wedefense.train.trainer import Trainer
@@ -39,6 +40,8 @@ def train(config: Config, device: str = "auto") -> None:
     """Train (or go on training) the experiment of `config` on this rank."""
     folder = ExperimentFolder(config.exp_dir)
     require_writable(folder.log, folder.history, folder.last, folder.tensorboard / "events")
+    for name in config.loggers:
+        logger_class(name)
     world = distributed.start(config.gpus, device, config.deterministic)
     setup_logging(rank=world.rank)
     try:

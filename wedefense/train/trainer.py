@@ -21,6 +21,7 @@ from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.models.losses import Loss
 from wedefense.train.failures import explain
 from wedefense.train.frozen import FrozenEncoder
+from wedefense.train.loggers import Loggers
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
@@ -77,26 +78,24 @@ class Trainer:
         if self.world.is_main:
             self.labels.save(self.folder.labels)
             checkpoint.save_architecture(self.folder, self.detector)
-        writer = self._writer()
+        loggers = Loggers(self.config, self.folder, self.step) if self.world.is_main else None
         while self.epoch < self.config.num_epochs and not self.stopped:
             started = time.time()
-            loss, accuracy = self._train_epoch(writer)
+            loss, accuracy = self._train_epoch(loggers)
             self.epoch, self.batch = self.epoch + 1, 0
             row = {"epoch": self.epoch, "train_loss": loss, "train_accuracy": accuracy, **self.module.scalars()}
             row |= self._validate()
             row["seconds"] = round(time.time() - started, 1)
             self._select(row)
             self._save_epoch(row)
-            if writer:
-                for name, value in row.items():
-                    writer.add_scalar(f"epoch/{name}", value, self.epoch)
-                for name, image in self.mode.images().items():
-                    writer.add_image(name, image, self.epoch, dataformats="HW")
+            if loggers:
+                loggers.scalars(((f"epoch/{name}", value) for name, value in row.items()), self.epoch)
+                loggers.images(self.mode.images().items(), self.epoch)
             log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
-        if writer:
-            writer.close()
+        if loggers:
+            loggers.close()
 
-    def _train_epoch(self, writer) -> tuple[float, float]:
+    def _train_epoch(self, loggers: Loggers | None) -> tuple[float, float]:
         self.parallel.module.train()
         self.loader.set_epoch(self.epoch, self.batch)
         sums = self.sums.to(self.world.device)
@@ -114,8 +113,8 @@ class Trainer:
                 sums += torch.cat([parts.float(), parts.new_ones(1)])
                 samples += batch.wav.numel() * self.world.size
                 bar.update()
-                if self.batch % self.config.log_batch_interval == 0 and self.world.is_main:
-                    self._log_batch(writer, bar, sums[:2] / sums[2], samples)
+                if loggers and self.batch % self.config.log_batch_interval == 0:
+                    self._log_batch(loggers, bar, sums[:2] / sums[2], samples)
                 if self._between_epochs_save_due():
                     self._check_finite(pending)
                     self.sums = sums.cpu()
@@ -288,24 +287,14 @@ class Trainer:
             torch.cuda.set_rng_state(own["cuda"], self.world.device)
         log.info("resumed from %s: %d epochs and %d batches done", path, self.epoch, self.batch)
 
-    def _writer(self):
-        if not self.world.is_main:
-            return None
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(self.folder.tensorboard, purge_step=self.step)
-
-    def _log_batch(self, writer, bar, mean: Tensor, samples: float) -> None:
+    def _log_batch(self, loggers: Loggers, bar, mean: Tensor, samples: float) -> None:
         loss, right = mean.tolist()
         hours = samples / self.config.dataset_args.resample_rate / 3600
         speed = hours / max(bar.format_dict["elapsed"], 1e-9)
         bar.set_postfix_str(f"loss {loss:.4f} acc {right:.3f} {speed:.3g} audio h/s", refresh=False)
-        writer.add_scalar("train/loss", loss, self.step)
-        writer.add_scalar("train/accuracy", right, self.step)
-        writer.add_scalar("train/lr", self.optimizer.param_groups[0]["lr"], self.step)
-        writer.add_scalar("train/audio_hours_per_second", speed, self.step)
-        for name, value in self.module.scalars().items():
-            writer.add_scalar(f"train/{name}", value, self.step)
+        values = {"loss": loss, "accuracy": right, "lr": self.optimizer.param_groups[0]["lr"],
+                  "audio_hours_per_second": speed, **self.module.scalars()}
+        loggers.scalars(((f"train/{name}", value) for name, value in values.items()), self.step)
 
 
 def _row_text(row: dict) -> str:

@@ -1,0 +1,94 @@
+"""Loggers beside TensorBoard: classes of one's own, plug-ins, one that fails, resuming with others."""
+
+import json
+import sys
+
+import pytest
+
+from tests.corpus import make_list, write_config
+from wedefense.bin.list import main as list_command
+from wedefense.config.loader import load_config
+from wedefense.train.run import train
+from wedefense.utils.errors import InputError
+
+CODE = '''
+import json
+
+class Lines:
+    """A line for each value."""
+
+    def __init__(self, run):
+        self.file = open(run.folder / "lines.jsonl", "a")
+        self.write("begin", run.config["seed"], run.step)
+
+    def write(self, name, value, step):
+        self.file.write(json.dumps([name, value, step]) + chr(10))
+
+    scalar = write
+
+    def image(self, name, image, step):
+        self.write(name, image.shape, step)
+
+    def close(self):
+        self.write("end", 0, 0)
+        self.file.close()
+
+
+class Offline(Lines):
+    def scalar(self, name, value, step):
+        raise ConnectionError("no route to host")
+'''
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Of two epochs, with a plug-in `lines` that is installed beside it."""
+    package = tmp_path / "site"
+    about = package / "my_loggers-1.0.dist-info"
+    about.mkdir(parents=True)
+    (package / "my_loggers.py").write_text(CODE)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-loggers\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[wedefense.loggers]\nlines = my_loggers:Lines\n")
+    monkeypatch.syspath_prepend(str(package))
+    yield write_config(tmp_path, train_data=str(make_list(tmp_path, utterances=8)), num_epochs=2, num_avg=1,
+                       dataloader_args__num_workers=0)
+    sys.modules.pop("my_loggers", None)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "exp/lines.jsonl").read_text().splitlines()]
+
+
+def test_a_plug_in_gets_what_tensorboard_gets_and_going_on_may_have_others(config, tmp_path):
+    train(load_config(config, ["--loggers", "[lines]"]), "cpu")
+    names = {name for name, _, _ in lines(tmp_path)}
+    assert names >= {"begin", "end", "train/loss", "train/lr", "epoch/train_loss", "epoch/train_accuracy"}
+    assert lines(tmp_path)[0] == ["begin", 7, 0]
+    assert [step for name, _, step in lines(tmp_path) if name == "epoch/train_loss"] == [1, 2]
+    assert not any((tmp_path / "exp/tensorboard").glob("*tfevents*"))
+    more = ["--num_epochs", "3", "--scheduler_args.final_lr", "0.01"]
+    once = load_config(config, ["--exp_dir", str(tmp_path / "flat"), "--loggers", "[]", *more])
+    train(once, "cpu")
+    train(load_config(config, ["--exp_dir", str(tmp_path / "flat"), *more, "--num_epochs", "4"]), "cpu")
+    assert any((tmp_path / "flat/tensorboard").glob("*tfevents*"))
+
+
+def test_a_logger_that_fails_is_told_once_and_the_training_goes_on(config, tmp_path):
+    train(load_config(config, ["--loggers", "[my_loggers:Offline, tensorboard]"]), "cpu")
+    told = [line for line in (tmp_path / "exp/train.log").read_text().splitlines() if "Offline' fails" in line]
+    assert len(told) == 1 and told[0].endswith("left out from here on: ConnectionError: no route to host")
+    assert (tmp_path / "exp/models/model_2.pt").is_file() and [name for name, *_ in lines(tmp_path)] == ["begin"]
+
+
+def test_unknown_loggers_are_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(InputError, match="unknown logger 'line', did you mean 'lines'.*package.module:Class"):
+        train(load_config(config, ["--loggers", "[line]"]), "cpu")
+    with pytest.raises(InputError, match="no 'Line' in .*my_loggers.py, did you mean 'Lines'"):
+        train(load_config(config, ["--loggers", "[my_loggers:Line]"]), "cpu")
+    assert not (tmp_path / "exp/config.yaml").exists()
+
+
+def test_they_are_listed(config, capsys):
+    assert list_command(["logger"]) == 0
+    printed = capsys.readouterr().out
+    assert "tensorboard" in printed and "[my-loggers 1.0 (my_loggers:Lines)]" in printed
