@@ -57,7 +57,7 @@ def test_the_last_frame_that_overhangs_does_not_count():
     assert range_eer(scores, ranges, 0.1).value == 1
     # a frame that ends with the utterance, but for the last bit of 3 * 0.1, is whole
     exact = {"u": [Range(0, 0.1, True), Range(0.1, 0.3, False)]}
-    assert scored_pieces("u", np.array([1.0, 2.0, 0.0]), exact["u"], 0.1)[0].tolist() == [1, 2, 0]
+    assert scored_pieces(np.array([1.0, 2.0, 0.0]), exact["u"], 0.1)[0].tolist() == [1, 2, 0]
     # the only frame counts though it overhangs
     short = {"u": [Range(0, 0.02, True), Range(0.02, 0.05, False)]}
     assert range_eer({"u": np.array([1.0])}, short, 0.1).value == pytest.approx(0.5)

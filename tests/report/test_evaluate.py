@@ -7,6 +7,7 @@ import pytest
 
 from tests.report.pages import parse
 from wedefense.bin.evaluate import main
+from wedefense.data.spans import Span, write_spans
 from wedefense.metrics.detection import detection_metrics
 from wedefense.utils.errors import InputError
 
@@ -96,7 +97,7 @@ def test_frame_scores_against_spans_with_thresholds_of_dev(tmp_path, capsys):
     assert main(arguments) == 0
     assert "need a threshold of another set: --dev SCORES KEYS" in capsys.readouterr().out
     write(tmp_path / "segments", ["u1 0.02 0.12 fake", "u2 0 0.08 bonafide", "u3 0 0.08 real"])
-    with pytest.raises(InputError, match="segments: 1 problem, such as gap in u1: no span from 0.000 to 0.020 s; mend"):
+    with pytest.raises(InputError, match="segments: 1 utterance with problems, such as gap in u1: no span from 0.000"):
         main(arguments)
     np.save(tmp_path / "dev_seglab_0.02.npy", {"u1": np.array([]), "u2": np.array([1, 0])})
     arguments[5] = str(tmp_path / "dev_seglab_0.02.npy")
@@ -165,3 +166,36 @@ def test_a_page_about_sasv(tmp_path):
         assert f"{result['a_dcf']:.4f}" in text and "by codec (2)" in text
         assert "20 target, 30 nontarget, 40 spoof" in text
         assert len(checker.figures) == 1 + len(given.split()) and ("t-EER %" in text) == ("cm" in given)
+
+
+HALVES = [Span(0, 0.5, "bonafide"), Span(0.5, 1, "spoof")]
+BAD_LABELS = {
+    "one": ({"a": [Span(0, 1, "bonafide")], "b": [Span(0, 1, "bonafide")], "c": [Span(0, 1, "bonafide")]},
+            r"frames against .*one: the ranges are all of one class \(bona fide\)"),
+    "lacking": ({"a": HALVES, "b": HALVES, "x": HALVES}, "frames against .*lacking: 1 utterance without labels: c"),
+    "gap": ({"a": HALVES, "b": HALVES, "c": [Span(0, 0.4, "bonafide"), Span(0.6, 1, "spoof")]},
+            "gap: 1 utterance with problems, such as gap in c: no span from 0.400 to 0.600 s; mend"),
+    "long": ({"a": HALVES, "b": HALVES, "c": [Span(0, 0.5, "bonafide"), Span(0.5, 3, "spoof")]},
+             "1 utterance of 3 with frame scores and labels of other lengths; c: its frame scores last 1.00 s and its "
+             "labels 3.00 s"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LABELS)
+@pytest.mark.parametrize("of_dev", [False, True])
+def test_labels_of_frames_that_do_not_fit_stop_or_are_left_out(kind, of_dev, tmp_path, caplog):
+    spans, message = BAD_LABELS[kind]
+    write(tmp_path / "frames", (f"{name} {' '.join(str((n * 7 + ord(name)) % 5 - n // 25) for n in range(50))}"
+                                for name in "abc"))
+    write_spans(tmp_path / kind, spans, "segments")
+    write_spans(tmp_path / "good", {"a": HALVES, "b": HALVES, "c": HALVES}, "segments")
+    keys = ["good", "--dev", str(tmp_path / "frames"), str(tmp_path / kind)] if of_dev else [kind]
+    command = ["--segments", "0.02", "--scores", str(tmp_path / "frames"), "--json", str(tmp_path / "r.json"), "--keys",
+               str(tmp_path / keys[0]), *keys[1:]]
+    with pytest.raises(InputError, match=message):
+        main(command)
+    if kind != "one":
+        with caplog.at_level("WARNING", "wedefense"):
+            assert main([*command, "--common"]) == 0
+        assert "left out" in caplog.text or "evaluating the 2 in common" in caplog.text
+        assert json.loads((tmp_path / "r.json").read_text())["n_utterances"] == (3 if of_dev else 2)

@@ -12,6 +12,7 @@ from wedefense.metrics.segments import Range
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, plural
 
 CLASSES = ("bonafide", "spoof")
@@ -122,13 +123,16 @@ def read_with_spans(folder: str | os.PathLike, num_workers: int = 1) -> tuple[Ma
     return whole, f"{whole.report()}\n{checked.report()}"
 
 
-def known_ranges(path: str | os.PathLike) -> dict[str, list[Range]]:
-    """The spans of a label file as metrics take them; a problem in it is an error."""
+def known_ranges(path: str | os.PathLike, skip_bad: bool = False) -> dict[str, list[Range]]:
+    """The spans of a label file as metrics take them; a problem in it is an error, or the utterance is left out."""
     checked = check_spans(str(path), read_spans(path), None, SpanRules())
     if checked.problems:
-        first = checked.problems[0]
-        raise InputError(f"{path}: {plural(len(checked.problems), 'problem')}, such as {first.kind} in {first.key}: "
-                         f"{first.detail}; mend them by `wedefense segments` (--fill, --labels)")
+        first, count = checked.problems[0], len({problem.key for problem in checked.problems})
+        told = (f"{path}: {plural(count, 'utterance')} with problems, such as {first.kind} in {first.key}: "
+                f"{first.detail}")
+        if not skip_bad or not checked.spans:
+            raise InputError(f"{told}; mend them by `wedefense segments` (--fill, --labels)")
+        get_logger().warning("%s; left out", told)
     return {name: [Range(start, end, label == "bonafide") for start, end, label in spans]
             for name, spans in checked.spans.items()}
 

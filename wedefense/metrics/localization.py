@@ -18,6 +18,7 @@ from wedefense.metrics.segments import (
     Range,
     labels_from_ranges,
     pooled_scores,
+    require_alike,
     scored_pieces,
     weighted_eer,
     whole_frames,
@@ -123,10 +124,12 @@ class FrameScores:
 
     def rows(self, shifts: Sequence[float]) -> dict[str, Marked]:
         """Each resolution by its seconds, then `time` and `utterance` (whose score is that of its fakest frame)."""
+        require_alike({name: (len(self.scores[name]) * self.shift, ranges[-1].end)
+                       for name, ranges in self.ranges.items()}, self.shift)
         scores = {name: as_scores(self.scores[name], f"frame ({name})") for name in self.ranges}
         rows = {f"{shift:g}": Marked.of([self._segments(scores[name], self.ranges[name], shift) for name in scores])
                 for shift in shifts}
-        rows[TIME] = Marked.of([scored_pieces(name, scores[name], self.ranges[name], self.shift) for name in scores])
+        rows[TIME] = Marked.of([scored_pieces(scores[name], self.ranges[name], self.shift) for name in scores])
         if not rows[TIME].of_both_classes:
             raise InputError("the ranges are all of one class: an EER needs bona fide and spoof")
         whole = [(np.array([scores[name].min()]), np.ones(1), np.array([all(r.is_bonafide for r in self.ranges[name])]))

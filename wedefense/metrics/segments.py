@@ -7,7 +7,7 @@ import math
 import os
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,11 +118,13 @@ def segment_trials(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLi
     Finer scores are pooled by their minimum (a segment is as fake as its fakest frame), coarser ones repeated.
     """
     pooled, truth, names = [], [], []
-    for name in _common_names(scores, labels):
+    _require_multiple(score_shift, label_shift)
+    together = common_names(scores, labels)
+    require_alike({name: (len(scores[name]) * score_shift, len(labels[name]) * label_shift) for name in together},
+                  max(score_shift, label_shift))
+    for name in together:
         values, target = as_scores(scores[name], f"frame ({name})"), np.asarray(labels[name])
-        scored = values.size * score_shift
         values = pooled_scores(values, score_shift, label_shift)
-        _check_duration(name, scored, target.size * label_shift, max(score_shift, label_shift))
         size = min(values.size, target.size)
         pooled.append(values[:size])
         truth.append(target[:size] == 1)
@@ -132,13 +134,17 @@ def segment_trials(scores: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLi
 
 def pooled_scores(scores: np.ndarray, score_shift: float, label_shift: float) -> np.ndarray:
     """(segments,) of frames: the minimum of those in a segment, or a frame repeated where segments are finer."""
-    if not commensurable(score_shift, label_shift):
-        raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
-                         "the other")
+    _require_multiple(score_shift, label_shift)
     ratio = round(max(score_shift, label_shift) / min(score_shift, label_shift))
     if label_shift > score_shift:
         return np.minimum.reduceat(scores, np.arange(0, scores.size, ratio))
     return np.repeat(scores, ratio)
+
+
+def _require_multiple(score_shift: float, label_shift: float) -> None:
+    if not commensurable(score_shift, label_shift):
+        raise InputError(f"frames of {score_shift:g} s and segments of {label_shift:g} s: one must be a multiple of "
+                         "the other")
 
 
 def commensurable(one: float, other: float) -> bool:
@@ -171,11 +177,11 @@ def labels_from_ranges(ranges: Sequence[Range], shift: float) -> np.ndarray:
 def range_eer(scores: Mapping[str, ArrayLike], ranges: Mapping[str, Sequence[Range]], score_shift: float) -> Point:
     """EER in time instead of segments (Zhang et al. 2023): shares of bona fide seconds rejected and of spoof
     seconds accepted, whatever the resolution of scores and reference. See `whole_frames` for the last frame."""
-    pieces = [scored_pieces(name, as_scores(scores[name], f"frame ({name})"), ranges[name], score_shift)
-              for name in _common_names(scores, ranges)]
+    names = common_names(scores, ranges)
+    require_alike({name: (len(scores[name]) * score_shift, ranges[name][-1].end) for name in names}, score_shift)
+    pieces = [scored_pieces(as_scores(scores[name], f"frame ({name})"), ranges[name], score_shift) for name in names]
     values, seconds, is_bonafide = (np.concatenate(part) for part in zip(*pieces))
-    if is_bonafide.all() or not is_bonafide.any():
-        raise InputError("the ranges are all of one class: an EER needs bona fide and spoof")
+    require_both_classes(ranges[name] for name in names)
     order = np.argsort(values, kind="stable")
     return weighted_eer(values[order], seconds[order], is_bonafide[order])
 
@@ -200,10 +206,9 @@ def whole_frames(scores: np.ndarray, end: float, shift: float) -> np.ndarray:
     return scores[:max(1, math.floor((end + _BLEED) / shift))]
 
 
-def scored_pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift: float) -> tuple[np.ndarray, ...]:
+def scored_pieces(scores: np.ndarray, ranges: Sequence[Range], shift: float) -> tuple[np.ndarray, ...]:
     """(score, seconds, is_bonafide) of each stretch within one frame and one range."""
     starts, end = np.array([r.start for r in ranges]), ranges[-1].end
-    _check_duration(name, scores.size * shift, end, shift)
     scores = whole_frames(scores, end, shift)
     frames = np.arange(scores.size) * shift
     edges = np.unique(np.concatenate((starts, frames[frames < end], [end])))
@@ -213,7 +218,8 @@ def scored_pieces(name: str, scores: np.ndarray, ranges: Sequence[Range], shift:
     return scores[frame], np.diff(edges), label
 
 
-def _common_names(scores: Mapping, labels: Mapping) -> list[str]:
+def common_names(scores: Mapping, labels: Mapping) -> list[str]:
+    """The utterances, which must be the same in both."""
     for what, names in (("labels", scores.keys() - labels.keys()), ("frame scores", labels.keys() - scores.keys())):
         if names:
             raise InputError(f"{plural(len(names), 'utterance')} without {what}: {first_few(sorted(names))}")
@@ -222,7 +228,23 @@ def _common_names(scores: Mapping, labels: Mapping) -> list[str]:
     return list(labels)
 
 
-def _check_duration(name: str, scored: float, labelled: float, shift: float) -> None:
-    if abs(scored - labelled) > _TOLERANCE + shift:
-        raise InputError(f"{name}: its frame scores last {scored:.2f} s and its labels {labelled:.2f} s; "
-                         "is the frame shift right?")
+def require_both_classes(ranges: Iterable[Sequence[Range]]) -> None:
+    kinds = {part.is_bonafide for parts in ranges for part in parts}
+    if len(kinds) < 2:
+        one = {True: "bona fide", False: "spoof"}[kinds.pop()] if kinds else "nothing"
+        raise InputError(f"the ranges are all of one class ({one}): an EER needs bona fide and spoof")
+
+
+def last_alike(scored: float, labelled: float, shift: float) -> bool:
+    """Whether frame scores and labels of an utterance end so near to one another as they should."""
+    return abs(scored - labelled) <= _TOLERANCE + shift
+
+
+def require_alike(seconds: Mapping[str, tuple[float, float]], shift: float) -> None:
+    """`seconds`: utterance -> how long its frame scores last, and its labels."""
+    odd = [name for name, pair in seconds.items() if not last_alike(*pair, shift)]
+    if odd:
+        scored, labelled = seconds[odd[0]]
+        raise InputError(f"{plural(len(odd), 'utterance')} of {len(seconds)} with frame scores and labels of other "
+                         f"lengths; {odd[0]}: its frame scores last {scored:.2f} s and its labels {labelled:.2f} s; "
+                         "are the shifts of frames and labels right, and are both of the same recordings?")

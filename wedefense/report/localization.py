@@ -60,23 +60,38 @@ def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> t
     if coarse:
         labels = segments.read_seglab(files.keys)
     else:
-        ranges = known_ranges(files.keys)
+        ranges = known_ranges(files.keys, files.common)
         labels = {name: segments.labels_from_ranges(spans, label_shift) for name, spans in ranges.items()}
     if files.common:
-        scores, labels = _in_common(files, scores, labels)
-    if coarse:
-        ranges = {name: segments.ranges_from_labels(values, label_shift, len(scores[name]) * frame_shift)
-                  for name, values in labels.items() if name in scores}
-    return FrameScores(scores, {name: ranges[name] for name in labels if name in ranges}, frame_shift), labels, \
-        label_shift
+        scores, labels = _in_common(files, scores, labels, frame_shift, label_shift)
+    try:
+        lengths = {name: (len(scores[name]) * frame_shift, len(labels[name]) * label_shift)
+                   for name in segments.common_names(scores, labels)}
+        segments.require_alike(lengths, max(frame_shift, label_shift))
+        if coarse:
+            ranges = {name: segments.ranges_from_labels(values, label_shift, lengths[name][0])
+                      for name, values in labels.items()}
+        segments.require_both_classes(ranges[name] for name in labels)
+    except InputError as error:
+        raise InputError(f"{files.scores} against {files.keys}: {error}") from None
+    return FrameScores(scores, {name: ranges[name] for name in labels}, frame_shift), labels, label_shift
 
 
-def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping) -> tuple[dict, dict]:
+def _in_common(files: ScoreFiles, scores: Mapping, labels: Mapping, frame_shift: float,
+               label_shift: float) -> tuple[dict, dict]:
+    """What both files have, but for utterances of which they have other lengths; none of any length is an error."""
     both = [name for name in labels if name in scores]
     lost = sorted(scores.keys() ^ labels.keys())
     if lost:
         get_logger().warning("%d utterances are in one of %s and %s only: %s; evaluating the %d in common", len(lost),
                              files.scores, files.keys, first_few(lost), len(both))
+    alike = [name for name in both if segments.last_alike(
+        len(scores[name]) * frame_shift, len(labels[name]) * label_shift, max(frame_shift, label_shift))]
+    if alike and len(alike) < len(both):
+        get_logger().warning("%d of %d utterances last otherwise in %s than in %s and are left out: %s",
+                             len(both) - len(alike), len(both), files.scores, files.keys,
+                             first_few([name for name in both if name not in alike]))
+        both = alike
     return {name: scores[name] for name in both}, {name: labels[name] for name in both}
 
 

@@ -8,15 +8,33 @@ import numpy as np
 
 from wedefense.data.audio import BadAudio, open_audio, rate_ratio, read_span, resampled_length
 from wedefense.data.spans import Span
-from wedefense.metrics.localization import FrameScores
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.metrics.localization import TIME, FrameScores
 from wedefense.metrics.segments import Range, ranges_from_labels, scored_pieces, whole_frames
 from wedefense.report.html import Figure, paragraph, section
 from wedefense.report.player import player
 from wedefense.report.timeline import Timeline, sketch, timeline_figure, window_of
-from wedefense.utils.tables import plural
+from wedefense.scoring.results import ScoredSet
+from wedefense.scoring.segments import read_set
+from wedefense.utils.tables import plural, read_table
 
 _RATE, _SECONDS = 16000, 20.0   # of what is heard; of a long utterance the part with most mistakes
 _SIZE, _COLUMNS = (4.8, 4.4), 400
+
+
+def of_sets(folder: ExperimentFolder, results: Mapping, sets: Sequence[ScoredSet]) -> Iterator[str]:
+    """A section for each set whose finest segments are judged and whose recordings are known; for dev only where there
+    is no other."""
+    for scored in sets:
+        where = results["sets"][scored.name].get("localization")
+        if not where or scored.audio is None or (scored.name == results["dev_set"] and len(sets) > 1):
+            continue
+        ms = min(map(int, where))
+        row = where[str(ms)]["rows"][TIME]
+        found = read_set(folder.embeddings(scored.name), scored.audio.parent, ms, quiet=True)
+        if found is not None:
+            yield timelines(found, row.get("dev_threshold", row["eer_threshold"]), read_table(scored.audio),
+                            f"Timelines: {scored.name}")
 
 
 class _Judged(NamedTuple):
@@ -52,8 +70,8 @@ def _ranked(found: FrameScores, threshold: float, audio: Mapping[str, str]) -> l
     judged = []
     for name in _mixed(found) or found.ranges:
         if name in audio:
-            scores, seconds, is_bonafide = scored_pieces(name, np.asarray(found.scores[name]), found.ranges[name],
-                                                         found.shift)
+            scores = np.asarray(found.scores[name])
+            scores, seconds, is_bonafide = scored_pieces(scores, found.ranges[name], found.shift)
             judged.append(_Judged(name, float(seconds[(scores <= threshold) == is_bonafide].sum() / seconds.sum())))
     return sorted(judged, key=lambda one: (one.wrong, one.name))
 

@@ -10,7 +10,7 @@ from wedefense.experiment import records
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.provenance import provenance, sentence
 from wedefense.metrics.classification import ClassificationResult
-from wedefense.report import html, pruning_section, render, sections
+from wedefense.report import html, pruning_section, render, sections, timelines
 from wedefense.report.html import Row
 from wedefense.report.listen import Players
 from wedefense.report.localization import of_heads, where_section
@@ -25,7 +25,7 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
     """Write the report and its figures; what the folder lacks is left out, and said so.
 
     The curves of detection are drawn from the scores in `sets`; `fonts` are those of the PDFs (`render.FONTS`), `heard`
-    how many utterances of each class and set stand in the page to listen to.
+    how many utterances of each class and set stand in the page to listen to (0: no timelines either).
     """
     folder, players = ExperimentFolder(exp_dir), Players(heard)
     with render.letters(fonts):
@@ -34,6 +34,7 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
                             players if scored.name != results["dev_set"] or len(sets) == 1 else None)
                     for scored in sets]
         content += [where_section(where, f"Where it is fake: {title}") for title, where in of_heads(results)]
+        content += timelines.of_sets(folder, results, sets) if heard else []
         content.append(sections.conditions(results))
         return _finish(folder, content)
 

@@ -58,15 +58,19 @@ def localize_sets(exp_dir: ExperimentFolder, data: Path, names: Sequence[str], d
     finest = min((ms for name in names for ms in exp_dir.embeddings(name).resolutions()), default=0)
     for ms in sorted({ms for name in names for ms in exp_dir.embeddings(name).resolutions()}):
         shifts = [shift for shift in SHIFTS if shift > ms / 1000 - 1e-9 and commensurable(shift, ms / 1000)]
-        sets = {name: found for name in names if (found := _read(exp_dir.embeddings(name), data / name, ms))}
+        sets = {name: found for name in names if (found := read_set(exp_dir.embeddings(name), data / name, ms))}
         for name, found in sets.items():
             dev = sets.get(dev_set) if dev_set not in (None, name) else None
-            results.setdefault(name, {})[str(ms)] = localization_metrics(
-                found, shifts if ms == finest else [ms / 1000], dev, _bootstrap(found, resamples))
+            try:
+                results.setdefault(name, {})[str(ms)] = localization_metrics(
+                    found, shifts if ms == finest else [ms / 1000], dev, _bootstrap(found, resamples))
+            except InputError as error:
+                raise InputError(f"{data / name}, segments of {ms} ms: {error}") from None
     return results
 
 
-def _read(folder: Embeddings, data: Path, ms: int) -> FrameScores | None:
+def read_set(folder: Embeddings, data: Path, ms: int, quiet: bool = False) -> FrameScores | None:
+    """The scores of segments and the true spans of a set; None where one of both is not known."""
     labels = data / "segments"
     if not folder.segments(ms).is_file():
         return None
@@ -78,7 +82,7 @@ def _read(folder: Embeddings, data: Path, ms: int) -> FrameScores | None:
     unknown = [name for name in scores if name not in ranges]
     if len(unknown) == len(scores):
         raise InputError(f"{labels}: names none of the {len(scores)} utterances of {folder.segments(ms)}")
-    if unknown:
+    if unknown and not quiet:
         get_logger().warning("%s: %d of %d utterances have no spans and are not judged: %s", labels, len(unknown),
                              len(scores), first_few(unknown))
     both = [name for name in scores if name in ranges]
