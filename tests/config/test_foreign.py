@@ -7,6 +7,7 @@ import yaml
 
 from wedefense.config.lacking import PARTS
 from wedefense.config.loader import load_config, save_config
+from wedefense.config.localization import LocalizationOptions
 from wedefense.config.models import BACKENDS
 from wedefense.utils.errors import InputError
 
@@ -94,6 +95,7 @@ WRITTEN = {
     "MSEp2sgrad": lambda: spoofing(loss="MSELoss", projection_args__project_type="MSEp2sgrad"),
     "TanhLinear": lambda: spoofing(projection_args__project_type="TanhLinear"),
     "by length": lambda: speaker(**WHOLE),
+    "segments": lambda: spoofing(dataset_args__label_reso=0.02),
     "no workers": lambda: speaker(dataloader_args__num_workers=0, dataloader_args__prefetch_factor=None),
     "decibels": lambda: speaker(dataset_args__frontend="lfcc_torchaudio", dataset_args__lfcc_torchaudio_args={
         "n_fft": 512, "n_lfcc": 20, "frame_shift": 10, "frame_length": 20, "use_delta": True}, model_args__feat_dim=60),
@@ -135,6 +137,9 @@ def test_what_is_written_otherwise_means_the_same(tmp_path):
     assert tuned.dataset_args.ssl_args.upstream_args.name == "wavlm_large"
     squares = load(tmp_path, spoofing(loss="MSELoss", projection_args__project_type="MSEp2sgrad"))
     assert squares.loss == "CrossEntropyLoss" and squares.projection_args.project_type == "MSEp2sgrad"
+    where = load(tmp_path, spoofing(dataset_args__label_reso=0.16, loss="MSELoss",
+                                    projection_args__project_type="MSEp2sgrad")).localization_args
+    assert where == LocalizationOptions((160,), loss="p2sgrad", utterance="min", utterance_weight=0.0)
     assert load(tmp_path, speaker(**WHOLE)).dataset_args.sampler == "block_shuffle_by_length"
 
 

@@ -10,6 +10,7 @@ from wedefense.utils.errors import InputError
 
 _BY_TRAINING = {"": ("original_ssl_num_params",), "scheduler_args": ("num_epochs", "epoch_iter", "scale_ratio")}
 _SAME = (("optimizer_args", "lr", "scheduler_args", "initial_lr"), ("", "reg_lr", "", "initial_reg_lr"))
+_SQUARES = ("MSEp2sgrad", "p2sgrad")
 _BUT_SHIFT, _BUT_LENGTH = 10, 25  # ms, of the frames that count in configs of WavLM_MHFA
 _SHIFT = 20
 
@@ -18,6 +19,7 @@ def understood(tree: Tree) -> Tree:
     """`tree` with the keys that we know, values as they were meant."""
     refuse(tree)
     tree = _written_by_training(tree)
+    tree = _segments(tree)
     tree = _mean_squares(tree)
     tree = _wavlm_mhfa(tree)
     return _no_workers(tree)
@@ -53,9 +55,27 @@ def _written_by_training(tree: Tree) -> Tree:
     return tree
 
 
+def _segments(tree: Tree) -> Tree:
+    """`dataset_args.label_reso`, in seconds: segments are all that is trained, and the projection is theirs."""
+    found = _section(tree, "dataset_args").get("label_reso")
+    if not isinstance(found, Leaf):
+        return tree
+    if not isinstance(found.value, (int, float)) or found.value <= 0:
+        raise InputError(f"{found.origin}: dataset_args.label_reso: expected seconds, like 0.02, got {found.value!r}")
+
+    def leaf(value) -> Leaf:
+        return Leaf(value, found.origin)
+
+    squares = _at(tree, "projection_args", "project_type") in _SQUARES
+    asked: Tree = {"resolutions": leaf([round(1000 * found.value)]), "utterance": leaf("min"),
+                   "utterance_weight": leaf(0.0), "loss": leaf("p2sgrad" if squares else "cross_entropy")}
+    tree = _without(tree, "dataset_args", ("label_reso",))
+    return tree | {"localization_args": asked | _section(tree, "localization_args")}
+
+
 def _mean_squares(tree: Tree) -> Tree:
     """`loss: MSELoss` beside a projection that has a loss of its own, the mean of squares."""
-    if _at(tree, "loss") == "MSELoss" and _at(tree, "projection_args", "project_type") in ("MSEp2sgrad", "p2sgrad"):
+    if _at(tree, "loss") == "MSELoss" and _at(tree, "projection_args", "project_type") in _SQUARES:
         return _without(tree, "", ("loss", "loss_args"))
     return tree
 

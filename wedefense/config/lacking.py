@@ -32,7 +32,6 @@ PARTS = (
     Lacking("dataset_args.frontend", "eat", "the front-end EAT", _SSL),
     Lacking("dataset_args.frontend", "beats", "the front-end BEATs", _SSL),
     Lacking("dataset_args.frontend", "dasheng", "the front-end Dasheng", _SSL),
-    Lacking("dataset_args.label_reso", "", "localisation with labels of each frame", "labels of whole utterances"),
     Lacking("dino_head_args", "", "pretraining without labels (DINO)", _SSL),
     Lacking("contrastive_type", "", "pretraining without labels (SimCLR, MoCo)", _SSL),
     Lacking("adapter_tuning", "", "fine-tuning by adapters", "fine-tuning at scheduler_args.frontend_lr_ratio"),
