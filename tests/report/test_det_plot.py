@@ -71,13 +71,13 @@ def test_the_band_covers_the_true_rates(scores):
 
     rng, inside = np.random.default_rng(5), 0
     frr, far = 0.12, 0.2
-    for _ in range(60):
+    for _ in range(25):
         misses, alarms = binom.rvs(80, frr, random_state=rng), binom.rvs(120, far, random_state=rng)
         bonafide = np.repeat([-1.0, 1.0], [misses, 80 - misses])  # the threshold is 0
         spoof = np.repeat([-1.0, 1.0], [120 - alarms, alarms])
         polygon = det_plot({"x": (bonafide, spoof)}).axes[0].patches[0].get_xy()
         inside += Path(polygon).contains_point(ndtri([far, frr]))
-    assert 53 <= inside <= 60
+    assert 22 <= inside <= 25
     assert not det_plot({str(i): scores for i in range(5)}).axes[0].patches
 
 

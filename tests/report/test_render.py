@@ -55,7 +55,7 @@ def test_letters_of_papers(fonts, name, tmp_path):
     written = ExperimentFolder(tmp_path).figure("x", "pdf").read_bytes().lower()
     assert name.lower() in written or any(family.replace(" ", "").lower().encode() in written
                                           for family in render.FONTS[fonts])
-    assert b"dejavusans" not in written  # nor in the next, which is not asked for
-    assert b"DejaVuSans" in render.pdf(a_figure())
+    assert b"/fontfile2" in written and b"dejavusans" not in written  # TrueType, and no other letters
+    assert b"DejaVuSans" in render.pdf(a_figure())   # the next is as always
     with pytest.raises(OptionError, match="one of sans, latex, times, got 'comic'"), render.letters("comic"):
         pass

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.report.pages import parse
 from wedefense.metrics.detection import DetectionCosts, detection_metrics
 from wedefense.report.benchmark import heat_map, rows_of, summary, told, write
 from wedefense.scoring.benchmark import MEAN, POOLED, Scored, difference, evaluate, fix
@@ -86,11 +87,16 @@ def test_tables_and_page(tmp_path):
     header, rows = summary(results)
     assert header == ["system", "dev", "eval", "spoofs", "mean", "pooled"]
     assert rows[0][:5] == ["one", "25.00", "0.00", "40.00*", "12.50"]
-    assert rows_of(results["one"])[2] == ["spoofs", "0", "5", "", "", "", "", "", "", "40.00"]
+    assert rows_of(results["one"])[2] == ["spoofs", "0", "5", "", "", "", "", "", "", "", "40.00"]
     write(tmp_path, results, {"out": tmp_path})
     assert "| one         | 25.00 | 0.00 | 40.00* | 12.50 |" in (tmp_path / "benchmark.md").read_text()
     assert r"one & 25.00 & 0.00 & 40.00*" in (tmp_path / "benchmark.tex").read_text()
-    page = (tmp_path / "benchmark.html").read_text()
+    dev = detection_metrics(SETS["dev"].scores[:4], SETS["dev"].scores[4:])
+    assert rows_of(results["one"])[0][3:5] == [f"{dev.min_dcf:.4f}", "25.00"]
+    assert rows_of(results["one"])[0][7] == f"{dev.min_cllr:.4f}"
+    checker, page = parse(tmp_path / "benchmark.html")
+    assert "EER in per cent of each set: one: dev 25.00, eval 0.00; two, mp3@64: dev 25.00, eval 0.00." in \
+        checker.figures
     assert "dev: EER +1.00 points against the recordings as they are, 95 % [-2.00, +3.00]" in page
     assert heat_map(["system", "a"], [["x", "0.00"], ["y", "50.00"]]).count("<td style='--share:0.00'>") == 1
 

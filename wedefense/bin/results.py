@@ -20,7 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--by", default=BootstrapOptions.by, metavar="COLUMN",
                         help="draw whole groups instead of trials: spk for those of utt2spk")
     parser.add_argument("--costs", nargs=3, type=float, default=[0.05, 1, 10], metavar=("P_SPOOF", "C_MISS", "C_FA"))
-    parser.add_argument("--fonts", choices=FONTS, default="sans", help="letters of the figures as PDF, for papers")
+    parser.add_argument("--fonts", choices=FONTS, default="sans", help="of the figures as PDF: latex, times for papers")
     parser.add_argument("--listen", type=int, default=3, metavar="N", help="worst of each class and set, to listen to")
     return parser.parse_args(argv)
 

@@ -5,25 +5,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from wedefense.metrics.catalogue import MAIN, METRICS, SUMMARY
 from wedefense.metrics.table import text_table
 from wedefense.report import html
 from wedefense.report.heat import heat_map
 from wedefense.report.html import Row
 from wedefense.report.style import LETTERS, SERIES, described, new_figure
 from wedefense.report.typeset import latex, markdown
+from wedefense.report.write import page_of
 from wedefense.scoring.benchmark import MEAN, POOLED
 from wedefense.utils.files import atomic_write
 
-_HEADER = ["set", "bona fide", "spoof", "EER %", "95 %", "minDCF", "actDCF", "Cllr", "miss %", "false accept %"]
-_FORMATS = (("eer", 100, 2), ("eer_interval", 100, 2), ("min_dcf", 1, 4), ("act_dcf", 1, 4), ("cllr", 1, 4),
-            ("miss", 100, 2), ("false_accept", 100, 2))
+_FORMATS = [(key, METRICS[key].heading, METRICS[key].factor, 2 if METRICS[key].percent else 4) for key in SUMMARY]
+_FORMATS.insert(SUMMARY.index(MAIN) + 1, (f"{MAIN}_interval", "95 %", METRICS[MAIN].factor, 2))
+_FORMATS += [("miss", "miss %", 100, 2), ("false_accept", "false accept %", 100, 2)]
+_HEADER = ["set", "bona fide", "spoof", *(heading for _, heading, *_ in _FORMATS)]
 
 
 def rows_of(result: Mapping) -> list[list[str]]:
     """Each set, then their mean and their pool."""
     named = [*result["sets"].items(), (MEAN, result[MEAN]), (POOLED, result[POOLED])]
     return [[name, *(f"{values[count]:,}" if count in values else "" for count in ("n_bonafide", "n_spoof")),
-             *(_cell(values.get(key), factor, decimals) for key, factor, decimals in _FORMATS)]
+             *(_cell(values.get(key), factor, decimals) for key, _, factor, decimals in _FORMATS)]
             for name, values in named]
 
 
@@ -97,15 +100,16 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str
     header, rows = summary(results)
     content = [html.section("Systems and sets", html.paragraph(CAPTION, "note"), heat_map(header, rows),
                             html.figures([html.Figure("mean", "Mean EER of each system over the sets of both classes",
-                                                      _means(results))]))]
+                                                      _means(results)),
+                                          html.Figure("sets", "EER of each set, with 95 % intervals", _sets(results))
+                                          ]))]
     for name, result in results.items():
         parts = [html.table(_HEADER, [Row(row, "rule" if row[0] == MEAN else "") for row in rows_of(result)]),
                  *(html.paragraph(note, "note") for note in (*_notes(result), *_changes(result)))]
         parts += [html.paragraph(f"{a_set}: {doubt}", "doubt") for a_set, values in result["sets"].items()
                   for doubt in values.get("doubts", [])]
         content.append(html.section(name, *parts))
-    shown = [Row([key, str(value)]) for key, value in settings.items()]
-    return html.page("Benchmark", *content, html.section("Settings", html.table(["", ""], shown, "text")))
+    return page_of("Benchmark", settings, content)
 
 
 def _means(results: Mapping[str, Mapping]):
@@ -117,6 +121,28 @@ def _means(results: Mapping[str, Mapping]):
     axes.invert_yaxis()
     axes.set_xlabel("mean EER, %")
     for place, value in enumerate(values):
-        axes.text(value, place, f" {value:.2f}", va="center", fontsize=LETTERS)
+        axes.annotate(f"{value:.2f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=LETTERS)
     axes.margins(x=0.15)
     return described(figure, "Mean EER: " + ", ".join(f"{name} {value:.2f} %" for name, value in zip(names, values)))
+
+
+def _sets(results: Mapping[str, Mapping]):
+    """A row for each set, in it a point for each system."""
+    sets = [name for name, values in next(iter(results.values()))["sets"].items() if "eer" in values]
+    figure, axes = new_figure((4.8, 1.4 + (0.2 + 0.14 * len(results)) * len(sets)))
+    said = []
+    for number, (name, result) in enumerate(results.items()):
+        colour, places, values = SERIES[number % len(SERIES)], [], []
+        for row, a_set in enumerate(sets):
+            found = result["sets"][a_set]
+            places.append(row + (number - (len(results) - 1) / 2) * 0.7 / len(results))
+            values.append(100 * found["eer"])
+            if "eer_interval" in found:
+                axes.plot([100 * end for end in found["eer_interval"]], [places[-1]] * 2, color=colour, linewidth=1.4)
+        axes.plot(values, places, "o", color=colour, markersize=4.5, label=name)
+        said.append(f"{name}: {', '.join(f'{a_set} {value:.2f}' for a_set, value in zip(sets, values))}")
+    axes.set_yticks(range(len(sets)), sets, fontsize=LETTERS)
+    axes.set(xlabel="EER %", ylim=(len(sets) - 0.5, -0.5))
+    axes.set_xlim(left=0)
+    axes.legend()
+    return described(figure, f"EER in per cent of each set: {'; '.join(said)}.")

@@ -17,6 +17,7 @@ FINE = 0.00001, 0.6    # but of systems with an equal error rate below half a pe
 _FINE_BELOW = 0.005
 _TICKS = (0.00001, 0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 _MOST_BANDS = 4        # more of them hide one another
+_MOST_FLOORS = 2       # that are worth their words
 _EACH = 0.95 ** 0.5    # level of each rate's interval: both hold with 95 %
 _SIZES = {"o": 11.0, "s": 7.5, "^": 4.5}  # of markers: one inside the other where they coincide
 _NEAR, _GROWN = 0.08, 5.0                 # systems' markers that coincide: on normal-deviate axes; points
@@ -75,9 +76,10 @@ def det_notes(systems: Mapping[str, Scores], classes: tuple[str, str] = CLASSES)
     floors = {name: f"of {len(bonafide)} {classes[0]} {100 * 0.5 / len(bonafide):.2g} %, of {len(spoof)} "
                     f"{classes[1]} {100 * 0.5 / len(spoof):.2g} %" for name, (bonafide, spoof) in systems.items()}
     none = list(dict.fromkeys(floors.values()))
-    if len(none) > 1:
+    if 1 < len(none) <= _MOST_FLOORS:
         none = [f"{name} {text}" for name, text in floors.items()]
-    return " ".join([*notes, f"Dashed: no error counted, drawn at half a trial: {'; '.join(none)}."])
+    which = f": {'; '.join(none)}" if len(none) <= _MOST_FLOORS else " of the class"
+    return " ".join([*notes, f"Dashed: no error counted, drawn at half a trial{which}."])
 
 
 def _floors(bonafide: np.ndarray, spoof: np.ndarray) -> tuple[float, float]:

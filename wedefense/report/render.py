@@ -21,7 +21,8 @@ FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed;
 }
 _letters: ContextVar[str] = ContextVar("letters", default="sans")
 _DOTS = 200  # an inch of the PNG
-_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense", "pdf.fonttype": 42}
+_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense"}
+_TRUETYPE = {"pdf.fonttype": 42}  # what publishers ask for; cutting it to the letters used takes as long as drawing
 
 
 def svg(figure) -> bytes:
@@ -46,11 +47,15 @@ def letters(fonts: str):
 
 
 def pdf(figure) -> bytes:
-    """With the letters that are asked for, which the figure then keeps."""
+    """With the letters that are asked for, which the figure then keeps: those of papers are embedded as TrueType."""
+    import matplotlib
+
     finished(figure)
-    if families := FONTS[_letters.get()]:
+    families = FONTS[_letters.get()]
+    if families:
         _set_fonts(figure, families)
-    return _saved(figure, "pdf")
+    with matplotlib.rc_context(_TRUETYPE if families else {}):
+        return _saved(figure, "pdf")
 
 
 def kept(figure, path: str | os.PathLike | None) -> Any:

@@ -118,8 +118,7 @@ def classification(folder: ExperimentFolder | None, found: Mapping[str, Classifi
     figures = [Figure(f"{name}_confusion", f"Confusion of set {name}: per cent of each true class",
                       score_plots.confusion_plot(result.confusion, result.classes)) for name, result in found.items()]
     table = html.table(["set", *class_headings()], rows)
-    text = f"{table}\n{html.paragraph(note, 'note')}"
-    return [html.section("Results", html.side_by_side(text, show(folder, figures)))]
+    return [html.section("Results", table, html.paragraph(note, "note"), show(folder, figures))]
 
 
 def training(folder: ExperimentFolder) -> str:

@@ -57,11 +57,16 @@ def _finish(folder: ExperimentFolder, content: list[str]) -> Path:
 
 def write_page(path: str | os.PathLike, title: str, settings: Mapping[str, object], content: Sequence[str]) -> None:
     """One self-contained file about an evaluation that belongs to no experiment folder."""
+    with atomic_write(path, "w") as stream:
+        stream.write(page_of(title, settings, content))
+
+
+def page_of(title: str, settings: Mapping[str, object], content: Sequence[str]) -> str:
+    """With what was asked for, when and with what."""
     rows = [Row([name, " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)])
             for name, value in settings.items() if value not in (None, False, [])]
-    with atomic_write(path, "w") as stream:
-        stream.write(html.page(title, html.paragraph(_reported(), "note"), *content, html.section(
-            "Settings", html.table(["", ""], rows, "text")), sections.environment()))
+    return html.page(title, html.paragraph(_reported(), "note"), *content, html.section(
+        "Settings", html.table(["", ""], rows, "text")), sections.environment())
 
 
 def _introduction(folder: ExperimentFolder, config: Config | None) -> str:

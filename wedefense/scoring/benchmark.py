@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from wedefense.metrics.catalogue import SUMMARY
 from wedefense.metrics.confidence import compare
 from wedefense.metrics.detection import DetectionCosts, det_curve, eer_point
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
@@ -14,7 +15,7 @@ from wedefense.scoring.calibration import Calibration, fit
 from wedefense.utils.errors import InputError, did_you_mean
 
 MEAN, POOLED = "mean", "pooled"
-_RATES = ("eer", "min_dcf", "act_dcf", "cllr", "miss", "false_accept")
+_RATES = (*SUMMARY, "miss", "false_accept")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _one(scored: Scored, fixed: Fixed, costs: DetectionCosts, bootstrap: Bootstr
         heard = scored.heard
         raw = Trials([], scored.scores[heard], scored.is_bonafide[heard])
         found = evaluate_detection(raw, costs=costs, bootstrap=bootstrap)
-        result |= {name: found[name] for name in ("eer", "min_dcf", "act_dcf", "cllr", "doubts")}
+        result |= {name: found[name] for name in (*SUMMARY, "doubts")}
         if bootstrap:
             result["eer_interval"] = found["confidence"]["eer"]
         if fixed.calibration is not None:

@@ -3,19 +3,20 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from wedefense.data.span_checks import known_ranges
 from wedefense.experiment.folder import Embeddings, ExperimentFolder
 from wedefense.metrics.evaluation import BootstrapOptions
 from wedefense.metrics.localization import SHIFTS, FrameScores, localization_metrics
 from wedefense.metrics.segments import commensurable, read_frame_scores
-from wedefense.models.localizer import log_odds
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_lines
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_DRAWN = 2e9  # pieces of all resamples together: a minute or two
 
@@ -27,7 +28,9 @@ class SegmentWriter(contextlib.ExitStack):
         super().__init__()
         self.streams = {ms: self.enter_context(atomic_write(folder.segments_of(rank, ms), "w")) for ms in resolutions}
 
-    def add(self, key: str, logits: Mapping[int, Tensor]) -> bool:
+    def add(self, key: str, logits: "Mapping[int, Tensor]") -> bool:
+        from wedefense.models.localizer import log_odds  # with torch, which stage 7 does without
+
         for ms, stream in self.streams.items():
             stream.write(f"{key} {' '.join(f'{score:.6g}' for score in log_odds(logits[ms]).tolist())}\n")
         return True
