@@ -24,6 +24,24 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     assert read_spans(tmp_path / "labels", kind) == SPANS
 
 
+def test_spans_on_the_line_of_their_utterance(tmp_path, capsys):
+    """As LlamaPartialSpoof and Half-truth have them."""
+    llama = text(tmp_path / "label_R01TTS.0.a.txt", "dev-clean_1-2-3 0.5 bonafide 0.0000-0.5000-bonafide\n\n"
+                 "dev01-x_2 2.0 spoof 0.0000-1.0000-bonafide 1.0000-2.0000-spoof\n")
+    assert read_spans(llama) == {"dev-clean_1-2-3": [Span(0, 0.5, "bonafide")],
+                                 "dev01-x_2": [Span(0, 1, "bonafide"), Span(1, 2, "spoof")]}
+    had = text(tmp_path / "HAD_test_label.txt",
+               "HAD_test_1 0.00-1.21-T/1.21-1.8-F/1.8-4.0-T 0\nHAD_test_2 0-3.5-T 1\n")
+    assert main([str(had), "--labels", "T=bonafide", "F=spoof", "--out", str(tmp_path / "had.csv")]) == 0
+    assert read_spans(tmp_path / "had.csv")["HAD_test_1"] == [
+        Span(0, 1.21, "bonafide"), Span(1.21, 1.8, "spoof"), Span(1.8, 4, "bonafide")]
+    assert "bonafide: 1, bonafide+spoof: 1" in capsys.readouterr().out
+    with pytest.raises(InputError, match="0.a.txt:2: expected KEY ... START-END-LABEL ..., got 'u2 spoof'"):
+        read_spans(text(llama, "u1 1 spoof 0-1-spoof\nu2 spoof\n"))
+    with pytest.raises(InputError, match=":2: a second line of labels for 'u1'"):
+        read_spans(text(llama, "u1 1 spoof 0-1-spoof\nu1 1 spoof 0-1-spoof\n"))
+
+
 def test_a_segment_that_holds_anything_fake_is_fake():
     assert segment_labels(SPANS["u1"], 0.2).tolist() == ["1", "1", "0", "0", "0", "1"]  # 0.5 to 0.81: 2 to 4
     assert segment_labels([Span(0, 0.4, "bonafide"), Span(0.4, 0.8, "spoof")], 0.2).tolist() == ["1", "1", "0", "0"]

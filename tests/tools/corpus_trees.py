@@ -190,4 +190,18 @@ TREES = {
         ("famousfigures/Donald_Trump/Bonafide/a.wav", "famousfigures/Donald_Trump/ElevenLabs/b.wav"),
         {"famous_figures": {"Donald_Trump/Bonafide/a": "bonafide - Donald_Trump .",
                             "Donald_Trump/ElevenLabs/b": "spoof ElevenLabs Donald_Trump ."}}),
+    "llamapartialspoof": Tree(
+        ("R01TTS.0.a/dev-clean_1462_170145_000020_000002.wav", "R01TTS.0.a/dev01-yourtts-partial-cf_8842_304647.wav",
+         "R01TTS.0.b/dev01-jets-partial-cp_1272_128104.wav"),
+        {"llama_crossfade": {"dev-clean_1462_170145_000020_000002": "bonafide . . .",
+                             "dev01-yourtts-partial-cf_8842_304647": "spoof . . ."},
+         "llama_pasted": {"dev01-jets-partial-cp_1272_128104": "spoof . . ."}},
+        {"label_R01TTS.0.a.txt": "dev-clean_1462_170145_000020_000002 0.0100 bonafide 0.0000-0.0100-bonafide\n"
+         "dev01-yourtts-partial-cf_8842_304647 0.0100 spoof 0.0000-0.0040-bonafide 0.0040-0.0100-spoof\n",
+         "label_R01TTS.0.b.txt": "dev01-jets-partial-cp_1272_128104 0.0100 spoof 0.0000-0.0100-spoof\n"}),
+    "had": Tree(
+        ("HAD/HAD_test/test/HAD_test_00000001.wav", "HAD/HAD_test/test/HAD_test_00000002.wav"),
+        {"had": {"HAD_test_00000001": "spoof . . .", "HAD_test_00000002": "bonafide . . ."}},
+        {"HAD/HAD_test/HAD_test_label.txt": "HAD_test_00000001 0.00-0.004-T/0.004-0.01-F 0\n"
+                                            "HAD_test_00000002 0.00-0.01-T 1\n"}),
 }

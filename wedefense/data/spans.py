@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wedefense.data.span_items import items_of, items_text, read_items
 from wedefense.data.tabular import SEPARATORS, separated_rows
 from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
@@ -105,6 +106,8 @@ def kind_of(path: Path) -> str:
             return "rttm"
         if len(first) == 4 and _is_number(first[1]) and _is_number(first[2]):
             return "segments"
+        if items_of(" ".join(first)):
+            return "items"
     raise InputError(f"{path}: its kind cannot be told; give it with --from ({', '.join(FORMATS)})")
 
 
@@ -192,6 +195,10 @@ def _lines_of_spans(path: Path) -> list[Span]:
 
 def _textgrid_spans(path: Path) -> list[Span]:
     return [Span(start, end, label.strip()) for start, end, label in read_intervals(path)]
+
+
+def _read_line_items(path: Path) -> Spans:
+    return {key: [Span(*item) for item in found] for key, found in read_items(path).items()}
 
 
 def _read_seglab(path: Path) -> Spans:
@@ -286,6 +293,7 @@ FORMATS = {
     "segments": _table(_read_segments, _segments_line),
     "rttm": _table(_read_rttm, _rttm_line, suffixes=(".rttm",)),
     "seglab": SpanFormat(_read_seglab, _write_seglab, suffixes=(".npy",)),
+    "items": SpanFormat(_read_line_items, partial(_write_table, text=items_text), items_text),
     "csv": _table(_read_csv, _csv_line, "key,start,end,label\n", (".csv", ".tsv")),
     "vad": _tracks(_read_lines, partial(_track_lines, separator=" "), ".txt"),
     "audacity": _tracks(_read_lines, partial(_track_lines, separator="\t"), ".txt"),

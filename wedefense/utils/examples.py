@@ -76,5 +76,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _CONFIG = "Every key of the config is an option too, and comes last: --seed 3 --dataset_args.num_frms 200."
 NOTES = dict.fromkeys(("config", "train", "average", "augment", "check"), _CONFIG)
 NOTES["prune"] = f"With --model: {_CONFIG[0].lower()}{_CONFIG[1:]}"
-NOTES["segments"] = ("Kinds: segments (KEY START END LABEL), rttm, seglab (PartialSpoof's .npy), csv, and of one file "
+NOTES["segments"] = ("Kinds: segments (KEY START END LABEL), rttm, seglab (PartialSpoof's .npy), csv, items (KEY ... "
+                     "START-END-LABEL ..., as LlamaPartialSpoof and Half-truth have them), and of one file "
                      "for each utterance vad (START END LABEL), audacity and textgrid (Praat's).")
