@@ -1,7 +1,7 @@
 """Spans on the line of their utterance: `KEY 1.974 spoof 0-0.851-bonafide 0.851-1.191-spoof ...`.
 
-So LlamaPartialSpoof labels, and Half-truth (HAD) with a `/` between spans: `KEY 0-1.2-T/1.2-1.8-F/1.8-4-T 0`. What stands
-beside them, a duration or the class of the whole, is passed over.
+So LlamaPartialSpoof labels, and Half-truth (HAD) with a `/` between spans: `KEY 0-1.2-T/1.2-1.8-F/1.8-4-T 0`. What
+stands beside them, a duration or the class of the whole, is passed over.
 """
 
 import re
