@@ -7,13 +7,17 @@ from wedefense.config.models import BACKENDS, CAMHFAOptions, SLSOptions
 from wedefense.frontend.features import LayerFeatures
 from wedefense.utils.errors import InputError
 
-SMALL = {"compression_dim": 16, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4}
+SMALL = {"num_blocks": 2, "kernel_size": 3,
+         "compression_dim": 16, "m_channels": 2, "hid_dim": 16, "stats_dim": 24, "bottleneck_dim": 8, "head_nb": 4}
 VARIANTS = {  # beside each name with its default options
     "SSL_BACKEND_CA_MHFA values": ("SSL_BACKEND_CA_MHFA", {"conv_values": True}),
     "SSL_BACKEND_SLS adaptive": ("SSL_BACKEND_SLS", {"fit": "adaptive", "use_input_layer": False}),
     "SSL_BACKEND_utt_only_nes2net plain": ("SSL_BACKEND_utt_only_nes2net", {"weighted": False, "embed_dim": 7}),
     "SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments": ("SSL_BACKEND_multireso_MaxPool1dLin_gmlp", {
         "multi_reso_active": ("2", "4", "8", "utt")}),
+    "SSL_BACKEND_RAPTOR layer": ("SSL_BACKEND_RAPTOR", {"embed_dim": 7}),
+    "SSL_BACKEND_MEAN pooled": ("SSL_BACKEND_MEAN", {"embed_dim": -1}),
+    "SSL_BACKEND_aasist pooled": ("SSL_BACKEND_aasist", {"embed_dim": -1}),
     "ResNet18 two layers": ("ResNet18", {"two_emb_layer": True, "pooling_func": "MQMHASTP"}),
     "ECAPA_TDNN_c512 bn": ("ECAPA_TDNN_c512", {"emb_bn": True, "pooling_func": "TSDP"}),
     "XVEC attentive": ("XVEC", {"pooling_func": "ASTP"}),

@@ -124,7 +124,7 @@ def test_rates_become_an_entry_of_the_file_and_are_read_back(measured, tmp_path,
 def test_every_row_of_every_table(measured, capsys, monkeypatch):
     tables = {table for table, _ in published_rows()}
     published = {path.stem for path in (EGS.parent / "wedefense").rglob("published_tables/*.yaml")}
-    assert tables == published - {"antispoofing_arena"}  # whose systems no recipe trains
+    assert tables == published - {"antispoofing_arena", "published_detectors"}  # whose systems no recipe trains
     wanted = {key: steps for key, steps in published_rows().items() if key[0] == "partialspoof_finetuned"
               and "+" in key[1]}
     monkeypatch.setattr(estimate, "published_rows", lambda: wanted)

@@ -258,7 +258,33 @@ class BAMOptions(SSLBackendOptions):
 
 
 @dataclass(frozen=True)
-class Nes2NetOptions(SSLBackendOptions):
+class PooledOptions(SSLBackendOptions):
+    """Of a back-end whose embedding may come out as it is pooled (-1), or through a linear layer."""
+
+    def __post_init__(self):
+        if self.embed_dim != -1:
+            super().__post_init__()
+        at_least(self, 0, "feature_grad_mult")
+
+
+@dataclass(frozen=True)
+class RAPTOROptions(PooledOptions):
+    """Gated layers and a Conformer with a class token, which is the embedding unless `embed_dim` asks for a layer."""
+
+    embed_dim: int = -1
+    num_blocks: int = 4
+    heads: int = 4
+    ff_mult: int = 4         # hidden units of a feed-forward, times the dimension
+    conv_expansion: int = 2  # channels of a convolution, times the dimension
+    kernel_size: int = 31    # of it, in frames
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self, "num_blocks", "heads", "ff_mult", "conv_expansion", "kernel_size")
+
+
+@dataclass(frozen=True)
+class Nes2NetOptions(PooledOptions):
     """Nested Res2Net. The embedding is twice `feat_dim` unless `embed_dim` asks for a linear layer."""
 
     embed_dim: int = -1
@@ -269,8 +295,7 @@ class Nes2NetOptions(SSLBackendOptions):
     weighted: bool = True                # Nes2Net-X: learned sums of the branches; False: Nes2Net
 
     def __post_init__(self):
-        if self.embed_dim != -1:
-            super().__post_init__()
+        super().__post_init__()
         positive(self, "dilation", "SE_ratio")
         if min(self.Nes_ratio) < 2:
             raise OptionError("Nes_ratio", f"both must be at least 2, got {list(self.Nes_ratio)}")
@@ -284,12 +309,13 @@ BACKENDS = Registry("back-end", {
     "SSL_BACKEND_MHFA": _row("mhfa:MHFA", MHFAOptions),
     "SSL_BACKEND_CA_MHFA": _row("mhfa:CAMHFA", CAMHFAOptions),
     "SSL_BACKEND_SLS": _row("sls:SLS", SLSOptions),
-    "SSL_BACKEND_MEAN": _row("simple:MeanPooling", SSLBackendOptions),
+    "SSL_BACKEND_MEAN": _row("simple:MeanPooling", PooledOptions),
     "SSL_BACKEND_ATTENTIVE": _row("simple:AttentivePooling", AttentivePoolingOptions),
     "SSL_BACKEND_MFA": _row("simple:MFA", MFAOptions),
     "SSL_BACKEND_LLGF": _row("lcnn:LLGF", LLGFOptions),
-    "SSL_BACKEND_aasist": _row("aasist:AASIST", SSLBackendOptions),
+    "SSL_BACKEND_aasist": _row("aasist:AASIST", PooledOptions),
     "SSL_BACKEND_utt_only_nes2net": _row("nes2net:Nes2Net", Nes2NetOptions),
+    "SSL_BACKEND_RAPTOR": _row("raptor:RAPTOR", RAPTOROptions),
     "SSL_BACKEND_multireso_MaxPool1dLin_gmlp": _row("gmlp:MultiResolutionGMLP", MultiResolutionOptions),
     "SSL_BACKEND_BAM": _row("bam:BAM", BAMOptions),
     "XVEC": _row("xvector:XVEC", XVecOptions),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from wedefense.data.sampler import length_batches
 from wedefense.detect.framewise import Framewise
@@ -143,9 +144,7 @@ class LoadedDetector(Framewise):
 
     def score_of(self, output: ModelOutput, costs: DetectionCosts) -> Score:
         self.require_bonafide()
-        raw = float(llr(output.logits, self.labels).mean())
-        if self.published_score:
-            raw = float(output.logits[:, self.labels.bonafide].mean())
+        raw = float(self._raw(output.logits).mean())
         each = self.llrs(output.logits)                              # (windows,)
         rate, value = self.input_policy.rate, float(each.mean())
         windows = tuple(Window(start / rate, (start + length) / rate, float(one))
@@ -155,6 +154,14 @@ class LoadedDetector(Framewise):
                      costs.p_spoof, costs.bayes_threshold, self.calibration is not None, raw, recording.samples / rate,
                      max(window.end for window in windows), windows,
                      doubts(recording.samples, rate, recording.rate, output.peak, output.clipped))
+
+    def _raw(self, logits: np.ndarray) -> np.ndarray:
+        """(windows, classes) logits -> (windows,), before any calibration; of a published model what its authors score
+        by."""
+        if not self.published_score:
+            return llr(logits, self.labels)
+        chosen = softmax(logits, axis=1) if self.published_score == "probability" else logits
+        return chosen[:, self.labels.bonafide]
 
     def llrs(self, logits: np.ndarray) -> np.ndarray:
         """(windows, classes) logits -> (windows,), calibrated if the model is."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -30,7 +30,7 @@ class LoadedModel:
     input_policy: InputPolicy = field(default_factory=InputPolicy)
     calibration: Calibration | None = None
     frame_thresholds: Mapping[int, float] = field(default_factory=dict)  # told by dev: ms of a frame -> fake up to it
-    published_score: bool = False         # `Score.raw` is the log-posterior of bona fide, as published, not an LLR
+    published_score: Literal["", "logit", "probability"] = ""  # `Score.raw` is that of bona fide, as published; "": LLR
     remark: str = ""                      # what had to be assumed
     precision: str = "auto"               # asked for; `arithmetic` is what it comes to
 

@@ -10,6 +10,7 @@ from wedefense.data.labels import Labels
 from wedefense.detect import published
 from wedefense.detect.frame_threshold import thresholds_of
 from wedefense.detect.loaded_detector import LoadedDetector
+from wedefense.detect.published_forms import form_of, load_form
 from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment import checkpoint, frozen
 from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
@@ -66,8 +67,8 @@ def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
     content = read_weight_file(found)
-    if published.is_sls(content):
-        return published.load_sls(content, found)
+    if (form := form_of(content)) is not None:
+        return load_form(form, content, found)
     if config is None:
         raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside "
                          "it) and of no published kind; say how it was built with a config")
@@ -76,9 +77,10 @@ def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
 
 def _located(name: str, download_dir, revision: str | None, token: str | None) -> Path:
     """The file or folder of a published name or a hub id, fetched."""
-    if (model := published.find(name)) is not None and not revision:
-        return published.fetch_model(model, download_dir, token)
     named = parse_name(name, revision)
+    model = published.find(name if named is None else named.hub_id) if named is None or not named.file else None
+    if model is not None:
+        return published.fetch_model(model, download_dir, token, revision if named is None else named.revision)
     if named is None or not (named.file or "x.pt").endswith(_WEIGHTS):
         raise InputError(f"{name}: no such file or folder, and no published model"
                          f"{did_you_mean(name, published.MODELS)}; an experiment folder, a checkpoint or a hub id "

@@ -8,28 +8,33 @@ from pathlib import Path
 from torch import Tensor
 
 from wedefense.config.frontend import SSLOptions
-from wedefense.config.heads import HEADS, SLSHeadOptions
-from wedefense.config.models import MHFAOptions, SLSOptions
+from wedefense.config.heads import HEADS
+from wedefense.config.models import MHFAOptions
 from wedefense.data.labels import Labels
 from wedefense.detect.loaded_detector import LoadedDetector
-from wedefense.detect.recordings import InputPolicy
+from wedefense.detect.published_forms import (
+    AASIST_FORM,
+    ANTIDEEPFAKE_FORM,
+    NES2NET_FORM,
+    RAPTOR_FORM,
+    SLS_FORM,
+    Form,
+)
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import NAMES
-from wedefense.frontend.ssl.formats.huggingface import read_weight_file
+from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES, read_weight_file
 from wedefense.frontend.ssl.formats.read import find_tensors, read_checkpoint
-from wedefense.frontend.ssl.frontend import SSLFrontend, rename_upstream
+from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.models.detector import Cmvn, Detector, own_weights
-from wedefense.models.heads import NoHead, SLSHead
+from wedefense.models.heads import NoHead
 from wedefense.models.mhfa import MHFA
-from wedefense.models.sls import ENCODER, SLS, from_published
 from wedefense.utils.errors import InputError, blamed_on
 from wedefense.utils.hub import Repository, placed_folder
+from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few
 
 PRUNED_FILES = tuple(map(str, NAMES.public_form))
-SLS_SAMPLES = 64_600
-# How often the classes count in training: utterances of the training set times their weight in the loss.
-SLS_LABELS = Labels(("bonafide", "spoof"), (2_322, 2_280))          # ASVspoof 2019 LA: 2,580 x 0.9 and 22,800 x 0.1
+# How often the classes count in training.
 PRUNED_LABELS = Labels(("bonafide", "spoof"), (18_797, 163_560))    # ASVspoof 5
 NO_LABELS, NO_HEAD = Labels((), ()), "the file has no head (projection.*): it gives embeddings and no scores"
 _SLS_PAPER = "Zhang et al., Audio Deepfake Detection with XLS-R and SLS Classifier, ACM Multimedia 2024"
@@ -44,6 +49,49 @@ class Published:
     result: tuple[str, str]  # table and row of wedefense.report.published_tables
     where: str = ""          # of a model that no hub has
     corpus: str = ""         # before the names of sets that do not say it
+    licence: str = "none that we know of; ask its authors"
+    commercial: bool = True  # False: the licence forbids it, which is told before weights are fetched
+    form: Form | None = None  # None: a pruned model of WeDefense
+
+    @property
+    def hears(self) -> str:
+        return "16 kHz, the whole recording, as it is" if self.form is None else self.form.hears
+
+    @property
+    def score(self) -> str:
+        return "the log-likelihood ratio" if self.form is None else self.form.scores_by
+
+
+def _in_table(name: str, hub_id: str | None, file: str, paper: str, licence: str, form: Form,
+              **others) -> Published:
+    return Published(name, hub_id, (file,) if hub_id else (), paper, ("published_detectors", name), licence=licence,
+                     form=form, **others)
+
+
+def _antideepfake(name: str, hub_name: str) -> Published:
+    return _in_table(f"antideepfake_{name}", f"nii-yamagishilab/{hub_name}-anti-deepfake", "model.safetensors",
+                     "Ge et al., Post-training for Deepfake Speech Detection, arXiv:2506.21090",
+                     "CC BY-NC-SA 4.0: research and education, no commercial use", ANTIDEEPFAKE_FORM, commercial=False)
+
+
+def _df_arena(size: str) -> Published:
+    return _in_table(f"df_arena_{size.lower()}", f"Speech-Arena-2025/DF_Arena_{size}_V_1", "pytorch_model.bin",
+                     "Kulkarni et al., RAPTOR, arXiv:2603.06164",
+                     "its own: research, no commercial use (LICENSE.txt of the release)", RAPTOR_FORM, commercial=False)
+
+
+def _xlsr_aasist(track: str) -> Published:
+    return _in_table(f"xlsr_aasist_{track.lower()}", None, "", "Tak et al., Odyssey 2022, arXiv:2202.12233",
+                     "MIT of the code; none is stated for the weights", AASIST_FORM,
+                     where=f"its authors hand out best_SSL_model_{track}.pth by Google Drive, from the page of their "
+                           "code (SSL_Anti-spoofing)")
+
+
+def _nes2net(name: str, which: str) -> Published:
+    return _in_table(name, None, "", "Liu et al., Nes2Net, IEEE T-IFS 2025, arXiv:2504.05657",
+                     "none is stated", NES2NET_FORM,
+                     where=f"its authors hand it out by Google Drive ({which}), from the page of their code "
+                           "(Nes2Net_ASVspoof_ITW)")
 
 
 _SLS_HUB = "sukhdeveyash/XLS-R-SLS-Deepfake-Detection"
@@ -51,10 +99,16 @@ MODELS = {model.name: model for model in (
     Published("hybrid_pruning_wavlm_base", "JYP2024/Wedefense_ASV2025_WavLM_Base_Pruning", PRUNED_FILES,
               "Peng et al., Hybrid Pruning, arXiv:2508.16232", ("asvspoof5_leaderboard", "HP single system"),
               corpus="asvspoof5 "),
-    Published("xlsr_sls_v1", _SLS_HUB, ("v1/epoch_2.pth",), _SLS_PAPER, ("xlsr_sls", "v1")),
-    Published("xlsr_sls_v2", _SLS_HUB, ("v2/epoch_16.pth",), _SLS_PAPER, ("xlsr_sls", "v2")),
-    Published("xlsr_sls_authors", None, (), _SLS_PAPER, ("xlsr_sls", "paper"),
+    Published("xlsr_sls_v1", _SLS_HUB, ("v1/epoch_2.pth",), _SLS_PAPER, ("xlsr_sls", "v1"), form=SLS_FORM),
+    Published("xlsr_sls_v2", _SLS_HUB, ("v2/epoch_16.pth",), _SLS_PAPER, ("xlsr_sls", "v2"), form=SLS_FORM),
+    Published("xlsr_sls_authors", None, (), _SLS_PAPER, ("xlsr_sls", "paper"), form=SLS_FORM,
               where="its authors hand it out by Google Drive and Baidu Pan, from the page of their code"),
+    *(_df_arena(size) for size in ("1B", "500M")),
+    *(_antideepfake(*names) for names in (
+        ("xls_r_2b", "xls-r-2b"), ("xls_r_1b", "xls-r-1b"), ("mms_1b", "mms-1b"), ("mms_300m", "mms-300m"),
+        ("hubert_xl", "hubert-xlarge"), ("wav2vec_large", "wav2vec-large"), ("wav2vec_small", "wav2vec-small"))),
+    *(_xlsr_aasist(track) for track in ("LA", "DF")),
+    _nes2net("nes2net_x", "the checkpoint of 1.65 %"), _nes2net("nes2net_x_averaged", "five epochs averaged, 1.49 %"),
 )}
 
 
@@ -64,55 +118,26 @@ def find(name: str) -> Published | None:
     return MODELS.get(key) or next((model for model in MODELS.values() if model.hub_id == name), None)
 
 
-def fetch_model(model: Published, download_dir: str | os.PathLike | None = None, token: str | None = None) -> Path:
-    """Its file, or the folder of its files, in the cache."""
+def fetch_model(model: Published, download_dir: str | os.PathLike | None = None, token: str | None = None,
+                revision: str | None = None) -> Path:
+    """Its file, or the folder of its files, in the cache; the licence is told before anything is fetched."""
     if model.hub_id is None:
         raise InputError(f"'{model.name}' cannot be fetched: {model.where}; give the path of the file itself")
-    folder = placed_folder(model.hub_id, download_dir)
-    if not all((folder / file).is_file() for file in model.files):
-        folder = Repository(model.hub_id, None, token, download_dir).folder(model.files)
-    return folder if len(model.files) > 1 else folder / model.files[0]
+    placed = placed_folder(model.hub_id, download_dir)
+    if revision is None and all((placed / file).is_file() for file in model.files):
+        return placed if len(model.files) > 1 else placed / model.files[0]
+    if not model.commercial:
+        get_logger().warning("%s: the licence of its weights is %s", model.hub_id, model.licence)
+    repository = Repository(model.hub_id, revision, token, download_dir)
+    if len(model.files) > 1:
+        return repository.folder(model.files)
+    kinds = dict.fromkeys((*model.files, *(WEIGHT_FILES if model.files[0] in WEIGHT_FILES else ())))
+    found = next((repository.get(file) for file in kinds if repository.has(file)), None)
+    return found or repository.get(model.files[0])
 
 
 def is_pruned_folder(folder: Path) -> bool:
     return all((folder / name).is_file() for name in PRUNED_FILES)
-
-
-def is_sls(content) -> bool:
-    """Whether a file is meant as the SLS authors': their encoder's prefix, and a layer of theirs beside it."""
-    if not isinstance(content, Mapping):
-        return False
-    names = {str(name).removeprefix("module.") for name in content}
-    return any(name.startswith(ENCODER) for name in names) and any(
-        name.startswith(("fc0.", "fc1.", "fc3.", "first_bn.")) for name in names)
-
-
-def load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
-    """XLS-R and SLS as its authors' code saves them: 64,600 raw samples in, the log-posterior of bona fide out."""
-    with blamed_on(path, "SLS detector"):
-        return _load_sls(content, path)
-
-
-def _load_sls(content: Mapping[str, Tensor], path: Path) -> LoadedDetector:
-    names = {name.removeprefix("module.") for name in content}
-    for name in ("fc0.weight", "fc1.weight", "fc3.weight"):
-        if name not in names:
-            others = [other for other in names if not other.startswith(ENCODER)]
-            raise InputError(f"{path}: tensor '{name}' of an SLS checkpoint is missing (beside the encoder the file "
-                             f"has {first_few(sorted(others), 10)})")
-    weights = from_published(content)
-    frontend = SSLFrontend(SSLOptions(), architecture=read_checkpoint(path).architecture)
-    embed_dim, flat = weights["backend.fc1.weight"].shape
-    kernel = SLSOptions.kernel_size
-    options = SLSOptions(frame_length=kernel * (flat // (frontend.feat_dim // kernel)), embed_dim=embed_dim,
-                         use_input_layer=False)
-    head = SLSHead(SLSHeadOptions(), embed_dim, len(weights["projection.fc3.weight"]))
-    detector = Detector(frontend, SLS(options, frontend.feat_dim, frontend.num_layers), head)
-    rename_upstream(None, weights, "frontend.")
-    checkpoint.load_weights(detector, weights, path)
-    return LoadedDetector(detector, SLS_LABELS, path, input_policy=InputPolicy(fixed=SLS_SAMPLES), published_score=True,
-                          remark="published SLS model: hears the first 64,600 samples (4.04 s); its LLR takes the "
-                                 "weighted class counts of ASVspoof 2019 LA for priors")
 
 
 def load_pruned(folder: Path) -> LoadedDetector:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wedefense.config.models import SSLBackendOptions
+from wedefense.config.models import PooledOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.models.backend import Backend
 from wedefense.models.localizer import Frames
@@ -131,7 +131,7 @@ class AASIST(Backend):
     has_boundaries = False
     spectral_nodes = 42
 
-    def __init__(self, options: SSLBackendOptions, feat_dim: int, num_layers: int):
+    def __init__(self, options: PooledOptions, feat_dim: int, num_layers: int):
         super().__init__(options, feat_dim, num_layers)
         self.LL = nn.Linear(feat_dim, 128)
         self.first_bn = nn.BatchNorm2d(1)
@@ -152,7 +152,8 @@ class AASIST(Backend):
         self.pool_S = GraphPool(64)
         self.pool_T = GraphPool(64)
         self.drop, self.drop_way = nn.Dropout(0.5), nn.Dropout(0.2)
-        self.out_layer = nn.Linear(5 * 32, options.embed_dim)
+        self.embed_dim = 5 * 32 if options.embed_dim == -1 else options.embed_dim
+        self.out_layer = nn.Linear(5 * 32, self.embed_dim) if options.embed_dim != -1 else nn.Identity()
 
     @property
     def frame_dims(self) -> dict[int, int]:

@@ -15,7 +15,8 @@ class MeanPooling(Backend):
     def __init__(self, options: SSLBackendOptions, feat_dim: int, num_layers: int):
         super().__init__(options, feat_dim, num_layers)
         self.pool = self._pooling(options, feat_dim)
-        self.linear = nn.Linear(self.pool.out_dim, options.embed_dim)
+        self.embed_dim = self.pool.out_dim if options.embed_dim == -1 else options.embed_dim
+        self.linear = nn.Linear(self.pool.out_dim, self.embed_dim) if options.embed_dim != -1 else nn.Identity()
 
     def _pooling(self, options, feat_dim: int) -> nn.Module:
         return TAP(feat_dim)

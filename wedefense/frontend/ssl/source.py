@@ -62,8 +62,8 @@ def _from_hub(named: HubName, download_dir: str | os.PathLike | None) -> Path:
     if not named.revision and (placed / CONFIG).is_file() and any((placed / name).is_file() for name in WEIGHT_FILES):
         return placed
     repository = Repository(named.hub_id, named.revision, download_dir=download_dir)
-    repository.get(CONFIG)
-    repository.has("preprocessor_config.json")
+    for name in (CONFIG, "preprocessor_config.json"):
+        repository.has(name)
     for name in WEIGHT_FILES:
         if repository.has(name):
             return repository.folder([name])

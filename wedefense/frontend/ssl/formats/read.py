@@ -12,6 +12,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.fairseq import fairseq_architecture, is_fairseq, read_fairseq
 from wedefense.frontend.ssl.formats.huggingface import (
+    FAMILIES,
     WEIGHT_FILES,
     hf_architecture,
     read_weight_file,
@@ -60,7 +61,7 @@ def _read(path: Path, name: str | None) -> Checkpoint:
         raise InputError(f"{path}: no such file or folder")
     config = path.parent / "config.json"
     content = read_weight_file(path)
-    if path.name in WEIGHT_FILES and config.is_file() and not is_pruned(content):
+    if path.name in WEIGHT_FILES and config.is_file() and not is_pruned(content) and not _of_detector(content, config):
         return _read_hugging_face(path.parent, content)
     return _read_content(content, str(path), name)
 
@@ -68,12 +69,20 @@ def _read(path: Path, name: str | None) -> Checkpoint:
 def _read_folder(folder: Path, name: str | None) -> Checkpoint:
     if (folder / "config.json").is_file():
         weights = read_weights(folder)
-        return _read_content(weights, str(folder), name) if is_pruned(weights) else _read_hugging_face(folder, weights)
+        if is_pruned(weights) or _of_detector(weights, folder / "config.json"):
+            return _read_content(weights, str(folder), name)
+        return _read_hugging_face(folder, weights)
     for file in WEIGHT_FILES:
         if (folder / file).is_file():
             return read_checkpoint(folder / file, name)
     raise InputError(f"{folder}: no model in this folder (expected config.json with {' or '.join(WEIGHT_FILES)}, or "
                      "give the checkpoint file itself)")
+
+
+def _of_detector(weights: Mapping, config: Path) -> bool:
+    """Whether a whole detector's tensors lie beside a config that is not of its encoder."""
+    found = locate(weights)
+    return found is not None and found[1] != "" and read_json(config).get("model_type") not in FAMILIES
 
 
 def _read_hugging_face(folder: Path, weights: Mapping[str, Tensor]) -> Checkpoint:
@@ -120,12 +129,12 @@ def _bare_architecture(state, naming: str, prefix: str, source: str, name: str |
     shapes, beside = {key: value.shape for key, value in state.items()}, Path(source).parent / "config.json"
     if model is not None and expected_shapes(model.architecture) == shapes:
         architecture, remark = model.architecture, f"no config in the file: architecture of '{model.name}'"
-    elif naming == "huggingface" and beside.is_file():
+    elif naming == "huggingface" and beside.is_file() and read_json(beside).get("model_type") in FAMILIES:
         told = hf_architecture(read_json(beside), beside.parent)
         if expected_shapes(told) == shapes:
             return told, "no config in the file: architecture of the config.json beside it"
-    if prefix.endswith("ssl_model.model."):  # SLS and its relatives feed the encoder raw samples
-        architecture = replace(architecture, normalize_waveform=False)
+    if prefix.endswith(("m_ssl.model.", "ssl_model.model.", "backbone.ssl_model.")):  # as `published_forms` has it
+        architecture = replace(architecture, normalize_waveform=prefix.endswith("m_ssl.model."))
     if prefix.endswith("upstream.") and naming == "torchaudio":  # WeDefense's Hugging Face front-end
         architecture = replace(architecture, final_norm=False)
     return architecture, remark
