@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wedefense.config.localization import LocalizationOptions
-from wedefense.data.span_crops import boundary_targets
+from wedefense.data.span_crops import boundary_targets, frame_targets
 from wedefense.data.spans import Span
 from wedefense.models.localizer import Segments
 from wedefense.train.localization import SegmentLoss
@@ -64,6 +64,24 @@ def test_boundaries_are_a_target_of_their_own():
     segments = Segments({20: logits(0.0)}, {20: torch.tensor([1])}, told, 20)
     expected = softplus(0) + 0.5 * (softplus(0.5) + softplus(-1) + softplus(-2) + softplus(0)) / 4
     assert loss_of(segments, boundary_weight=0.5) == pytest.approx(expected, rel=1e-6)
+
+
+def test_boundaries_of_runs_lie_on_the_fake_side():
+    """Labels of segments 0 0 1 1 1 0, 1 0 ...: a boundary is the first and the last 1 of a run beside a 0."""
+    spans = [Span(0, 0.05, "bonafide"), Span(0.05, 0.09, "spoof"), Span(0.09, 0.12, "bonafide")]
+    assert frame_targets([spans], 0.02, 7).tolist() == [[0, 0, 1, 1, 1, 0, -1]]
+    assert boundary_targets([spans], 0.02, 7, of_runs=True).tolist() == [[0, 0, 1, 0, 1, 0, -1]]
+    assert boundary_targets([spans], 0.02, 7).tolist() == [[0, 0, 1, 0, 1, 0, -1]]
+    gap = [Span(0, 0.05, "spoof"), Span(0.05, 0.06, "bonafide"), Span(0.06, 0.1, "spoof")]  # within a fake segment
+    assert boundary_targets([gap, None], 0.02, 5, of_runs=True).tolist() == [[0] * 5, [-1] * 5]
+    assert boundary_targets([gap], 0.02, 5).tolist() == [[0, 0, 1, 1, 0]]
+    end = [Span(0, 0.04, "bonafide"), Span(0.04, 0.1, "spoof")]  # changes at the begin of a segment
+    assert boundary_targets([end], 0.02, 5, reach=1, of_runs=True).tolist() == [[0, 1, 1, 1, 0]]
+    told = torch.tensor([[1.0, -2.0, 0.5]])
+    segments = Segments({20: logits(0.0)}, {20: torch.tensor([1])}, told, 20)
+    fake = [[Span(0, 0.06, "spoof")]]  # no boundary at the ends of an utterance
+    loss = loss_of(segments, fake, boundary_weight=1.0, boundary_of="runs") - softplus(0)
+    assert loss == pytest.approx((softplus(1) + softplus(-2) + softplus(0.5)) / 3, rel=1e-6)
 
 
 def test_only_the_hardest_segments_without_a_boundary_count():

@@ -23,6 +23,8 @@ class LocalizationOptions:
     segment_weight: float = 1.0                  # of the mean over the resolutions, in the whole loss
     utterance_weight: float = 1.0                # of `loss` (that of the config) for whole utterances
     boundary_weight: float = 0.0                 # of the target "does the class change in this segment?"
+    # where that is: where the audio changes, or in the first and the last of each run of fake segments
+    boundary_of: Literal["audio", "runs"] = "audio"
     boundary_negatives: float = 0.0              # per segment with a change so many without count, the hardest; 0: all
     boundary_reach: int = 0                      # so many segments before and after one with a change count as one too
     # what the score of a whole utterance is: of a head of its own, or the least or the mean of its finest segments

@@ -50,14 +50,28 @@ def frame_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: 
     return targets
 
 
-def boundary_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: int, reach: int = 0) -> Tensor:
+def boundary_targets(spans: Sequence[Sequence[Span] | None], shift: float, frames: int, reach: int = 0,
+                     of_runs: bool = False) -> Tensor:
     """(batch, frames) int64: 1 where the class changes within a frame, or at its begin, or at most `reach` frames from
-    there; else 0, and -1 as in `frame_targets`."""
-    targets = frame_targets(spans, shift, frames).clamp(max=0)
-    for row, found in zip(targets, spans):
-        for before, after in zip(found or [], (found or [])[1:]):
-            if before.label != after.label:
-                place = int((after.start + ROUNDING) / shift)
-                near = row[max(0, place - reach):place + reach + 1]
-                near[near == 0] = 1
+    there; else 0, and -1 as in `frame_targets`. `of_runs`: in the place of these frames the first and the last of each
+    run of fake ones, where a frame that is not lies beside it."""
+    targets = frame_targets(spans, shift, frames)
+    edges = _edges_of_runs(targets) if of_runs else [_changes(found or [], shift) for found in spans]
+    targets.clamp_(max=0)
+    for row, places in zip(targets, edges):
+        for place in places:
+            near = row[max(0, place - reach):place + reach + 1]
+            near[near == 0] = 1
     return targets
+
+
+def _changes(spans: Sequence[Span], shift: float) -> list[int]:
+    return [int((after.start + ROUNDING) / shift) for before, after in zip(spans, spans[1:])
+            if before.label != after.label]
+
+
+def _edges_of_runs(targets: Tensor) -> list[list[int]]:
+    """targets (batch, frames) of 0, 1 (fake), -1"""
+    bonafide = torch.nn.functional.pad(targets == 0, (1, 1))
+    at_edge = (targets == 1) & (bonafide[:, :-2] | bonafide[:, 2:])
+    return [row.nonzero()[:, 0].tolist() for row in at_edge]

@@ -64,7 +64,8 @@ class SegmentLoss(nn.Module):
     def _of_boundaries(self, segments: Segments, spans: Sequence[Sequence[Span] | None]) -> Tensor:
         logits, seconds = segments.boundaries, segments.boundary_ms / 1000
         assert logits is not None
-        targets = _sent(boundary_targets(spans, seconds, logits.shape[1], self.options.boundary_reach), logits.device)
+        targets = _sent(boundary_targets(spans, seconds, logits.shape[1], self.options.boundary_reach,
+                                         self.options.boundary_of == "runs"), logits.device)
         is_known = targets >= 0
         losses = F.binary_cross_entropy_with_logits(logits.float(), targets.clamp(min=0).float(), reduction="none")
         weights = is_known.float()
