@@ -167,6 +167,14 @@ def test_a_copy_is_the_same_from_a_clone_and_leaves_what_is_there(tmp_path):
     assert (tmp_path / "egs/README.md").exists()
 
 
+def test_a_copy_has_the_scripts_of_other_recipes_that_it_runs(tmp_path):
+    copy(["localization/mini"], tmp_path)
+    assert (tmp_path / "egs/localization/mini/run.sh").is_file()
+    assert (tmp_path / "egs/detection/mini/local/minicorpus/make.py").is_file()
+    assert (tmp_path / "egs/detection/mini/conf/mhfa_full.yaml").is_file()
+    assert not (tmp_path / "egs/detection/mini/run.sh").exists()
+
+
 def test_an_unknown_recipe_gets_the_nearest(tmp_path):
     with pytest.raises(InputError, match="unknown recipe 'detection/mimi', did you mean 'detection/mini'"):
         copy(["detection/mimi"], tmp_path / "x")

@@ -1,6 +1,7 @@
 """The recipes that came with the package: their names, and copies of them to run and to change."""
 
 import os
+import re
 from pathlib import Path
 
 from wedefense.config.tree import base_files
@@ -9,6 +10,7 @@ from wedefense.utils.recipe_files import home, recipe_files
 from wedefense.utils.tables import first_few
 
 ALL = "all"
+_OTHER_SCRIPT = re.compile(r"(?:\.\./)+[\w./-]+\.sh")  # from the folder of the script that names it
 
 
 def titles() -> dict[str, str]:
@@ -53,7 +55,7 @@ def copy(names: list[str], out: str | os.PathLike) -> list[str]:
 
 
 def _of(names: list[str], root: Path) -> list[str]:
-    """The files of these recipes, what all share, and the configs of other recipes that theirs begin with."""
+    """The files of these recipes, what all share, and the configs and scripts of other recipes that theirs name."""
     folders = [f"egs/{name}/" for name in names]
     chosen = {file for file in recipe_files(root) if not file.startswith("egs/") or file.count("/") == 1 or
               file.startswith(tuple(folders))}
@@ -62,4 +64,8 @@ def _of(names: list[str], root: Path) -> list[str]:
         below = {path.relative_to(root).as_posix() for path in base_files(root / ahead.pop())} - chosen
         chosen |= below
         ahead += below
-    return sorted(chosen)
+    scripts = {script for file in chosen if file.startswith("egs/") and file.endswith(".sh")
+               for script in _OTHER_SCRIPT.findall((root / file).read_text(encoding="utf-8"))
+               for script in [os.path.normpath(f"{os.path.dirname(file)}/{script}")]}
+    others = tuple(f"{os.path.dirname(script)}/" for script in scripts - chosen if script.startswith("egs/"))
+    return sorted(chosen | {file for file in recipe_files(root) if others and file.startswith(others)})
