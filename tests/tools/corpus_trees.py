@@ -121,8 +121,10 @@ TREES = {
         {"codecfake_wavs": {"genuine/p225_001": "bonafide - . en",
                             "encodec_24khz/encodec_24khz/p225_001": "spoof encodec_24khz . en"}}),
     "sonar": Tree(
-        ("SONAR_dataset/PromptTTS2/audio49.wav", "SONAR_dataset/real_samples/4507_16021_000028_000003.wav"),
+        ("SONAR_dataset/PromptTTS2/audio49.wav", "SONAR_dataset/seedtts_testset/zh/wavs/10002287-00000094.wav",
+         "SONAR_dataset/real_samples/4507_16021_000028_000003.wav"),
         {"sonar": {"PromptTTS2/audio49": "spoof PromptTTS2 . .",
+                   "seedtts_testset/zh/wavs/10002287-00000094": "spoof seedtts_testset . .",
                    "real_samples/4507_16021_000028_000003": "bonafide - . ."}}),
     "habla": Tree(
         ("FinalDataset_16khz/Real/Peru/pef_00610/pef_00610_1.wav",
@@ -140,8 +142,89 @@ TREES = {
          **{f"petrichorwq-DECRO-dataset-6fc9884/{name}.txt": f"7 {key} - pwg spoof\n"
             for key, name in ((1, "ch_dev"), (2, "ch_eval"), (3, "en_dev"), (4, "en_eval"))}}),
     "odss": Tree(
-        ("odss/natural/english/p225/a.wav", "odss/vits/german/karlsson/b.wav"),
-        {"odss": {"natural/english/p225/a": "bonafide - . .", "vits/german/karlsson/b": "spoof vits . ."}}),
+        ("odss/natural/hifi-tts/92/a.wav", "odss/vits/vctk/p293/p293_168.wav"),
+        {"odss": {"natural/hifi-tts/92/a": "bonafide - 92 .", "vits/vctk/p293/p293_168": "spoof vits p293 ."}}),
+    "dfadd": Tree(
+        ("DATASET_GradTTS/test/p227_164_GradTTS.wav", "DATASET_VCTK_BONAFIDE/train/p225_001.flac",
+         "DATASET_PflowTTS/train/p345_251_pflow.wav", "DATASET_MatchaTTS/valid/p228_002_matcha.wav"),
+        {"train": {"DATASET_VCTK_BONAFIDE/train/p225_001": "bonafide - p225 en",
+                   "DATASET_PflowTTS/train/p345_251_pflow": "spoof PflowTTS p345 en"},
+         "dev": {"DATASET_MatchaTTS/valid/p228_002_matcha": "spoof MatchaTTS p228 en"},
+         "eval": {"DATASET_GradTTS/test/p227_164_GradTTS": "spoof GradTTS p227 en"}}),
+    "cfad": Tree(
+        tuple(f"CFAD/CFAD/{name}.wav" for name in (
+            "clean_version/train_clean/fake_clean/gl/SSB07800001_gl", "clean_version/dev_clean/real_clean/thchs30/A2_0",
+            "clean_version/test_seen_clean/real_clean/aishell1/BAC009S0764W0121",
+            "clean_version/test_unseen_clean/fake_clean/partiallyfake/x",
+            "codec_version/test_seen_codec/fake_codec/lpcnet/SSB09660003_lpcnet_m4a",
+            "noisy_version/dev_noise/real_noise/magicread/y")),
+        {"train": {"clean_version/train_clean/fake_clean/gl/SSB07800001_gl": "spoof gl . zh"},
+         "dev": {"clean_version/dev_clean/real_clean/thchs30/A2_0": "bonafide - . zh"},
+         "cfad_seen": {"clean_version/test_seen_clean/real_clean/aishell1/BAC009S0764W0121": "bonafide - . zh"},
+         "cfad_unseen": {"clean_version/test_unseen_clean/fake_clean/partiallyfake/x": "spoof partiallyfake . zh"},
+         "cfad_codec_seen": {"codec_version/test_seen_codec/fake_codec/lpcnet/SSB09660003_lpcnet_m4a":
+                             "spoof lpcnet . zh"},
+         "noisy_dev": {"noisy_version/dev_noise/real_noise/magicread/y": "bonafide - . zh"}}),
+    "cd_add": Tree(
+        tuple(f"{name}.wav" for name in (
+            "dataset_LibriTTS/dataset_clean_v2/train-clean/19/198/19_198_000000_000000/valle",
+            "dataset_LibriTTS/dataset_clean_v2/dev-clean/1673/143396/1673_143396_000015_000001/openvoice",
+            "dataset_LibriTTS/dataset_clean_v2/test-clean/61/70968/61_70968_000000_000000/real",
+            "dataset_TED-LIUM/dataset_ted/BillGates_2010/BillGates_2010_104/yourTTS")),
+        {"train": {"dataset_LibriTTS/dataset_clean_v2/train-clean/19/198/19_198_000000_000000/valle":
+                   "spoof valle 19 en"},
+         "dev": {"dataset_LibriTTS/dataset_clean_v2/dev-clean/1673/143396/1673_143396_000015_000001/openvoice":
+                 "spoof openvoice 1673 en"},
+         "cd_add_test": {"dataset_LibriTTS/dataset_clean_v2/test-clean/61/70968/61_70968_000000_000000/real":
+                         "bonafide - 61 en"},
+         "cd_add_ted": {"dataset_TED-LIUM/dataset_ted/BillGates_2010/BillGates_2010_104/yourTTS":
+                        "spoof yourTTS BillGates_2010 en"}}),
+    "xmad": Tree(
+        ("commonvoice-ro/real/a.wav", "commonvoice-ro/fake/a.wav", "commonvoice-ro/real/b.wav",
+         "commonvoice-ro/fake/b.wav", "mailabs-de/real/c.wav", "mailabs-de/fake/c.wav", "voxpopuli/real/d.wav",
+         "voxpopuli/fake/d.wav"),
+        {"train": {"commonvoice-ro_real_a": "bonafide . s1 ro", "commonvoice-ro_fake_a": "spoof . s1 ro"},
+         "dev": {"commonvoice-ro_real_b": "bonafide . s2 ro", "commonvoice-ro_fake_b": "spoof . s2 ro"},
+         "xmad_cross": {"mailabs-de_real_c": "bonafide . s3 de", "mailabs-de_fake_c": "spoof . s3 de",
+                        "voxpopuli_real_d": "bonafide . s4 .", "voxpopuli_fake_d": "spoof . s4 ."}},
+        {"commonvoice-ro/meta.csv": "sample_name,is_fake,speaker_id,meta,split\na.wav,0,s1,-,train\n"
+                                    "a.wav,1,s1,-,train\nb.wav,0,s2,-,val\nb.wav,1,s2,-,val\n",
+         "mailabs-de/meta.csv": "sample_name,is_fake,speaker_id,meta,split\nc.wav,0,s3,-,test\nc.wav,1,s3,-,test\n",
+         "voxpopuli/meta.csv": "sample_name,is_fake,speaker_id,meta,split\nd.wav,0,s4,-,test\nd.wav,1,s4,-,test\n"}),
+    "j_spaw": Tree(
+        ("wav/LA/F001_R1_E2_L1_BT.wav", "wav/ASV/F001_R1_E2_M2_BT.wav", "wav/PA/F001_R1_E2_M3_s1_r1_e1_m1_AA.wav"),
+        {"j_spaw_la": {"F001_R1_E2_M2_BT": "bonafide - F001 ja", "F001_R1_E2_L1_BT": "spoof L1 F001 ja"},
+         "j_spaw_pa": {"F001_R1_E2_M2_BT": "bonafide . F001 ja", "F001_R1_E2_M3_s1_r1_e1_m1_AA": "spoof . F001 ja"}},
+        {"eval-package/metadata_LA.txt": "F001 F001_R1_E2_L1_BT - E2 L1 spoof notrim eval\n"
+                                         "F001 F001_R1_E2_M2_BT - E2 bonafide bonafide notrim eval\n",
+         "eval-package/metadata_PA.txt":
+         "F001 F001_R1_E2_M3_s1_r1_e1_m1_AA R1 M3 E2 r1 m1 s1 e1 spoof notrim eval\n"
+         "F001 F001_R1_E2_M2_BT R1 M3 E2 - - - - bonafide notrim eval\n"}),
+    "pyara": Tree(
+        ("final_dataset/Real/real_12713.wav", "final_dataset/Fake/alg_1_0.wav"),
+        {"pyara": {"real_12713": "bonafide - . ru", "alg_1_0": "spoof alg_1 . ru"}},
+        {"final_dataset/final_dataset.tsv":
+         "path\tsentence\tage\tgender\tfake\talgorithm\tlength\n"
+         "Real/real_12713.wav\t\"Да, сказал он\t30\tmale\t0\t\t3.2\nFake/alg_1_0.wav\tНет\t\t\t1\talg_1\t4.1\n"}),
+    "lrlspoof": Tree(
+        ("lrl_spoof/russian/xtts/1.wav", "lrl_spoof/english/fastpitch/line_59.wav"),
+        {"lrlspoof": {"russian/xtts/1.wav": "spoof xtts . russian",
+                      "english/fastpitch/line_59.wav": "spoof fastpitch . english"}}),
+    "dsd": Tree(
+        ("09MKIS0040_12815.wav", "12MWKH0048_000026.wav", "x.wav"),
+        {"train": {"09MKIS0040_12815": "bonafide - 09MKIS0040 Korean"}, "dev": {"x": "spoof VITS s English"},
+         "eval": {"12MWKH0048_000026": "spoof VITS 12MWKH0048 Korean"}},
+        {"DSD_corpus_v1.csv":
+         "Utterence name (file name),TTS or VC,Is multi-speaker?,Language,Noise type 1,Source link,utt,group,"
+         "Speaker name,Gender,Age,label,Model,subset,duration\n"
+         "09MKIS0040_12815.wav,-,No,Korean,-,-,09MKIS0040_12815,AIHUB,09MKIS0040,Male,Adult,bonafide,-,train,6.25\n"
+         "x.wav,TTS,No,English,-,-,x,VITS,s,Male,Adult,spoof,VITS,dev,1\n"
+         "12MWKH0048_000026.wav,TTS,No,Korean,-,-,12MWKH0048_000026,VITS-AIHUB,12MWKH0048,Male,Adult,spoof,VITS,eval,"
+         "1.552\n"}),
+    "diffuse_or_confuse": Tree(
+        ("dataset_01/wavegrad2/LJ044-0144.wav", "dataset_02/tacotron2-DCA_wavegrad/LJ001-0001.wav"),
+        {"diffuse_or_confuse": {"dataset_01/wavegrad2/LJ044-0144": "spoof wavegrad2 LJ en",
+                                "dataset_02/tacotron2-DCA_wavegrad/LJ001-0001": "spoof tacotron2-DCA_wavegrad LJ en"}}),
     "diffssd": Tree(
         ("generated_speech/unit_speech/speaker_5448/sentence_181.wav", "real_speech/LJSpeech-1.1/wavs/LJ001-0001.wav",
          "real_speech/LibriSpeech/dev-clean/84/121123/84-121123-0000.flac"),

@@ -23,7 +23,8 @@ class Source:
 
     Patterns of `table` and `files` may hold `*`, `**`, and `{name}` or `{name:one|other}`, which catch a part of the
     path. Templates (`audio`, `key`, `label`, `values`) may hold what was caught and the columns; of a path
-    `{file.stem}` is what comes before its suffix, `{file.parts[0]}` its first folder.
+    `{file.stem}` is what comes before its suffix, `{file.name}` the last part of that, `{file.parts[0]}` its first
+    folder.
     """
 
     files: str = ""
@@ -107,6 +108,10 @@ class Text(str):
     @property
     def stem(self) -> str:
         return str(Path(self).with_suffix(""))
+
+    @property
+    def name(self) -> str:
+        return Path(self).stem
 
     @property
     def parts(self) -> tuple[str, ...]:
