@@ -129,3 +129,10 @@ def test_environment_tells_versions_and_commit():
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
     assert found["numpy"] == np.__version__
     assert re.match(r"[0-9a-f]{40}|not run from", found["git commit"])
+
+
+def test_the_letters_of_papers_in_every_figure(tmp_path):
+    found = {"dev": classification_metrics(["ang", "ang", "hap"], ["ang", "hap", "hap"])}
+    write_class_report(tmp_path, found, "latex")
+    written = (tmp_path / "figures/dev_confusion.pdf").read_bytes()
+    assert b"/FontFile2" in written and b"DejaVuSans" not in written

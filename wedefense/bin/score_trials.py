@@ -4,6 +4,7 @@ import argparse
 
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.report.render import FONTS
 from wedefense.utils.arguments import Renamed, add_sets, command_parser
 
 
@@ -21,8 +22,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help="fit quality measures on these trials, of speakers in neither the lists nor the cohort")
     parser.add_argument("--durations", nargs="+", default=[], metavar="UTT2DUR", help="a quality measure")
     parser.add_argument("--second_sets", "--second_set", nargs="+", default=[], action=Renamed,
-                        help="other embeddings of the same utterances, such as of a part of each: "
-                        "consistency as a quality measure")
+                        help="other embeddings of the utterances, as of a part of each: consistency is a measure")
+    parser.add_argument("--fonts", choices=FONTS, default="sans", help="of the figures as PDF: latex, times for papers")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")
     return parser.parse_args(argv)
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     print(save_results(folder, results))
     if model:
         model.save(folder.quality)
-    write_report(folder, results, sets)
+    write_report(folder, results, sets, fonts=options.fonts)
     return 0
 
 

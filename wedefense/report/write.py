@@ -39,9 +39,12 @@ def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[Sc
         return _finish(folder, content)
 
 
-def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, ClassificationResult]) -> Path:
+def write_class_report(exp_dir: str | os.PathLike, found: Mapping[str, ClassificationResult],
+                       fonts: str = "sans") -> Path:
     """The same for an experiment in closed-set classification, such as of emotions."""
-    return _finish(ExperimentFolder(exp_dir), sections.classification(ExperimentFolder(exp_dir), found))
+    folder = ExperimentFolder(exp_dir)
+    with render.letters(fonts):
+        return _finish(folder, sections.classification(folder, found))
 
 
 def _finish(folder: ExperimentFolder, content: list[str]) -> Path:

@@ -6,7 +6,9 @@ import soundfile
 import yaml
 
 from wedefense.bin.augment import main
-from wedefense.data.augment.examples import Example, spectrogram_sheet
+from wedefense.config.loader import load_config
+from wedefense.data.augment.codecs import through
+from wedefense.data.augment.examples import Example, make_examples, spectrogram_sheet
 from wedefense.utils.errors import InputError
 
 RATE = 16000
@@ -96,3 +98,14 @@ def test_pack(folder, capsys):
     for wrong in ([], ["--pack", "--config", "x.yaml"], ["--pack", "--seed", "1"]):
         with pytest.raises(SystemExit):
             main(["in", "out", *wrong])
+
+
+def test_an_epoch_says_which_codec_was_drawn(tmp_path):
+    codecs = {"codec_aug": True, "codec_aug_args": {"codecs": ["alaw", "gsm"], "prob": 1.0}}
+    (tmp_path / "codecs.yaml").write_text(yaml.safe_dump({"dataset_args": codecs}))
+    config = load_config(tmp_path / "codecs.yaml")
+    wav = (0.3 * np.sin(2 * np.pi * 440 * np.arange(8000) / RATE)).astype(np.float32)
+    epochs = make_examples(config, wav, "key", 8)[-8:]
+    assert {example.note for example in epochs} == {"speed 1.0, codec alaw", "speed 1.0, codec gsm"}
+    for example in epochs:
+        assert np.array_equal(example.wav, through(example.note.split()[-1], wav, RATE).astype(np.float32))

@@ -141,6 +141,7 @@ class Codec:
     def __init__(self, options: CodecOptions, setting: Setting):
         self._names = self.usable(options)
         self._options, self._rate = options, setting.sample_rate
+        self.drawn = ""  # the last one, for who wants to tell of it
 
     @staticmethod
     def usable(options: CodecOptions) -> tuple[str, ...]:
@@ -159,7 +160,7 @@ class Codec:
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(samples,) -> (samples,)"""
-        name = self._names[int(rng.integers(len(self._names)))]
+        self.drawn = name = self._names[int(rng.integers(len(self._names)))]
         return through(name, wav, self._rate, self._quality(CODECS[name], rng))
 
     def _quality(self, codec: Soundfile | Ffmpeg, rng: np.random.Generator) -> float | None:

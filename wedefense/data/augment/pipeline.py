@@ -4,9 +4,12 @@ The same random generator gives the same samples, whoever runs it: a pipeline ke
 between utterances, and each worker process opens its own files.
 """
 
+import dataclasses
+
 import numpy as np
 
 from wedefense.config.augment import SPEEDS, STEPS, AugmentOptions, OneOfOptions, Setting, Step
+from wedefense.data.augment.codecs import Codec
 from wedefense.data.augment.endings import Ending, EndsInFilter, begin
 
 
@@ -90,6 +93,13 @@ class Pipeline:
                     augmented = ending(augmented)
                 augmented, ending = begin(run, augmented, rng)
                 if ran is not None:
-                    ran.append(step)
+                    ran.append(_as_it_ran(step, run))
         assert augmented.shape == wav.shape, (augmented.shape, wav.shape)
         return augmented.astype(np.float32, copy=False), ending
+
+
+def _as_it_ran(step: Step, run) -> Step:
+    """A codec step with the codec that was drawn."""
+    if not isinstance(run, Codec):
+        return step
+    return Step(step.type, dataclasses.replace(step.options, codecs=(run.drawn,)))
