@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     cohort = verification.read_cohort(options.exp_dir, options.cohort, options.cohort_spk) if options.cohort else None
     durations = {key: value for path in options.durations for key, value in read_table(path).items()} or None
     others = verification.read_embeddings(options.exp_dir, options.second_sets) if options.second_sets else None
-    folder = ExperimentFolder(options.exp_dir)
-    embeddings = verification.read_embeddings(folder, options.sets)
+    embeddings = verification.read_embeddings(folder := ExperimentFolder(options.exp_dir), options.sets)
     beside = verification.simpler(how, cohort is not None, options.qmf is not None)
     sets, model = verification.score_lists(options.trials, options.qmf, folder.scores, lambda names, way=how: (
         verification.prepare(names, *embeddings, way, cohort, durations, others)), beside)
