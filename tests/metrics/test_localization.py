@@ -108,3 +108,37 @@ def test_one_class_and_too_few_utterances_are_said():
     scores = {"u": np.array([1.0, -1.0, -3.0, 0.0]), "v": SCORES["v"]}
     found = localization_metrics(FrameScores(scores, ranges, 0.1), (0.1,), bootstrap=BootstrapOptions(5))
     assert found["confidence"]["0.1"]["eer"] == [found["rows"]["0.1"]["eer"]] * 2  # each has both utterances once
+
+
+def counted_by_milliseconds(scores, ranges, shift):
+    """(FAR, FRR) at every threshold, each millisecond a trial: what hieuthi/partialspoof-metrics counts, but for the
+    rounding of its clock."""
+    trials = {True: [], False: []}
+    for name, spans in ranges.items():
+        whole = max(1, round(1000 * spans[-1].end) // round(1000 * shift))
+        for span in spans:
+            for ms in range(round(1000 * span.start), round(1000 * span.end)):
+                trials[span.is_bonafide].append(scores[name][min(ms // round(1000 * shift), whole - 1)])
+    bonafide, spoof = (np.array(trials[kind]) for kind in (True, False))
+    thresholds = [-np.inf, *np.unique(np.concatenate([bonafide, spoof]))]
+    return [(np.mean(spoof > at), np.mean(bonafide <= at)) for at in thresholds]
+
+
+@pytest.mark.parametrize("shift", [0.02, 0.04, 0.16])
+def test_time_is_counted_as_by_milliseconds_on_random_spans(shift):
+    """Spans shorter than a frame, a last frame that overhangs or is lacking, utterances of one class or one frame."""
+    rng = np.random.default_rng(int(1000 * shift))
+    for _ in range(25):
+        scores, ranges = {}, {}
+        for number in range(int(rng.integers(2, 6))):
+            end = int(rng.integers(30, 1500))
+            inner = np.sort(rng.choice(np.arange(1, end), int(rng.integers(0, 6)), replace=False))
+            edges, first = [0, *inner.tolist(), end], bool(rng.integers(2))
+            ranges[f"u{number}"] = [Range(a / 1000, b / 1000, first == bool(i % 2))
+                                    for i, (a, b) in enumerate(zip(edges, edges[1:]))]
+            frames = max(1, end // round(1000 * shift) + int(rng.integers(2)))
+            scores[f"u{number}"] = rng.integers(-9, 9, frames).astype(float)
+        if len({span.is_bonafide for spans in ranges.values() for span in spans}) == 2:
+            rates = counted_by_milliseconds(scores, ranges, shift)
+            far, frr = min(rates, key=lambda pair: round(abs(pair[0] - pair[1]), 12))  # of equals the lowest threshold
+            assert range_eer(scores, ranges, shift).value == pytest.approx((far + frr) / 2, abs=1e-9)

@@ -10,10 +10,13 @@ import soundfile
 
 from wedefense.bin.evaluate import main as evaluate
 from wedefense.data.spans import Span, write_spans
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.metrics.keys import Trials
 from wedefense.metrics.localization import FrameScores
 from wedefense.metrics.segments import Range
 from wedefense.report.timeline import Timeline, sketch, timeline_figure, window_of
-from wedefense.report.timelines import timelines
+from wedefense.report.timelines import of_sets, timelines
+from wedefense.scoring.results import ScoredSet
 
 SHIFT = 0.1
 RANGES = [Range(0, 0.5, True), Range(0.5, 1.0, False)]
@@ -117,3 +120,24 @@ def test_the_page_of_an_evaluation_has_them(found, tmp_path, capsys):
     with pytest.raises(SystemExit):
         evaluate(command)
     assert "--audio does not go without --segments" in capsys.readouterr().err
+
+
+def test_the_report_of_an_experiment_has_them_for_the_sets_whose_segments_are_judged(found, tmp_path):
+    scores, audio = found
+    folder, data = ExperimentFolder(tmp_path / "exp"), tmp_path / "data" / "eval"
+    data.mkdir(parents=True)
+    folder.embeddings("eval").root.mkdir(parents=True)
+    folder.embeddings("eval").segments(100).write_text("".join(f"{name} {' '.join(map(str, row))}\n"
+                                                               for name, row in scores.scores.items()))
+    write_spans(data / "segments", {name: [Span(r.start, r.end, "bonafide" if r.is_bonafide else "spoof")
+                                           for r in ranges] for name, ranges in scores.ranges.items()})
+    (data / "wav.scp").write_text("".join(f"{name} {path}\n" for name, path in audio.items()))
+    trials = Trials(["a", "b"], np.array([1.0, 0.0]), np.array([True, False]))
+    sets = [ScoredSet("eval", trials, {}, audio=data / "wav.scp"), ScoredSet("dev", trials, {}),
+            ScoredSet("plain", trials, {}, audio=data / "wav.scp")]
+    judged = {"100": {"rows": {"time": {"eer": 0.1, "eer_threshold": 3.0, "dev_threshold": 0.0}}}}
+    results = {"dev_set": "dev", "sets": dict.fromkeys(("eval", "dev"), {"localization": judged}) | {"plain": {}}}
+    text, = of_sets(folder, results, sets)
+    assert "Timelines: eval" in text and "at or below 0." in text
+    assert [caption.split(",")[0] for caption, *_ in figures(text)] == ["The best: none", "The median: four",
+                                                                       "The worst: eight"]
