@@ -88,6 +88,7 @@ def test_one_utterance_is_one_file_several_are_a_folder_that_is_known_by_its_fil
     (SHORT.replace("TextTier", "Sound"), "a tier of the class 'Sound'"),
     (SHORT.replace('"a click"', "7").replace("<exists>\n2", "<exists>\n1"), "found none"),
     (SHORT.replace('"where"', "where"), "0 where a text was expected"),
+    (SHORT.replace("1.25\n1.5", "1.25\n1e999"), "1e999 is no time"),
     ("ooBinaryFile\x08TextGrid\xff".encode("latin-1"), "save it in Praat as a text file"),
 ])
 def test_others_are_told(tmp_path, content, message):

@@ -1,5 +1,6 @@
 """Praat's TextGrid: the intervals of one tier of a file, read from its long and its short form, written in the long."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ def _tiers(path: Path, values: Iterator[str]) -> Iterator[tuple[str, list[Interv
             kind, name, *_ = _unquoted(next(values)), _unquoted(next(values)), next(values), next(values)
             rows = range(int(next(values)))
             if kind == "IntervalTier":
-                yield name, [(float(next(values)), float(next(values)), _unquoted(next(values))) for _ in rows]
+                yield name, [(_time(next(values)), _time(next(values)), _unquoted(next(values))) for _ in rows]
             elif kind == "TextTier":
                 _ = [(next(values), next(values)) for _ in rows]
             else:
@@ -73,6 +74,13 @@ def _tiers(path: Path, values: Iterator[str]) -> Iterator[tuple[str, list[Interv
         reason = str(error) if isinstance(error, ValueError) else "it ends early"
         raise InputError(f"{path}: not a TextGrid that can be read ({reason}); save it in Praat as a text file"
                          ) from None
+
+
+def _time(value: str) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{value} is no time")
+    return seconds
 
 
 def _unquoted(value: str) -> str:

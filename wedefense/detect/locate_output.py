@@ -102,8 +102,8 @@ class Report:
             lines.append("many short spans: --smooth 0.2 lets the median over so many seconds decide")
         parts = [name for name, one in self.found.items() if not one.exact]
         if parts:
-            lines.append(f"heard in windows of half a minute, of which this model takes in the whole: scores differ a\n"
-                         f"little from those of one piece ({first_few(parts, 1)})")
+            lines.append("heard in windows of half a minute, of which this model takes in the whole: scores\n"
+                         f"differ a little from those of one piece ({plural(len(parts), 'recording')})")
         return lines
 
 

@@ -128,15 +128,21 @@ def _notes(where: Mapping) -> list[str]:
 
 
 def where_text(where: Mapping) -> str:
-    rows = [[cell.replace("\n", " [") + "]" * ("\n" in cell) for cell in row] for row in _rows(where, "-")]
-    shown = [i for i in range(len(_RATES) + 1) if any(row[i] for row in rows)]
-    header = ["where", *_RATES.values()]
-    return "\n".join([text_table([header[i] for i in shown], [[row[i] for i in shown] for row in rows]), "",
-                      *_notes(where)])
+    header, rows = _shown(where, "-")
+    rows = [[cell.replace("\n", " [") + "]" * ("\n" in cell) for cell in row] for row in rows]
+    return "\n".join([text_table(header, rows), "", *_notes(where)])
+
+
+def _shown(where: Mapping, dash: str) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) without the columns that nothing stands in."""
+    rows, header = _rows(where, dash), ["where", *_RATES.values()]
+    shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return [header[i] for i in shown], [[row[i] for i in shown] for row in rows]
 
 
 def where_section(where: Mapping, title: str = "Where it is fake") -> str:
-    return section(title, table(["where", *_RATES.values()], [Row(row) for row in _rows(where, "–")]),
+    header, rows = _shown(where, "–")
+    return section(title, table(header, [Row(row) for row in rows]),
                    *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in _notes(where)))
 
 

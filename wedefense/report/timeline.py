@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.data.spans import Span
-from wedefense.report.style import BONAFIDE, GREY, INK, LETTERS, SPOOF, described, new_figure
+from wedefense.report.style import BONAFIDE, GREY, INK, LETTERS, PALE, SPOOF, described, new_figure
+from wedefense.utils.tables import first_few
 
 _WINDOW, _DECIBELS = 0.032, 70   # seconds of a spectrum; the range that is shown below the loudest
+_LONG = 120                      # seconds from which on times are in minutes
+_STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, *(7200 * 2 ** n for n in range(20)))
 _AT_A_TIME = 2_000_000           # samples that are held at once
+_MOST_STEPS = 2000               # of the scores; more are not told apart
 _SEVERAL = 4                     # spectra whose mean stands in a column that lasts longer
 
 Read = Callable[[int, int], np.ndarray]  # start, length -> mono samples
@@ -66,6 +70,7 @@ def timeline_figure(shown: Timeline, size: tuple[float, float], title: str = "")
     """A matplotlib Figure: waveform, spectrogram, scores with the threshold, and a bar of spans for each of both."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MultipleLocator
 
     bars = {"true": shown.true, "called": shown.predicted} if shown.true else {"called": shown.predicted}
     figure, panels = new_figure(size, 4, (1.1, 2, 2, 0.3 + 0.3 * len(bars)))
@@ -76,8 +81,10 @@ def timeline_figure(shown: Timeline, size: tuple[float, float], title: str = "")
     for panel in panels[:3]:
         panel.tick_params(axis="x", length=0)
     panels[3].set_xlim(begin, end)
+    if end >= _LONG:
+        panels[3].xaxis.set_major_locator(MultipleLocator(next(step for step in _STEPS if step * 8 >= end - begin)))
     panels[3].xaxis.set_major_formatter(lambda x, _: _clock(x, end))
-    panels[3].set_xlabel("seconds" if end < 120 else "minutes:seconds", fontsize=LETTERS)
+    panels[3].set_xlabel("seconds" if end < _LONG else "minutes:seconds", fontsize=LETTERS)
     line = Line2D([], [], color=INK, linestyle="--", linewidth=0.9)
     figure.legend([Patch(color=BONAFIDE), Patch(color=SPOOF), line], ["bona fide", "fake", "threshold"],
                   loc="outside lower center", ncols=3, fontsize=LETTERS, frameon=False)
@@ -90,7 +97,7 @@ def timeline_figure(shown: Timeline, size: tuple[float, float], title: str = "")
 
 
 def _fakes(spans: Sequence[Span]) -> str:
-    return ", ".join(f"{span[0]:.2f} to {span[1]:.2f} s" for span in spans if span[2] == "spoof") or "nowhere"
+    return first_few([f"{span[0]:.2f} to {span[1]:.2f} s" for span in spans if span[2] == "spoof"], 8) or "nowhere"
 
 
 def _sound(wave, spectrum, shown: Timeline) -> None:
@@ -109,13 +116,20 @@ def _sound(wave, spectrum, shown: Timeline) -> None:
 
 
 def _scores(axes, shown: Timeline) -> None:
-    """As steps, a frame each; the last one lasts to the end."""
-    edges = np.append(shown.begin + np.arange(len(shown.scores)) * shown.shift, shown.begin + shown.sound.seconds)
+    """As steps, a frame each, and the last one lasts to the end; of very many a step is the median of some, in a band
+    from the least to the greatest."""
+    together = -(-len(shown.scores) // _MOST_STEPS)
+    begins = np.arange(0, len(shown.scores), together)
+    edges = np.append(shown.begin + begins * shown.shift, shown.begin + shown.sound.seconds)
+    scores = np.array([np.median(shown.scores[first:first + together]) for first in begins])
     low, high = float(min(shown.scores.min(), shown.threshold)), float(max(shown.scores.max(), shown.threshold))
     margin = 0.06 * (high - low) or 1.0
-    below = np.minimum(shown.scores, shown.threshold)
+    if together > 1:
+        axes.stairs(np.maximum.reduceat(shown.scores, begins), edges, color=PALE, fill=True, linewidth=0,
+                    baseline=np.minimum.reduceat(shown.scores, begins))
+    below = np.minimum(scores, shown.threshold)
     axes.stairs(below, edges, baseline=shown.threshold, fill=True, color=SPOOF, alpha=0.35, linewidth=0)
-    axes.stairs(shown.scores, edges, baseline=None, color=BONAFIDE, linewidth=0.9)
+    axes.stairs(scores, edges, baseline=None, color=BONAFIDE, linewidth=0.9)
     axes.axhline(shown.threshold, color=INK, linewidth=0.9, linestyle="--")
     axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("score", fontsize=LETTERS)
@@ -137,7 +151,7 @@ def _clock(seconds: float, end: float) -> str:
     >>> _clock(3.5, 10.0), _clock(75.0, 600.0), _clock(3675.0, 7200.0)
     ('3.5', '1:15', '1:01:15')
     """
-    if end < 120:
+    if end < _LONG:
         return f"{seconds:g}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -43,6 +43,7 @@ from wedefense.data.audio import BadAudio, open_audio, probe, read_span
 from wedefense.data.labels import Labels
 from wedefense.data.loader import eval_loader
 from wedefense.data.manifest import read_data_dir
+from wedefense.data.spans import Span, read_spans, write_spans
 from wedefense.detect.share import write_folder
 from wedefense.experiment import checkpoint
 from wedefense.experiment.arks import read_scp, write_ark
@@ -109,6 +110,7 @@ def good(root: Path) -> Path:
     (root / "classes.keys").write_text("".join(f"u{n} {'angry' if n % 2 else 'sad'}\n" for n in range(8)))
     (root / "frames.txt").write_text("".join(f"u{n} " + " ".join(f"{v:.3f}" for v in rng.normal(size=16)) + "\n"
                                              for n in range(4)))
+    write_spans(root / "clip.TextGrid", {"clip": [Span(0, 0.5, "bonafide"), Span(0.7, 1.0, 'a "fake"')]})
     np.save(root / "dev_seglab_0.16.npy", {f"u{n}": np.array(["1", "0"]) for n in range(4)}, allow_pickle=True)
     (root / "trials").write_text("".join(f"{n % 2} eval_{n:02d} eval_{n + 1:02d}\n" for n in range(20)))
     model = {"scales": [1.0], "bias": 0.1, "kind": "calibration"}
@@ -223,6 +225,8 @@ READERS = {
                      lambda found: all(map(_finite, found.values()))),
     "frames evaluated": Reader("frames.txt", _evaluate("frames.txt", "--segments", "0.02",
                                                        keys="{}/dev_seglab_0.16.npy"), _numbers),
+    "TextGrid": Reader("clip.TextGrid", lambda f: read_spans(f / "clip.TextGrid"),
+                       lambda found: all(_finite(span[:2]) for spans in found.values() for span in spans)),
     "seglab": Reader("dev_seglab_0.16.npy", lambda f: read_seglab(f / "dev_seglab_0.16.npy"), text=False),
     "compare": Reader("csv.scores", _main(compare.main, "{}/eval.scores", "{}/csv.scores", "--keys",
                                           "{}/data/eval/utt2lab", "--resamples", "20")),
