@@ -88,5 +88,9 @@ def test_parts_of_a_back_end_that_nothing_trains_are_refused():
     several = build("SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments")
     with pytest.raises(OptionError, match="branches that none of them is made of: for 40, 80 ms"):
         Localizer(LocalizationOptions(resolutions=(20,)), several, 20.0)
+    with pytest.raises(OptionError, match="multi_reso_active: names no branch for segments"):
+        Localizer(LocalizationOptions(resolutions=(20,)), build("SSL_BACKEND_multireso_MaxPool1dLin_gmlp"), 20.0)
+    with pytest.raises(OptionError, match="segments of 20 ms cannot be made of the back-end's frames of 160 ms"):
+        Localizer(LocalizationOptions(resolutions=(20,), boundary_weight=1.0), build("SSL_BACKEND_BAM"), 20.0)
     with pytest.raises(OptionError, match="boundary_weight: BAM has a part for boundaries, which nothing else trains"):
         Localizer(LocalizationOptions(resolutions=(160,)), build("SSL_BACKEND_BAM"), 20.0)

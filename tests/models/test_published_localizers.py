@@ -44,8 +44,8 @@ def test_all_of_a_multi_resolution_gmlp_is_taken():
     assert sorted(parts(own, "frontend.")) == [f"upstream.encoder.layers.{n}.fc1.bias" for n in range(2)]
     assert len(own) == len(published) - 2 + 1  # two without a use; and the utterance's head, which is the coarsest's
     weights = parts(own, "backend.")
-    assert weights["layer_sum.weights"].tolist() == [0, 1, 2]
     backend.adopt(weights, "")
+    assert weights["layer_sum.weights"].tolist() == [0, 1, 2]  # of 30
     backend.load_state_dict(weights)
     localizer = Localizer(LocalizationOptions(resolutions=ALL, loss="p2sgrad"), backend, 20).eval()
     localizer.load_state_dict(parts(own, "localizer."))

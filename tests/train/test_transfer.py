@@ -54,6 +54,50 @@ def same(weights, others, prefix: str) -> bool:
     return bool(own) and all(name in others and torch.equal(weights[name], others[name]) for name in own)
 
 
+BAM = {"model": "SSL_BACKEND_BAM", "model_args": {}, "localization_args": {
+    "resolutions": [160], "utterance": "min", "boundary_weight": 0.5}}
+GMLP = {"model": "SSL_BACKEND_multireso_MaxPool1dLin_gmlp", "projection_args": {"project_type": "p2sgrad"},
+        "model_args": {"num_scale": 3, "multi_reso_active": ["2", "4", "8", "utt"]},
+        "localization_args": {"resolutions": [20, 40, 80], "loss": "p2sgrad"}}
+
+
+def as_published(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A tensor of ours as the authors of BAM and of PartialSpoof's gMLP keep it; their class 1 is bona fide."""
+    part, _, rest = name.partition(".")
+    bam = part == "localizer" and ".linear." in rest
+    return {f"model.out_layer.{rest.rpartition('.')[2]}": tensor.flip(0)} if bam else {
+        "frontend": lambda: {rest.replace("upstream.", "extracter.model."): tensor},
+        "localizer": lambda: {f"m_angle_scales.{int(rest.split('.')[1]) // 10}.weight": tensor.flip(0).T},
+        "projection": dict,
+        "backend": lambda: {"weight_hidd" if "layer_sum" in rest else f"m_transform.0.{rest}": tensor}}[part]()
+
+
+@pytest.mark.parametrize("kind, taken", [(BAM, "front-end, back-end, heads of segments"),
+                                         (GMLP, "front-end, back-end, head, heads of segments")])
+def test_whole_checkpoints_of_localisers_are_taken(tmp_path, caplog, kind, taken):
+    options = {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, "layerwise_feature": kind is GMLP,
+                                          "multilayer_feature": kind is GMLP}} | kind
+    detector = build_detector(config_of(tmp_path / "old", **options), 2)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        if kind is GMLP:
+            detector.projection.weight.copy_(detector.localizer.heads["80"].weight)
+    published = {}
+    for name, tensor in detector.state_dict().items():
+        published |= as_published(name, tensor)
+    if kind is BAM:
+        published = {name.replace("extracter.", "model.ssl_layer.").replace("m_transform.0.", "model."): tensor
+                     for name, tensor in published.items()}
+    torch.save({"state_dict": published}, tmp_path / "published.ckpt")
+    with caplog.at_level(logging.INFO, logger="wedefense"):
+        found = start(tmp_path, tmp_path / "published.ckpt", **options)
+    assert f"weights start from {tmp_path / 'published.ckpt'}: {taken}" in caplog.text
+    for name, tensor in detector.state_dict().items():
+        assert torch.equal(found[name], tensor), name
+
+
 def test_everything_that_fits_is_taken(tmp_path, trained, caplog):
     path, weights = trained
     with caplog.at_level(logging.INFO, logger="wedefense"):

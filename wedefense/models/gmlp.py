@@ -104,12 +104,14 @@ class MultiResolutionGMLP(Backend):
         return (self.most_frames >> scale) + (scale == self.last)
 
     def adopt(self, weights: dict[str, Tensor], prefix: str) -> None:
-        """Take of a checkpoint that has more branches those that are here; their last gates get a row more."""
+        """Take of a checkpoint that has more branches and layers those that are here; the last gates get a row more."""
         own = set(self.state_dict())
         for name in [name for name in weights if name.startswith(prefix)]:
             short = name.removeprefix(prefix)
-            if short not in own and short.startswith(("blocks.", "post_nets_")):
+            if short not in own and short.startswith(("blocks.", "post_nets_", "layer_sum.")):
                 del weights[name]
+            elif short == "layer_sum.weights":
+                weights[name] = weights[name][:self.get_parameter(short).numel()]
             elif short in own and ".sgu." in short and not short.endswith(("norm.weight", "norm.bias")):
                 missing = len(self.get_parameter(short)) - len(weights[name])
                 if missing == 1:  # what the last halving may add

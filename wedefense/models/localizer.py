@@ -80,6 +80,9 @@ class Localizer(nn.Module):
             raise OptionError("localization_args.resolutions", f"the back-end {type(backend).__name__} says nothing of "
                               f"frames; {', '.join(LOCALIZING)} do")
         dims = backend.frame_dims
+        if not dims:
+            raise OptionError("model_args.multi_reso_active", "names no branch for segments, and "
+                              "localization_args.resolutions asks for some; name them here too")
         self.finest = min(dims)                              # of the back-end, in the front-end's frames
         self.boundary_ms = round(self.finest * frame_shift)
         self.sources: dict[int, tuple[int, int]] = {

@@ -29,17 +29,12 @@ def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
             _, tens_of_ms, _ = name.split(".")
             own[f"localizer.heads.{tens_of_ms}0.weight"] = tensor.T.flip(0)
         elif name == "weight_hidd":
-            own["backend.layer_sum.weights"] = tensor[:_layers(plain)]
+            own["backend.layer_sum.weights"] = tensor  # 30, of which the authors read as many as there are layers
         elif name.startswith("out_layer."):
             own[f"localizer.heads.{BAM_MS}.linear.{name.removeprefix('out_layer.')}"] = tensor.flip(0)
         else:
             own["backend." + name.removeprefix("m_transform.0.")] = tensor
-    if "m_angle_scales.64.weight" in plain:  # utterances are scored by the cosines of the coarsest segments
-        own["projection.weight"] = own["localizer.heads.640.weight"]
+    scales = [int(name.split(".")[1]) for name in plain if name.startswith("m_angle_scales.")]
+    if scales:  # utterances are scored by the cosines of the coarsest segments
+        own["projection.weight"] = own[f"localizer.heads.{max(scales)}0.weight"]
     return own
-
-
-def _layers(weights: Mapping[str, Tensor]) -> int:
-    """That the encoder hands out: what enters its blocks, and what leaves each; of 30 numbers no more are read."""
-    start = f"{_ENCODERS[0]}encoder.layers."
-    return 1 + len({name.removeprefix(start).split(".")[0] for name in weights if name.startswith(start)})
