@@ -40,6 +40,7 @@ def test_every_encoder_and_corpus_has_its_licence():
     page = PAGES["licences.md"]
     for name in credit_pages.encoders():
         assert re.search(rf"^\| `{name}` \| `\S+` \| [^|]+ \| [^|]*\|$", page, re.MULTILINE), name
+    assert re.search(r"\n\| `antideepfake_\w+` \| `nii-yamagishilab/[^|]+ \| CC BY-NC-SA 4.0[^|]+ \| Ge et al", page)
     assert "| `whisper_base` | `openai/whisper-base` | MIT |" in page
     assert "| ASVspoof 2019 LA | ODC-BY | <https://doi.org/10.7488/ds/2555> |" in page and "MUSAN" in page
 

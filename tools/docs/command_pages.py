@@ -20,7 +20,7 @@ def page() -> str:
 
 def _help(command: str) -> str:
     printed, columns = io.StringIO(), os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "88"
+    os.environ["COLUMNS"] = "80"
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main([command, "-h"])

@@ -81,7 +81,8 @@ def _of_table(table: Registry, key: str, prefix: str) -> list[Section]:
     names: dict[type, list[str]] = {}
     for name, row in table.rows().items():
         names.setdefault(row.options, []).append(name)
-    return [Section(f"{table.kind.capitalize()}: {shared[0]}" + (" and others" if len(shared) > 1 else ""), prefix, cls,
+    kind = f"{table.kind.capitalize()} " if table in (HEADS, LOSSES) else ""  # which share a page
+    return [Section(f"{kind}{shared[0]}" + (" and others" if len(shared) > 1 else ""), prefix, cls,
                     "\n".join(f"- `{key}: {name}`{_dash(said[name])}" for name in shared))
             for cls, shared in names.items()]
 

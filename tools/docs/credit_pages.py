@@ -32,11 +32,10 @@ def licences() -> str:
         row = next(row for row in table["encoders"] if fnmatch.fnmatch(name, row["names"]))
         lines.append(f"| `{name}` | `{source}` | {row['licence']} | {row.get('source', '')} |")
     lines += ["", "Names that end in `_tiny` are seeded random weights.", "", "## Published detectors", "",
-              "| name | from | paper |", "|---|---|---|"]
-    lines += [f"| `{name}` | {f'`{model.hub_id}`' if model.hub_id else model.where} | {model.paper} |"
+              "| name | from | licence | paper |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {f'`{model.hub_id}`' if model.hub_id else model.where} | {model.licence} | {model.paper} |"
               for name, model in DETECTORS.items()]
-    lines += ["", "Their pages state licences, not all of them.", "", "## Corpora", "", "| corpus | licence | page |",
-              "|---|---|---|"]
+    lines += ["", "## Corpora", "", "| corpus | licence | page |", "|---|---|---|"]
     layouts = read_layouts(ROOT / "tools/layouts.yaml").values()
     rows = [(layout.title, layout.licence, layout.page) for layout in layouts]
     rows += [(row["title"], row["licence"], row["page"]) for row in table["corpora"]]

@@ -52,6 +52,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return include.expand(markdown, page.file.src_uri, _address)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Which recipes set a key is not what one searches for."""
+    return html.replace('<details class="set-by">', '<details class="set-by" data-search-exclude>')
+
+
 def _address(target: include.Target, page: str) -> str | None:
     """The link from a page of the site to a place of the repository; None where the site does not have it."""
     if target.anchor and target in _WHERE:

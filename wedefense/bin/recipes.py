@@ -1,9 +1,4 @@
-"""The recipes that came with WeDefense: a list of them, and copies to run.
-
-    wedefense recipes
-    wedefense recipes copy detection/mini DIR
-    wedefense recipes copy all DIR
-"""
+"""The recipes that came with WeDefense: a list of them, and copies to run."""
 
 import shlex
 
