@@ -102,7 +102,7 @@ def _band(curve: DetCurve, bonafides: int, spoofs: int) -> np.ndarray:
     """(2, corners) a polygon: worst rates along the curve, then the best ones back."""
     (far_low, far_high), (frr_low, frr_high) = wilson(curve.far, spoofs, _EACH), wilson(curve.frr, bonafides, _EACH)
     nothing = 1e-7, 1e-7
-    worst, best = (_thin(_probit(far, frr, nothing)) for far, frr in ((far_high, frr_high), (far_low, frr_low)))
+    worst, best = (_thin(_probit(far, frr, nothing), 0.015) for far, frr in ((far_high, frr_high), (far_low, frr_low)))
     return np.concatenate((np.stack(worst), np.stack(best)[:, ::-1]), axis=1)
 
 
