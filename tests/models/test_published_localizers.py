@@ -15,7 +15,7 @@ from wedefense.models.detector import own_weights
 from wedefense.models.gmlp import MultiResolutionGMLP
 from wedefense.models.heads import P2SGrad
 from wedefense.models.localizer import Localizer
-from wedefense.models.published_localizers import from_published
+from wedefense.models.published_localizers import from_published, is_published
 from wedefense.utils.errors import InputError
 
 ALL = (20, 40, 80, 160, 320, 640)
@@ -93,6 +93,6 @@ def test_other_checkpoints_are_left_to_others():
     """Those of this toolkit among them, whose back-ends have the authors' names."""
     weights = {"b_output_layer.0.weight": torch.zeros(1), "projection.weight": torch.zeros(1),
                "localizer.heads.160.linear.weight": torch.zeros(1)}
-    assert from_published(weights) is None
+    assert not is_published(weights)
     assert set(own_weights(weights)) == {"backend.b_output_layer.0.weight", "projection.weight",
                                          "localizer.heads.160.linear.weight"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.corpus import write_config
+from wedefense import load_detector
 from wedefense.config.loader import load_config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
@@ -94,8 +95,9 @@ def test_whole_checkpoints_of_localisers_are_taken(tmp_path, caplog, kind, taken
     with caplog.at_level(logging.INFO, logger="wedefense"):
         found = start(tmp_path, tmp_path / "published.ckpt", **options)
     assert f"weights start from {tmp_path / 'published.ckpt'}: {taken}" in caplog.text
+    used = load_detector(tmp_path / "published.ckpt", config=tmp_path / "old/config.yaml").detector.state_dict()
     for name, tensor in detector.state_dict().items():
-        assert torch.equal(found[name], tensor), name
+        assert torch.equal(found[name], tensor) and torch.equal(used[name], tensor), name
 
 
 def test_everything_that_fits_is_taken(tmp_path, trained, caplog):

@@ -18,6 +18,7 @@ from wedefense.experiment.load import Experiment, architecture_in, build_experim
 from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
+from wedefense.models.published_localizers import is_published
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.download import NotFound, is_offline
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
@@ -152,6 +153,6 @@ def _bare(content, path: Path, config: Config) -> LoadedDetector:
     weights = published.tensors_of(content, path)
     if frozen.mark_of(weights) is not None:
         weights = checkpoint.load_model(path)
-    classes = published.class_count(weights, path, config.projection_args.centres)
+    classes = 2 if is_published(weights) else published.class_count(weights, path, config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)
     return _ready(build_experiment(config, labels, path, architecture_in(path, config), weights), remark)

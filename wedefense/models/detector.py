@@ -207,9 +207,8 @@ def own_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A `module.` prefix of data-parallel training is dropped, and weights under the names of another toolkit
     (WeDefense over s3prl, the authors' SLS, gMLP and BAM) get ours.
     """
-    localizer = published_localizers.from_published(weights)
-    if localizer is not None:
-        own = localizer
+    if published_localizers.is_published(weights):
+        own = published_localizers.from_published(weights)
     elif is_published(weights):
         own = from_published(weights)
     else:

@@ -12,12 +12,19 @@ _ENCODERS = ("extracter.model.", "ssl_layer.model.")  # of PartialSpoof's author
 _UNUSED = ("input_mean", "input_std", "output_mean", "output_std", "intra_layer.resnet.downsample.")
 
 
-def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """None where the checkpoint is neither of PartialSpoof's multi-resolution gMLP nor of BAM."""
-    plain = {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in weights.items()}
-    of_bam = {"out_layer.weight", "b_output_layer.0.weight"} <= set(plain)
-    if not of_bam and not any(name.startswith("m_angle_scales.") for name in plain):
-        return None
+def is_published(weights: Mapping[str, Tensor]) -> bool:
+    """Whether this is a state dict of PartialSpoof's multi-resolution gMLP or of BAM, as their authors' code has it."""
+    names = set(map(_bare, weights))
+    return {"out_layer.weight", "b_output_layer.0.weight"} <= names or any(
+        name.startswith("m_angle_scales.") for name in names)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("module.").removeprefix("model.")
+
+
+def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    plain = {_bare(name): tensor for name, tensor in weights.items()}
     own: dict[str, Tensor] = {}
     for name, tensor in plain.items():
         encoder = next((start for start in _ENCODERS if name.startswith(start)), None)
