@@ -1,10 +1,11 @@
 """What the pages of `docs/` show runs as it stands there."""
 
 import re
+import shutil
 
 import pytest
 
-from tests.docs.blocks import ROOT, command_lines, pages
+from tests.docs.blocks import FENCE, ROOT, command_lines, pages
 from wedefense.cli import main
 from wedefense.config.loader import load_config
 
@@ -31,6 +32,19 @@ def test_the_blocks_of_a_page_run(page, walkthrough, monkeypatch, request):
             load_config("page.yaml")
         else:
             exec(compile(block.code, f"{page}, block {number}", "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_readme_runs(walkthrough, monkeypatch):
+    section = (ROOT / "README.md").read_text("utf-8").split("\n## How good is it elsewhere?\n")[1].split("\n## ")[0]
+    monkeypatch.chdir(walkthrough)
+    for new, old in (("exp/a", "exp/mhfa"), ("exp/b", "exp/sls"), ("data/in_the_wild", "data/eval"),
+                     ("data/decro_en", "data/dev")):
+        shutil.copytree(old, new)
+    lines = command_lines(FENCE.search(section)[3])
+    assert len(lines) == 2 and "--fix_on" in lines[0] and "mp3@64" in lines[1]
+    for words in lines:
+        assert words[:2] == ["wedefense", "benchmark"] and main([*words[1:], "--bootstrap", "0"]) == 0
 
 
 SOURCES = "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text("utf-8")) for folder in ("wedefense", "tools")
