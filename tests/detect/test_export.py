@@ -36,7 +36,8 @@ def same_frames(outputs, model, wavs, resolution=None):
 
 
 @pytest.mark.parametrize("frontend, backend, style", [
-    ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("fbank", "SSL_BACKEND_MHFA", "onnx")])
+    ("wavlm_large_tiny", "SSL_BACKEND_SLS", "torchscript"), ("fbank", "SSL_BACKEND_MHFA", "onnx"),
+    ("fbank", "SSL_BACKEND_RAPTOR", "onnx")])
 def test_a_file_gives_the_outputs_of_python_in_any_batch(frontend, backend, style, tmp_path):
     model = load_detector(experiment(tmp_path, frontend, backend))
     run = runner(export(model, tmp_path / "out", style)[1].path)

@@ -255,6 +255,9 @@ def test_by_its_name_it_is_fetched_and_its_licence_told_before(name, shapes, hub
     for place in (name, name.replace("_", "-").upper(), model.hub_id, f"{model.hub_id}@{first}"):
         assert load_detector(place, token=TOKEN).score(wav, 16000).llr == expected
     assert not [path for _, path in hub.asked if path.endswith((".py", ".json"))]
+    caplog.clear()
+    load_detector(name, token=TOKEN)
+    assert "licence" not in caplog.text  # told once, before it was fetched
 
 
 def test_their_encoders_are_front_ends(hub, tmp_path):  # noqa: F811

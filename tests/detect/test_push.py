@@ -119,6 +119,14 @@ def test_an_onnx_file_is_put_beside_it_if_asked_for_and_goes_with_its_model(hub,
     assert not {"model.onnx", "export.json"} & {*repo.commits[repo.refs["main"]]}
 
 
+def test_bars_that_move_the_cursor_go_to_terminals_alone(hub, tmp_path, capsys, monkeypatch):  # noqa: F811
+    model = load_detector(make_experiment(tmp_path))
+    model.push_to_hub("somebody/fbank", token=TOKEN)
+    load_detector("somebody/fbank")
+    assert "README.md" not in capsys.readouterr().err
+    assert not huggingface_hub.utils.are_progress_bars_disabled()  # for others in this process
+
+
 def test_who_may_not_push_is_told_what_a_token_needs(hub, exp, monkeypatch):  # noqa: F811
     with pytest.raises(InputError, match=r"'somebody/tiny': pushing needs a token; make a token that may write at "):
         push([str(exp), "somebody/tiny"])

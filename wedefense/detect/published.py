@@ -126,12 +126,12 @@ def fetch_model(model: Published, download_dir: str | os.PathLike | None = None,
     placed = placed_folder(model.hub_id, download_dir)
     if revision is None and all((placed / file).is_file() for file in model.files):
         return placed if len(model.files) > 1 else placed / model.files[0]
-    if not model.commercial:
-        get_logger().warning("%s: the licence of its weights is %s", model.hub_id, model.licence)
     repository = Repository(model.hub_id, revision, token, download_dir)
+    kinds = dict.fromkeys((*model.files, *(WEIGHT_FILES if model.files[0] in WEIGHT_FILES else ())))
+    if not (model.commercial or any(map(repository.cached, kinds))):
+        get_logger().warning("%s: the licence of its weights is %s", model.hub_id, model.licence)
     if len(model.files) > 1:
         return repository.folder(model.files)
-    kinds = dict.fromkeys((*model.files, *(WEIGHT_FILES if model.files[0] in WEIGHT_FILES else ())))
     found = next((repository.get(file) for file in kinds if repository.has(file)), None)
     return found or repository.get(model.files[0])
 

@@ -59,11 +59,11 @@ class HeadTokenAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         count = x.shape[1]
         x = torch.cat([x, self._head_tokens(x, mask)], dim=1)               # (batch, tokens + heads, dim)
-        seen = torch.cat([mask, mask.new_ones(len(x), self.heads)], dim=1)
+        seen = torch.cat([mask, mask.new_ones(mask.shape[0], self.heads)], dim=1)
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None])
         x = self.proj(x.transpose(1, 2).flatten(2))
-        token, frames, heads = x.split([1, count - 1, self.heads], dim=1)
+        token, frames, heads = x[:, :1], x[:, 1:count], x[:, count:]
         token = token + heads.mean(dim=1, keepdim=True) + _mean(frames, mask[:, 1:])
         return torch.cat([token, frames], dim=1)
 
@@ -134,8 +134,8 @@ class TokenConformer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x + positions(x.shape[1], x.shape[2], x.device)
-        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)           # (batch, 1 + frames, dim)
-        mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        x = torch.cat([self.class_token.expand(x.shape[0], 1, -1), x], dim=1)       # (batch, 1 + frames, dim)
+        mask = torch.cat([mask.new_ones(mask.shape[0], 1), mask], dim=1)
         for block in self.encoder_blocks:
             x = block(x, mask)
         return x[:, 0]

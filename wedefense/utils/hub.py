@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from wedefense.utils.download import OFFLINE, NotFound, cache_dir, fetch, is_offline, within
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
+from wedefense.utils.visible import Guarded
 
 _ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _SHA256, _COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
@@ -55,7 +57,7 @@ def endpoint() -> str:
 
 def library(hub_id: str) -> ModuleType:
     try:
-        for part in ("errors", "constants"):
+        for part in ("errors", "constants", "utils"):
             importlib.import_module(f"huggingface_hub.{part}")
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
@@ -91,8 +93,7 @@ class Repository:
         within(self._cache, name)
         revision = self._commit or self.revision
         with told(self._hub, self.hub_id, self.revision, name):
-            cached = self._hub.try_to_load_from_cache(self.hub_id, name, self._cache, revision)
-            path = Path(cached) if isinstance(cached, str) else None
+            path = self.cached(name)
             if path is None and is_offline():
                 raise NotFound(f"'{self.hub_id}': {name} is not in the cache {self._cache}, and {OFFLINE} "
                                "forbids fetching it; load it once with a network")
@@ -100,6 +101,11 @@ class Repository:
                 path = self._fetched(name, revision, path)
         self._commit = path.parents[name.count("/")].name
         return path
+
+    def cached(self, name: str) -> Path | None:
+        """The file as the cache has it; nobody is asked whether that is the newest."""
+        found = self._hub.try_to_load_from_cache(self.hub_id, name, self._cache, self._commit or self.revision)
+        return Path(found) if isinstance(found, str) else None
 
     def has(self, name: str) -> bool:
         """Whether there is such a file; it has come if so."""
@@ -149,7 +155,8 @@ def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = 
     errors, at, page = hub.errors, f"'{hub_id}'{f' at {revision}' if revision else ''}", f"{endpoint()}/{hub_id}"
     login = _login(may)
     try:
-        yield
+        with _bars(hub):
+            yield
     except errors.EntryNotFoundError:
         raise NotFound(f"{at}: {page} has no file {name}") from None
     except errors.RevisionNotFoundError:
@@ -177,6 +184,25 @@ def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = 
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise Unreachable(f"{at}: {endpoint()} cannot be talked to ({reason}); mend the network or HF_ENDPOINT"
                           ) from None
+
+
+@contextlib.contextmanager
+def _bars(hub: ModuleType) -> Iterator[None]:
+    """The library's bars move the cursor: on a terminal they go past what writes such characters out, else there are
+    none."""
+    stream = sys.stderr
+    if stream.isatty():
+        with contextlib.redirect_stderr(stream.stream if isinstance(stream, Guarded) else stream):
+            yield
+        return
+    shown = not hub.utils.are_progress_bars_disabled()
+    if shown:
+        hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            hub.utils.enable_progress_bars()
 
 
 def _login(may: str) -> str:
