@@ -44,6 +44,22 @@ def test_a_page_about_detection(detection, tmp_path, capsys):
         assert expected in text, expected
 
 
+def test_durations_are_taken_in_parts(tmp_path, capsys):
+    rng, real = np.random.default_rng(0), np.arange(100) % 2 == 0
+    scores = rng.normal(2.0 * real, 1).round(4)
+    arguments = ["--scores", write(tmp_path / "s.txt", (f"u{i} {s}" for i, s in enumerate(scores))), "--keys",
+                 write(tmp_path / "utt2lab", (f"u{i} {'bonafide' if b else 'spoof'}" for i, b in enumerate(real))),
+                 "--meta", write(tmp_path / "utt2dur", (f"u{i} {1 + i / 50}" for i in range(100)))]
+    assert main([*arguments, "--html", str(tmp_path / "r.html")]) == 0
+    printed, (checker, text) = capsys.readouterr().out, parse(tmp_path / "r.html")
+    short = detection_metrics(scores[:50][real[:50]], scores[:50][~real[:50]]).eer
+    assert "by duration" in printed and f"1 to 1.98 s {100 * short:.1f} (" in " ".join(checker.figures)
+    assert "hours" in text and "1.99 1.00–2.98" in text
+    write(tmp_path / "utt2dur", (f"u{i} long" for i in range(100)))
+    with pytest.raises(InputError, match="utt2dur: no number of seconds"):
+        main(arguments)
+
+
 def test_frame_scores_against_segment_labels(tmp_path, capsys):
     np.save(tmp_path / "dev_seglab_0.04.npy", {"u1": np.array(["1", "1", "0"]), "u2": np.array(["0", "1"])})
     frames = tmp_path / "frames"

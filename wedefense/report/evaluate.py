@@ -16,6 +16,7 @@ from wedefense.metrics.keys import Trials, load_trials, read_meta
 from wedefense.metrics.sasv_keys import load_sasv_trials
 from wedefense.metrics.table import result_table
 from wedefense.metrics.tandem import AsvRates, TandemCosts
+from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
 
@@ -64,6 +65,7 @@ def of_trials(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resample
               more_sections: Callable[[], list[str]] = list) -> Evaluated:
     """`more` goes into the result, `more_sections` onto the page."""
     meta = files.columns(trials.names)
+    seconds = _durations(meta, trials)
     bootstrap = None if resamples is None else BootstrapOptions(resamples, by=by)
     result = evaluate_detection(trials, meta, costs, bootstrap, groups) | dict(more)
 
@@ -73,7 +75,8 @@ def of_trials(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resample
         from wedefense.report.set_section import one_set
         from wedefense.scoring.results import ScoredSet, audio_table
 
-        scored = ScoredSet(Path(files.scores).name, trials, meta, audio=audio_table(Path(files.keys).parent))
+        scored = ScoredSet(Path(files.scores).name, trials, meta, seconds=seconds,
+                           audio=audio_table(Path(files.keys).parent))
         results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                    "sets": {scored.name: result}}
         note = [sections.range_note(result)] if "range_eer" in result else []
@@ -81,6 +84,21 @@ def of_trials(files: ScoreFiles, trials: Trials, costs: DetectionCosts, resample
                 one_set(None, results, scored, None, Players()), sections.conditions(results)]
 
     return Evaluated(result, result_table(result, rocch), page_sections)
+
+
+def _durations(meta: dict[str, list[str]], trials: Trials) -> np.ndarray | None:
+    """Seconds of each trial, where a table of `utt2dur` is among the others: parts of them take its place."""
+    if "dur" not in meta:
+        return None
+    from wedefense.scoring.results import DURATION, by_duration
+
+    try:
+        seconds = np.array([float(cell) for cell in meta.pop("dur")])
+    except ValueError as error:
+        raise InputError(f"utt2dur: no number of seconds ({error})") from None
+    if parts := by_duration(seconds, trials.is_bonafide):
+        meta[DURATION] = parts
+    return seconds if len(set(trials.names)) == len(trials.names) else None  # not of segments
 
 
 def sasv(files: ScoreFiles, costs: DetectionCosts, asv: AsvRates) -> Evaluated:
