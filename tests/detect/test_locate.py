@@ -18,6 +18,7 @@ from wedefense.detect.frames import FrameScores
 from wedefense.detect.framewise import Framewise
 from wedefense.detect.located import Located, LocatedSpan
 from wedefense.detect.recordings import Recording
+from wedefense.detect.share import write_folder
 from wedefense.utils.errors import InputError
 
 PNG = b"\x89PNG\r\n"
@@ -157,6 +158,8 @@ def test_the_threshold_of_dev_is_found_in_results_and_in_an_evaluation(exp, tmp_
         assert model.frame_threshold() == model.locate(source).threshold == row["rows"]["time"]["eer_threshold"]
         assert main(["--model", str(exp), source]) == 0
         assert "where the EER of dev in time lies" in capsys.readouterr().out
+        write_folder(model, tmp_path / "shared")
+        assert load_detector(tmp_path / "shared").frame_threshold() == model.frame_threshold()
         (exp / "results.json").write_text('{"sets": [1]}')
         with pytest.raises(InputError, match="results.json: is no file of results"):
             load_detector(exp)

@@ -65,7 +65,7 @@ def test_only_what_a_detector_consists_of_is_asked_for(hub, whole, capsys):  # n
     load_detector("some/model")
     asked = {path.split(f"/resolve/{first}/" if first in path else "/resolve/main/")[-1] for _, path in hub.asked}
     assert asked <= {"config.yaml", "label2id", "frontend.json", "calibration.json", "model.safetensors",
-                     "models/avg_model.pt"}
+                     "models/avg_model.pt", "frame_thresholds.json"}
     hub.add("some/model", whole | {"models/avg_model.pt": bomb.getvalue()})
     with pytest.raises(InputError, match="avg_model.pt"):
         load_detector("some/model")

@@ -1,5 +1,6 @@
 """At or below which score a frame is called fake: what a dev set told, or a person says."""
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -8,12 +9,17 @@ from pathlib import Path
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.localization import TIME
 from wedefense.utils.errors import InputError, blamed_on
+from wedefense.utils.files import atomic_write
 from wedefense.utils.json_file import read_json
 
 
 def thresholds_of(folder: ExperimentFolder) -> dict[int, float]:
-    """ms of a frame -> where the EER of the dev set in time lies, of those that stage 7 evaluated."""
+    """ms of a frame -> where the EER of the dev set in time lies, as stage 7 found it or as it was shared."""
     path, found = folder.results, {}
+    if folder.frame_thresholds.is_file():
+        with blamed_on(folder.frame_thresholds, "file of thresholds"):
+            shared = read_json(folder.frame_thresholds)
+            return {int(ms): float(value) for ms, value in shared.items()}
     if not path.is_file():
         return {}
     with blamed_on(path, "file of results"):
@@ -23,6 +29,11 @@ def thresholds_of(folder: ExperimentFolder) -> dict[int, float]:
                 if (value := _of_dev(where, name == results.get("dev_set"))) is not None:
                     found[int(ms)] = value
     return found
+
+
+def save_thresholds(folder: ExperimentFolder, thresholds: Mapping[int, float]) -> None:
+    with atomic_write(folder.frame_thresholds, "w") as stream:
+        json.dump({str(ms): value for ms, value in thresholds.items()}, stream)
 
 
 def given_threshold(text: str) -> float:

@@ -112,7 +112,7 @@ def _fetched(named: HubName, download_dir, token: str | None) -> Path:
             raise NotFound(f"'{named}': has neither {NAMES.config} of an experiment nor the files of a pruned model, "
                            f"{' and '.join(published.PRUNED_FILES)}") from None
     repository.get(NAMES.labels.as_posix())
-    for path in (NAMES.architecture, NAMES.calibration):
+    for path in (NAMES.architecture, NAMES.calibration, NAMES.frame_thresholds):
         repository.has(path.as_posix())
     if repository.has(NAMES.shared.as_posix()):
         return repository.folder([NAMES.shared.as_posix()])

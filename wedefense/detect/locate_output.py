@@ -48,6 +48,8 @@ class Report:
             return stream.getvalue().rstrip("\n")
         if style in LABEL_FILES:
             return spans_text(self.labels(), style)
+        if not self.found:
+            return "no recording has a score"
         return "\n\n".join([*(self._block(name) for name in self.found), "\n".join(self._legend())])
 
     def labels(self) -> dict[str, list[Span]]:
@@ -90,10 +92,9 @@ class Report:
     def _legend(self) -> list[str]:
         lines = ["score: natural log of how much likelier such frames are if bona fide than if",
                  "       fake, the mean over the span; not calibrated"]
-        if self.found:
-            threshold = next(iter(self.found.values())).threshold
-            lines += [f"decision: spoof where the score of a frame is at or below {threshold:.3f},",
-                      f"          {self.why}"]
+        threshold = next(iter(self.found.values())).threshold
+        lines += [f"decision: spoof where the score of a frame is at or below {threshold:.3f},",
+                  f"          {self.why}"]
         kinds = Counter(one.decision for one in self.found.values())
         if len(self.found) > 1:
             lines.append(f"{len(self.found)} recordings: {kinds['spoof']} with a fake span, "

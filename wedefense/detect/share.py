@@ -11,6 +11,7 @@ from safetensors.torch import save as safetensors_bytes
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.typed import to_builtin
 from wedefense.detect.export import DESCRIPTION, export
+from wedefense.detect.frame_threshold import save_thresholds
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector, results_of
 from wedefense.experiment import checkpoint
@@ -23,7 +24,8 @@ from wedefense.utils.files import atomic_write
 from wedefense.utils.hub import Push, push_folder, require_token
 
 # Of an older model, where the new one has none: what would then be taken for a part of the new one.
-REPLACED = (NAMES.architecture.as_posix(), NAMES.calibration.as_posix(), DESCRIPTION, *RUNS)
+REPLACED = (*(path.as_posix() for path in (NAMES.architecture, NAMES.calibration, NAMES.frame_thresholds)),
+            DESCRIPTION, *RUNS)
 
 
 def push(model: LoadedDetector, asked: Push, about: About, onnx: bool = False) -> str:
@@ -67,6 +69,10 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
     checkpoint.save_architecture(out, model.detector)
     if model.calibration is not None:
         model.calibration.save(out.calibration)
+    if model.frame_thresholds:
+        save_thresholds(out, model.frame_thresholds)
+    else:
+        out.frame_thresholds.unlink(missing_ok=True)
     weights = {name: tensor.cpu().contiguous() for name, tensor in public_weights(model.detector).items()}
     with atomic_write(out.shared) as stream:
         stream.write(safetensors_bytes(weights))
@@ -88,5 +94,6 @@ def portable(tree):
 def _difference(model: LoadedDetector, other: LoadedDetector) -> float:
     wav = 0.1 * np.random.default_rng(0).standard_normal(3 * model.input_policy.rate).astype(np.float32)
     one, two = (np.concatenate(part.embedding_and_logits(wav)) for part in (model, other.to(model.device)))
-    same = model.labels == other.labels and model.calibration == other.calibration
+    same = (model.labels == other.labels and model.calibration == other.calibration
+            and model.frame_thresholds == other.frame_thresholds)
     return float(np.nan_to_num(np.abs(one - two), nan=np.inf).max()) if same else np.inf

@@ -48,6 +48,7 @@ class ExperimentFolder:
         self.card = root / "MODEL.md"
         # made to be shared
         self.shared = root / "model.safetensors"
+        self.frame_thresholds = root / "frame_thresholds.json"  # of the dev set, where `results` does not come along
 
     def __fspath__(self) -> str:
         return str(self.root)
