@@ -10,7 +10,7 @@ version = next(line.split('"')[1] for line in (here / "wedefense/__init__.py").r
 requirements = [line for line in (here / "requirements.txt").read_text(encoding="utf-8").splitlines()
                 if line and not line.startswith("#")]
 extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "s3prl": ["s3prl>=0.4.18"], "lmdb": ["lmdb"],
-          "hub": ["huggingface_hub>=0.34"]}
+          "hub": ["huggingface_hub>=0.34"], "demo": ["gradio>=6.31,<7"]}  # tried with 6.31
 extras["all"] = sorted({package for packages in extras.values() for package in packages})
 extras["docs"] = ["mkdocs-material==9.7.*", "mkdocs>=1.6,<2"]  # Material 9 is for mkdocs 1
 extras["test"] = ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "jsonschema", "webdataset", "scikit-learn",

@@ -33,6 +33,8 @@ def test_the_examples_of_a_command_run_as_they_are_typed(command, walkthrough, m
     if command == "push":
         request.getfixturevalue("hub")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+    if command == "demo":
+        monkeypatch.setattr(pytest.importorskip("gradio").Blocks, "block_thread", lambda self: self.close())
     monkeypatch.chdir(walkthrough)
     assert len(set(EXAMPLES[command])) == 2
     call(FIRST.get(command, ""))

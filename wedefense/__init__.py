@@ -9,7 +9,7 @@
 __version__ = "0.1.0"
 
 _LAZY = {"load_detector": "wedefense.api", "from_pretrained": "wedefense.api", "LoadedDetector": "wedefense.api",
-         "load_frontend": "wedefense.frontend"}
+         "demo": "wedefense.api", "load_frontend": "wedefense.frontend"}
 
 __all__ = ["__version__", *_LAZY]
 

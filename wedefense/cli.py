@@ -34,6 +34,7 @@ COMMANDS = {
     "fuse": "combine the scores of several systems",
     "score": "score recordings with a trained or published detector",
     "locate": "where recordings are fake: spans, label files, pictures",
+    "demo": "a page in the browser: a file or the microphone, scored and shown",
     "frames": "scores of every frame of recordings",
     "export": "a detector as TorchScript or ONNX, or as a folder for a hub",
     "push": "share a detector on a hub",

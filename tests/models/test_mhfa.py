@@ -145,6 +145,8 @@ def test_attention_sums_to_one_and_frame_embeddings_average_to_the_embedding(mod
     attention = model.frame_attention(x)
     assert torch.allclose(attention.sum(dim=1), torch.ones(2, 2), atol=1e-6)
     assert (attention[1, 5:] == 0).all()
+    shares = model.attention_shares(x)
+    assert torch.equal(shares.frames, attention) and torch.equal(shares.layers["values"], model.weights_v.softmax(0))
     frames = model.frame_embeddings(x)
     for b, n in enumerate(x.lengths):
         assert torch.allclose(frames[b, :n].mean(dim=0), model(x)[b], atol=1e-4)

@@ -61,6 +61,15 @@ def test_without_the_input_layer_the_first_layer_is_not_looked_at():
     assert torch.equal(model(x), model(changed))
 
 
+@pytest.mark.parametrize("use_input_layer", [True, False])
+def test_the_gates_that_are_shown_are_those_of_the_sum(use_input_layer):
+    model, x = sls(use_input_layer=use_input_layer), features(9, (9, 4))
+    gates = model.attention_shares(x).layers["gates"]                   # (batch, layers)
+    assert gates.shape == (2, 3) and (gates[:, 0] == 0).all() == (not use_input_layer)
+    total = sum(gates[:, i, None, None] * layer for i, layer in enumerate(x.layers))
+    assert torch.allclose(total, model._summed(x), atol=1e-6)
+
+
 def test_a_kernel_wider_than_the_features_is_refused():
     with pytest.raises(InputError, match="kernel_size is 9, but the front-end gives 7"):
         SLS(SLSOptions(kernel_size=9), DIM, 3)

@@ -103,11 +103,16 @@ class Located:
         Written to a PNG, SVG or PDF file, whose path is returned; without one as a matplotlib Figure.
         """
         from wedefense.report.render import kept
+
+        title = f"{Path(self.name).name}: {self.summary}, threshold {self.threshold:.3g}"
+        return kept(self.figure(_SIZE, title, true), path)
+
+    def figure(self, size: tuple[float, float], title: str = "", true: Sequence[Span] = ()) -> Any:
+        """The same of another size, in inches, as a matplotlib Figure."""
         from wedefense.report.timeline import Timeline, sketch, timeline_figure
 
         sound = sketch(self.recording.read, self.recording.samples, self.rate)
-        return kept(timeline_figure(Timeline(sound, self.scores, self.shift, self.threshold, self.called, true), _SIZE,
-                                    f"{Path(self.name).name}: {self.summary}, threshold {self.threshold:.3g}"), path)
+        return timeline_figure(Timeline(sound, self.scores, self.shift, self.threshold, self.called, true), size, title)
 
 
 def _smoothed(scores: np.ndarray, seconds: float, shift: float) -> np.ndarray:

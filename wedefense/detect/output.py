@@ -22,6 +22,7 @@ _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "thresho
 
 _HEADER = ["recording", "LLR", "P(spoof)", "decision", "likelier"]
 _WIDTH = 80  # of a terminal
+READABLE = f"{', '.join(AUDIO_SUFFIXES)} can be read; convert others first, as in: ffmpeg -i a.m4a a.wav"
 
 
 def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDetector, costs: DetectionCosts,
@@ -92,12 +93,15 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
              f"decision: spoof where the LLR is below {costs.bayes_threshold:.3f}, which costs least at that prior if "
              f"a rejected bona fide costs {costs.c_miss:g} (--cost_miss) and an accepted spoof {costs.c_fa:g} "
              "(--cost_fa)"]
+    return _wrapped([*lines, calibration_state(model), *[model.remark] * bool(model.remark)])
+
+
+def calibration_state(model: LoadedDetector) -> str:
+    """Whether the size of a score means something, in words."""
     if model.calibration is not None:
-        lines.append(f"calibrated: {model.calibration.formula()}")
-    else:
-        lines.append("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
-                     f"set writes {NAMES.calibration} into the experiment")
-    return _wrapped([*lines, *[model.remark] * bool(model.remark)])
+        return f"calibrated: {model.calibration.formula()}"
+    return ("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
+            f"set writes {NAMES.calibration} into the experiment")
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
@@ -109,7 +113,7 @@ def failure_lines(failures: dict[str, str]) -> list[str]:
     """A line for each recording without a score."""
     lines = [f"not scored: {visible(name)}: {visible(reason)}" for name, reason in failures.items()]
     if any(reason.startswith("not readable") for reason in failures.values()):
-        lines.append(f"({', '.join(AUDIO_SUFFIXES)} can be read; convert others first, as in: ffmpeg -i a.m4a a.wav)")
+        lines.append(f"({READABLE})")
     return lines
 
 

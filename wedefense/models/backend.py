@@ -1,6 +1,6 @@
 """What back-ends share: the check of their inputs, the weighted sum of layers, masks for padded frames."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,22 @@ class ScoresFrames(Protocol):
         """Both at once."""
 
 
+class AttentionShares(NamedTuple):
+    """What a back-end takes from where, of a batch."""
+
+    layers: dict[str, Tensor]     # by what the layers are mixed for: (layers,), or (batch, layers) where it depends on
+                                  # the recording
+    frames: Tensor | None = None  # (batch, frames, heads), over the frames of an utterance each head sums to 1
+
+
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """What a back-end has that can say where it looks."""
+
+    def attention_shares(self, features: LayerFeatures) -> AttentionShares:
+        """Of what `forward` would be given."""
+
+
 class ReadLinear(nn.Linear):
     """A linear layer whose weight is looked at too, so that nothing without one may stand in its place."""
 
@@ -73,6 +89,11 @@ class Backend(nn.Module):
     def one_input(self, features: LayerFeatures) -> tuple[Tensor, Tensor]:
         """-> x (batch, frames, dim), zero where padded, and lengths, at least `min_frames`"""
         return repeat_short(self.layer_sum(features), features.lengths, self.min_frames)
+
+    def attention_shares(self, features: LayerFeatures) -> AttentionShares:
+        """Of the layers in their sum; one layer is no choice."""
+        weights = self.layer_sum.weights
+        return AttentionShares({} if weights is None else {"sum": weights.softmax(dim=0)})
 
 
 class SpeakerNetwork(Backend):

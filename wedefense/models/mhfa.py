@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import CAMHFAOptions, MHFAOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import ReadLinear, check_inputs
+from wedefense.models.backend import AttentionShares, ReadLinear, check_inputs
 from wedefense.models.localizer import Frames, per_frame
 from wedefense.models.mix import mix_features
 from wedefense.models.pooling import masked_softmax
@@ -60,6 +60,10 @@ class MHFA(nn.Module):
     def frame_attention(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, heads); over the frames of an utterance each head sums to 1, 0 where padded."""
         return self._attend(features)[0].transpose(1, 2)
+
+    def attention_shares(self, features: LayerFeatures) -> AttentionShares:
+        layers = {"keys": self.weights_k.softmax(dim=0), "values": self.weights_v.softmax(dim=0)}
+        return AttentionShares(layers, self.frame_attention(features))
 
     def frame_embeddings(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, embed_dim); their mean over an utterance's frames is its embedding before any norm."""

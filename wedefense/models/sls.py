@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import SLSOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
-from wedefense.models.backend import check_inputs
+from wedefense.models.backend import AttentionShares, check_inputs
 from wedefense.models.localizer import Frames
 from wedefense.utils.errors import InputError
 
@@ -47,6 +47,12 @@ class SLS(nn.Module):
         return Frames({1: (frames * features.mask()[..., None], features.lengths)},
                       self._embedding(x, features.lengths))
 
+    def attention_shares(self, features: LayerFeatures) -> AttentionShares:
+        """How far the gate of each layer is open, from 0 to 1, by what is heard."""
+        layers, share = self._gated(features)
+        gates = torch.cat([self._gate(layer, share) for layer in layers], dim=1)[..., 0]
+        return AttentionShares({"gates": F.pad(gates, (len(features.layers) - len(layers), 0))})  # (batch, layers)
+
     def _normed(self, x: Tensor, mask: Tensor) -> Tensor:
         """By the statistics of the embedding's batch norm, or in training by those of the frames that are there."""
         norm = self.first_bn
@@ -59,11 +65,22 @@ class SLS(nn.Module):
 
     def _summed(self, features: LayerFeatures) -> Tensor:
         """-> (batch, frames, dim)"""
+        layers, share = self._gated(features)
+        total = torch.zeros_like(layers[0])
+        for layer in layers:
+            total = torch.addcmul(total, layer, self._gate(layer, share).to(layer.dtype))
+        return total
+
+    def _gated(self, features: LayerFeatures) -> tuple[list[Tensor], Tensor]:
+        """-> the layers that are used, and the share of each frame in the mean that opens their gates"""
         layers = features.layers
         if not self.options.use_input_layer and len(layers) > 1:
             layers = layers[1:]
-        used = self._uses(features.lengths, layers[0].shape[1], self.options.fit == "adaptive")
-        return self._gated_sum(layers, used.to(layers[0].dtype))
+        used = self._uses(features.lengths, layers[0].shape[1], self.options.fit == "adaptive").to(layers[0].dtype)
+        return layers, (used / used.sum(dim=1, keepdim=True))[:, None]         # (batch, 1, frames)
+
+    def _gate(self, layer: Tensor, share: Tensor) -> Tensor:
+        return self.fc0(share @ layer).sigmoid()                               # (batch, 1, 1)
 
     def _embedding(self, x: Tensor, lengths: Tensor) -> Tensor:
         adaptive = self.options.fit == "adaptive"
@@ -80,14 +97,6 @@ class SLS(nn.Module):
         time, lengths = torch.arange(frames, device=lengths.device), lengths[:, None]
         repeats = (self.options.frame_length - 1 - time).div(lengths, rounding_mode="floor") + 1
         return repeats.clamp(min=0) * (time < lengths)
-
-    def _gated_sum(self, layers: list[Tensor], used: Tensor) -> Tensor:
-        share = (used / used.sum(dim=1, keepdim=True))[:, None]                # (batch, 1, frames)
-        total = torch.zeros_like(layers[0])
-        for layer in layers:
-            gate = self.fc0(share @ layer).sigmoid()                           # (batch, 1, 1)
-            total = torch.addcmul(total, layer, gate.to(layer.dtype))
-        return total
 
     def _repeat_cut(self, x: Tensor, lengths: Tensor) -> Tensor:
         time = torch.arange(self.options.frame_length, device=x.device) % lengths[:, None]

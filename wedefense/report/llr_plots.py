@@ -33,6 +33,10 @@ def steps_figure(llrs: np.ndarray, edges: np.ndarray, threshold: float, title: s
 def windows_figure(starts: Sequence[float], ends: Sequence[float], llrs: Sequence[float], threshold: float, title: str):
     """The same for windows, which may overlap: where they do, the mean of theirs."""
     edges = np.unique([*starts, *ends])
-    middles = (edges[1:] + edges[:-1]) / 2
-    inside = (np.array(starts)[:, None] <= middles) & (middles < np.array(ends)[:, None])  # (windows, pieces)
-    return steps_figure(inside.T @ np.array(llrs) / inside.sum(axis=0), edges, threshold, title)
+    return steps_figure(means_at((edges[1:] + edges[:-1]) / 2, starts, ends, llrs), edges, threshold, title)
+
+
+def means_at(times: np.ndarray, starts: Sequence[float], ends: Sequence[float], llrs: Sequence[float]) -> np.ndarray:
+    """(times,) the mean of the windows that each time lies in."""
+    inside = (np.array(starts)[:, None] <= times) & (times < np.array(ends)[:, None])  # (windows, times)
+    return inside.T @ np.array(llrs) / inside.sum(axis=0)

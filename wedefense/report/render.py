@@ -111,9 +111,13 @@ def _set_fonts(figure, families: tuple[str, ...]) -> None:
 
 def colour_variables() -> str:
     """The palette as variables of a style sheet, on light and, where the reader's screen is dark, on dark paper."""
-    light = "".join(f"{_variable(colour)}:{colour};" for colour in ON_DARK)
-    dark = "".join(f"{_variable(colour)}:{other};" for colour, other in ON_DARK.items())
-    return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+    dark = palette(dark=True)
+    return f":root{{{palette(dark=False)}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+
+
+def palette(dark: bool) -> str:
+    """The same as they stand between two braces, of one kind of paper."""
+    return "".join(f"{_variable(colour)}:{other if dark else colour};" for colour, other in ON_DARK.items())
 
 
 def inline_svg(svg: bytes, name: str, description: str) -> str:

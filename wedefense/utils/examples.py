@@ -58,6 +58,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
               "wedefense score --model exp/mhfa wav.scp --format csv --out scores.csv"),
     "locate": ("wedefense locate --model exp/mhfa clip.wav --plot pictures",
                "wedefense locate --model exp/mhfa recordings/ --smooth 0.1 --out spans.rttm"),
+    "demo": ("wedefense demo --model exp/mhfa",
+             "wedefense demo --model exp/mhfa exp/sls --port 8000"),
     "frames": ("wedefense frames --model exp/mhfa clip.wav --out clip_frames.txt",
                "wedefense frames --model exp/mhfa data/eval/wav.scp --out eval_frames.txt"),
     "export": ("wedefense export exp/mhfa --format onnx --int8 --out exported",
