@@ -9,9 +9,11 @@ import torch
 
 from tests.corpus import make_list, make_partial, write_config
 from tests.train.test_ranks import run
-from wedefense.bin import average, embed, logits
+from wedefense.bin import average, embed, logits, prune
 from wedefense.bin.train import main as train
 from wedefense.config.loader import load_config
+from wedefense.detect.about import rows as about
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.load import load_experiment
@@ -86,6 +88,7 @@ def test_the_stages_score_and_judge_segments(lists, tmp_path):
     assert where["20"]["boundaries"] and "time" in where["20"]["confidence"]
     assert list(where["160"]["rows"]) == ["0.16", "time", "utterance"]
     told = {"sets": {name: {"localization": own} for name, own in found.items()}}
+    assert heads_text(told).count("by the thresholds of these EERs the other sets are decided") == 2
     assert "train, head of 20 ms\nwhere" in heads_text(told) and "dev, head of 160 ms" in heads_text(told)
 
     scores = read_frame_scores(exp / "embeddings/dev/segments_20ms.txt")
@@ -153,3 +156,21 @@ def test_two_ranks(lists, tmp_path, how):
         (tmp_path / "exp/embeddings/dev/source.json").unlink()
     assert list(found[0]) == list(found[1]) and not list((tmp_path / "exp/embeddings/dev").glob("*.part"))
     assert all(np.abs(found[0][key] - found[1][key]).max() < 1e-3 for key in found[0])
+
+
+@pytest.mark.slow
+def test_a_pruned_detector_still_says_where(lists, tmp_path):
+    path = config_of(tmp_path, lists, num_epochs=2, num_avg=1, use_pruning_loss=True, target_sparsity=0.3,
+                     sparsity_warmup_epochs=1, initial_reg_lr=0.2, scheduler_args__initial_lr=0.002,
+                     dataset_args__frontend="ssl", dataset_args__num_frms=20, dataset_args__ssl_args={
+                         "upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm,ffnlayer"}})
+    train(["--config", path, "--device", "cpu"])
+    average.main(["--config", path])
+    prune.main(["--exp_dir", str(tmp_path / "exp"), "--trust"])
+    embed.main(["--exp_dir", str(tmp_path / "exp"), "--trust", "--sets", "dev", "--data", lists["val_data"], "--device",
+                "cpu"])
+    found = load_experiment(tmp_path / "exp", trust=True)
+    assert found.weights.parent.parent.name == "pruned_model"
+    assert about(LoadedDetector(found.detector, found.labels, found.weights))["segments"].startswith("of 20, 160 ms")
+    scores = read_frame_scores(tmp_path / "exp/embeddings/dev/segments_160ms.txt")
+    assert len(scores) == 12 and all(np.isfinite(row).all() for row in scores.values())

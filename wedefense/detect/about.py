@@ -51,6 +51,8 @@ def rows(model: LoadedDetector) -> dict[str, str]:
     found = {"weights": str(model.weights)}
     for name, part in (("front-end", detector.frontend), ("back-end", detector.backend), ("head", detector.projection)):
         found[name] = f"{type(part).__name__}, {parameters(part):,} parameters"
+    if detector.localizer is not None:
+        found["segments"] = f"of {', '.join(map(str, detector.localizer.options.resolutions))} ms, each with a score"
     if model.config is not None:
         data = model.config.dataset_args
         named = isinstance(options := data.frontend_options, PretrainedOptions)

@@ -122,8 +122,11 @@ def _notes(where: Mapping) -> list[str]:
     if UTTERANCE not in where["rows"]:
         notes.append("utterances are all of one class and have no EER; they would be scored by their fakest frame")
     decided = "dev_threshold" in where["rows"][TIME]
-    notes.append("precision, recall and F1 are of fake, at the EER threshold of dev in the same row" if decided else
-                 "precision, recall, F1 and boundaries need a threshold of another set: --dev SCORES KEYS")
+    if where.get("decides"):
+        notes.append("by the thresholds of these EERs the other sets are decided")
+    else:
+        notes.append("precision, recall and F1 are of fake, at the EER threshold of dev in the same row" if decided else
+                     "precision, recall, F1 and boundaries need a threshold of another set: --dev SCORES KEYS")
     return notes
 
 

@@ -65,7 +65,7 @@ def localize_sets(exp_dir: ExperimentFolder, data: Path, names: Sequence[str], d
         for name, found in sets.items():
             dev = sets.get(dev_set) if dev_set not in (None, name) else None
             try:
-                results.setdefault(name, {})[str(ms)] = localization_metrics(
+                results.setdefault(name, {})[str(ms)] = {"decides": name == dev_set} | localization_metrics(
                     found, shifts if ms == finest else [ms / 1000], dev, _bootstrap(found, resamples))
             except InputError as error:
                 raise InputError(f"{data / name}, segments of {ms} ms: {error}") from None
