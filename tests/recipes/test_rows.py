@@ -43,7 +43,8 @@ def steps_of_rows():
 AS_PUBLISHED = {
     "partialspoof_frozen": {"ssl.frozen_dropout": True, "ssl.layer_drop": 0.0, "ssl.s3prl_frames": True, "num_avg": 2},
     "partialspoof_finetuned": {"ssl.layer_drop": 0.0, "ssl.s3prl_frames": True},
-    "partialspoof_localization": {"scheduler": "StepDecrease", "data.cmvn": False, "average": "best"},
+    "partialspoof_localization": {"scheduler": "StepDecrease", "data.cmvn": False, "average": "best",
+                                  "ssl.layer_drop": 0.0, "ssl.freeze_extractor": True},
     "xlsr_sls": {"data.augment_whole": True, "ssl.freeze_extractor": False, "ssl.final_norm": False},
     "superb_deepfake": {"average": "best", "num_avg": 1},
     "superb_speaker": {"data.trim_silence": True, "data.whole_utt": True, "accum_grad": 5,
