@@ -19,11 +19,14 @@ _WHERE: dict[include.Target, include.Target] = {}  # place in the repository -> 
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lists the recipes."""
+    """Lists the recipes of each task."""
     listed = next(entry["Recipes"] for entry in config.nav or () if "Recipes" in entry)
-    known = {page for entry in listed if isinstance(entry, dict) for page in entry.values()}
-    listed += [{page.removeprefix("recipes/").removesuffix(".md"): page} for page in include.whole_files()
-               if page.startswith("recipes/") and page not in known]
+    tasks: dict[str, list[dict[str, str]]] = {}
+    for page in include.whole_files():
+        if page.startswith("recipes/"):
+            task, _, name = page.removeprefix("recipes/").removesuffix(".md").partition("/")
+            tasks.setdefault(task, []).append({name: page})
+    listed[1:] = [{task: pages} for task, pages in tasks.items()]
     return config
 
 
