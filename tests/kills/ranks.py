@@ -1,5 +1,6 @@
 """The same trials with two ranks: the commands of stages 3 to 6, training and embeddings under torchrun."""
 
+import contextlib
 import os
 import random
 import signal
@@ -72,6 +73,17 @@ class RanksCampaign:
             return
         if wrong := differences(self.stages.root, self.expected):
             self.failed.append(f"{what}: {', '.join(wrong)}")
+        if left := processes_that_name(self.stages.root):
+            self.failed.append(f"{what}: still running: {', '.join(left)}")
+
+
+def processes_that_name(folder: Path) -> list[str]:
+    """Ranks that outlived their launcher, where the system tells."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(path.read_bytes().replace(b"\0", b" ").decode())
+    return [command for command in found if str(folder) in command]
 
 
 def campaign(folder: Path, case: str, renames: int, moments: int, seed: int = 0) -> RanksCampaign:

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.corpus import make_list, write_config
+from wedefense.utils.processes import started
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -40,6 +42,41 @@ def test_one_rank_and_two_have_the_same_gradients(tmp_path):
         assert torch.equal(first[name], second[name]), f"{name} differs between the ranks"
         assert torch.allclose(gradient, first[name], atol=1e-6, rtol=1e-5), name
         assert gradient.abs().sum() > 0, name
+
+
+LATE = """
+import os, sys, time
+from pathlib import Path
+here = Path(sys.argv[1])
+(here / f"{os.environ['RANK']}.tmp").write_text(str(os.getpid()))
+(here / f"{os.environ['RANK']}.tmp").rename(here / os.environ["RANK"])
+while not (here / "go").exists():
+    time.sleep(0.05)
+from wedefense.utils.distributed import start
+start(device="cpu")
+"""
+
+
+def until(happened, seconds: int = 120) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks are tied to their launcher on Linux")
+def test_ranks_whose_launcher_is_killed_before_they_are_up_end_too(tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    ranks = [tmp_path / "0", tmp_path / "1"]
+    launcher = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+                                 tmp_path / "late.py", tmp_path], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    until(lambda: all(path.exists() for path in ranks))
+    launcher.kill()
+    launcher.wait()
+    (tmp_path / "go").touch()
+    until(lambda: all(started(int(path.read_text())) is None for path in ranks))
+    told = launcher.stderr.read()
+    assert all(f"InputError: rank {rank}: its launcher does not answer at" in told for rank in (0, 1)), told
 
 
 SSL = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": ""}, "layer_drop": 0.5}

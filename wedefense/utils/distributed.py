@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch.distributed as dist
 
 from wedefense.utils.determinism import use_deterministic_kernels
 from wedefense.utils.errors import InputError
+
+_LAUNCHER_SECONDS = 60  # that it may take to answer
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: boo
         chosen = torch.device("cpu")
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         _die_with_launcher()
+        _require_launcher(rank)
         dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size,
                                 device_id=chosen if use_cuda else None)  # told at once, NCCL need not guess it later
     return World(rank, size, local_rank, chosen)
@@ -64,6 +68,18 @@ def _die_with_launcher() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _require_launcher(rank: int) -> None:
+    """One that was killed before this rank could tie itself to it left it to wait for ever for the others."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # rank 0 is where all meet, and may come later
+        return
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        socket.create_connection((host, port), timeout=_LAUNCHER_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"rank {rank}: its launcher does not answer at {host}:{port} ({error.strerror or error}); "
+                         "if it was stopped, start the stage again") from None
 
 
 def stop() -> None:
