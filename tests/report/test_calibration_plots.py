@@ -35,6 +35,8 @@ def test_reliability_of_true_llrs_is_the_diagonal():
     assert len(true) > 8 and off[1:-1].max() < 0.15 and off.max() < 0.4
     assert np.abs(half[:, 1] - 2 * half[:, 0]).max() < 0.4                          # half of what is found
     assert "stated probability of bona fide (%, log odds)" in drawn(figure)
+    box, legend = figure.axes[0].get_tightbbox(), figure.legends[0].get_window_extent()
+    assert 0 < box.y0 - legend.y1 < 0.1 * figure.bbox.height  # nothing between them but a margin
     said = figure.get_label()
     assert "half: 0 of 12 bins agree" in said or "half: 1 of 12 bins agree" in said
     assert int(said.split("true: ")[1].split(" of")[0]) >= 10

@@ -55,9 +55,11 @@ def reliability_plot(versions: Mapping[str, Scores], classes: tuple[str, str] = 
         place = np.where(found <= -_EDGE, high, np.where(found >= _EDGE, low, found))
         axes.plot(stated, place, color=colour, linewidth=1.2, alpha=0.6)
         axes.vlines(stated, low, high, color=colour, linewidth=1.2, alpha=0.8)
-        axes.plot(stated[~pure], place[~pure], "o", color=colour, markersize=5, clip_on=False,
-                  label=f"{name} scores as log-likelihood ratios".strip())
-        axes.plot(stated[pure], place[pure], "o", color=colour, markersize=5, markerfacecolor="none", clip_on=False)
+        axes.plot([], [], "o", color=colour, markersize=5, label=f"{name} scores as log-likelihood ratios".strip())
+        for inside, filled in ((~pure, colour), (pure, "none")):
+            if inside.any():  # nothing, unclipped, would take room
+                axes.plot(stated[inside], place[inside], "o", color=colour, markersize=5, markerfacecolor=filled,
+                          clip_on=False)
         said.append(f"{name or 'the scores'}: {int(np.sum((low <= stated) & (stated <= high)))} of {len(stated)} bins "
                     f"agree with what they state within 95 %")
     axes.plot([], [], "o", color=GREY, markerfacecolor="none", markersize=5, linestyle="none",
