@@ -68,11 +68,11 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
     make = {"torchscript": _torchscript, "onnx": _onnx}[style]
     exportable = Exportable(model)
     batches = [_batch(seconds, model, number) for number, seconds in enumerate(_CHECKED_SECONDS)]
-    truth = [_reference(model, exportable, wavs) for wavs, *_ in batches]
+    truth = [_reference(model, wavs) + _frames(model, exportable, wavs) for wavs, *_ in batches]
     alone = _batch((_TIMED_SECONDS,), model, 9)
 
     def source(wav, lengths):
-        return _reference(model, exportable, [row[:length] for row, length in zip(wav, lengths)])
+        return _reference(model, [row[:length] for row, length in zip(wav, lengths)])
 
     size = sum(tensor.nbytes for tensor in model.detector.state_dict().values()) / 1e6
     written = [_measured(model.weights, size, 0.0, source, alone, model, data)]
@@ -235,16 +235,21 @@ def _batch(seconds: tuple[float, ...], model: LoadedDetector, seed: int):
     return wavs, padded, lengths
 
 
-def _reference(model: LoadedDetector, exportable: Exportable, wavs: list[np.ndarray]) -> list[np.ndarray]:
-    """LLRs, embeddings and logits of the source, as it scores, and the scores of frames, all with their counts."""
+def _reference(model: LoadedDetector, wavs: list[np.ndarray]) -> list[np.ndarray]:
+    """LLRs, embeddings and logits of the source, as it scores."""
     outputs = [model.embedding_and_logits(model.input_policy.fit(wav)[:model.input_policy.fixed]) for wav in wavs]
     embeddings, logits = (np.stack(part) for part in zip(*outputs))
+    return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits]
+
+
+def _frames(model: LoadedDetector, exportable: Exportable, wavs: list[np.ndarray]) -> list[np.ndarray]:
+    """The scores of frames of each length, and how many each recording has."""
     frames: list[np.ndarray] = []
     for ms in exportable.resolutions:
         rows = [model.frame_scores(wav, model.input_policy.rate, resolution=round(ms)).llr for wav in wavs]
         counts = np.array([len(row) for row in rows])
         frames += [np.stack([np.pad(row, (0, counts.max() - len(row))) for row in rows]), counts]
-    return [model.llrs(logits) if model.labels.has_bonafide else np.zeros(len(wavs)), embeddings, logits, *frames]
+    return frames
 
 
 def _difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
