@@ -1,18 +1,25 @@
 """`wedefense benchmark`: each set scored once, gone on with where it was broken off, again under conditions."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from tests.detect.experiments import SSL, make_experiment, wave
+from tests.tools.corpus_trees import TREES
 from wedefense.cli import main
 from wedefense.detect import benchmark
 from wedefense.detect.conditions import parse_condition
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table, write_table
+
+ROOT = Path(__file__).parents[2]
 
 
 def data_folder(folder, classes, seed=0):
@@ -126,6 +133,33 @@ def test_a_recording_that_cannot_be_read_stops_unless_it_may_be_left_out(place):
         run(place)
     assert run(place, "--skip_bad") == 0
     assert json.loads((place / "out/benchmark.json").read_text())["exp"]["sets"]["wild"]["n_skipped"] == 1
+
+
+def test_what_cannot_be_fixed_is_told_before_anything_is_scored(place, monkeypatch):
+    monkeypatch.setattr(LoadedDetector, "score_files", lambda *_, **__: pytest.fail("scored"))
+    for name, match in (("evil", "--fix_on evil: no such set"), ("spoofs", "spoofs: a threshold needs bona fide")):
+        with pytest.raises(InputError, match=match):
+            run(place, "--fix_on", name)
+
+
+def test_the_script_goes_from_releases_to_the_page_and_goes_on(place):
+    for name in ("pyara", "lrlspoof"):
+        TREES[name].make(place / f"released/{name}")
+    words = ["bash", str(ROOT / "tools/benchmark.sh"), "--corpora", "released", "--models", "exp", "--out", "bench",
+             "--sets", "pyara lrlspoof", "--data", "dev=dev", "--num_workers", "1",
+             "--more", "--fix_on dev --bootstrap 0 --device cpu --export arena"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for _ in range(2):  # the second time from what is there
+        done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        results = json.loads((place / "bench/benchmark.json").read_text())["exp"]
+        assert list(results["sets"]) == ["dev", "pyara", "lrlspoof"]
+        assert results["fixed_on"] == "dev" and results["sets"]["pyara"]["n_bonafide"] == 1
+    assert "exp on" not in done.stderr
+    assert {path.name for path in (place / "bench/arena/exp").iterdir()} == {"dev", "PyAra", "LRLspoof"}
+    words[words.index("--corpora")] = "--corpura"
+    done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "unknown option --corpura" in done.stderr
 
 
 def test_labels_that_are_no_classes_are_named(place):

@@ -102,19 +102,18 @@ def test_tables_and_page(tmp_path):
 
 
 def test_submissions_are_read_back_by_their_rules(tmp_path):
-    result = evaluate(SETS, fix(SETS, "dev"))
-    made = write_submissions(tmp_path, ("arena", "asvspoof5", "asvspoof2021"), "My_system", {"dev": SETS["dev"]},
-                             result["sets"])
+    made = write_submissions(tmp_path, ("arena", "asvspoof5", "asvspoof2021"), "My_system", {"dev": SETS["dev"]})
     assert {path.name for path in made} == {"scores.txt", "result.yaml", "score.tsv", "score.txt", "submission.zip"}
     arena = tmp_path / "arena/My_system/dev"
     lines = [line.split(" ") for line in (arena / "scores.txt").read_text().splitlines()]  # <utterance_id> <score>
     assert {key: float(score) for key, score in lines} == dict(zip(SETS["dev"].keys, SETS["dev"].scores))
     content = yaml.safe_load((arena / "result.yaml").read_text())
-    assert content["schema_version"] == 1 and content["system"] == {"name": "My_system", "slug": "my-system"}
+    assert content["schema_version"] == 4 and content["dataset"]["id"] is None  # no set of the Arena is called dev
+    assert content["system"]["name"] == "My_system" and content["system"]["slug"] == "my-system"
     assert content["scores"] == {"eer_percent": 25.0, "n_trials": 8, "n_skipped": 0}
     header, *rows = (tmp_path / "asvspoof5/My_system/dev/score.tsv").read_text().splitlines()
     assert header.split("\t") == ["filename", "cm-score"] and all(len(row.split("\t")) == 2 for row in rows)
     with zipfile.ZipFile(tmp_path / "asvspoof2021/My_system/dev/submission.zip") as archive:
         assert archive.namelist() == ["score.txt"] and len(archive.read("score.txt").decode().splitlines()) == 8
     with pytest.raises(InputError, match="--export asvspoof5: a: 'u1' has no score"):
-        write_submissions(tmp_path, ("asvspoof5",), "x", {"a": scored([1, np.nan], [0])}, {"a": {}})
+        write_submissions(tmp_path, ("asvspoof5",), "x", {"a": scored([1, np.nan], [0])})

@@ -127,6 +127,22 @@ def test_parquet_shards_with_the_audio_inside(tmp_path):
     assert np.array_equal(soundfile.read(wavs[spoof])[0], soundfile.read(tmp_path / "train0.wav")[0])
 
 
+def test_packagings_of_the_arena_keep_its_utterance_ids(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    records = [{"path": f"test_seen/{kind}/a.flac", "label": number,
+                "notes": json.dumps({"utterance_id": f"X_{kind}_a"}),
+                "audio": {"bytes": sound(tmp_path / f"{kind}.wav").read_bytes(), "path": None}}
+               for number, kind in enumerate(("real", "fake"))]
+    (tmp_path / "CFAD/data").mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "CFAD/data/test-00000-of-00001.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist([{"utterance_id": "X_real_a", "label": 0}]),
+                        tmp_path / "CFAD/data/labels.parquet")
+    prepare(tmp_path, "--labels", "0=bonafide", "1=spoof", table="CFAD")
+    assert rows(tmp_path, "eval/utt2lab") == {"X_real_a": "bonafide", "X_fake_a": "spoof"}
+
+
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     (tmp_path / "x.parquet").write_bytes(b"PAR1")

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, result in results.items():
         print(f"{told(name, result)}\n")
         slug = next(system.slug for system in systems if system.title == name)
-        write_submissions(options.out, tuple(options.export), slug, scored[name], result["sets"])
+        write_submissions(options.out, tuple(options.export), slug, scored[name])
     with atomic_write(options.out / "benchmark.json", "w") as stream:
         json.dump(results, stream, indent=1)
     write(options.out, results, {name: value for name, value in vars(options).items() if value})

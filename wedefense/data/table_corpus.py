@@ -1,5 +1,6 @@
 """A table of recordings as a corpus: its columns by their usual names, its labels by their usual words."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,10 +137,19 @@ def _audio(row: Row, choice: Choice, start: str, end: str) -> tuple[str, Path]:
         name = Path("" if isinstance(value, bytes) else value)
         table, _, number = Path(row.where).name.rpartition(": row ")
         wav = choice.cuts / f"{member_name(Path(table).stem)}-{number}{name.suffix or _suffix_of(held)}"
-        key = "_".join(name.stem.split()) or wav.stem
+        key = "_".join((_noted_id(row) or name.stem).split()) or wav.stem
         with atomic_write(wav) as stream:
             stream.write(held)
     return (key, wav) if not (start or end) else _cut(row, key, wav, start, end, choice.cuts)
+
+
+def _noted_id(row: Row) -> str:
+    """The `utterance_id` that the Speech Anti-Spoofing Arena keeps as JSON in a column `notes`."""
+    try:
+        noted = json.loads(row.cells.get("notes", ""))
+    except ValueError:
+        return ""
+    return str(noted.get("utterance_id", "")) if isinstance(noted, dict) else ""
 
 
 def _suffix_of(content: bytes) -> str:

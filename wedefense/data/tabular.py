@@ -138,7 +138,8 @@ def _cells(record: dict, classes: dict[str, list[str]]) -> dict[str, str | bytes
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:
-    shards = sorted(folder.rglob("*.parquet"))
+    found = sorted(folder.rglob("*.parquet"))
+    shards = [path for path in found if "-of-" in path.stem] or found  # others beside shards hold no recordings
     tables = sorted(path for name in METADATA[:2] for path in folder.rglob(name))
     if tables or shards:
         for path in tables or shards:

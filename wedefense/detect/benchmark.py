@@ -18,7 +18,7 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import LABELS
-from wedefense.scoring.benchmark import Fixed, Scored, difference, evaluate, fix
+from wedefense.scoring.benchmark import Fixed, Scored, difference, evaluate, fix, fixable
 from wedefense.utils.distributed import start
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -116,6 +116,7 @@ def scores_of(system: System, a_set: BenchmarkSet, out: Path, skip_bad: bool = F
         for found in _scored(system, left):
             known.update(found)
             _write(part, stamp, known)
+            log.info("%s on %s: %d of %d", system.title, a_set.name, len(known), len(a_set.wavs))
         _write(path, stamp, known)
         part.unlink(missing_ok=True)
     bad = {key: value for key, value in known.items() if isinstance(value, str)}
@@ -135,7 +136,6 @@ def _scored(system: System, wavs: Mapping[str, str]) -> Iterator[dict[str, float
             sources, failures = _degraded(system.condition, chunk)
         scores, unread = system.model.score_files(sources, quiet=True)
         yield {**{score.name: score.llr for score in scores}, **unread, **failures}
-        log.info("%s: %d more scored", system.title, len(chunk))
 
 
 def _degraded(condition: Condition, chunk: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -190,6 +190,7 @@ def read_sets(named: Sequence[tuple[str, str]]) -> list[BenchmarkSet]:
 def run(made: Sequence[System], sets: Sequence[BenchmarkSet], out: Path, fix_on: str | None, resamples: int | None,
         skip_bad: bool) -> tuple[dict[str, dict[str, Scored]], dict[str, dict]]:
     """(scores by system and set, results by system), with differences to the recordings as they are."""
+    fixable({a_set.name: a_set.is_bonafide for a_set in sets}, fix_on)
     scored: dict[str, dict[str, Scored]] = {}
     results: dict[str, dict] = {}
     fixed: dict[str, Fixed] = {}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 # What gives a metric: trials of two classes, of speakers and spoofs together, closed sets of classes, segments of
-# utterances, a training epoch.
+# utterances, spoofs alone, a training epoch.
 DETECTION, TANDEM, CLASSIFICATION = "detection", "tandem", "classification"
-LOCALIZATION, TRAINING = "localization", "training"
+LOCALIZATION, SPOOFS, TRAINING = "localization", "spoofs", "training"
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ METRICS = {
     "macro_f1": Metric("macro F1 %", 2, of=CLASSIFICATION, higher_is_better=True),
     "segment_eer": Metric("segment EER %", 3, of=LOCALIZATION),
     **{f"segment_eer_{ms}": Metric(f"EER of {ms} ms %", 3, of=LOCALIZATION) for ms in (20, 40, 80, 160, 320, 640)},
+    "srr_complement": Metric("1 - SRR %", 2, of=SPOOFS),
     "loss": Metric("loss", of=TRAINING),
     "train_loss": Metric("train_loss", of=TRAINING),
 }

@@ -30,6 +30,11 @@ class Scored:
     def heard(self) -> np.ndarray:
         return ~np.isnan(self.scores)
 
+    @property
+    def classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The scores of bona fide recordings and those of spoofs."""
+        return self.scores[self.heard & self.is_bonafide], self.scores[self.heard & ~self.is_bonafide]
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -41,16 +46,22 @@ class Fixed:
     doubt: str = ""  # why there is no calibration
 
 
+def fixable(classes: Mapping[str, np.ndarray], name: str | None) -> None:
+    """Whether the threshold can be found on the set `name`, or on all together, of which `is_bonafide` is known."""
+    if name is not None and name not in classes:
+        raise InputError(f"--fix_on {name}: no such set{did_you_mean(name, classes)}")
+    chosen = np.concatenate(list(classes.values())) if name is None else classes[name]
+    if chosen.all() or not chosen.any():
+        raise InputError(f"{name or 'the sets together'}: a threshold needs bona fide recordings and spoofs; fix it on "
+                         "a set that has both (--fix_on)")
+
+
 def fix(sets: Mapping[str, Scored], name: str | None = None) -> Fixed:
     """Where the error rates of the set `name` are equal, and the calibration fitted there. Without a name scores are
     taken as they are, and the threshold is that of the pool, which is chosen with all labels in hand."""
-    if name is not None and name not in sets:
-        raise InputError(f"--fix_on {name}: no such set{did_you_mean(name, sets)}")
+    fixable({key: scored.is_bonafide[scored.heard] for key, scored in sets.items()}, name)
     chosen = _pool(sets) if name is None else sets[name]
-    bonafide, spoof = _classes(chosen)
-    if not len(bonafide) or not len(spoof):
-        raise InputError(f"{name or 'the sets together'}: a threshold needs bona fide recordings and spoofs; fix it on "
-                         "a set that has both (--fix_on)")
+    bonafide, spoof = chosen.classes
     threshold = eer_point(det_curve(bonafide, spoof)).threshold
     if name is None:
         return Fixed(threshold, f"{POOLED} (with all labels in hand)")
@@ -74,11 +85,6 @@ def evaluate(sets: Mapping[str, Scored], fixed: Fixed, costs: DetectionCosts = D
             "sets": results, MEAN: mean, POOLED: _one(_pool(sets), fixed, costs, bootstrap)}
 
 
-def _classes(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
-    heard = scored.heard
-    return scored.scores[heard & scored.is_bonafide], scored.scores[heard & ~scored.is_bonafide]
-
-
 def _pool(sets: Mapping[str, Scored]) -> Scored:
     return Scored([f"{name}/{key}" for name, scored in sets.items() for key in scored.keys],
                   np.concatenate([scored.scores for scored in sets.values()]),
@@ -86,7 +92,7 @@ def _pool(sets: Mapping[str, Scored]) -> Scored:
 
 
 def _one(scored: Scored, fixed: Fixed, costs: DetectionCosts, bootstrap: BootstrapOptions | None) -> dict:
-    bonafide, spoof = _classes(scored)
+    bonafide, spoof = scored.classes
     result: dict[str, Any] = {"n_bonafide": len(bonafide), "n_spoof": len(spoof),
                               "n_skipped": int((~scored.heard).sum())}
     if len(bonafide):
