@@ -36,7 +36,7 @@ COMMANDS = {
     "locate": "where recordings are fake: spans, label files, pictures",
     "demo": "a page in the browser: a file or the microphone, scored and shown",
     "frames": "scores of every frame of recordings",
-    "export": "a detector as TorchScript or ONNX, or as a folder for a hub",
+    "export": "a detector as TorchScript or ONNX, or as a folder for a hub, also as a Space",
     "push": "share a detector on a hub",
     "models": "the published detectors that load by name",
     "info": "what a checkpoint is",

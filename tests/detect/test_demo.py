@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import sys
 import urllib.request
 from dataclasses import replace
@@ -9,14 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
+import wedefense
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
 from wedefense.bin.demo import main
+from wedefense.bin.export import main as export
 from wedefense.detect.attention import attention
 from wedefense.detect.demo.answer import Answers, on_grid
 from wedefense.detect.demo.page import demo, named_models
+from wedefense.detect.demo.space import write_space
 from wedefense.detect.score import Score, Window
+from wedefense.detect.share import About
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 
@@ -130,6 +136,41 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_loaded(tmp_path, mon
     for call in (lambda: main(["--model", "a"]), lambda: demo("a")):
         with pytest.raises(InputError, match=r"the demo needs the package gradio: pip install 'wedefense\[demo\]'"):
             call()
+
+
+def test_a_space_runs_the_detector_that_went_along(models, clip, tmp_path, monkeypatch):
+    exp, out = models["mhfa"].weights.parents[1], tmp_path / "space"
+    for _ in range(2):  # the second time over the first
+        assert export([str(exp), "--format", "space", "--out", str(out), "--license", "mit"]) == 0
+    assert {path.name for path in out.iterdir()} == {"app.py", "requirements.txt", "README.md", "model"}
+    front = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
+    assert front["sdk"] == "gradio" and front["app_file"] == "app.py" and front["license"] == "mit"
+    assert "models" not in front and len(front["short_description"]) <= 60
+    (line,) = (out / "requirements.txt").read_text().splitlines()
+    assert line == f"wedefense[demo]=={wedefense.__version__}"
+    assert not [path for path in out.rglob("*") if path.is_file() and str(exp.parents[1]).encode() in path.read_bytes()]
+    served = {}
+    monkeypatch.setattr(wedefense, "demo", served.update, raising=False)
+    runpy.run_path(str(out.rename(tmp_path / "elsewhere") / "app.py"))
+    ((name, path),) = served.items()
+    assert name == "mhfa/exp" and load_detector(path).score(clip).raw == models["mhfa"].score(clip).raw
+
+
+def test_a_space_of_a_hub_s_detector_names_it(models, tmp_path, monkeypatch):
+    lines, readme = write_space(models["mhfa"], "owner/tiny", tmp_path / "a", About(), "git+https://host/x", "v1")
+    assert lines == ["`app.py`, `requirements.txt` (wedefense[demo] @ git+https://host/x)"]
+    assert "models:\n- owner/tiny\n" in readme.read_text() and not (tmp_path / "a/model").exists()
+    served = {}
+    monkeypatch.setattr(wedefense, "demo", served.update, raising=False)
+    runpy.run_path(str(tmp_path / "a/app.py"))
+    assert served == {"owner/tiny@v1": "owner/tiny@v1"}
+    _, readme = write_space(models["mhfa"], "xlsr_sls_v2", tmp_path / "b", About())
+    assert "Licence of its weights: none that we know of" in readme.read_text()
+    exp = models["mhfa"].weights.parents[1]
+    with pytest.raises(InputError, match="an experiment lies here"):
+        write_space(models["mhfa"], str(exp), exp, About())
+    with pytest.raises(InputError, match="--package with space"):
+        export([str(exp), "--package", "git+https://host/x", "--out", str(tmp_path)])
 
 
 def test_the_served_page_asks_no_other_machine_for_anything(models, clip, monkeypatch):

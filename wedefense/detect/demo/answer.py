@@ -79,11 +79,12 @@ def _part(model: LoadedDetector, name: str, number: int, audio: str, prior: floa
     located, what = _located(model, recording, audio, score, smooth)
     content = [f"<h3>{escape(name)}</h3>", paragraph(_WORDS[score.decision], f"verdict {score.decision}"),
                paragraph(f"{score.meaning[0].upper()}{score.meaning[1:]}."),
-               *(paragraph(doubt, "doubt") for doubt in score.doubts), _numbers(model, score),
-               _timeline(located, what, number), _spans(located), _windows(score),
-               _attention(model, recording, score, number)]
+               *(paragraph(doubt, "doubt") for doubt in score.doubts), _numbers(model, score)]
+    over_time = _timeline(located, what, number) + _spans(located) + _windows(score)
+    looks = _attention(model, recording, score, number)
     scores.append(score)
-    return f"<div class='answer'>{''.join(content)}</div>"
+    return (f"<div class='answer'>{''.join(content)}"
+            f"<div class='beside'><div>{over_time}</div><div>{looks}</div></div></div>")
 
 
 def _score(model: LoadedDetector, audio: str, prior: float, window: float | None = None) -> Score:

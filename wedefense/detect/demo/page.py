@@ -14,7 +14,6 @@ from wedefense.detect.loading import load_detector
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.report.render import palette
 from wedefense.utils.errors import InputError
-from wedefense.utils.log import get_logger
 
 MOST_MODELS = 2
 _KEPT = 3600            # seconds that an upload stays on the disk
@@ -72,9 +71,8 @@ def demo(models: str | Sequence[str] | Mapping[str, str], *, host: str | None = 
     """
     library()
     named = models if isinstance(models, Mapping) else named_models([models] if isinstance(models, str) else models)
-    opened = opened_page({name: load_detector(path) for name, path in named.items()}, host, port, share, longest)
-    get_logger().info("listening at %s", opened.share_url or opened.local_url)
-    opened.block_thread()
+    detectors = {name: load_detector(path) for name, path in named.items()}
+    opened_page(detectors, host, port, share, longest, quiet=False).block_thread()  # gradio prints where
 
 
 def named_models(paths: Sequence[str]) -> dict[str, str]:
@@ -89,7 +87,7 @@ def named_models(paths: Sequence[str]) -> dict[str, str]:
 
 
 def opened_page(models: Mapping[str, LoadedDetector], host: str | None, port: int | None, share: bool,
-                longest: float) -> Any:
+                longest: float, quiet: bool = True) -> Any:
     """The page, being served from now on by threads of their own."""
     gr = library()
     for model in models.values():
@@ -99,9 +97,9 @@ def opened_page(models: Mapping[str, LoadedDetector], host: str | None, port: in
     style = (resources("wedefense.detect.demo") / "page.css").read_text(encoding="utf-8")
     colours = f":root{{{palette(dark=False)}}}\n.dark{{{palette(dark=True)}}}\n"
     try:
-        blocks.launch(server_name=host, server_port=port, share=share, prevent_thread_lock=True, quiet=True,
+        blocks.launch(server_name=host, server_port=port, share=share, prevent_thread_lock=True, quiet=quiet,
                       footer_links=[], ssr_mode=False, max_file_size=_LARGEST, theme=theme, css=colours + style)
-    except OSError as error:
-        raise InputError(f"the page cannot be served at {host or 'this host'}, port {port or 'any'} ({error}); give "
-                         "another --port or --host") from None
+    except OSError:
+        raise InputError(f"the page cannot be served at {host or 'this host'}, port {port or 'any'}: taken, or no "
+                         "address of this machine; give another --port or --host") from None
     return blocks
