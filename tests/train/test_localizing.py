@@ -126,6 +126,14 @@ def test_what_segments_lack_is_told_before_training(lists, tmp_path):
         load_config(config_of(tmp_path, lists, localization_args={}))
     with pytest.raises(InputError, match="set dataset_args.eval_frms: 0"):
         load_config(config_of(tmp_path, lists, dataset_args__eval_frms=50))
+    records = [json.loads(line) for line in open(lists["val_data"])]
+    for record in records:  # as if somebody had marked nothing
+        record["spans"] = [[0, record["dur"], "bonafide"]]
+    whole = tmp_path / "whole.list"
+    whole.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    with pytest.raises(InputError, match="needs bona fide segments and fake ones"):
+        train(["--config", config_of(tmp_path, lists, val_data=str(whole), exp_dir=str(tmp_path / "marked")),
+               "--device", "cpu"])
     table = tmp_path / "attacks"
     keys = [line.split()[0] for line in (tmp_path / "train/utt2lab").read_text().splitlines()]
     table.write_text("".join(f"{key} A{number % 3}\n" for number, key in enumerate(keys)))

@@ -49,7 +49,7 @@ class Validator:
         if METRICS[monitor].of == LOCALIZATION and not loader.has_spans:
             raise InputError(f"monitor: '{monitor}' needs to know where the utterances of val_data are fake, and its "
                              "list has no spans; make it from a data folder with `segments` (stage 2)")
-        self.loader, self.labels, self.world = loader, labels, world
+        self.loader, self.labels, self.world, self.monitor = loader, labels, world, monitor
 
     def __call__(self, detector: Detector, criterion) -> dict[str, float]:
         was_training = detector.training
@@ -65,7 +65,11 @@ class Validator:
         metrics = self._metrics(detector, criterion, logits, truth)
         if detector.localizer is None:
             return metrics
-        return metrics | _of_segments([known for *_, known in rows], SegmentLoss(detector.localizer.options))
+        metrics |= _of_segments([known for *_, known in rows], SegmentLoss(detector.localizer.options))
+        if METRICS[self.monitor].of == LOCALIZATION and self.monitor not in metrics:
+            raise InputError(f"monitor: '{self.monitor}' needs bona fide segments and fake ones, and those of val_data "
+                             "are all of one class; take a set with both, or --monitor eer")
+        return metrics
 
     @torch.no_grad()
     def _keep_company(self, detector: Detector, times: int) -> None:
