@@ -29,8 +29,10 @@ def test_the_command_prints_a_sound_schema(capsys):
     assert main(["--schema"]) == 0
     assert json.loads(capsys.readouterr().out) == SCHEMA
     jsonschema.Draft7Validator.check_schema(SCHEMA)
-    with pytest.raises(SystemExit):
-        main(["--schema", "--config", "c.yaml"])
+    for more in (["--config", "c.yaml"], ["--seed", "3"]):
+        with pytest.raises(SystemExit):
+            main(["--schema", *more])
+    assert "--schema alone" in capsys.readouterr().err
 
 
 def test_every_config_of_the_recipes_keeps_it():

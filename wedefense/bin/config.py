@@ -14,8 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--print", dest="what", default="all",
                         choices=["all", "num_gpus", "use_pruning_loss", "eval_frms", "newest_weights"])
     arguments, overrides = parser.parse_known_args(argv)
-    if sum(map(bool, (arguments.config, arguments.diff, arguments.schema))) != 1:
-        parser.error("give either --config FILE, --diff A B, or --schema")
+    if sum(map(bool, (arguments.config, arguments.diff, arguments.schema))) != 1 or arguments.schema and overrides:
+        parser.error("give either --config FILE, --diff A B, or --schema alone")
     if arguments.schema:
         from wedefense.config.json_schema import schema_text
 
