@@ -49,13 +49,14 @@ def test_files_are_written_and_the_same_again(tmp_path):
 
 
 @pytest.mark.parametrize("fonts, name", [("latex", b"Cmr10"), ("times", b"STIXGeneral")])
-def test_letters_of_papers(fonts, name, tmp_path):
+def test_letters_of_papers(fonts, name, tmp_path, caplog):
     with render.letters(fonts):
         Figure("x", "caption", a_figure()).save(ExperimentFolder(tmp_path))
     written = ExperimentFolder(tmp_path).figure("x", "pdf").read_bytes().lower()
     assert name.lower() in written or any(family.replace(" ", "").lower().encode() in written
                                           for family in render.FONTS[fonts])
     assert b"/fontfile2" in written and b"dejavusans" not in written  # TrueType, and no other letters
+    assert not caplog.records
     assert b"DejaVuSans" in render.pdf(a_figure())   # the next is as always
     with pytest.raises(OptionError, match="one of sans, latex, times, got 'comic'"), render.letters("comic"):
         pass

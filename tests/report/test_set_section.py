@@ -12,6 +12,7 @@ from wedefense.metrics.keys import Trials
 from wedefense.report.data_summary import data_summary
 from wedefense.report.listen import Players, worst
 from wedefense.scoring.results import ScoredSet, by_duration
+from wedefense.utils.errors import OptionError
 from wedefense.utils.tables import write_table
 
 CLASSES = ("bona fide", "spoof")
@@ -55,6 +56,11 @@ def test_without_recordings_or_wishes(heard):
     assert "<audio" not in alone and "first 6 s" not in alone
     assert worst(a_set(audio=heard[0]), CLASSES, Players(0)) == ""
     assert worst(a_set(names=("u", "u", "v", "w", "w")), CLASSES, Players()) == ""  # segments of utterances
+
+
+def test_less_than_none_is_refused_by_its_option():
+    with pytest.raises(OptionError, match="listen: must be at least 0, got -1"):
+        Players(-1)
 
 
 def test_the_data_in_a_table():

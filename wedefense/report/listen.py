@@ -20,11 +20,11 @@ _SECONDS = 6.0
 class Players:
     """Takes recordings into a page, as lossless copies of their first seconds, until it would hold too much."""
 
-    of_each: int = 3              # utterances of each class and set; 0: no table, no recording
+    listen: int = 3              # utterances of each class and set; 0: no table, no recording
     bytes_left: int = 4_000_000   # of a page
 
     def __post_init__(self):
-        at_least(self, 0, "of_each")
+        at_least(self, 0, "listen")
 
     def cell(self, path: str) -> Markup | str:
         """An empty cell where the file is not there or cannot be read, or the page is full. Nothing is lost: what is to
@@ -46,10 +46,10 @@ def worst(scored: ScoredSet, classes: tuple[str, str], players: Players) -> str:
     """The lowest scores of the first class and the highest of the second; empty where none is asked for, or where
     trials are parts of utterances, which share a name."""
     trials = scored.trials
-    if not players.of_each or len(set(trials.names)) < len(trials.names):
+    if not players.listen or len(set(trials.names)) < len(trials.names):
         return ""
     rows_of = {name: np.flatnonzero(mask) for name, mask in zip(classes, (trials.is_bonafide, ~trials.is_bonafide))}
-    ranked = {name: rows[np.argsort(sign * trials.scores[rows], kind="stable")][:players.of_each]
+    ranked = {name: rows[np.argsort(sign * trials.scores[rows], kind="stable")][:players.listen]
               for (name, rows), sign in zip(rows_of.items(), (1, -1))}
     files: Mapping[str, str] = read_table(scored.audio) if scored.audio else {}
     titles = [title for title in scored.meta if title != DURATION]

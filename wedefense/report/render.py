@@ -1,6 +1,7 @@
 """A drawn figure as files, and as a part of a page that is read on light and on dark paper."""
 
 import io
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ def pdf(figure) -> bytes:
     """With the letters that are asked for, which the figure then keeps: those of papers are embedded as TrueType."""
     import matplotlib
 
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates of matplotlib's own fonts
     finished(figure)
     families = FONTS[_letters.get()]
     if families:

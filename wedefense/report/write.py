@@ -21,7 +21,7 @@ from wedefense.utils.files import atomic_write
 
 
 def write_report(exp_dir: str | os.PathLike, results: Mapping, sets: Sequence[ScoredSet] = (),
-                 calibration: Calibration | None = None, fonts: str = "sans", heard: int = Players.of_each) -> Path:
+                 calibration: Calibration | None = None, fonts: str = "sans", heard: int = Players.listen) -> Path:
     """Write the report and its figures; what the folder lacks is left out, and said so.
 
     The curves of detection are drawn from the scores in `sets`; `fonts` are those of the PDFs (`render.FONTS`), `heard`
