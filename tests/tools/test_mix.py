@@ -62,6 +62,23 @@ def test_a_file_that_is_held_out_too_stops_the_mixture(tmp_path, folders, capsys
     assert len(read_table(tmp_path / "mix/utt2lab")) == 5
 
 
+def test_a_recording_that_two_parts_have_is_told_dropped_or_stops(tmp_path, folders, capsys):
+    one, other, dev = folders
+    (tmp_path / "audio/other1.wav").write_bytes((tmp_path / "audio/one2.wav").read_bytes())
+    mix(tmp_path, f"a={one}", f"b={other}")  # not looked for
+    assert "more than once" not in capsys.readouterr().err
+    mix(tmp_path, f"a={one}", f"b={other}", "--held_out", dev)
+    assert "1 recordings are in the mixture more than once: a/u2 = b/u1; --duplicates" in capsys.readouterr().err
+    assert len(read_table(tmp_path / "mix/utt2lab")) == 5
+    with pytest.raises(InputError, match="are in the mixture more than once: a/u2 = b/u1. --duplicates drop"):
+        mix(tmp_path, f"a={one}", f"b={other}", "--duplicates", "stop")
+    mix(tmp_path, f"a={one}", f"b={other}", "--duplicates", "drop")
+    assert list(read_table(tmp_path / "mix/wav.scp")) == ["a/u0", "a/u1", "a/u2", "b/u0"]
+    (tmp_path / "audio/other1.wav").write_bytes((tmp_path / "audio/one0.wav").read_bytes())
+    with pytest.raises(InputError, match=r"1 recordings .* more than one label: a/u0 \(spoof\) = b/u1 \(bonafide\)"):
+        mix(tmp_path, f"a={one}", f"b={other}", "--duplicates", "drop")
+
+
 def test_parts_that_cannot_be_mixed(tmp_path, folders, capsys):
     one, _, _ = folders
     with pytest.raises(InputError, match="nowhere: no wav.scp and no utt2lab there; prepare this set first"):

@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from wedefense.data.mixture import held_out_too, mixed, write_mixture
+from wedefense.data.mixture import Tables, mixed, shared_files, without, write_mixture
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.parallel_map import default_workers
@@ -25,6 +25,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help="data folders of sets that no file of the mixture may be in")
     parser.add_argument("--leaks", choices=["stop", "drop", "ignore"], default="stop",
                         help="files of the mixture that are held out too (default: %(default)s; drop leaves them out)")
+    parser.add_argument("--duplicates", choices=["stop", "drop"],
+                        help="look for recordings that the mixture has twice, under whatever names: stop, or keep the "
+                             "first (default: do not look; --held_out tells them)")
     parser.add_argument("--num_workers", type=int, default=default_workers())
     return parser.parse_args(argv)
 
@@ -36,6 +39,37 @@ def _part(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
+def _without_leaks(tables: Tables, leaks: list[tuple[str, str]], what: str) -> Tables:
+    if not leaks:
+        return tables
+    told = (f"{len(leaks)} files of the mixture are held out too: "
+            f"{first_few([f'{ours} = {other}' for ours, other in leaks])}")
+    if what == "stop":
+        raise InputError(f"{told}. --leaks drop leaves them out of the mixture, --leaks ignore trains on them")
+    log.warning("%s; left out", told)
+    return without(tables, {ours for ours, _ in leaks})
+
+
+def _without_repeats(tables: Tables, repeated: list[list[str]], what: str | None) -> Tables:
+    labels = tables["utt2lab"]
+    groups = [group for keys in repeated if len(group := [key for key in keys if key in labels]) > 1]
+    torn = [group for group in groups if len({labels[key] for key in group}) > 1]
+    if torn:
+        said = [" = ".join(f"{key} ({labels[key]})" for key in group) for group in torn]
+        raise InputError(f"{len(torn)} recordings of the mixture have more than one label: {first_few(said)}; correct "
+                         "utt2lab, or take them out of a part")
+    if not groups:
+        return tables
+    told = f"{len(groups)} recordings are in the mixture more than once: {first_few(list(map(' = '.join, groups)))}"
+    if what == "stop":
+        raise InputError(f"{told}. --duplicates drop keeps the first of each")
+    if what is None:
+        log.warning("%s; --duplicates drop keeps the first of each", told)
+        return tables
+    log.warning("%s; the first of each is kept", told)
+    return without(tables, {key for group in groups for key in group[1:]})
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     setup_logging()
@@ -43,16 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     if len(parts) < len(options.parts):
         raise InputError("two parts have one name; utt2corpus could not tell them apart")
     tables = mixed(parts)
-    leaks = [] if options.leaks == "ignore" else held_out_too(tables["wav.scp"], options.held_out, options.num_workers)
-    if leaks:
-        pairs = [f"{ours} = {other}" for ours, other in leaks]
-        told = f"{len(leaks)} files of the mixture are held out too: {first_few(pairs)}"
-        if options.leaks == "stop":
-            raise InputError(f"{told}. --leaks drop leaves them out of the mixture, --leaks ignore trains on them")
-        log.warning("%s; left out", told)
-        gone = {ours for ours, _ in leaks}
-        tables = {name: {key: value for key, value in table.items() if key not in gone}
-                  for name, table in tables.items()}
+    held_out = [] if options.leaks == "ignore" else options.held_out
+    if held_out or options.duplicates:
+        leaks, repeated = shared_files(tables["wav.scp"], held_out, options.num_workers)
+        tables = _without_leaks(tables, leaks, options.leaks)
+        tables = _without_repeats(tables, repeated, options.duplicates)
     counts = write_mixture(options.out, tables)
     log.info("%s: %d utterances; %s", options.out, sum(counts.values()), count_text(counts))
     return 0

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wedefense.data.duplicates import same_content
@@ -41,14 +41,26 @@ def _read(folder: Path) -> Tables:
     return tables
 
 
-def held_out_too(wavs: Mapping[str, str], folders: Sequence[Path], num_workers: int) -> list[tuple[str, str]]:
-    """(key, "set: key there") of each file of a mixture that is in a held-out set, under any name."""
+def shared_files(wavs: Mapping[str, str], folders: Sequence[Path], num_workers: int
+                 ) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """((key, "set: key there") of each file of a mixture that is in a held-out set, under any name; keys of the mixture
+    that share one content)."""
     ours = {f"ours {key}": os.path.realpath(wav) for key, wav in wavs.items()}
     theirs = {f"{folder}: {key}": os.path.realpath(wav) for folder in folders
               for key, wav in read_table(folder / "wav.scp").items()}
     groups = same_content({**ours, **theirs}, num_workers)
-    return [(name.removeprefix("ours "), next(other for other in group if other not in ours))
-            for group in groups if any(other not in ours for other in group) for name in group if name in ours]
+    leaks, repeated = [], []
+    for group in groups:
+        inside = [name.removeprefix("ours ") for name in group if name in ours]
+        outside = [name for name in group if name not in ours]
+        leaks += [(key, outside[0]) for key in inside if outside]
+        if len(inside) > 1:
+            repeated.append(inside)
+    return leaks, repeated
+
+
+def without(tables: Tables, keys: Collection[str]) -> Tables:
+    return {name: {key: value for key, value in table.items() if key not in keys} for name, table in tables.items()}
 
 
 def write_mixture(folder: Path, tables: Tables) -> Counter:
