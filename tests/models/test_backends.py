@@ -5,6 +5,7 @@ import torch
 
 from wedefense.config.models import BACKENDS, CAMHFAOptions, SLSOptions
 from wedefense.frontend.features import LayerFeatures
+from wedefense.models.backend import ShowsAttention
 from wedefense.utils.errors import InputError
 
 SMALL = {"num_blocks": 2, "kernel_size": 3,
@@ -73,6 +74,27 @@ def test_an_utterance_alone_and_padded_in_a_batch_are_the_same(name):
             alone = LayerFeatures([layer[i:i + 1, :length] for layer in x.layers], x.lengths[i:i + 1])
             difference = (model(alone)[0] - together[i]).abs().max()
             assert difference < 1e-4 and difference < 0.01 * spread
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(build(name), ShowsAttention)])
+@torch.no_grad()
+def test_where_a_backend_says_it_looks_there_it_looks(name):
+    model, x = trained_a_little(build(name)), noise([41, 24])
+    for parameter in model.parameters():
+        if parameter.shape == (3,):
+            parameter.normal_()  # weights of layers
+    shares, alone = model.attention_shares(x), model.attention_shares(
+        LayerFeatures([layer[1:, :24] for layer in x.layers], x.lengths[1:]))
+    for kind, weights in shares.layers.items():
+        assert weights.shape[-1] == 3 and (weights >= 0).all() and (weights <= 1).all()
+        assert kind == "gates" or weights.sum() == pytest.approx(1)
+        assert torch.allclose(weights.reshape(-1, 3)[-1], alone.layers[kind].reshape(-1, 3)[0], atol=1e-5)
+    if shares.frames is not None:
+        assert torch.allclose(shares.frames.sum(dim=1), torch.ones(()), atol=1e-5)
+        assert torch.allclose(shares.frames[1, :24], alone.frames[0], atol=1e-5) and not shares.frames[1, 24:].any()
+    if "sum" in shares.layers:  # all that it takes from the layers
+        mixed = sum(weight * layer for weight, layer in zip(shares.layers["sum"], x.layers, strict=True))
+        assert torch.allclose(model(x.with_layers([mixed] * 3)), model(x), atol=1e-4)
 
 
 def test_nodes_of_saturated_scores_are_kept_by_their_logits():

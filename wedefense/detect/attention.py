@@ -18,6 +18,7 @@ class Attention:
     frames: np.ndarray | None      # (heads, frames), each row sums to 1
     begin: float                   # seconds into the recording
     shift: float                   # seconds from one frame to the next
+    head: str                      # what a head is: "head", or "layer" where each looks by itself
 
 
 @torch.no_grad()
@@ -37,4 +38,4 @@ def attention(model: LoadedDetector, recording: Recording, begin: float, end: fl
     if shares.frames is not None:
         heard = max(round(length / rate / shift), 1)  # short recordings were repeated
         frames = shares.frames[0, :heard].float().cpu().numpy().T
-    return Attention(layers, frames, begin, shift) if layers or frames is not None else None
+    return Attention(layers, frames, begin, shift, shares.head) if layers or frames is not None else None

@@ -47,6 +47,7 @@ class AttentionShares(NamedTuple):
     layers: dict[str, Tensor]     # by what the layers are mixed for: (layers,), or (batch, layers) where it depends on
                                   # the recording
     frames: Tensor | None = None  # (batch, frames, heads), over the frames of an utterance each head sums to 1
+    head: str = "head"            # what such a head is called: a layer where each looks by itself
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wedefense.config.models import RAPTOROptions
 from wedefense.frontend.features import LayerFeatures
-from wedefense.models.backend import check_inputs
+from wedefense.models.backend import AttentionShares, check_inputs
 from wedefense.models.pooling import masked_softmax
 
 
@@ -168,8 +168,18 @@ class RAPTOR(nn.Module):
         mask = features.mask()
         x = torch.zeros_like(features.layers[0])
         for layer in features.layers:
-            weights = masked_softmax(self.attn_scores(layer)[..., 0].float(), mask).to(layer.dtype)   # (batch, frames)
-            gate = self.fc0(weights[:, None] @ layer).sigmoid()                     # (batch, 1, 1)
+            _, gate = self._look(layer, mask)
             x = torch.addcmul(x, layer, gate.to(layer.dtype))
         x = F.selu(self.first_bn(x[:, None])[:, 0]) * mask[..., None]               # (batch, frames, dim)
         return self.fc(self.conformer(self.fit(x) * mask[..., None], mask))         # (batch, embed_dim)
+
+    def attention_shares(self, features: LayerFeatures) -> AttentionShares:
+        """How far the gate of each layer is open, from 0 to 1, and by which of its frames."""
+        mask = features.mask()
+        weights, gates = zip(*(self._look(layer, mask) for layer in features.layers))
+        return AttentionShares({"gates": torch.cat(gates, dim=1)[..., 0]}, torch.stack(weights, dim=2), "layer")
+
+    def _look(self, layer: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """-> shares of the frames (batch, frames), gate (batch, 1, 1)"""
+        weights = masked_softmax(self.attn_scores(layer)[..., 0].float(), mask).to(layer.dtype)
+        return weights, self.fc0(weights[:, None] @ layer).sigmoid()

@@ -10,8 +10,12 @@ _WIDTH = 4.8           # inches
 _COLOURS = SERIES[3:]  # those before mean bona fide, fake and calibrated
 
 
-def attention_figure(layers: Mapping[str, np.ndarray], frames: np.ndarray | None, begin: float, shift: float):
-    """layers: name -> (layers,); frames: (heads, frames). What is not there is left out; a matplotlib Figure."""
+def attention_figure(layers: Mapping[str, np.ndarray], frames: np.ndarray | None, begin: float, shift: float,
+                     head: str = "head"):
+    """layers: name -> (layers,); frames: (heads, frames), `head`: what one is. What is not there is left out.
+
+    Returns a matplotlib Figure.
+    """
     heights = [1.3] * bool(layers) + ([1, 1.6] if frames is not None else [])
     figure, panels = new_figure((_WIDTH, 0.5 + sum(heights)), len(heights), heights, shared=False)
     panels = list(np.atleast_1d(panels))
@@ -20,7 +24,7 @@ def attention_figure(layers: Mapping[str, np.ndarray], frames: np.ndarray | None
         _bars(panels[0], layers)
         said = [f"{name}: most from layer {int(weights.argmax())}" for name, weights in layers.items()]
     if frames is not None:
-        _over_time(panels[-2], panels[-1], frames, begin, shift)
+        _over_time(panels[-2], panels[-1], frames, begin, shift, head)
         peak = begin + int(frames.mean(axis=0).argmax()) * shift
         said.append(f"most attention over time at {peak:.2f} s")
     figure.align_ylabels(panels)
@@ -41,7 +45,7 @@ def _bars(axes, layers: Mapping[str, np.ndarray]) -> None:
         axes.legend(fontsize=SMALL)
 
 
-def _over_time(mean, heads, frames: np.ndarray, begin: float, shift: float) -> None:
+def _over_time(mean, heads, frames: np.ndarray, begin: float, shift: float, head: str) -> None:
     """The mean of all heads as steps, 1 where all frames count the same; each head against its own largest."""
     end = begin + frames.shape[1] * shift
     mean.stairs(frames.mean(axis=0) * frames.shape[1], np.linspace(begin, end, frames.shape[1] + 1), baseline=None,
@@ -52,7 +56,7 @@ def _over_time(mean, heads, frames: np.ndarray, begin: float, shift: float) -> N
     ink = np.zeros((*frames.shape, 4), np.uint8)  # black; where a head does not look the paper shows
     ink[..., 3] = np.round(15 * frames / np.maximum(frames.max(axis=1, keepdims=True), 1e-12)) * 17
     heads.imshow(ink, aspect="auto", interpolation="none", extent=(begin, end, len(frames) - 0.5, -0.5))
-    heads.set_ylabel("head", fontsize=LETTERS)
+    heads.set_ylabel(head, fontsize=LETTERS)
     heads.set_xlabel("seconds", fontsize=LETTERS)
     heads.yaxis.get_major_locator().set_params(integer=True)
     heads.grid(False)

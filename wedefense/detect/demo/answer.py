@@ -178,9 +178,9 @@ def _attention(model: LoadedDetector, recording: Recording, score: Score, number
         return paragraph(f"{type(model.detector.backend).__name__} has no attention to show.", "note")
     where = "" if len(score.windows) < 2 else f"; of the window with the lowest score, from {window.start:.1f} s"
     over_time = "" if found.frames is None else (
-        "; over time the mean of all heads, 1 where every frame counts the same, and each head by itself")
+        f"; over time the mean of all {found.head}s, 1 where every frame counts the same, and each {found.head} alone")
     drawn = Figure(f"attention{number}", f"What it takes from each layer{over_time}{where}.",
-                   attention_figure(found.layers, found.frames, found.begin, found.shift))
+                   attention_figure(found.layers, found.frames, found.begin, found.shift, found.head))
     return folded("Attention", figures([drawn]), shown=True)
 
 
