@@ -1,12 +1,11 @@
 """The examples that the help of each command ends with run as they are typed."""
 
-import shlex
 from pathlib import Path
 
 import pytest
 
 from tests.hub import TOKEN, hub  # noqa: F401, a fixture
-from tests.walkthrough import call
+from tests.walkthrough import call, typed
 from wedefense.cli import COMMANDS, main
 from wedefense.utils.examples import EXAMPLES
 
@@ -17,13 +16,6 @@ train --config conf/mhfa.yaml --exp_dir exp/mhfa_pruned --use_pruning_loss true 
 average --config exp/mhfa_pruned/config.yaml
 """}
 LONG = ("benchmark", "export", "prune", "results", "score_trials", "classify", "augment", "train", "locate")
-
-
-def typed(text: str) -> list[str]:
-    """The words of an example; what comes after a pipe is another program's."""
-    words = shlex.split(text.replace("\\\n", " "), comments=True)
-    assert words[0] == "wedefense"
-    return words[1:words.index("|")] if "|" in words else words[1:]
 
 
 @pytest.mark.parametrize("command", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))

@@ -76,3 +76,10 @@ def _tables(keys: list[str]) -> None:
         write_spans(Path(name), spans)
     write_table("frames.txt", {key: " ".join(str(n % 7) for n in range(int(end / 0.02)))
                                for key, end in durations.items()})
+
+
+def typed(text: str) -> list[str]:
+    """The words of an example; what comes after a pipe is another program's."""
+    words = shlex.split(text.replace("\\\n", " "), comments=True)
+    assert words[0] == "wedefense"
+    return words[1:words.index("|")] if "|" in words else words[1:]

@@ -5,11 +5,13 @@ import pytest
 import soundfile
 import yaml
 
+from tests.walkthrough import typed
 from wedefense.bin.augment import main
 from wedefense.config.loader import load_config
 from wedefense.data.augment.codecs import through
 from wedefense.data.augment.examples import Example, make_examples, spectrogram_sheet
 from wedefense.utils.errors import InputError
+from wedefense.utils.examples import EXAMPLES
 
 RATE = 16000
 
@@ -59,16 +61,13 @@ def test_again_is_the_same_and_overrides_count(folder):
     assert "03_rawboost_4.wav" in other and first["01_reverb.wav"] == other["01_reverb.wav"]
 
 
-def test_the_examples_of_the_help_run_as_they_stand(folder, monkeypatch, capsys):
+def test_the_examples_of_the_help_run_as_they_stand(folder, monkeypatch):
     (folder / "in.wav").rename(folder / "clip.wav")
     (folder / "musan").rename(folder / "noises")
     (folder / "conf").mkdir()
     (folder / "none.yaml").rename(folder / "conf/mhfa.yaml")
     monkeypatch.chdir(folder)
-    with pytest.raises(SystemExit):
-        main(["-h"])
-    examples = [line.split()[2:] for line in capsys.readouterr().out.splitlines() if line.startswith("  wedefense ")]
-    assert len(examples) == 2 and [main(words) for words in examples] == [0, 0]
+    assert [main(typed(text)[1:]) for text in EXAMPLES["augment"]] == [0, 0]
     assert any("rawboost" in path.name for path in (folder / "heard").iterdir()) and (folder / "noises.tar").is_file()
 
 
