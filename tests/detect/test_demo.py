@@ -123,7 +123,7 @@ def test_windows_on_a_grid_by_hand():
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="2 models side by side, 3 are given"):
+    with pytest.raises(InputError, match="2 side by side; 3 are given"):
         named_models(["a", "b", "c"])
     for name in ("x/exp", "y/x/exp"):
         (tmp_path / name).mkdir(parents=True)

@@ -18,7 +18,7 @@ NAMES = {
     "Detectors": ("What `import wedefense` and `wedefense.api` give.", (
         "wedefense.api:load_detector", "wedefense.api:LoadedDetector", "wedefense.api:Score",
         "wedefense.detect.score:Window", "wedefense.api:FrameScores", "wedefense.api:load_experiment",
-        "wedefense.api:Experiment")),
+        "wedefense.api:Experiment", "wedefense.api:demo")),
     "Features": ("Frozen features of pretrained encoders.", (
         "wedefense.frontend:load_frontend", "wedefense.frontend.features:LayerFeatures")),
     "Metrics": ("Pure functions of arrays; scores of bona fide recordings are the higher ones.", (

@@ -13,6 +13,7 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.report.render import palette
+from wedefense.utils.distributed import start
 from wedefense.utils.errors import InputError
 
 MOST_MODELS = 2
@@ -60,30 +61,36 @@ def page(answers: Answers) -> Any:
 
 
 def demo(models: str | Sequence[str] | Mapping[str, str], *, host: str | None = None, port: int | None = None,
-         share: bool = False, longest: float = LONGEST) -> None:
+         share: bool = False, longest: float = LONGEST, device: str = "auto") -> None:
     """Serve the page until it is interrupted.
 
     `models`: one or two, whatever `load_detector` takes; a mapping gives them names for the page. `host` and `port`:
     else $GRADIO_SERVER_NAME and $GRADIO_SERVER_PORT, or 127.0.0.1 and the first free port from 7860 on. `share`: also
-    by a public link of gradio's. `longest`: seconds of a recording.
+    by a public link of gradio's. `longest`: seconds of a recording. `device`: auto, cpu or cuda.
 
     >>> wedefense.demo("exp/mhfa")    # doctest: +SKIP
     """
     library()
     named = models if isinstance(models, Mapping) else named_models([models] if isinstance(models, str) else models)
-    detectors = {name: load_detector(path) for name, path in named.items()}
+    _require_few(len(named))
+    where = start(device=device).device
+    detectors = {name: load_detector(path).to(where) for name, path in named.items()}
     opened_page(detectors, host, port, share, longest, quiet=False).block_thread()  # gradio prints where
 
 
 def named_models(paths: Sequence[str]) -> dict[str, str]:
     """What the page calls each: the name as given, or the end of a path, which tells nothing of the machine."""
-    if len(paths) > MOST_MODELS:
-        raise InputError(f"the page shows {MOST_MODELS} models side by side, {len(paths)} are given")
+    _require_few(len(paths))
     found = {"/".join(Path(path).parts[-2:]) if os.path.exists(path) else path: path for path in paths}
     if len(found) < len(paths):
         raise InputError(f"{', '.join(paths)}: both are called {next(iter(found))}; give two models, or copy one to a "
                          "folder of another name")
     return found
+
+
+def _require_few(count: int) -> None:
+    if not 0 < count <= MOST_MODELS:
+        raise InputError(f"the page shows one model, or {MOST_MODELS} side by side; {count} are given")
 
 
 def opened_page(models: Mapping[str, LoadedDetector], host: str | None, port: int | None, share: bool,
