@@ -102,6 +102,7 @@ def test_a_stream_whose_length_nobody_knew_is_whole(tmp_path):
 def test_a_folder_with_everything_in_it(tmp_path, exp, main, capsys, monkeypatch):
     """One row for each that can be read, a line for each that cannot, and what was passed over in words."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     folder = tmp_path / "audio"
     folder.mkdir()
     (folder / "good.wav").write_bytes(sound())
@@ -114,7 +115,7 @@ def test_a_folder_with_everything_in_it(tmp_path, exp, main, capsys, monkeypatch
         (folder / name).touch()
     assert main(["--model", str(exp), "audio"]) == 1
     said = capsys.readouterr()
-    assert ("audio: passed over 3 files of kinds that need ffmpeg, as in: ffmpeg -i a.m4a a.wav (2 m4a, 1 mp4) and "
+    assert ("audio: passed over 3 files of kinds that need ffmpeg, which is not installed (2 m4a, 1 mp4) and "
             "2 files of other kinds (1 no suffix, 1 txt)") in said.err
     for name, reason in (("half.wav", "cut short"), ("empty.wav", "empty"), ("text.wav", "not readable"),
                          ("fifo.wav", "pipe")):
@@ -123,7 +124,8 @@ def test_a_folder_with_everything_in_it(tmp_path, exp, main, capsys, monkeypatch
     assert "audio/good.wav" in text and r"audio/\xff.wav" in text and "half.wav" not in text
 
 
-def test_a_folder_without_audio_says_what_it_has(tmp_path, exp):
+def test_a_folder_without_audio_says_what_it_has(tmp_path, exp, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     (tmp_path / "a.m4a").touch()
     with pytest.raises(InputError, match="no audio file in this folder .*it has 1 file of kinds that need ffmpeg"):
         score.main(["--model", str(exp), str(tmp_path)])

@@ -38,7 +38,7 @@ class _Reader(soundfile.SoundFile):
 def open_audio(source):
     """A `soundfile.SoundFile` of a path or a binary stream; a `BadAudio` when it cannot be opened or read."""
     try:
-        with _Reader(_regular(source) if isinstance(source, (str, os.PathLike)) else source) as sound:
+        with _Reader(regular_file(source) if isinstance(source, (str, os.PathLike)) else source) as sound:
             if sound.frames == 0:
                 raise BadAudio("no samples in it")
             if sound.frames >= _UNKNOWN_LENGTH:
@@ -51,7 +51,7 @@ def open_audio(source):
         raise BadAudio(f"not readable: {_cause(error)}") from None
 
 
-def _regular(path: str | os.PathLike) -> bytes:
+def regular_file(path: str | os.PathLike) -> bytes:
     """The path in bytes, which a name may be made of that is no text; what is no file would be waited for."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from wedefense.data.converted import FORMATS, is_installed
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
@@ -12,8 +13,6 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.download import is_url, set_offline
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import first_few, plural, read_table
-
-NEED_FFMPEG = frozenset("m4a mp4 m4b aac webm mkv mka mov avi 3gp wma wmv amr ac3 flv mpg mpeg ts".split())
 
 
 def load_model(options, precision: str = "auto") -> LoadedDetector:
@@ -72,16 +71,17 @@ def _sources(name: str, remarks: list[str]):
 def _in_folder(folder: Path, remarks: list[str]) -> list[tuple[str, Path]]:
     files: list[tuple[str, Path]] = []
     passed: Counter[str] = Counter()
+    readable = {*AUDIO_SUFFIXES, *(FORMATS if is_installed() else ())}
     for file in sorted(folder.rglob("*")):
         kind = file.suffix.lower().lstrip(".")
-        if kind in AUDIO_SUFFIXES:
+        if kind in readable:
             files.append((str(file), file))
         elif not file.is_dir():
             passed[kind or "no suffix"] += 1
-    convertible = {kind: count for kind, count in passed.items() if kind in NEED_FFMPEG}
+    convertible = {kind: count for kind, count in passed.items() if kind in FORMATS}
     others = passed - Counter(convertible)
     over = [f"{plural(sum(kinds.values()), 'file')} {what} ({counted(kinds)})" for kinds, what in (
-        (convertible, "of kinds that need ffmpeg, as in: ffmpeg -i a.m4a a.wav"), (others, "of other kinds")) if kinds]
+        (convertible, "of kinds that need ffmpeg, which is not installed"), (others, "of other kinds")) if kinds]
     if not files:
         raise InputError(f"{folder}: no audio file in this folder (looked for {', '.join(AUDIO_SUFFIXES)})"
                          f"{'; it has ' + ' and '.join(over) if over else ''}")

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from wedefense.data.converted import FORMATS
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.score import Score, percent, times
@@ -22,7 +23,7 @@ _COLUMNS = ("name", "llr", "posterior", "decision", "meaning", "prior", "thresho
 
 _HEADER = ["recording", "LLR", "P(spoof)", "decision", "likelier"]
 _WIDTH = 80  # of a terminal
-READABLE = f"{', '.join(AUDIO_SUFFIXES)} can be read; convert others first, as in: ffmpeg -i a.m4a a.wav"
+READABLE = f"{', '.join(AUDIO_SUFFIXES)} can be read, and where ffmpeg is installed {', '.join(FORMATS)}"
 
 
 def rendered(scores: Sequence[Score], failures: dict[str, str], model: LoadedDetector, costs: DetectionCosts,

@@ -11,6 +11,7 @@ import numpy as np
 
 from wedefense.config.frontend import SHORTEST
 from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
+from wedefense.data.converted import converted, needs_ffmpeg
 from wedefense.data.silence import trim
 from wedefense.utils.errors import InputError
 
@@ -79,6 +80,9 @@ def open_recording(key: str, audio, rate: int, sample_rate: int | None = None) -
     if isinstance(audio, (str, os.PathLike)):
         if os.path.isfile(audio) and not os.path.getsize(audio):
             raise BadAudio("an empty file")
+        if needs_ffmpeg(audio):
+            wav = converted(audio)  # is there as long as somebody may read
+            return _from_file(key, lambda: wav.name, rate)
         return _from_file(key, lambda: audio, rate)
     if isinstance(audio, (bytes, bytearray, memoryview)):
         return _from_file(key, lambda: io.BytesIO(audio), rate)

@@ -1,0 +1,54 @@
+"""Recordings of kinds that libsndfile does not read, by the program ffmpeg where it is installed.
+
+ffmpeg is told what a file is by its suffix: by its content alone it would take playlists too, which name other files.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from wedefense.data.audio import BadAudio, regular_file
+
+# Suffix -> what ffmpeg calls the format.
+FORMATS = {**dict.fromkeys(("m4a", "m4b", "mp4", "mov", "3gp"), "mov"),
+           **dict.fromkeys(("webm", "mkv", "mka"), "matroska"),
+           **dict.fromkeys(("wma", "wmv"), "asf"), **dict.fromkeys(("mpg", "mpeg"), "mpeg"),
+           "aac": "aac", "ac3": "ac3", "amr": "amr", "avi": "avi", "flv": "flv", "ts": "mpegts"}
+_MINUTES = 30  # that a file may take
+
+
+def needs_ffmpeg(path: str | os.PathLike) -> bool:
+    return kind(path) in FORMATS
+
+
+def kind(path: str | os.PathLike) -> str:
+    return Path(os.fsdecode(path)).suffix.lower().lstrip(".")
+
+
+def is_installed() -> bool:
+    return shutil.which("ffmpeg") is not None
+
+
+def converted(path: str | os.PathLike) -> IO[bytes]:
+    """A temporary WAV file of the first stream of audio, at its own rate and with all its channels; `BadAudio` if what
+    ffmpeg says is more than nothing: half a file is no recording."""
+    if not is_installed():
+        raise BadAudio(f"a .{kind(path)} file needs the program ffmpeg, which is not installed; install it, or convert "
+                       f"the file elsewhere, as in: ffmpeg -i a.{kind(path)} a.wav")
+    place = os.path.abspath(regular_file(path))
+    made = tempfile.NamedTemporaryFile(suffix=".wav")
+    command: list[str | bytes] = [
+        "ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-protocol_whitelist", "file",
+        "-f", FORMATS[kind(path)], "-i", b"file:" + place, "-map", "0:a:0", "-vn",
+        "-c:a", "pcm_f32le", "-rf64", "auto", "-bitexact", "-f", "wav", f"file:{made.name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60 * _MINUTES)
+    except subprocess.TimeoutExpired:
+        raise BadAudio(f"ffmpeg was not done with it in {_MINUTES} minutes") from None
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode or said:
+        raise BadAudio(f"not readable by ffmpeg: {said[-1] if said else f'exit code {done.returncode}'}")
+    return made
