@@ -15,8 +15,10 @@ from wedefense.bin import train
 from wedefense.config.loader import load_config
 from wedefense.config.typed import to_builtin
 from wedefense.experiment import lineage
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import FREE, settings
 from wedefense.experiment.provenance import provenance, sentence
+from wedefense.report.sections import training
 from wedefense.utils.errors import InputError
 from wedefense.utils.owner import owned
 
@@ -163,6 +165,10 @@ def test_a_fork_begins_anew_from_these_weights(again, tmp_path):
     assert record["seed"] == 8 and record["model_init"]
     assert re.match(r"trained for 1 of 1 epochs, from the weights of \S*model_2\.pt, seed 8", sentence(
         provenance(tmp_path / "fork")))
+    made = provenance(tmp_path / "fork")["trained_on"]
+    assert made == {"utterances": 8, "classes": 2, "hours": made["hours"], "by_class": {"bonafide": 4, "spoof": 4}}
+    assert f"from a list of 8 utterances, {made['hours']:.3g} h: 4 bonafide, 4 spoof." in training(
+        ExperimentFolder(tmp_path / "fork"))
     assert "weights start from" in (log := (tmp_path / "fork/train.log").read_text()) and "model_2.pt" in log
     with pytest.raises(InputError, match="no epoch to fork from"):
         train.main(["--config", str(root / "config.yaml"), "--exp_dir", str(tmp_path / "none"), "--fork", "x"])

@@ -21,8 +21,7 @@ def provenance(exp_dir: str | os.PathLike) -> dict:
     made: dict = {}
     if training is not None:
         made |= {"training": training["inputs"], "code": training.get("code", [])}
-        if "started_from" in training:
-            made["started_from"] = training["started_from"]
+        made |= {key: training[key] for key in ("started_from", "trained_on") if key in training}
     if history is not None:
         made["epochs_trained"] = history["rows"][-1]["epoch"]
     if averaging is not None and averaging.get("averaged"):

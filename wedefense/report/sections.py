@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wedefense.experiment import records
 from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.provenance import provenance
 from wedefense.metrics.catalogue import DETECTION, MAIN, METRICS, SUMMARY
 from wedefense.metrics.classification import ClassificationResult
 from wedefense.metrics.classification import headings as class_headings
@@ -129,7 +130,8 @@ def training(folder: ExperimentFolder) -> str:
                for name, caption, drawn in training_plots.training_curves(history["rows"], history.get("best"))]
     last = history["rows"][-1]
     seconds = sum(row.get("seconds", 0) for row in history["rows"])
-    text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}."
+    text = f"{last['epoch']} epoch{'s' * (last['epoch'] > 1)} in {_duration(seconds)}"
+    text += _trained_on(provenance(folder).get("trained_on"))
     best = history.get("best")
     if best:
         metric = METRICS[best["metric"].removeprefix("val_")]
@@ -138,6 +140,16 @@ def training(folder: ExperimentFolder) -> str:
             value = f"{metric.number(best['value'])}{' %' * metric.percent}"
         text += f" Best validation {metric.title} in epoch {best['epoch']}: {value}."
     return html.section("Training", html.paragraph(text), show(folder, figures))
+
+
+def _trained_on(found: Mapping | None) -> str:
+    """What the list of a training held, by its record."""
+    if found is None:
+        return "."
+    kinds = ", ".join(f"{count} {label}" for label, count in found.get("by_class", {}).items())
+    kinds = kinds or f"{found['classes']} classes"
+    hours = f", {found['hours']:.3g} h" if "hours" in found else ""
+    return f", from a list of {found['utterances']} utterances{hours}: {kinds}."
 
 
 def layers(folder: ExperimentFolder) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from wedefense.config.heads import LOSSES
@@ -9,7 +10,7 @@ from wedefense.config.loader import save_config
 from wedefense.config.schema import Config
 from wedefense.data.catalogue import label_ids
 from wedefense.data.labels import Labels
-from wedefense.data.loader import eval_loader, train_loader
+from wedefense.data.loader import TrainLoader, eval_loader, train_loader
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step
 from wedefense.experiment.resume import settle
@@ -34,6 +35,8 @@ from wedefense.utils.owner import owned
 from wedefense.utils.tables import read_table
 
 log = get_logger()
+
+FEW_CLASSES = 20  # whose utterances are told one by one
 
 
 def train(config: Config, device: str = "auto") -> None:
@@ -74,12 +77,21 @@ def _train(config, world: World, folder: ExperimentFolder, record: Step | None) 
         trainer = build_trainer(config, world)
         trainer.resume()
         if world.is_main and record is not None:
-            record.write()
+            replace(record, told={**record.told, "trained_on": _contents(trainer.loader)}).write()
             save_config(config, folder.config)
         trainer.fit()
     except InputError as error:
         log.error("%s", error)  # in the file too
         raise
+
+
+def _contents(loader: TrainLoader) -> dict:
+    """What the training list holds, for whoever reads of the results."""
+    seconds, counts = loader.entries.durations, {label: count for label, count in loader.label_counts.items() if count}
+    found: dict = {"utterances": sum(counts.values()), "classes": len(counts)}
+    if not np.isnan(seconds).any():
+        found["hours"] = round(float(np.sum(seconds)) / 3600, 4)
+    return found | ({"by_class": counts} if len(counts) <= FEW_CLASSES else {})
 
 
 def build_trainer(config: Config, world: World, architecture: Architecture | None = None) -> Trainer:
