@@ -14,7 +14,8 @@ import torch.distributed as dist
 from wedefense.utils.determinism import use_deterministic_kernels
 from wedefense.utils.errors import InputError
 
-_LAUNCHER_SECONDS = 60  # that it may take to answer
+_LAUNCHER_SECONDS = 60   # that it may take to answer
+_LEAVING_SECONDS = 0.05  # in which the threads of the last exchange are done with the interpreter
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ def _require_launcher(rank: int) -> None:
 
 
 def stop() -> None:
+    """Before Python 3.14 a thread of the last exchange that wants the interpreter while it ends aborts the process."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        time.sleep(_LEAVING_SECONDS)
 
 
 def before_fork() -> None:
@@ -93,7 +96,7 @@ def before_fork() -> None:
     Before Python 3.12 a child that is forked while another thread enters or leaves it waits for ever for its lock.
     """
     if dist.is_initialized() and sys.version_info < (3, 12):
-        time.sleep(0.05)
+        time.sleep(_LEAVING_SECONDS)
 
 
 def barrier() -> None:
