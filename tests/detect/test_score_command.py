@@ -57,7 +57,7 @@ def test_unreadable_files_are_told_and_the_rest_scored(exp, audio, tmp_path, cap
     assert [score["name"]
             for score in found["scores"]] == ["one"] and list(found["failures"]) == ["two", "three", "four"]
     assert "not scored: two: not readable" in captured.err and "no such file" in captured.err
-    assert "not scored: four: an empty file" in captured.err and "ffmpeg -i" in captured.err
+    assert "not scored: four: an empty file" in captured.err and "where ffmpeg is installed m4a" in captured.err
 
 
 def test_a_table_says_what_the_scores_rest_on(exp, audio, capsys, tmp_path):
