@@ -42,6 +42,18 @@ def test_spans_on_the_line_of_their_utterance(tmp_path, capsys):
         read_spans(text(llama, "u1 1 spoof 0-1-spoof\nu1 1 spoof 0-1-spoof\n"))
 
 
+def test_edits_and_what_is_around_them(tmp_path):
+    """As PartialEdit has them."""
+    edits = text(tmp_path / "PartialEdit_E1E2.csv", "E1/p237/a_16k.wav,1.038,1.46,3.24\nE2/p1/b.wav,0,0.4,1,1.5,1.5\n")
+    assert read_spans(edits) == {
+        "E1/p237/a_16k": [Span(0, 1.038, "bonafide"), Span(1.038, 1.46, "spoof"), Span(1.46, 3.24, "bonafide")],
+        "E2/p1/b": [Span(0, 0.4, "spoof"), Span(0.4, 1, "bonafide"), Span(1, 1.5, "spoof")]}
+    with pytest.raises(InputError, match="E2.csv:2: the times of 'b' do not follow one another"):
+        read_spans(text(edits, "a.wav,0,1,2\nb.wav,1,0.5,2\n"))
+    with pytest.raises(InputError, match="E2.csv:2: expected NAME,START,END,...,DURATION, got 'b.wav,1,2'"):
+        read_spans(text(edits, "a.wav,0,1,2\nb.wav,1,2\n"))
+
+
 def test_a_segment_that_holds_anything_fake_is_fake():
     assert segment_labels(SPANS["u1"], 0.2).tolist() == ["1", "1", "0", "0", "0", "1"]  # 0.5 to 0.81: 2 to 4
     assert segment_labels([Span(0, 0.4, "bonafide"), Span(0.4, 0.8, "spoof")], 0.2).tolist() == ["1", "1", "0", "0"]

@@ -282,6 +282,11 @@ TREES = {
         {"label_R01TTS.0.a.txt": "dev-clean_1462_170145_000020_000002 0.0100 bonafide 0.0000-0.0100-bonafide\n"
          "dev01-yourtts-partial-cf_8842_304647 0.0100 spoof 0.0000-0.0040-bonafide 0.0040-0.0100-spoof\n",
          "label_R01TTS.0.b.txt": "dev01-jets-partial-cp_1272_128104 0.0100 spoof 0.0000-0.0100-spoof\n"}),
+    "partialedit": Tree(
+        ("E1/p237/p237_321_edited_partial_16k.wav", "E2/p237/p237_321_edited_partial_16k.wav"),
+        {"partialedit": {"E1/p237/p237_321_edited_partial_16k": "spoof E1 p237 .",
+                         "E2/p237/p237_321_edited_partial_16k": "spoof E2 p237 ."}},
+        {"PartialEdit_E1E2.csv": "E1/p237/p237_321_edited_partial_16k.wav,0.002,0.004,0.01\n"}),
     "had": Tree(
         ("HAD/HAD_test/test/HAD_test_00000001.wav", "HAD/HAD_test/test/HAD_test_00000002.wav"),
         {"had": {"HAD_test_00000001": "spoof . . .", "HAD_test_00000002": "bonafide . . ."}},

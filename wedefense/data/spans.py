@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wedefense.data.span_items import items_of, items_text, read_items
+from wedefense.data.span_items import is_edits, items_of, items_text, read_edits, read_items
 from wedefense.data.tabular import SEPARATORS, separated_rows
 from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
@@ -165,6 +165,8 @@ def _read_segments(path: Path) -> Spans:
 
 
 def _read_csv(path: Path) -> Spans:
+    if is_edits(next((line for line in read_lines(path) if line.strip()), "")):
+        return {key: [Span(*item) for item in found] for key, found in read_edits(path).items()}
     rows, columns = list(separated_rows(path, SEPARATORS.get(path.suffix.lower(), ","))), {}
     for what, names in _COLUMNS.items():
         found = [name for name in (rows[0].cells if rows else {}) if name.lower() in names]
