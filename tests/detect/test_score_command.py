@@ -78,6 +78,14 @@ def test_scores_are_what_evaluate_reads(exp, audio, tmp_path, capsys):
     assert llrs == pytest.approx([model.score(name).llr for name in names], abs=1e-4)
 
 
+def test_names_without_folders_and_suffix(exp, audio, tmp_path, capsys):
+    assert main(["--model", str(exp), str(audio / "b.flac"), "--names", "stem", "--format", "json"]) == 0
+    assert [score["name"] for score in json.loads(capsys.readouterr().out)["scores"]] == ["b"]
+    (tmp_path / "b.wav").touch()
+    with pytest.raises(InputError, match=r"'b' comes twice \(.*b.flac and .*b.wav\)"):
+        main(["--model", str(exp), str(audio / "b.flac"), str(tmp_path / "b.wav"), "--names", "stem"])
+
+
 def test_what_is_odd_about_a_recording_is_told(exp, tmp_path, capsys):
     for name, wav, rate in (("silence", 0 * wave(1.5), 16000), ("clipped", 50 * wave(1.5), 16000),
                             ("short", wave(0.3), 16000), ("telephone", wave(1.5, 8000), 8000),

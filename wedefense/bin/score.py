@@ -19,6 +19,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--window", type=float, metavar="SECONDS", help="heard at once (default: all up to 60, or 30)")
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
                         help="scores: NAME LLR, for `wedefense evaluate`")
+    parser.add_argument("--names", default="path", choices=["path", "stem"],
+                        help="of files: as given, or without folders and suffix, as keys are (default: path)")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.utils.files import atomic_write, require_writable
 
     require_writable(options.out)
-    costs, (sources, passed_over) = costs_of(options), collect(options.audio)
+    costs, (sources, passed_over) = costs_of(options), collect(options.audio, options.names == "stem")
     model = load_model(options, options.precision)
     model.to(start(device=options.device).device)
     scores, failures = model.score_files(sources, costs=costs, window=options.window)

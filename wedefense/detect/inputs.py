@@ -32,18 +32,21 @@ def costs_of(options) -> DetectionCosts:
         raise InputError(f"--{name} {error.message}") from None
 
 
-def collect(names: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+def collect(names: Sequence[str], by_stem: bool = False) -> tuple[dict[str, object], list[str]]:
     """Key -> path or bytes, and what was passed over, in words.
 
-    A folder gives the audio files in and under it, a table its keys, `-` a file by a pipe.
+    A folder gives the audio files in and under it, a table its keys, `-` a file by a pipe. `by_stem`: a file is called
+    by its name alone, without folders and suffix.
     """
     found: dict[str, object] = {}
     remarks: list[str] = []
     for name in names:
         for key, source in _sources(name, remarks):
-            if key in found:
-                raise InputError(f"{name}: '{key}' comes twice; name each recording once")
-            found[key] = source
+            called = Path(key).stem if by_stem and source == Path(key) else key
+            if called in found:
+                both = f" ({found[called]} and {source})" if by_stem else ""
+                raise InputError(f"{name}: '{called}' comes twice{both}; name each recording once")
+            found[called] = source
     return found, remarks
 
 
