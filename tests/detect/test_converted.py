@@ -1,6 +1,7 @@
 """What ffmpeg reads is scored where it is installed, as if it had been converted by hand, and follows no other file."""
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,24 @@ def test_a_recording_is_scored_as_if_it_had_been_converted_by_hand(tmp_path, exp
     ffmpeg("-i", path, "-c:a", "pcm_f32le", tmp_path / "by_hand.wav")
     model = load_detector(exp)
     assert model.score(path).llr == model.score(tmp_path / "by_hand.wav").llr
+
+
+@HERE
+def test_many_recordings_leave_few_files(tmp_path, exp, monkeypatch):
+    """All are opened before the first is scored."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    ffmpeg("-i", speech(tmp_path / "a.wav", 0.5), tmp_path / "0.m4a")
+    paths = [tmp_path / f"{number}.m4a" for number in range(20)]
+    for path in paths[1:]:
+        path.write_bytes(paths[0].read_bytes())
+    model = load_detector(exp)
+    opened = [model.open(path.stem, path) for path in paths]
+    assert 0 < len(list((tmp_path / "temporary").iterdir())) <= 8
+    assert len({recording.read(0, recording.samples).tobytes() for recording in opened}) == 1
+    assert len(list((tmp_path / "temporary").iterdir())) <= 8
+    ffmpeg("-i", speech(tmp_path / "a.wav", 0.7), paths[-1])
+    assert model.open("again", paths[-1]).samples > opened[-1].samples
 
 
 @HERE

@@ -3,6 +3,7 @@
 ffmpeg is told what a file is by its suffix: by its content alone it would take playlists too, which name other files.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ FORMATS = {**dict.fromkeys(("m4a", "m4b", "mp4", "mov", "3gp"), "mov"),
            **dict.fromkeys(("wma", "wmv"), "asf"), **dict.fromkeys(("mpg", "mpeg"), "mpeg"),
            "aac": "aac", "ac3": "ac3", "amr": "amr", "avi": "avi", "flv": "flv", "ts": "mpegts"}
 _MINUTES = 30  # that a file may take
+_KEPT = 8      # converted files at a time; one that is asked for later is converted again
 
 
 def needs_ffmpeg(path: str | os.PathLike) -> bool:
@@ -33,16 +35,23 @@ def is_installed() -> bool:
 
 
 def converted(path: str | os.PathLike) -> IO[bytes]:
-    """A temporary WAV file of the first stream of audio, at its own rate and with all its channels; `BadAudio` if what
-    ffmpeg says is more than nothing: half a file is no recording."""
+    """A WAV of the first stream of audio, at its own rate and with all its channels; `BadAudio` if what ffmpeg says is
+    more than nothing: half a file is no recording."""
     if not is_installed():
         raise BadAudio(f"a .{kind(path)} file needs the program ffmpeg, which is not installed; install it, or convert "
                        f"the file elsewhere, as in: ffmpeg -i a.{kind(path)} a.wav")
     place = os.path.abspath(regular_file(path))
+    status = os.stat(place)
+    return open(_converted(place, kind(path), status.st_mtime_ns, status.st_size).name, "rb")
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _converted(place: bytes, suffix: str, *_when) -> IO[bytes]:
+    """A temporary file, there as long as somebody holds it."""
     made = tempfile.NamedTemporaryFile(suffix=".wav")
     command: list[str | bytes] = [
         "ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-protocol_whitelist", "file",
-        "-f", FORMATS[kind(path)], "-i", b"file:" + place, "-map", "0:a:0", "-vn",
+        "-f", FORMATS[suffix], "-i", b"file:" + place, "-map", "0:a:0", "-vn",
         "-c:a", "pcm_f32le", "-rf64", "auto", "-bitexact", "-f", "wav", f"file:{made.name}"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=60 * _MINUTES)

@@ -81,8 +81,7 @@ def open_recording(key: str, audio, rate: int, sample_rate: int | None = None) -
         if os.path.isfile(audio) and not os.path.getsize(audio):
             raise BadAudio("an empty file")
         if needs_ffmpeg(audio):
-            wav = converted(audio)  # is there as long as somebody may read
-            return _from_file(key, lambda: wav.name, rate)
+            return _from_file(key, lambda: converted(audio), rate)
         return _from_file(key, lambda: audio, rate)
     if isinstance(audio, (bytes, bytearray, memoryview)):
         return _from_file(key, lambda: io.BytesIO(audio), rate)
