@@ -5,8 +5,9 @@
 #   7 metrics and report   8 fine-tune from the average of this experiment (run_ft.sh)
 #   9 beside a row of the published table
 #
-# `corpora` names the corpora of stage 1 (readers in tools/prepare, rows of tools/layouts.yaml); a recipe that needs more has a local/prepare_data.sh. With `segment_labels` stage 1 writes
-# `segments` of every set too; stage 4 then scores segments, and stage 7 judges them, where the config localises.
+# `corpora` names the corpora of stage 1 (readers in tools/prepare, rows of tools/layouts.yaml); a recipe that needs
+# more has a local/prepare_data.sh. With `segment_labels` stage 1 writes `segments` of every set too; stage 4 then
+# scores segments, and stage 7 judges them, where the config localises.
 # `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
 # classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
 # exp_dir/fold<n>, and their mean stands in exp_dir.
@@ -51,6 +52,11 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$root/.venv/bin/python" ]
   export PATH="$root/.venv/bin:$PATH"
 fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+if ! python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("wedefense") and u.find_spec("torch")))'; then
+  echo "error: $(command -v python || echo python): WeDefense is not installed there. Activate the environment that has\
+ it (. DIR/bin/activate), or install it: \`pip install WHEEL_OR_GIT_URL\`, in a clone \`bash tools/quickstart.sh\`" >&2
+  exit 2
+fi
 
 # Whether the user said --NAME.
 given() { [[ " ${recipe_arguments[*]-} " = *" --$1"[\ =]* ]]; }
@@ -80,9 +86,9 @@ launch() {
   if [ "$ranks" -eq 1 ] && [ "$nnodes" -eq 1 ]; then
     python -m "$@"
   elif [ "$nnodes" -eq 1 ]; then
-    torchrun --standalone --nproc_per_node "$ranks" -m "$@"
+    python -m torch.distributed.run --standalone --nproc_per_node "$ranks" -m "$@"
   else
-    torchrun --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
+    python -m torch.distributed.run --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
       --rdzv_backend c10d --rdzv_endpoint "$rdzv_endpoint" -m "$@"
   fi
 }

@@ -3,6 +3,7 @@ succeeds at everything but that stage."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,11 @@ def test_a_run_without_a_stage_is_an_error(python, stages):
                       *(["--stop_stage", stages[1]] if len(stages) > 1 else []))
     assert done.returncode == 2 and "to run" in done.stderr and "== stage" not in done.stdout, done.stderr
     assert "bin.train" not in calls
+
+
+def test_a_python_without_the_toolkit_is_named_with_the_cure(python):
+    (python / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without its site-packages
+    done, _ = run(python, SCRIPTS[0], "nothing")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {python / 'bin/python'}: WeDefense is not installed there. Activate")
+    assert "Traceback" not in done.stderr
