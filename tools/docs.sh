@@ -4,7 +4,7 @@
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
-install_project "[docs]"
+install_project "[docs,tested]"
 cd "$root"
 export NO_MKDOCS_2_WARNING=1  # setup.py asks for mkdocs below 2
 if [ "${1:-build}" = serve ]; then

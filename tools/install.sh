@@ -24,7 +24,7 @@ fingerprint() {
   echo "$1"
 }
 
-install_project() {  # extras: "" or "[test]"
+install_project() {  # extras, as "[test]" (which holds [tested])
   if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     local python
     python=$(find_python)

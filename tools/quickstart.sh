@@ -4,6 +4,6 @@
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
-install_project ""
+install_project "[tested]"
 echo "-- running egs/detection/mini/run.sh"
 bash "$root/egs/detection/mini/run.sh" "$@"

@@ -18,7 +18,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.json_file import read_json
 
-_PACKAGES = ("torch", "torchaudio", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
+_PACKAGES = ("torch", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
 
 
 def read_config(exp_dir: str | os.PathLike) -> Config | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
+from wedefense.frontend.filters import cosines, linear_filters, mel_filters, slopes
 from wedefense.utils.devices import numbers_on
 
 
@@ -23,8 +24,6 @@ class Fbank(nn.Module):
 
     def __init__(self, options: FbankOptions, sample_rate: int):
         super().__init__()
-        from torchaudio.compliance.kaldi import get_mel_banks
-
         self.feat_dim = options.num_mel_bins
         self.frame_shift = options.frame_shift
         self.dither = options.dither
@@ -32,9 +31,7 @@ class Fbank(nn.Module):
         self.shift = int(sample_rate * options.frame_shift / 1000)
         self.min_samples = self.window
         self.n_fft = 1 << (self.window - 1).bit_length()
-        banks, _ = get_mel_banks(options.num_mel_bins, self.n_fft, float(sample_rate), 20.0, 0.0, 100.0, -500.0, 1.0)
-        banks = F.pad(banks, (0, 1))  # (mel, n_fft / 2 + 1)
-        self.register_buffer("banks", banks.T.contiguous(), persistent=False)
+        self.register_buffer("banks", mel_filters(options.num_mel_bins, self.n_fft, sample_rate), persistent=False)
         taper = torch.hamming_window(self.window, periodic=False, alpha=0.54, beta=0.46)
         self.register_buffer("taper", taper, persistent=False)
 
@@ -60,34 +57,35 @@ class Lfcc(nn.Module):
 
     def __init__(self, options: LfccOptions, sample_rate: int):
         super().__init__()
-        from torchaudio.transforms import LFCC
-
         self.use_delta = options.use_delta
         self.feat_dim = options.n_lfcc * (3 if options.use_delta else 1)
         self.frame_shift = options.frame_shift
         self.shift = int(sample_rate * options.frame_shift / 1000)
         self.n_fft = options.n_fft
         self.min_samples = options.n_fft
-        spectrum = {"n_fft": options.n_fft, "hop_length": self.shift, "center": False,
-                    "win_length": int(sample_rate * options.frame_length / 1000)}
-        self.lfcc = LFCC(sample_rate, n_filter=options.n_filter, n_lfcc=options.n_lfcc, log_lf=True,
-                         speckwargs=spectrum)
-        for name, buffer in list(self.lfcc.named_buffers()):  # constants, not part of a checkpoint
-            owner = self.lfcc.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer(name.rpartition(".")[2], buffer, persistent=False)
+        window = int(sample_rate * options.frame_length / 1000)
+        left = (options.n_fft - window) // 2
+        taper = F.pad(torch.hann_window(window), (left, options.n_fft - window - left))
+        for name, constant in (("taper", taper), ("filters", linear_filters(options.n_filter, self.n_fft, sample_rate)),
+                               ("cosines", cosines(options.n_filter, options.n_lfcc))):
+            self.register_buffer(name, constant, persistent=False)  # not part of a checkpoint
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def forward(self, wav: Tensor, lengths: Lengths) -> LayerFeatures:
         counts = _counts(lengths, self.n_fft, self.shift)
         frames = numbers_on(tuple(counts), wav.device)
-        cepstra = self._cepstra(wav.float(), frames)                     # (batch, n_lfcc, frames)
+        cepstra = self._logarithm(self._energies(wav.float()), frames) @ self.cosines  # (batch, frames, n_lfcc)
         if self.use_delta:
             cepstra = self._with_deltas(cepstra, frames)
-        return LayerFeatures([cepstra.transpose(1, 2)], frames, counts)  # (batch, frames, dim)
+        return LayerFeatures([cepstra], frames, counts)                                # (batch, frames, dim)
 
-    def _cepstra(self, wav: Tensor, frames: Tensor) -> Tensor:
-        return self.lfcc(wav)
+    def _energies(self, wav: Tensor) -> Tensor:
+        windows = wav.unfold(1, self.n_fft, self.shift) * self.taper                   # (batch, frames, n_fft)
+        return torch.fft.rfft(windows).abs().square() @ self.filters                   # (batch, frames, n_filter)
+
+    def _logarithm(self, energies: Tensor, frames: Tensor) -> Tensor:
+        return (energies + 1e-6).log()
 
     def _with_deltas(self, cepstra: Tensor, frames: Tensor) -> Tensor:
         return _with_deltas(cepstra, frames)
@@ -101,31 +99,23 @@ class LfccDecibel(Lfcc):
 
     quietest, range = 1e-10, 80.0
 
-    def _cepstra(self, wav: Tensor, frames: Tensor) -> Tensor:
-        energies = self.lfcc.Spectrogram(wav * 32768).transpose(1, 2) @ self.lfcc.filter_mat  # (batch, frames, filters)
-        decibels = 10 * energies.clamp_min(self.quietest).log10()
+    def _logarithm(self, energies: Tensor, frames: Tensor) -> Tensor:
+        decibels = 10 * (energies * 32768.0 ** 2).clamp_min(self.quietest).log10()     # (batch, frames, n_filter)
         heard = frame_mask(frames, decibels.shape[1])[..., None]
         loudest = decibels.masked_fill(~heard, float("-inf")).amax(dim=(1, 2), keepdim=True)
-        return (torch.maximum(decibels, loudest - self.range) @ self.lfcc.dct_mat).transpose(1, 2)
+        return torch.maximum(decibels, loudest - self.range)
 
     def _with_deltas(self, cepstra: Tensor, frames: Tensor) -> Tensor:
-        from torchaudio.functional import compute_deltas
-
-        first = compute_deltas(cepstra.transpose(1, 2))                                       # (batch, frames, n_lfcc)
-        return torch.cat([cepstra, first.transpose(1, 2), compute_deltas(first).transpose(1, 2)], dim=1)
+        first = slopes(cepstra.mT)                                                     # (batch, n_lfcc, frames)
+        return torch.cat([cepstra, first.mT, slopes(first).mT], dim=2)
 
 
 def _with_deltas(cepstra: Tensor, frames: Tensor) -> Tensor:
-    """First and second differences over five frames; past its end an utterance repeats its last frame."""
-    from torchaudio.functional import compute_deltas
-
-    def repeat_last(x: Tensor) -> Tensor:
-        index = torch.minimum(torch.arange(x.shape[2], device=x.device)[None, :], frames[:, None] - 1)
-        return x.gather(2, index[:, None, :].expand_as(x))
-
-    first = compute_deltas(repeat_last(cepstra))
-    second = compute_deltas(repeat_last(first))
-    return torch.cat([cepstra, first, second], dim=1)
+    """First and second slopes over five frames; past its end an utterance repeats its last frame."""
+    place = torch.arange(cepstra.shape[1], device=cepstra.device)[None]
+    last = torch.minimum(place, frames[:, None] - 1)[..., None].expand_as(cepstra)
+    first = slopes(cepstra.gather(1, last))
+    return torch.cat([cepstra, first, slopes(first.gather(1, last))], dim=2)
 
 
 class ExportableFbank(nn.Module):
@@ -160,21 +150,15 @@ class ExportableLfcc(nn.Module):
         self.feat_dim, self.frame_shift = frontend.feat_dim, frontend.frame_shift
         self.window, self.shift, self.use_delta = frontend.n_fft, frontend.shift, frontend.use_delta
         self.min_samples = frontend.min_samples
-        taper = frontend.lfcc.Spectrogram.window.double()
-        left = (self.window - len(taper)) // 2
-        taper = F.pad(taper, (left, self.window - len(taper) - left))
-        self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(torch.diag(taper))))
-        self.register_buffer("filters", frontend.lfcc.filter_mat.clone())
-        self.register_buffer("cosines", frontend.lfcc.dct_mat.clone())
+        self.register_buffer("kernels", fourier_kernels(torch.fft.rfft(torch.diag(frontend.taper.double()))))
+        self.register_buffer("filters", frontend.filters.clone())
+        self.register_buffer("cosines", frontend.cosines.clone())
 
     def forward(self, wav: Tensor, lengths: Tensor) -> LayerFeatures:
         cepstra = (power(wav, self.kernels, self.shift) @ self.filters + 1e-6).log() @ self.cosines
         frames = 1 + torch.div(lengths - self.window, self.shift, rounding_mode="floor")
         if self.use_delta:
-            place = torch.arange(cepstra.shape[1], device=wav.device)[None]
-            last = torch.minimum(place, frames[:, None] - 1)[..., None]
-            first = _differences(cepstra, last)
-            cepstra = torch.cat([cepstra, first, _differences(first, last)], dim=2)
+            cepstra = _with_deltas(cepstra, frames)
         return LayerFeatures([cepstra], frames)                                 # (batch, frames, dim)
 
 
@@ -187,10 +171,3 @@ def power(wav: Tensor, kernels: Tensor, shift: int) -> Tensor:
     """(batch, samples) -> (batch, frames, bins)"""
     real, imaginary = F.conv1d(wav[:, None], kernels, stride=shift).chunk(2, dim=1)
     return (real.square() + imaginary.square()).transpose(1, 2)
-
-
-def _differences(x: Tensor, last: Tensor) -> Tensor:
-    """x (batch, frames, dim) -> slopes over five frames; past its end an utterance repeats its last frame."""
-    x = x.gather(1, last.expand(-1, -1, x.shape[2]))
-    x = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], dim=1)
-    return (2 * (x[:, 4:] - x[:, :-4]) + (x[:, 3:-1] - x[:, 1:-3])) / 10
