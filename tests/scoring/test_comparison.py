@@ -94,9 +94,10 @@ def test_a_page_with_every_number_of_the_table(place, capsys):
     (place / "data/eval/utt2attack").write_text("".join(f"{n} {a}\n" for n, a in table.items()))
     assert main(["exp/mhfa", "exp/sls", "mine.txt", "--keys", "data/eval/utt2lab", "--html", "deep/c.html", "--json",
                  "c.json", "--resamples", "40", "--groups", "data/eval/utt2spk"]) == 0
+    printed = capsys.readouterr().out
     checker, text = parse(place / "deep/c.html")
     stored = json.loads((place / "c.json").read_text())
-    assert len(checker.figures) == 5  # DET, and a difference for each metric
+    assert len(checker.figures) == 6  # DET, and a difference for each metric
     eer = stored["others"]["sls"]["eer"]
     low, high = (100 * end for end in eer["interval"])
     assert f"sls {100 * eer['b']:.3f} {100 * eer['difference']:+.3f} {low:+.3f} to {high:+.3f} {eer['p_holm']:.3f}" in \
@@ -105,11 +106,10 @@ def test_a_page_with_every_number_of_the_table(place, capsys):
     assert f"sls {100 * eer['difference']:+.3f} ({low:+.3g} to {high:+.3g})" in said
     for scores in (GOOD, GOOD + 2 * NOISE):
         result = detection_metrics(scores[IS_BONAFIDE], scores[~IS_BONAFIDE])
-        assert f"{result.min_cllr:.4f}" in text
+        assert f"{result.min_cllr:.4f}" in text and f"{result.min_cllr:.4f}" in printed
         odd = ~IS_BONAFIDE & (np.arange(200) % 2 == 1)
         assert f"{100 * detection_metrics(scores[IS_BONAFIDE], scores[odd]).eer:.3f}" in text
     assert "40 bootstrap resamples by spk" in text and "By attack" in text and "p is corrected for 2" in text
-    assert "c.html" not in capsys.readouterr().err
 
 
 def test_differences_are_drawn_where_they_are():

@@ -71,7 +71,7 @@ METRICS = {
         "Bayes", "actual DCF (Bayes threshold)", "^", "LLRs taken at their word, {costs}", takes_costs=True,
         accepts_equal=True)),
     "cllr": Metric("Cllr", column=3, bootstrapped=True),
-    "min_cllr": Metric("min Cllr", column=4),
+    "min_cllr": Metric("min Cllr", column=4, bootstrapped=True),
     "a_dcf": Metric("a-DCF", of=TANDEM),
     "min_tdcf": Metric("min t-DCF", of=TANDEM),
     "min_tdcf_legacy": Metric("min t-DCF (2019)", of=TANDEM),
@@ -87,7 +87,7 @@ METRICS = {
     "train_loss": Metric("train_loss", of=TRAINING),
 }
 # What may choose the best epoch.
-Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "loss", "accuracy", "segment_eer", "train_loss"]
+Monitor = Literal["eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "loss", "accuracy", "segment_eer", "train_loss"]
 MONITORS: tuple[Monitor, ...] = get_args(Monitor)
 MAIN: Monitor = "eer"  # where there is room for one number of a system
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from wedefense.metrics.catalogue import BOOTSTRAPPED
 from wedefense.metrics.columns import encode
-from wedefense.metrics.detection import DetectionCosts, as_scores, distinct_counts
+from wedefense.metrics.detection import DetectionCosts, as_scores, distinct_counts, hull_blocks, min_cllr_of_blocks
 from wedefense.utils.errors import InputError
 
 
@@ -50,6 +50,10 @@ class _Ranked:
         bonafide, spoof = bonafide[self.bonafide_order], spoof[self.spoof_order]
         _, below, spoof_below = distinct_counts(bonafide, spoof)
         self.curve = np.append(0, below), np.append(0, spoof_below)  # bona fide, spoof at or below each threshold
+        # The hull can have a corner only after a spoof and before a bona fide score, however often each counts.
+        steps = np.diff(self.curve) > 0
+        corner = np.append(steps[1, :-1] & steps[0, 1:], True)  # of what is at or below each score
+        self.corners = below[corner], spoof_below[corner]
         # A cost can be least only just under a bona fide score, or where everything is rejected.
         distinct = np.unique(bonafide)
         self.lows = np.searchsorted(bonafide, distinct), np.searchsorted(spoof, distinct)
@@ -68,8 +72,13 @@ class _Ranked:
                   + costs.fa_weight * (n_s - s[self.rejected[1]]) / n_s)
         bits = (self.losses[0] @ bonafide_weights / n_b + self.losses[1] @ spoof_weights / n_s) / 2
         values = {"eer": self._eer(b, s), "min_dcf": lowest / costs.default, "act_dcf": float(actual / costs.default),
-                  "cllr": float(bits)}
+                  "cllr": float(bits), "min_cllr": self._min_cllr(b, s)}
         return [values[name] for name in BOOTSTRAPPED]
+
+    def _min_cllr(self, b: np.ndarray, s: np.ndarray) -> float:
+        below, spoof_below = b[self.corners[0]], s[self.corners[1]]
+        new = (np.diff(below, prepend=0) > 0) | (np.diff(spoof_below, prepend=0) > 0)  # what is not drawn is no step
+        return min_cllr_of_blocks(*hull_blocks(below[new], spoof_below[new]))
 
     def _eer(self, b: np.ndarray, s: np.ndarray) -> float:
         """Bisection for the first threshold where frr >= far; the rates are closest there or one step before."""

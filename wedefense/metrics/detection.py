@@ -163,10 +163,11 @@ def pav_blocks(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[np.ndarray, np.nd
     """
     bonafide, spoof = _both(bonafide, spoof)
     _, bonafide_below, spoof_below = distinct_counts(bonafide, spoof)
-    return _hull_blocks(bonafide_below, spoof_below)
+    return hull_blocks(bonafide_below, spoof_below)
 
 
-def _hull_blocks(bonafide_below: np.ndarray, spoof_below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def hull_blocks(bonafide_below: np.ndarray, spoof_below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`pav_blocks` from the counts at or below each threshold; no two thresholds may have both counts the same."""
     y, x = (np.concatenate(([0], below)).astype(np.int64) for below in (bonafide_below, spoof_below))
     while x.size > 2:
         dx, dy = np.diff(x), np.diff(y)
@@ -180,10 +181,10 @@ def _hull_blocks(bonafide_below: np.ndarray, spoof_below: np.ndarray) -> tuple[n
 
 def min_cllr(bonafide: ArrayLike, spoof: ArrayLike) -> float:
     """Cllr after the best monotone recalibration: what remains is lack of separation."""
-    return _min_cllr(*pav_blocks(bonafide, spoof))
+    return min_cllr_of_blocks(*pav_blocks(bonafide, spoof))
 
 
-def _min_cllr(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
+def min_cllr_of_blocks(bonafide_counts: np.ndarray, spoof_counts: np.ndarray) -> float:
     mixed = (bonafide_counts > 0) & (spoof_counts > 0)  # pure blocks cost nothing
     b, s = bonafide_counts[mixed] / bonafide_counts.sum(), spoof_counts[mixed] / spoof_counts.sum()
     return float((b * np.log2(1 + s / b) + s * np.log2(1 + b / s)).sum() / 2)
@@ -226,12 +227,12 @@ def detection_metrics(bonafide: ArrayLike, spoof: ArrayLike,
     """Every threshold-free and threshold-bound metric of one set of trials; fractions, not per cent."""
     bonafide, spoof = _both(bonafide, spoof)
     counts = distinct_counts(bonafide, spoof)
-    curve, blocks = _curve(*counts), _hull_blocks(*counts[1:])
+    curve, blocks = _curve(*counts), hull_blocks(*counts[1:])
     equal, lowest = eer_point(curve), min_dcf_point(curve, costs)
     return DetectionResult(
         eer=equal.value, eer_threshold=equal.threshold,
         min_dcf=lowest.value, min_dcf_threshold=lowest.threshold,
         act_dcf=act_dcf(bonafide, spoof, costs), act_dcf_threshold=costs.bayes_threshold,
-        cllr=cllr(bonafide, spoof), min_cllr=_min_cllr(*blocks),
+        cllr=cllr(bonafide, spoof), min_cllr=min_cllr_of_blocks(*blocks),
         rocch_eer=_rocch_eer(*blocks),
         n_bonafide=bonafide.size, n_spoof=spoof.size)
