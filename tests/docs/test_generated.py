@@ -1,11 +1,18 @@
 """Pages that are made: commands, Python names, licences, citations."""
 
+import fnmatch
 import re
+from pathlib import Path
+
+import yaml
 
 from tools.docs import credit_pages, python_pages
 from tools.docs.generated import generated
 from wedefense.cli import COMMANDS
+from wedefense.config.models import BACKENDS
+from wedefense.detect.published import MODELS as DETECTORS
 
+ROOT = Path(__file__).parents[2]
 PAGES = generated()
 
 
@@ -55,3 +62,16 @@ def test_every_citation_has_what_a_citation_needs():
     for method in ("ca-mhfa", "sls", "aasist", "nes2net", "ecapa", "rawboost", "wavlm", "redimnet", "hybrid pruning"):
         assert method.replace("redimnet", "reshape dimensions") in titles, method
     assert all(entry in PAGES["citations.md"] for entry in found.values())
+
+
+def test_each_part_corpus_and_detector_says_what_to_cite_and_each_entry_is_of_something():
+    found = {key for entries in credit_pages.entries().values() for key in entries}
+    to_cite = credit_pages.to_cite()
+    assert {key for names in to_cite.values() for keys in names.values() for key in keys} == found
+    assert to_cite["back-ends"].keys() == {*BACKENDS.names()} and to_cite["detectors"].keys() == DETECTORS.keys()
+    assert to_cite["encoders"]["xls_r_300m"] == ["babu2022xlsr"] and to_cite["corpora"]["pyara"] == []
+    assert "| `df_arena_1b`, `df_arena_500m` | `kulkarni2026raptor` |" in PAGES["citations.md"]
+    table = yaml.safe_load((ROOT / "tools/docs/citations.yaml").read_text(encoding="utf-8"))
+    unused = [pattern for kind, rows in table.items() for pattern in rows
+              if not any(fnmatch.fnmatch(name, pattern) for name in to_cite[kind])]
+    assert not unused, unused

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from wedefense.config.models import BACKENDS
 from wedefense.data.layouts import read_layouts
 from wedefense.detect.published import MODELS as DETECTORS
 from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 INTRO = """WeDefense itself is under the Apache License 2.0. A detector that you train or load also rests on a
 pretrained encoder and on corpora, each with terms of its own. What is stated here is what their publishers say; their
 pages decide."""
+_OTHERS = "methods and metrics"  # that no table of the code names
 
 
 def encoders() -> dict[str, str]:
@@ -58,9 +60,31 @@ def entries() -> dict[str, dict[str, str]]:
     return found
 
 
+def to_cite() -> dict[str, dict[str, list[str]]]:
+    """Kind -> name in configs or commands, or what is used -> keys of docs/references.bib."""
+    table = yaml.safe_load(Path(__file__).with_name("citations.yaml").read_text(encoding="utf-8"))
+    corpora = [*read_layouts(ROOT / "tools/layouts.yaml"), "voxceleb", "iemocap", "musan", "rirs"]
+    names = {"back-ends": BACKENDS.names(), "encoders": encoders(), "detectors": DETECTORS, "corpora": corpora,
+             _OTHERS: table[_OTHERS]}
+    found: dict[str, dict[str, list[str]]] = {}
+    for kind, wanted in names.items():
+        for name in wanted:
+            keys = next((keys for pattern, keys in table[kind].items() if fnmatch.fnmatch(name, pattern)), None)
+            assert keys is not None, f"{name}: none of the {kind} of tools/docs/citations.yaml"
+            found.setdefault(kind, {})[name] = [keys] * bool(keys) if isinstance(keys, str) else keys
+    return found
+
+
 def citations() -> str:
     lines = ["# Citations", "", "Please cite the methods and corpora that you use. All entries as one file: "
              "[references.bib](references.bib).", ""]
+    for kind, found in to_cite().items():
+        together: dict[str, list[str]] = {}
+        for name, keys in found.items():
+            together.setdefault(", ".join(f"`{key}`" for key in keys) or "no paper that we know of", []).append(
+                name if kind == _OTHERS else f"`{name}`")
+        lines += [f"## For {kind}", "", "| what | cite |", "|---|---|"]
+        lines += [f"| {', '.join(names)} | {keys} |" for keys, names in together.items()] + [""]
     for heading, found in entries().items():
         lines += [f"## {heading}", "", "```bibtex", "\n\n".join(found.values()), "```", ""]
     return "\n".join(lines)

@@ -37,7 +37,7 @@ PRUNED_FILES = tuple(map(str, NAMES.public_form))
 # How often the classes count in training.
 PRUNED_LABELS = Labels(("bonafide", "spoof"), (18_797, 163_560))    # ASVspoof 5
 NO_LABELS, NO_HEAD = Labels((), ()), "the file has no head (projection.*): it gives embeddings and no scores"
-_SLS_PAPER = "Zhang et al., Audio Deepfake Detection with XLS-R and SLS Classifier, ACM Multimedia 2024"
+_SLS_PAPER = "Zhang et al., Audio Deepfake Detection with Self-Supervised XLS-R and SLS Classifier, ACM Multimedia 2024"
 
 
 @dataclass(frozen=True)

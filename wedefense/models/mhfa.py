@@ -1,7 +1,7 @@
 """Multi-head factorised attentive pooling, and its context-aware form.
 
 MHFA: Peng et al., SLT 2022, arXiv 2210.01273; parameter names are those of its public checkpoints.
-CA-MHFA: Peng et al., 2024, equations 1 to 3.
+CA-MHFA: Peng et al., ICASSP 2025, equations 1 to 3.
 """
 
 import torch
