@@ -10,7 +10,8 @@
 # scores segments, and stage 7 judges them, where the config localises.
 # `task` says what is scored: detection (5 to 7 as above), speaker (7 scores the trials, from the embeddings) or
 # classes (5 logits, 7 accuracy). With `folds` every stage but the first runs for each of them, in data/fold<n> and
-# exp_dir/fold<n>, and their mean stands in exp_dir.
+# exp_dir/fold<n>, and their mean stands in exp_dir. On several nodes (`nnodes`) the same call runs on each; the first does
+# all that one process does, the others wait for it wherever all ranks work (training, embeddings).
 set -euo pipefail
 set -E  # the trap below holds in functions too
 
@@ -30,6 +31,7 @@ ft_config=${ft_config:-} exp_dir=${exp_dir:-} data=${data:-data} corpus=${corpus
 data_type=${data_type:-raw} gpus=${gpus:-} num_avg=${num_avg:-} checkpoint=${checkpoint:-}
 num_workers=${num_workers:-2} device=${device:-auto} skip_bad=${skip_bad:-false}
 nnodes=${nnodes:-1} node_rank=${node_rank:-0} rdzv_endpoint=${rdzv_endpoint:-}
+nodes_wait=86400  # seconds that nodes wait for the first, which may be preparing data
 train_set=${train_set:-train} dev_set=${dev_set-dev} eval_sets=${eval_sets:-eval}
 task=${task:-detection} folds=${folds:-} ft_name=${ft_name:-FT} upstream=${upstream:-} table=${table:-} row=${row:-}
 fork=${fork:-}               # a folder: begin a new training there, from the last weights of --exp_dir
@@ -78,9 +80,14 @@ fi
 
 wedefense() { python -m wedefense.cli "$@"; }
 
-# The same command on every rank: one process alone, or torchrun for several.
+# Whether this node has a part in a stage.
+takes_part() { [ "$node_rank" -eq 0 ] || [[ "$1" =~ ^[348]$ ]]; }
+
+launched=0
+# The same command on every rank: one process alone, or torchrun for several. Each launch over nodes has a port of its own,
+# so that a node that is ahead never meets the launcher that is about to end.
 launch() {
-  local ranks
+  local ranks endpoint
   ranks=$(wedefense config --config "$1" --print num_gpus "${settings[@]}")
   shift
   if [ "$ranks" -eq 1 ] && [ "$nnodes" -eq 1 ]; then
@@ -88,8 +95,11 @@ launch() {
   elif [ "$nnodes" -eq 1 ]; then
     python -m torch.distributed.run --standalone --nproc_per_node "$ranks" -m "$@"
   else
+    endpoint=${rdzv_endpoint%:*}:$((${rdzv_endpoint##*:} + launched))
+    launched=$((launched + 1))
+    echo "node $node_rank of $nnodes, $ranks ranks: the nodes meet at $endpoint"
     python -m torch.distributed.run --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
-      --rdzv_backend c10d --rdzv_endpoint "$rdzv_endpoint" -m "$@"
+      --rdzv_backend static --rdzv_endpoint "$endpoint" --rdzv_conf "timeout=$nodes_wait" -m "$@"
   fi
 }
 
@@ -131,7 +141,7 @@ failed() {
   exit "$code"
 }
 
-run_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+run_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && takes_part "$1"; }
 
 begun=false
 nothing_done() {
@@ -140,6 +150,16 @@ nothing_done() {
   exit 2
 }
 if ! [[ "$stage" =~ ^[0-9]$ && "$stop_stage" =~ ^[0-9]+$ && "$stage" -le "$stop_stage" ]]; then nothing_done; fi
+
+if ! [[ "$nnodes" =~ ^[1-9][0-9]*$ && "$node_rank" =~ ^[0-9]+$ && "$node_rank" -lt "$nnodes" ]]; then
+  echo "--nnodes $nnodes --node_rank $node_rank: of N nodes the ranks are 0 to N-1" >&2
+  exit 2
+fi
+if [ "$nnodes" -gt 1 ] && ! [[ "$rdzv_endpoint" =~ ^.+:[0-9]+$ ]]; then
+  echo "--nnodes $nnodes wants --rdzv_endpoint HOST:PORT, of the node with --node_rank 0" >&2
+  exit 2
+fi
+if [ "$node_rank" -gt 0 ]; then begun=true; fi  # a stage without a part for this node is no mistake
 
 need_corpus() {
   if [ -n "$corpus" ]; then return; fi
@@ -183,7 +203,7 @@ train_stage() {  # config, exp_dir, extra settings ...
 
 # Is what lies in an experiment of what lies here now? Asked before a stage that builds on it.
 check_stage() {  # stage, config, exp_dir
-  if [ ! -e "$3/config.yaml" ]; then return; fi
+  if [ ! -e "$3/config.yaml" ] || [ "$node_rank" -gt 0 ]; then return; fi
   local sets=($dev_set $eval_sets) more=()
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   if [ "$skip_bad" = true ]; then more+=(--skip_bad); fi
@@ -195,9 +215,11 @@ check_stage() {  # stage, config, exp_dir
 embed_stage() {  # config, exp_dir
   local dir=$2 set sets=() lists=() skip=() eval_frms
   if [ "$skip_bad" = true ]; then skip=(--skip_bad); fi
-  wedefense average --config "$1" "${settings[@]}"
-  if [ "$(wedefense config --config "$dir/config.yaml" --print use_pruning_loss)" = true ]; then
-    wedefense prune --exp_dir "$dir" --trust
+  if [ "$node_rank" -eq 0 ]; then
+    wedefense average --config "$1" "${settings[@]}"
+    if [ "$(wedefense config --config "$dir/config.yaml" --print use_pruning_loss)" = true ]; then
+      wedefense prune --exp_dir "$dir" --trust
+    fi
   fi
   eval_frms=$(wedefense config --config "$1" --print eval_frms "${settings[@]}")
   sets=($dev_set $eval_sets)
@@ -219,7 +241,7 @@ score_model() {  # exp_dir
   finish "$1/posteriors/*/llr.txt"
 }
 
-wanted() { [ "$2" = all ] || run_stage "$1"; }  # stage, asked or all
+wanted() { takes_part "$1" && { [ "$2" = all ] || run_stage "$1"; }; }  # stage, asked or all
 
 score_stages() {  # exp_dir, asked or all
   local dir=$1
@@ -306,7 +328,7 @@ train_and_score() {
     finish "$data/*/$data_type.list"
   fi
   if [ -n "$model" ]; then
-    if run_stage 4; then
+    if run_stage 4 && [ "$node_rank" -eq 0 ]; then
       begin 4 "score by $model"
       score_model "$exp_dir"
     fi
@@ -350,7 +372,7 @@ else
     fold_dirs+=("$exp_dir")
   done
   exp_dir=$whole_exp_dir${exp_dir#"$whole_exp_dir/fold$fold"}
-  if run_stage 7 || run_stage 8; then
+  if takes_part 7 && { run_stage 7 || run_stage 8; }; then
     begin 7 "mean of folds $folds"
     wedefense classify --average "${fold_dirs[@]}" --exp_dir "$exp_dir"
     finish "$exp_dir/results.json"

@@ -1,0 +1,69 @@
+"""A recipe on two nodes, started by the template for Slurm: here both are this machine, and Slurm is two scripts."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.test_stages import RECIPE, ROOT, SMALL, make_asvspoof2019, run
+
+SCONTROL = "#!/bin/sh\necho localhost\n"
+SRUN = """#!/usr/bin/env bash
+shift
+for node in 0 1; do SLURM_NODEID=$node "$@" >"$LOGS/node$node.log" 2>&1 & done
+code=0
+for job in $(jobs -p); do wait "$job" || code=$?; done
+exit $code
+"""
+
+
+def free_port_of_slurm() -> int:
+    """One of 20000 to 29999, as the template counts, with the next one free too."""
+    for port in range(20000 + os.getpid() % 9000, 30000, 7):
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("localhost", port))
+                second.bind(("localhost", port + 1))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+def on_two_nodes(folder: Path, *arguments) -> subprocess.CompletedProcess:
+    (folder / "bin").mkdir()
+    for name, text in (("scontrol", SCONTROL), ("srun", SRUN)):
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
+    path = os.pathsep.join((str(folder / "bin"), str(Path(os.sys.executable).parent), os.environ["PATH"]))
+    slurm = {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[0-1]", "SLURM_JOB_ID": str(free_port_of_slurm() - 20000)}
+    environment = {**os.environ, **slurm, "PATH": path, "VIRTUAL_ENV": "set", "LOGS": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(["bash", ROOT / "tools/slurm.sh", RECIPE / "run.sh", *map(str, arguments)], env=environment,
+                          capture_output=True, text=True, timeout=300)
+
+
+def test_two_nodes_do_what_two_ranks_of_one_do(tmp_path):
+    make_asvspoof2019(tmp_path / "corpus")
+    places = ["--data", tmp_path / "data", *SMALL]
+    done = on_two_nodes(tmp_path, "--corpus", tmp_path / "corpus", "--exp_dir", tmp_path / "exp", *places,
+                        "--stop_stage", 5)
+    first, other = ((tmp_path / f"node{node}.log").read_text() for node in (0, 1))
+    assert done.returncode == 0, first + other
+    assert [f"== stage {stage}" in first for stage in range(1, 7)] == [True] * 5 + [False], first
+    assert [f"== stage {stage}" in other for stage in range(1, 7)] == [False, False, True, True, False, False], other
+    assert (tmp_path / "exp/posteriors/eval/logits.scp").exists()
+    again = run("--stage", 3, "--stop_stage", 3, "--exp_dir", tmp_path / "one", *places, "--gpus", "[0,1]")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "one/models/model_1.pt").read_bytes() == (tmp_path / "exp/models/model_1.pt").read_bytes()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--nnodes", "2"], "--nnodes 2 wants --rdzv_endpoint HOST:PORT, of the node with --node_rank 0"),
+    (["--nnodes", "2", "--rdzv_endpoint", "node0"], "--nnodes 2 wants --rdzv_endpoint HOST:PORT"),
+    (["--nnodes", "2", "--node_rank", "2"], "--nnodes 2 --node_rank 2: of N nodes the ranks are 0 to N-1"),
+])
+def test_nodes_that_cannot_meet_are_refused(tmp_path, arguments, message):
+    done = run("--exp_dir", tmp_path / "exp", *arguments)
+    assert done.returncode == 2 and message in done.stderr and "== stage" not in done.stdout
