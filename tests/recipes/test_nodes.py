@@ -39,7 +39,8 @@ def on_two_nodes(folder: Path, *arguments) -> subprocess.CompletedProcess:
         (folder / "bin" / name).chmod(0o755)
     path = os.pathsep.join((str(folder / "bin"), str(Path(os.sys.executable).parent), os.environ["PATH"]))
     slurm = {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[0-1]", "SLURM_JOB_ID": str(free_port_of_slurm() - 20000)}
-    environment = {**os.environ, **slurm, "PATH": path, "VIRTUAL_ENV": "set", "LOGS": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **slurm, "PATH": path, "VIRTUAL_ENV": "set", "LOGS": str(folder),
+                   "OMP_NUM_THREADS": "1"}
     return subprocess.run(["bash", ROOT / "tools/slurm.sh", RECIPE / "run.sh", *map(str, arguments)], env=environment,
                           capture_output=True, text=True, timeout=300)
 
