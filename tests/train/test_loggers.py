@@ -24,7 +24,9 @@ class Lines:
     def write(self, name, value, step):
         self.file.write(json.dumps([name, value, step]) + chr(10))
 
-    scalar = write
+    def scalars(self, values, step):
+        for name, value in values.items():
+            self.write(name, value, step)
 
     def image(self, name, image, step):
         self.write(name, image.shape, step)
@@ -35,7 +37,7 @@ class Lines:
 
 
 class Offline(Lines):
-    def scalar(self, name, value, step):
+    def scalars(self, values, step):
         raise ConnectionError("no route to host")
 '''
 

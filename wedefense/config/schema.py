@@ -62,7 +62,7 @@ class RunOptions:
     keep_last: int = 0             # epochs whose weights stay, the last ones (and the best num_avg, to average: best);
                                    # 0: all. best_model.pt and avg_model.pt always stay
     log_batch_interval: int = 100
-    # where the curves go: tensorboard, a name of an installed plug-in (wedefense.loggers), package.module:Class
+    # where the curves go: tensorboard, wandb, mlflow, trackio, a plug-in's (wedefense.loggers), package.module:Class
     loggers: tuple[str, ...] = ("tensorboard",)
     save_step_interval: int = 0    # also write last.ckpt every so many steps (0: at epoch ends only)
     accum_grad: int = 1            # batches for one optimiser step

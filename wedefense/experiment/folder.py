@@ -26,6 +26,7 @@ class ExperimentFolder:
         self.history = root / "history.json"
         self.log = root / "train.log"
         self.tensorboard = root / "tensorboard"
+        self.tracked = root / "tracked.json"      # which run of a tracker is its own
         self.models = root / "models"
         self.average = self.models / "avg_model.pt"
         self.averaging = self.models / "avg_model.json"  # of which epochs

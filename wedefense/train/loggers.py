@@ -1,10 +1,11 @@
-"""Where the curves of a training go: TensorBoard, what installed plug-ins offer, classes of one's own.
+"""Where the curves of a training go: TensorBoard, trackers, what installed plug-ins offer, classes of one's own.
 
 A logger is a class made with a `Run`. One that fails is told of and left out; the training goes on.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +20,9 @@ from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.log import get_logger
 
 GROUP = "wedefense.loggers"  # of entry points
-_OWN = {"tensorboard": f"{__name__}:TensorBoard"}
+_TRACKERS = "wedefense.train.trackers"
+_OWN = {"tensorboard": f"{__name__}:TensorBoard", "wandb": f"{_TRACKERS}:Wandb", "mlflow": f"{_TRACKERS}:MLflow",
+        "trackio": f"{_TRACKERS}:Trackio"}  # trackers by the name of the package that they take
 
 
 class Run(NamedTuple):
@@ -33,7 +36,8 @@ class Run(NamedTuple):
 class Logger(Protocol):
     """Steps are those of the optimiser for `train/...`, epochs for all else."""
 
-    def scalar(self, name: str, value: float, step: int) -> None: ...
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """What is known at a step, all of `train/...` or all of `epoch/...`."""
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """(height, width), from 0 to 1."""
@@ -49,8 +53,9 @@ class TensorBoard:
 
         self._writer = SummaryWriter(ExperimentFolder(run.folder).tensorboard, purge_step=run.step)
 
-    def scalar(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._writer.add_image(name, image, step, dataformats="HW")
@@ -63,6 +68,8 @@ def logger_class(name: str) -> Callable[[Run], Logger]:
     """By its name, that of an installed plug-in, or package.module:Class."""
     plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     target = _OWN.get(name) or plugins.get(name) or name
+    if target.startswith(_TRACKERS) and find_spec(name) is None:
+        raise InputError(f"loggers: '{name}' takes the package {name}, which is not installed: pip install {name}")
     if ":" not in target:
         raise InputError(f"loggers: unknown logger '{name}'{did_you_mean(name, (*_OWN, *plugins))}; a class of your "
                          "own is named as package.module:Class")
@@ -84,15 +91,14 @@ class Loggers:
         for name in config.loggers:
             self._unless_it_fails(name, self._begin, name, logger_class(name), run)
 
-    def scalars(self, values: Iterable[tuple[str, float]], step: int) -> None:
-        rows = list(values)
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
         for name, logger in list(self._loggers.items()):
-            self._unless_it_fails(name, _each, logger.scalar, rows, step)
+            self._unless_it_fails(name, logger.scalars, values, step)
 
-    def images(self, images: Iterable[tuple[str, np.ndarray]], step: int) -> None:
-        rows = list(images)
-        for name, logger in list(self._loggers.items()):
-            self._unless_it_fails(name, _each, logger.image, rows, step)
+    def images(self, images: Mapping[str, np.ndarray], step: int) -> None:
+        for image in images:
+            for name, logger in list(self._loggers.items()):
+                self._unless_it_fails(name, logger.image, image, images[image], step)
 
     def close(self) -> None:
         for name, logger in list(self._loggers.items()):
@@ -109,7 +115,3 @@ class Loggers:
                                  error)
             self._loggers.pop(name, None)
 
-
-def _each(call: Callable, rows: Iterable[tuple[str, Any]], step: int) -> None:
-    for name, value in rows:
-        call(name, value, step)

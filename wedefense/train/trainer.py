@@ -89,8 +89,8 @@ class Trainer:
             self._select(row)
             self._save_epoch(row)
             if loggers:
-                loggers.scalars(((f"epoch/{name}", value) for name, value in row.items()), self.epoch)
-                loggers.images(self.mode.images().items(), self.epoch)
+                loggers.scalars({f"epoch/{name}": value for name, value in row.items()}, self.epoch)
+                loggers.images(self.mode.images(), self.epoch)
             log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
         if loggers:
             loggers.close()
@@ -294,7 +294,7 @@ class Trainer:
         bar.set_postfix_str(f"loss {loss:.4f} acc {right:.3f} {speed:.3g} audio h/s", refresh=False)
         values = {"loss": loss, "accuracy": right, "lr": self.optimizer.param_groups[0]["lr"],
                   "audio_hours_per_second": speed, **self.module.scalars()}
-        loggers.scalars(((f"train/{name}", value) for name, value in values.items()), self.step)
+        loggers.scalars({f"train/{name}": value for name, value in values.items()}, self.step)
 
 
 def _row_text(row: dict) -> str:
