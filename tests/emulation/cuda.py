@@ -14,228 +14,19 @@ own, one each, however many kernels a library makes of them.
 """
 
 import contextlib
-import functools
 import inspect
 import math
 import sys
-import traceback
-from collections import Counter
-from dataclasses import dataclass, field
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 import wedefense.gpu
+from tests.emulation.device import Emulation, OnDevice, each, held, tensors
 from tests.emulation.engine import backward
-
-DEVICE = torch.device("cuda", 0)
-TAKEN_ALONG = 2**16  # bytes of pageable memory that a copy takes along without waiting for the stream
-
-_READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim",
-          "unique_consecutive", "bincount", "repeat_interleave"}  # the host needs their value or their shape
-_GRADIENT_READS = {"prod", "cumprod"}  # the gradient looks for zeros
-_INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
-_NO_SCALARS = {"cat", "stack", "mm", "addmm", "bmm", "baddbmm", "index_select", "gather", "scatter", "index_add",
-               "index_copy", "index_copy_", "embedding"}  # a number on the CPU is refused as well
-_FOR_THE_HOST = {"_pack_padded_sequence"}  # takes counts on the CPU and gives some
-_SUMS_WIDE = {"convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"}  # of bfloat16, in float32
-_TURNED_IN_PLACE = {"transpose_", "t_", "squeeze_", "unsqueeze_", "as_strided_"}
-_ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
-
-
-@dataclass
-class Seen:
-    """What happened on the device, by operation; faults by what and where."""
-
-    faults: Counter = field(default_factory=Counter)
-    launches: Counter = field(default_factory=Counter)
-    bytes: Counter = field(default_factory=Counter)
-    waits: list[int] = field(default_factory=list)  # for events: how many launches were queued behind each
-
-    def check(self) -> None:
-        assert not self.faults, "\n".join(f"{count} x {fault}" for fault, count in self.faults.most_common())
-
-    def __str__(self) -> str:
-        return (f"{self.launches.total():5d} launches, {self.bytes.total() / 1e6:8.1f} MB, "
-                f"{self.faults.total()} faults")
-
-
-class OnDevice(Tensor):
-    """`held`, on the emulated device."""
-
-    @staticmethod
-    def __new__(cls, held: Tensor):
-        shape = torch.empty_strided(held.shape, held.stride(), dtype=held.dtype, device="meta")
-        self = Tensor._make_subclass(cls, shape, held.requires_grad, dispatch_device=True,
-                                     device_for_backend_keys=DEVICE)
-        self.held = held.detach()
-        return self
-
-    device, is_cuda, is_cpu = DEVICE, True, False
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    def record_stream(self, stream) -> None:
-        """Memory that nobody else is given needs no note of who uses it."""
-
-    def tolist(self) -> list:
-        Emulation.current.fault("tolist")
-        return self.held.tolist()
-
-    def __repr__(self) -> str:
-        return f"OnDevice({self.held})"
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        return Emulation.current.run(func, args, kwargs or {})
-
-
-class Emulation(TorchDispatchMode):
-    """Runs every operation on what its tensors hold, and writes down what a device would have done."""
-
-    current: "Emulation"
-    device = DEVICE
-
-    def __init__(self):
-        super().__init__()
-        self.seen: Seen | None = None
-        self.locked: dict[int, Tensor] = {}  # page-locked memory by address, kept alive so that none is used again
-
-    @contextlib.contextmanager
-    def watch(self):
-        self.seen = Seen()
-        try:
-            yield self.seen
-        finally:
-            self.seen = None
-
-    def fault(self, what: str) -> None:
-        if self.seen is not None:
-            self.seen.faults[f"{what} in {_place()}"] += 1
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return self.run(func, args, kwargs or {})
-
-    def run(self, func, args, kwargs):
-        if func is torch.ops.prim.device.default:
-            return DEVICE
-        name, works = _kind(func)
-        operands = _tensors((args, kwargs))
-        ours = [a for a in operands if isinstance(a, OnDevice)]
-        target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-        here = bool(ours) if target is None else target.type == "cuda"
-        if self.seen is not None and (here or ours):
-            self._judge(name, func, args, kwargs, operands, ours, here)
-        locks = name == "_pin_memory" or bool(kwargs.get("pin_memory")) and not here
-        if name == "is_pinned":
-            return self._is_locked(args[0])
-        plain = _on_cpu(kwargs)
-        bare = _each(_held, args)
-        out = args[0].clone() if name == "_pin_memory" else _compute(func, name, bare, plain)
-        if locks:
-            self.locked[out.untyped_storage().data_ptr()] = out
-        if name in _TURNED_IN_PLACE and ours:
-            with torch._C._DisableTorchDispatch():  # its outside follows
-                func(*args, **kwargs)
-        if self.seen is not None and here and works:
-            self.seen.launches[name] += 1
-            self.seen.bytes[name] += sum(t.numel() * t.element_size() for t in _tensors((bare, plain, out)))
-        if not here:
-            return out
-        if name in _FOR_THE_HOST:
-            return OnDevice(out[0]), out[1]
-        known = {id(one.held): one for one in ours}  # what works in place gives back its operand
-        return _each(lambda x: known[id(x)] if id(x) in known else OnDevice(x), out)
-
-    def _judge(self, name, func, args, kwargs, operands, ours, here) -> None:
-        others = [a for a in operands if not isinstance(a, OnDevice) and a.device.type == "cpu"]
-        if name == "_to_copy" or name == "copy_" and others:
-            self._judge_copy(args[-1] if name == "copy_" else args[0], args[0], name, args, kwargs, here)
-        elif name in _READS:
-            self.fault(name)
-        elif name in _GRADIENT_READS and torch.is_grad_enabled() and args[0].is_floating_point():
-            self.fault(f"gradient of {name}")
-        elif name in _INDEXED:
-            for index in (i for i in args[1] if i is not None):
-                if index.dtype in (torch.bool, torch.uint8):
-                    self.fault(f"{name} by a mask")
-                elif not isinstance(index, OnDevice):
-                    self.fault(f"{name} by an index on the CPU")
-        elif name not in _FOR_THE_HOST and any(a.dim() or name in _NO_SCALARS for a in others):
-            self.fault(f"{name} of tensors on two devices")
-
-    def _judge_copy(self, source, target, name, args, kwargs, here) -> None:
-        if name == "copy_":
-            source, blocks = args[1], not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
-            here = isinstance(target, OnDevice)
-        else:
-            blocks = not kwargs.get("non_blocking", False)
-        if isinstance(source, OnDevice) == here:
-            return
-        host = source if here else target if name == "copy_" else None
-        pageable = host is not None and not self._is_locked(host)
-        if blocks or pageable and (not here or host.numel() * host.element_size() > TAKEN_ALONG):
-            self.fault(f"{'blocking' if blocks else 'pageable'} copy to the {'device' if here else 'host'}")
-
-    def _is_locked(self, tensor: Tensor) -> bool:
-        return not isinstance(tensor, OnDevice) and tensor.untyped_storage().data_ptr() in self.locked
-
-
-def _compute(func, name: str, args, kwargs):
-    if name == "view":  # on the CPU some results have other strides
-        return args[0].reshape(args[1])
-    if name == "_pack_padded_sequence":
-        data, sizes = func(*args, **kwargs)
-        return data.contiguous(), sizes
-    if name == "mm" and len(args) > 2:  # bfloat16 to float32, which a CPU has not
-        return torch.mm(args[0].float(), args[1].float())
-    if name in _SUMS_WIDE and args[0].dtype == torch.bfloat16:
-        wide = _each(lambda x: x.float() if x.dtype == torch.bfloat16 else x, args)
-        if "out" in kwargs:
-            return kwargs["out"].copy_(getattr(torch, name)(*wide))
-        return _each(lambda x: x.bfloat16(), func(*wide, **kwargs))
-    return func(*args, **kwargs)
-
-
-def _held(x: Tensor) -> Tensor:
-    return x.held if isinstance(x, OnDevice) else x
-
-
-def _each(change, x):
-    """`change` of every tensor in x, a tensor or what holds some."""
-    if isinstance(x, Tensor):
-        return change(x)
-    return type(x)([_each(change, part) for part in x]) if isinstance(x, (list, tuple)) else x
-
-
-def _tensors(x) -> list[Tensor]:
-    if isinstance(x, Tensor):
-        return [x]
-    parts = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
-
-
-def _on_cpu(kwargs: dict) -> dict:
-    plain = {key: _each(_held, value) for key, value in kwargs.items() if key != "pin_memory"}
-    return plain | {"device": torch.device("cpu")} if plain.get("device") is not None else plain
-
-
-@functools.cache
-def _kind(func) -> tuple[str, bool]:
-    """An operation's name, and whether it runs a kernel."""
-    name = func._schema.name.split("::")[1]
-    views = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-    return name, not (views or name in _ALLOCATE | _TURNED_IN_PLACE | {"_unsafe_view", "_local_scalar_dense"})
-
-
-def _place() -> str:
-    """The nearest line of the project."""
-    stack = [frame for frame in traceback.extract_stack() if "/wedefense/" in frame.filename]
-    if not stack:
-        return "the backward pass, or a library"
-    return f"{stack[-1].filename.rsplit('/wedefense/')[-1]}:{stack[-1].lineno}: {stack[-1].line}"
 
 
 class _Emulated(torch.autograd.Function):
@@ -330,19 +121,20 @@ class _Stream:
         pass
 
 
-def _launched(plain):
-    """A kernel of Triton's on the emulated device: the interpreter runs it on what the tensors hold."""
-    def launch(executor, *args, **kwargs):
-        given = [tensor for tensor in _tensors((args, kwargs))]
-        here = any(isinstance(tensor, OnDevice) for tensor in given)
-        if here and Emulation.current.seen is not None:
-            for tensor in given:
-                if not isinstance(tensor, OnDevice):
-                    Emulation.current.fault(f"{executor.fn.__name__} reads the host's memory")
-            Emulation.current.seen.launches[executor.fn.__name__] += 1
-            Emulation.current.seen.bytes[executor.fn.__name__] += sum(t.numel() * t.element_size() for t in given)
+def _launched(plain, sizes: bool):
+    """A kernel of Triton's on the emulated device: the interpreter runs it on what the tensors hold, unless they hold
+    nothing."""
+    def launch(kernel, *args, grid, warmup, **kwargs):
+        given = tensors((args, kwargs))
+        if Emulation.current.seen is not None and any(isinstance(tensor, OnDevice) for tensor in given):
+            from tests.emulation.programs import note
+
+            note(kernel, args, kwargs, Emulation.current)
+        if sizes:
+            return None
         with _disable_current_modes():
-            return plain(executor, *_each(_held, args), **{key: _each(_held, value) for key, value in kwargs.items()})
+            return plain(kernel, *each(held, args), grid=grid, warmup=warmup,
+                         **{key: each(held, value) for key, value in kwargs.items()})
     return launch
 
 
@@ -364,10 +156,11 @@ def _forget_what_is_on_devices() -> None:
 
 
 @contextlib.contextmanager
-def emulated_cuda(kernels: bool = False):
+def emulated_cuda(kernels: bool = False, sizes: bool = False):
     """-> the `Emulation`; inside, `cuda` is a device like any other. Use one at a time.
 
-    `kernels`: it runs the kernels of `wedefense.gpu`, else the plain code that they stand for.
+    `kernels`: it runs the kernels of `wedefense.gpu`, else the plain code that they stand for. `sizes`: its tensors
+    have sizes and no values, so that models of any size take no time; with kernels' launches noted and not run.
     """
     torch._C._ensureCUDADeviceGuardSet()
     with contextlib.ExitStack() as patches:
@@ -378,9 +171,10 @@ def emulated_cuda(kernels: bool = False):
         for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):  # a trainer sets them for the process
             patches.callback(setattr, switch, "allow_tf32", switch.allow_tf32)
         if kernels:
-            from triton.runtime.interpreter import GridExecutor
+            from wedefense.gpu.norm_kernels import gelu_kernel
 
-            patches.enter_context(mock.patch.object(GridExecutor, "__call__", _launched(GridExecutor.__call__)))
+            launcher = type(gelu_kernel)  # Triton's own, or that of its interpreter
+            patches.enter_context(mock.patch.object(launcher, "run", _launched(launcher.run, sizes)))
         for name, value in _HARDWARE.items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
         patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
@@ -394,6 +188,6 @@ def emulated_cuda(kernels: bool = False):
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # a tensor of ours keeps its class
         patches.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
         torch._C._set_only_lift_cpu_tensors(True)  # tensors of Python numbers begin on the CPU, in sight
-        Emulation.current = emulation = Emulation()
+        Emulation.current = emulation = Emulation(sizes)
         patches.enter_context(emulation)
         yield emulation

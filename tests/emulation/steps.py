@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from tests.emulation.cuda import Emulation, Seen, emulated_cuda
+from tests.emulation.cuda import emulated_cuda
+from tests.emulation.device import Emulation, Seen
 from wedefense.config.frontend import SSLOptions, WhisperOptions
 from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.localization import LocalizationOptions
@@ -68,6 +69,13 @@ def batch_of(lengths: list[int], cuda: Emulation) -> Batch:
     keys = [f"u{number}" for number in range(len(lengths))]
     spans = [[Span(0, 0.04, "bonafide"), Span(0.04, length / 16000, "spoof")] for length in lengths]
     return Batch(keys, wav, torch.tensor(lengths), torch.arange(len(lengths)) % 2, spans=spans).to(cuda.device)
+
+
+def sized_batch(lengths: list[int], cuda: Emulation) -> Batch:
+    """Without values, for an emulated device of sizes."""
+    wav = torch.empty(len(lengths), max(lengths), device=cuda.device)
+    labels = (torch.arange(len(lengths)) % 2).to(cuda.device)
+    return Batch([f"u{number}" for number in range(len(lengths))], wav, torch.tensor(lengths), labels)
 
 
 def run_step(step: TrainStep, batch: Batch, amp: bool = True) -> torch.Tensor:

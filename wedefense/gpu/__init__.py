@@ -3,6 +3,9 @@
 Everything here equals some plain torch code elsewhere, which serves all other devices and says what is computed.
 The environment decides, where it says so: `WEDEFENSE_KERNELS=0`, and GPUs run that plain code too; `interpret`, and
 CPUs run the kernels, by Triton's interpreter, as tests do.
+
+Triton compiles a kernel anew for an argument that is 1 or divisible by 16, as what changes with the lengths of a batch
+is by chance: `do_not_specialize` names such arguments, so that a run compiles in its first step alone.
 """
 
 import functools

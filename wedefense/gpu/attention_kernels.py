@@ -62,7 +62,7 @@ def _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head,
     return higher, total, mixed
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows", "width", "middle"))
 def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropout, rows, width, middle,
                    HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
                    DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
@@ -101,7 +101,7 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=present)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows",))
 def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
                  ROWS: tl.constexpr):
     """delta (HEADS, rows): the sum over a head's dimensions of out * gradient, which softmax's gradient takes off."""
@@ -130,7 +130,7 @@ def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, s
     return used, weights * (dweights - deltas[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows", "width", "middle"))
 def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, scale, dropout,
                           rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
                           BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
@@ -180,7 +180,7 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
         tl.store(dgate + place * HEADS + head, dgates, mask=present)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows", "width", "middle"))
 def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, scale, dropout,
                         rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
                         BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
@@ -227,7 +227,7 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     tl.store(target + 2 * HEADS * DIM, dv.to(dqkv.dtype.element_ty), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows", "width", "middle", "batch", "frames"))
 def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, sheet, scale, dropout,
                           rows, width, middle, batch, frames, HEADS: tl.constexpr, DIM: tl.constexpr,
                           LANES: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,

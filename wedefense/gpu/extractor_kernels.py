@@ -67,7 +67,7 @@ def _standardised(y, inside, channels, epsilon):
     return centred * scale[:, None], scale
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("owner", "per_utterance"))
 def first_layer_kernel(signal, owner, weights, gain, shift, out, samples, kernel, channels, epsilon, per_utterance,
                        NORM: tl.constexpr, STRIDE: tl.constexpr, PER_SLOT: tl.constexpr, TAPS: tl.constexpr,
                        WINDOWS: tl.constexpr, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
@@ -87,7 +87,7 @@ def first_layer_kernel(signal, owner, weights, gain, shift, out, samples, kernel
     tl.store(out + window[:, None] * channels + channel[None, :], y, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("slot_starts", "per_utterance", "count"))
 def first_layer_gradient_kernel(signal, slot_starts, weights, gain, shift, gradient, dweights, dnorm, samples, kernel,
                                 channels, epsilon, per_utterance, count, NORM: tl.constexpr, STRIDE: tl.constexpr,
                                 PER_SLOT: tl.constexpr, TAPS: tl.constexpr, WINDOWS: tl.constexpr,
@@ -133,7 +133,7 @@ def first_layer_gradient_kernel(signal, slot_starts, weights, gain, shift, gradi
         tl.store(dnorm + (place * 2 + 1) * channels + channel, dshift, mask=channel < channels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("slot_starts", "counts"))
 def window_products_kernel(signal, slot_starts, counts, out, samples, kernel, STRIDE: tl.constexpr,
                            PER_SLOT: tl.constexpr, TAPS: tl.constexpr, WINDOWS: tl.constexpr, SLOTS: tl.constexpr,
                            PRECISION: tl.constexpr):
@@ -153,7 +153,7 @@ def window_products_kernel(signal, slot_starts, counts, out, samples, kernel, ST
     tl.store(out + place[:, None] * TAPS + taps[None, :], total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("shares",))
 def folded_weights_kernel(sums, weight, gain, shift, out, shares, kernel, channels, epsilon, TAPS: tl.constexpr,
                           CHANNELS: tl.constexpr, SHARES: tl.constexpr):
     """The first layer's weights with the norm over time in them, of one utterance and CHANNELS channels; in float64.

@@ -16,7 +16,7 @@ def _sums_of_four(weight, bias, lane, DIM: tl.constexpr):
     return w, tl.sum(tl.load(bias + four).to(tl.float32), 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows",))
 def gate_kernel(x, weight, bias, const, place, gate, rows, heads, kept, ROWS: tl.constexpr, DIM: tl.constexpr):
     """x (rows, heads, DIM), const (heads,) -> gate (rows, kept) float32."""
     row, head, dims = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.program_id(1), tl.arange(0, DIM)
@@ -32,7 +32,7 @@ def gate_kernel(x, weight, bias, const, place, gate, rows, heads, kept, ROWS: tl
     tl.store(gate + row * kept + slot, a * (b * tl.load(const + head) - 1) + 2, mask=row < rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows",))
 def gate_gradient_kernel(x, weight, bias, const, place, dgate, dh, residual, dx, partial, rows, heads, kept,
                          RESIDUAL: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
     """dx (rows, heads, DIM) = dh + what the gates add (+ residual); partial (heads, programs, 2 * DIM + 3): the two

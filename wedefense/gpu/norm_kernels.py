@@ -16,7 +16,7 @@ def _dropped(y, seed, place, dropout):
     return tl.where(tl.rand(seed, place.to(tl.int32), 7) >= dropout, y / (1 - dropout), 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
 def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, scale, rows, dim, epsilon, dropout, salt,
                          ADDS: tl.constexpr, DROPS: tl.constexpr, KEEPS: tl.constexpr, NORMS: tl.constexpr,
                          WIDE: tl.constexpr, GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
@@ -47,7 +47,7 @@ def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, sca
             tl.store(wide + place, z, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
 def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwide, dtotal, seed, dx, dy, partial, rows,
                                   dim, dropout, salt, ADDS: tl.constexpr, DROPS: tl.constexpr, NORMS: tl.constexpr,
                                   NARROW: tl.constexpr, WIDE: tl.constexpr, RESIDUAL: tl.constexpr,
@@ -107,7 +107,7 @@ def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwid
     tl.store(line + 2 * dim, tl.sum(dbias, 0), mask=known)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("salt",))
 def gelu_kernel(x, seed, out, count, dropout, salt, DROPS: tl.constexpr, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     y = gelu(tl.load(x + place, mask=place < count, other=0.0).to(tl.float32))
@@ -116,7 +116,7 @@ def gelu_kernel(x, seed, out, count, dropout, salt, DROPS: tl.constexpr, BLOCK: 
     tl.store(out + place, y.to(out.dtype.element_ty), mask=place < count)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows", "salt"))
 def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, salt, DROPS: tl.constexpr,
                          ROWS: tl.constexpr, DIM: tl.constexpr):
     """dx (rows, dim), and partial (programs down, dim): its sums over rows."""
@@ -136,7 +136,7 @@ def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, sal
     tl.store(partial + tl.program_id(1) * dim + column, tl.sum(total, 0), mask=column < dim)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("parts",))
 def sum_kernel(x, out, parts, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
     """x (groups, parts, dim) float32 -> out (groups, dim): the sum over parts, in one order whatever ran first."""
     group, column = tl.program_id(1).to(tl.int64), tl.program_id(0) * DIM + tl.arange(0, DIM)

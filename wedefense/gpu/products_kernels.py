@@ -6,7 +6,7 @@ import triton.language as tl
 from wedefense.gpu.extractor_kernels import gelu_into
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows",))
 def product_kernel(x, weight, bias, out, rows, columns, inner, step, BIAS: tl.constexpr, GELU: tl.constexpr,
                    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
                    INNER: tl.constexpr, GROUP: tl.constexpr):

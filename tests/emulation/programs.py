@@ -1,0 +1,48 @@
+"""What Triton compiles: a program for every kernel, kind of arguments and value of a constant, when it comes first."""
+
+from functools import cache
+
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import CUDABackend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from tests.emulation.device import Emulation, OnDevice, each, tensors
+
+
+class Pointer:
+    """To a tensor, as Triton looks at it: memory of a GPU begins at an even place."""
+
+    def __init__(self, tensor: Tensor):
+        held = tensor.held if isinstance(tensor, OnDevice) else tensor
+        self.dtype, self._place = held.dtype, held.storage_offset() * held.element_size()
+
+    def data_ptr(self) -> int:
+        return self._place
+
+
+@cache
+def _binder(kernel):
+    """What tells Triton's programs of a kernel apart."""
+    function = kernel if isinstance(kernel, JITFunction) else JITFunction(kernel.fn, **kernel.kwargs)
+    return create_function_from_signature(function.signature, function.params,
+                                          CUDABackend(GPUTarget("cuda", 90, 32)))
+
+
+def program_of(kernel, args: tuple, kwargs: dict) -> tuple[str, str]:
+    """A kernel's name, and the kinds of its arguments with the values that are compiled in."""
+    bound, kinds, options = _binder(kernel)(*each(Pointer, args), **{k: each(Pointer, v) for k, v in kwargs.items()})
+    named = [f"{name}={kind[1] if kind[0] == 'constexpr' else kind}" for name, kind in zip(bound, kinds)]
+    return kernel.fn.__name__, ", ".join([*named, *(f"{k}={v}" for k, v in sorted(options.items()))])
+
+
+def note(kernel, args: tuple, kwargs: dict, emulation: Emulation) -> None:
+    """A launch: its program, and the bytes of its tensors, each once."""
+    name, seen = kernel.fn.__name__, emulation.seen
+    given = tensors((args, kwargs))
+    if not all(isinstance(tensor, OnDevice) for tensor in given):
+        emulation.fault(f"{name} reads the host's memory")
+    seen.launches[name] += 1
+    seen.programs[program_of(kernel, args, kwargs)] += 1
+    seen.bytes[name] += sum({id(t.held): t.numel() * t.element_size() for t in given if isinstance(t, OnDevice)}
+                            .values())
