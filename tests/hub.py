@@ -5,8 +5,10 @@ import hashlib
 import http.server
 import json
 import re
+import struct
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -34,9 +36,12 @@ class Repo:
 
 
 class Hub:
-    """`breaks`: so many answers of the storage end after a third. `asked`: (method, path) of every request."""
+    """`breaks`: so many answers of the storage end after a third. `asked`: (method, path) of every request. `xet`: a
+    folder where large files lie in chunks, as hf_xet writes and reads them; `xet_hashes`: SHA-256 -> their names there.
+    """
 
-    def __init__(self):
+    def __init__(self, xet: Path | None = None):
+        self.xet, self.xet_hashes = xet, {}
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
@@ -57,10 +62,38 @@ class Hub:
         self.blobs |= {hashlib.sha256(content).hexdigest(): content for content in files.values()}
         return repo.commit(files)
 
+    @property
+    def xet_url(self) -> str:
+        return f"local://{self.xet}"
+
+    def from_chunks(self, sha: str, size: int) -> bytes:
+        """A file that a push has put there, told by its SHA-256."""
+        import hf_xet
+
+        for shard in self.xet.rglob("*.mdb"):
+            self.xet_hashes |= _files_of(shard.read_bytes())
+        into = self.xet / sha
+        with hf_xet.XetSession().new_file_download_group(endpoint=self.xet_url) as group:
+            group.start_download_file(hf_xet.XetFileInfo(self.xet_hashes[sha], size), str(into))
+        return into.read_bytes()
+
     def close(self) -> None:
         for server in (self.pages, self.storage):
             server.shutdown()
             server.server_close()
+
+
+def _files_of(shard: bytes) -> dict[str, str]:
+    """SHA-256 -> hash in Xet: records of 48 bytes after a header of 48. A file has one, its segments, perhaps as many
+    to verify them, and perhaps one with the SHA-256. Hashes are four numbers of 64 bits."""
+    found, at = {}, 48
+    while (name := shard[at:at + 32]) != b"\xff" * 32:
+        flags, segments = struct.unpack_from("<II", shard, at + 32)
+        at += 48 * (1 + segments * (2 if flags >> 31 else 1))
+        if flags >> 30 & 1:
+            found["%016x" * 4 % struct.unpack_from("<4Q", shard, at)] = "%016x" * 4 % struct.unpack("<4Q", name)
+            at += 48
+    return found
 
 
 def _server(handler: type, hub: Hub) -> http.server.ThreadingHTTPServer:
@@ -182,8 +215,10 @@ class Pages(_Handler):
         if len(content) < LARGE:
             return self.answer(200, content, X_Repo_Commit=oid, ETag=f'"{git_oid(content)}"')
         sha = hashlib.sha256(content).hexdigest()
+        chunks = self.hub.xet_hashes.get(sha)
+        xet = {"X_Xet_Hash": chunks, "Link": f'<{self.hub.url}/api/models/{id}/xet-read-token/{oid}>; rel="xet-auth"'}
         self.answer(302, b"", X_Repo_Commit=oid, X_Linked_Etag=f'"{sha}"', X_Linked_Size=str(len(content)),
-                    Location=f"{self.hub.storage_url}/{sha}?signed=yes")
+                    Location=f"{self.hub.storage_url}/{sha}?signed=yes", **(xet if chunks else {}))
 
     def info(self, id: str, revision: str = "main") -> None:
         repo = self.repo(id)
@@ -228,6 +263,14 @@ class Pages(_Handler):
             self.answer(200, {"files": [{"path": file["path"], "shouldIgnore": False, "oid": None, "uploadMode":
                                          "lfs" if file["size"] >= LARGE else "regular"} for file in asked["files"]]})
 
+    def xet_token(self, id: str, kind: str, revision: str) -> None:
+        if self.hub.xet is None:
+            return self.answer(404, {"error": "no such page"})
+        if self.repo(id, write=kind == "write"):
+            url, until = self.hub.xet_url, 9999999999
+            self.answer(200, {"casUrl": url, "accessToken": "x", "exp": until}, X_Xet_Cas_Url=url,
+                        X_Xet_Access_Token="x", X_Xet_Token_Expiration=str(until))
+
     def batch(self, id: str) -> None:
         asked = json.loads(self.body())
         if self.repo(id, write=True):
@@ -248,7 +291,10 @@ class Pages(_Handler):
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
-                files[value["path"]] = self.hub.blobs[value["oid"]]
+                sha, size = value["oid"], value["size"]
+                if self.hub.xet is not None:
+                    self.hub.blobs[sha] = self.hub.from_chunks(sha, size)
+                files[value["path"]] = self.hub.blobs[sha]
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
         new = repo.commit(files, revision)
@@ -267,6 +313,7 @@ _ROUTES = (
     (f"/api/models/{_REPO}/branch/(?P<name>.+)", Pages.branch),
     (f"/api/models/{_REPO}/preupload/(?P<revision>.+)", Pages.preupload),
     (f"/api/models/{_REPO}/commit/(?P<revision>.+)", Pages.commit),
+    (f"/api/models/{_REPO}/xet-(?P<kind>read|write)-token/(?P<revision>.+)", Pages.xet_token),
     (f"/{_REPO}.git/info/lfs/objects/batch", Pages.batch),
     (f"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<name>.+)", Pages.resolve),
 )

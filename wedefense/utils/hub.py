@@ -182,6 +182,8 @@ def told(hub: ModuleType, hub_id: str, revision: str | None = None, name: str = 
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("http", "requests")):
             raise  # what the library's own client raises; its kind depends on the version
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if "404" in reason and "/xet-" in reason:
+            raise InputError(f"{at}: {endpoint()} takes no files by Xet ({reason}); set HF_HUB_DISABLE_XET=1") from None
         raise Unreachable(f"{at}: {endpoint()} cannot be talked to ({reason}); mend the network or HF_ENDPOINT"
                           ) from None
 
