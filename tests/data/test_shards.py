@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -95,9 +96,27 @@ def test_an_index_that_does_not_fit_its_tar_is_not_believed(corpus):
     index = (corpus.folder / "s.tar.idx").read_text()
     write_shard(path, [("b", "bonafide", second, 1 / 16)])  # same size, other content
     os.utime(path, ns=(1, 1))
-    assert shard_members(path)[0].key == "b" and shard_members(path)[0].duration is None
+    assert list(shard_members(path).keys) == ["b"] and np.isnan(shard_members(path).durations[0])
     (corpus.folder / "s.tar.idx").write_text(index)
-    assert shard_members(path)[0].key == "b"
+    assert list(shard_members(path).keys) == ["b"]
+
+
+@pytest.mark.parametrize("indexed, most", [(True, 300), (False, 500)])  # a list of objects took 490 and 1,670
+def test_opening_a_tar_of_many_takes_little_memory(corpus, indexed, most):
+    wav = corpus.add("a", noise(100, 1))
+    write_shard(corpus.folder / "s.tar", [(f"speaker{i % 50:04d}/utterance_{i:08d}", "spoof", wav, 1 / 160)
+                                          for i in range(2000)])
+    if not indexed:
+        (corpus.folder / "s.tar.idx").unlink()
+    (corpus.folder / "shard.list").write_text("s.tar\n")
+    tracemalloc.start()
+    try:
+        source = open_source(corpus.folder / "shard.list", "shard")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert source.entries[1999].key == "speaker0049/utterance_00001999" and source.entries[0].label == "spoof"
+    assert peak / len(source) < most
 
 
 @pytest.mark.parametrize("make, match", [

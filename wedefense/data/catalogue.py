@@ -38,6 +38,11 @@ class PackedStrings(Sequence):
         self._bytes += text.encode(errors="surrogatepass")
         self._ends.append(len(self._bytes))
 
+    def extend(self, other: "PackedStrings") -> None:
+        before = len(self._bytes)
+        self._bytes += other._bytes
+        self._ends.extend(before + end for end in other._ends)
+
     def __iter__(self) -> Iterator[str]:
         start = 0
         for end in self._ends:

@@ -7,14 +7,17 @@ lies and how long it is. A tar without a fitting index (made by another tool) is
 import contextlib
 import io
 import json
+import math
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import quote, unquote
 
+from wedefense.data.catalogue import PackedStrings
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.fingerprint import hasher, of_file, reads_everything
@@ -104,36 +107,75 @@ def _stamp(path) -> dict:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _index(path) -> tuple[dict, list[str]] | None:
-    """What an index says of its tar as a whole, and its lines; None where it does not fit the tar."""
-    try:
-        stamp, *lines = _index_path(path).read_text(encoding="utf-8").splitlines()
-        head = json.loads(stamp)
-        return (head, lines) if head.items() >= _stamp(path).items() else None
-    except (OSError, ValueError, AttributeError):
-        return None
+class PackedMembers:
+    """The utterances of some tars, in a few arrays."""
+
+    def __init__(self):
+        self.keys, self.spans, self.has_spans = PackedStrings(), PackedStrings(), False
+        self.labels: list[str | None] = []
+        self.offsets, self.sizes, self.durations = array("q"), array("q"), array("d")
+        self._words: dict[str | None, str | None] = {}  # equal labels are one string
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def append(self, member: Member) -> None:
+        self.offsets.append(member.offset)
+        self.sizes.append(member.size)
+        self.durations.append(math.nan if member.duration is None else float(member.duration))
+        self.keys.append(str(member.key))
+        self.labels.append(self._words.setdefault(member.label, member.label))
+        self.spans.append(member.spans or "")
+        self.has_spans = self.has_spans or bool(member.spans)
+
+    def extend(self, other: "PackedMembers") -> None:
+        """Those of `other` too."""
+        for name in ("keys", "spans", "offsets", "sizes", "durations"):
+            getattr(self, name).extend(getattr(other, name))
+        self.labels.extend(self._words.setdefault(label, label) for label in other.labels)
+        self.has_spans = self.has_spans or other.has_spans
 
 
-def shard_members(path: str | os.PathLike) -> list[Member]:
+def _index_lines(path) -> Iterator[dict]:
+    """What an index says of its tar as a whole, then of each member; nothing where it does not fit the tar."""
+    with contextlib.suppress(FileNotFoundError), open(_index_path(path), encoding="utf-8") as stream:
+        lines = map(json.loads, stream)
+        head = next(lines, {})
+        if head.items() >= _stamp(path).items():
+            yield head
+            yield from lines
+
+
+def shard_members(path: str | os.PathLike) -> PackedMembers:
     """The utterances of a tar, from its index where that fits, else from its headers."""
-    if (index := _index(path)) is not None:
-        with contextlib.suppress(ValueError, TypeError):
-            return [Member(**json.loads(line)) for line in index[1]]
+    try:
+        lines, members = _index_lines(path), PackedMembers()
+        if next(lines, None) is not None:
+            for line in lines:
+                members.append(Member(**line))
+            return members
+    except (OSError, ValueError, TypeError, AttributeError):  # not as `write_shard` writes it
+        pass
     return _members_by_header(path)
 
 
 def shard_fingerprint(path: str | os.PathLike) -> str:
     """Of its content, which a fitting index has a digest of."""
-    index = None if reads_everything() else _index(path)
-    return str(index[0]["content"]) if index and "content" in index[0] else of_file(path)
+    head: dict = {}
+    if not reads_everything():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            head = next(_index_lines(path), head)
+    return str(head["content"]) if "content" in head else of_file(path)
 
 
-def _members_by_header(path) -> list[Member]:
+def _members_by_header(path) -> PackedMembers:
     audio: dict[str, tuple[int, int]] = {}
-    labels: dict[str, dict[str, str]] = {}
+    said: dict[str, dict[str, str]] = {suffix: {} for suffix in (*LABEL_SUFFIXES, SPANS_SUFFIX)}  # by stem
+    words: dict[str, str] = {}
     try:
         with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for info in tar:
+            while (info := tar.next()) is not None:
+                tar.members.clear()  # which would hold every header of the tar
                 stem, _, suffix = info.name.rpartition(".")
                 suffix = suffix.lower()
                 if not info.isfile():
@@ -142,20 +184,18 @@ def _members_by_header(path) -> list[Member]:
                     if stem in audio:
                         raise InputError(f"{path}: two recordings named '{stem}'; write the shard again")
                     audio[stem] = (info.offset_data, info.size)
-                elif suffix in (*LABEL_SUFFIXES, SPANS_SUFFIX):
-                    text = os.pread(stream.fileno(), info.size, info.offset_data).decode("utf-8", "replace")
-                    labels.setdefault(stem, {})[suffix] = text.strip()
+                elif suffix in said:
+                    text = os.pread(stream.fileno(), info.size, info.offset_data).decode("utf-8", "replace").strip()
+                    said[suffix][stem] = words.setdefault(text, text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; make the shards again (stage 2)") from None
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path}: not a whole, uncompressed tar file ({error}); write the shard again") from None
-    return [Member(unquote(stem), _first_label(labels.get(stem, {})), offset, size,
-                   spans=labels.get(stem, {}).get(SPANS_SUFFIX))
-            for stem, (offset, size) in audio.items()]
-
-
-def _first_label(found: dict[str, str]) -> str | None:
-    return next((found[suffix] for suffix in LABEL_SUFFIXES if suffix in found), None)
+    members = PackedMembers()
+    for stem, (offset, size) in audio.items():
+        label = next((said[suffix][stem] for suffix in LABEL_SUFFIXES if stem in said[suffix]), None)
+        members.append(Member(unquote(stem), label, offset, size, spans=said[SPANS_SUFFIX].get(stem)))
+    return members
 
 
 class FileSlice:

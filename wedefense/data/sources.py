@@ -12,7 +12,7 @@ import numpy as np
 
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.catalogue import Catalogue, PackedStrings
-from wedefense.data.shards import FileSlice, shard_fingerprint, shard_members
+from wedefense.data.shards import FileSlice, PackedMembers, shard_fingerprint, shard_members
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError, blamed_on, did_you_mean
 from wedefense.utils.fingerprint import of_files
@@ -114,16 +114,15 @@ class ShardSource(Source):
             raise InputError(f"{list_path}: holds JSON lines, not paths of tar files; is this a raw.list "
                              f"(data_type: raw)?")
         self._paths = [_locate(line, Path(list_path).parent) for line in lines]
+        members, counts = PackedMembers(), []
         with ThreadPoolExecutor(_THREADS) as pool:
-            shards = list(pool.map(shard_members, self._paths))
-        members = [member for shard in shards for member in shard]
-        self.entries = Catalogue([m.key for m in members], [m.label for m in members],
-                                 [m.duration for m in members], str(list_path))
-        marked = [member.spans or "" for member in members]
-        self.marked = PackedStrings(marked) if any(marked) else None
-        self.groups: np.ndarray = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
-        self._offsets = np.array([m.offset for m in members], dtype=np.int64)
-        self._sizes = np.array([m.size for m in members], dtype=np.int64)
+            for shard in pool.map(shard_members, self._paths):
+                members.extend(shard)
+                counts.append(len(shard))
+        self.entries = Catalogue(members.keys, members.labels, members.durations, str(list_path))
+        self.marked = members.spans if members.has_spans else None
+        self.groups: np.ndarray = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self._offsets, self._sizes = np.array(members.offsets), np.array(members.sizes)
         self._streams: OrderedDict[int, object] = OrderedDict()
 
     def open(self, index: int):

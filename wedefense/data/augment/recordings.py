@@ -84,9 +84,8 @@ class TarRecordings(Recordings):
 
     def __init__(self, path: str):
         members = shard_members(path)
-        super().__init__(path, [member.key for member in members])
-        self._offsets = np.array([member.offset for member in members], dtype=np.int64)
-        self._sizes = np.array([member.size for member in members], dtype=np.int64)
+        super().__init__(path, list(members.keys))
+        self._offsets, self._sizes = np.array(members.offsets), np.array(members.sizes)
         self._stream: BinaryIO | None = None
 
     def _source(self, index: int) -> FileSlice:
