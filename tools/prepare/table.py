@@ -14,7 +14,7 @@ from wedefense.data.split import SETS, require_both_classes, split_by_group
 from wedefense.data.table_corpus import COLUMNS, LABELS, Choice, entries_of, find_columns
 from wedefense.data.tabular import read_rows
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, flush_all
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import count_text, first_few
@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     log.info("%s: %s", options.table, ", ".join(f"{kind} is column '{name}'" for kind, name in columns.items()))
     labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
     made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
+    if any(entry.wav.is_relative_to(options.out / "audio") for entry, _ in made):
+        flush_all()
     made = _without_duplicates(made, options)
     for name, entries in _sets(made, columns, options).items():
         manifest = write_data_dir(options.out / name, entries, options.num_workers, options.allow_problems)

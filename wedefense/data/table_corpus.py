@@ -138,7 +138,7 @@ def _audio(row: Row, choice: Choice, start: str, end: str) -> tuple[str, Path]:
         table, _, number = Path(row.where).name.rpartition(": row ")
         wav = choice.cuts / f"{member_name(Path(table).stem)}-{number}{name.suffix or _suffix_of(held)}"
         key = "_".join((_noted_id(row) or name.stem).split()) or wav.stem
-        with atomic_write(wav) as stream:
+        with atomic_write(wav, flush=False) as stream:
             stream.write(held)
     return (key, wav) if not (start or end) else _cut(row, key, wav, start, end, choice.cuts)
 
@@ -190,7 +190,7 @@ def _cut(row: Row, key: str, wav: Path, start: str, end: str, cuts: Path) -> tup
         raise InputError(f"{row.where}: {wav}: {error}") from None
     key = f"{key}_{round(first * 1000)}-{round(until * 1000)}"
     path = cuts / f"{member_name(key)}.flac"
-    with atomic_write(path) as stream:
+    with atomic_write(path, flush=False) as stream:
         soundfile.write(stream, samples, rate, format="FLAC", subtype="PCM_16")
     return key, path
 

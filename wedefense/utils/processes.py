@@ -41,8 +41,12 @@ def started(pid: int) -> int | None:
 
 def temporary_beside(path: Path) -> Path:
     """A name for what is to become `path`, which tells whose it is."""
-    pid = os.getpid()
-    return path.with_name(f".{path.name}.{machine()}-{pid}-{started(pid) or 0}.tmp")
+    return path.with_name(f".{path.name}.{_mark(os.getpid())}.tmp")
+
+
+@functools.lru_cache(maxsize=1)
+def _mark(pid: int) -> str:
+    return f"{machine()}-{pid}-{started(pid) or 0}"
 
 
 def owner_of_temporary(name: str) -> tuple[str, int, int] | None:
