@@ -53,12 +53,13 @@ TREES = {
                                           "PA_0010 PA_E_1000002 R3 M3 d4 - - - - bonafide notrim progress\n"}),
     "add2022": Tree(
         ("ADD_train_dev/train/ADD_T_00000000.wav", "ADD_train_dev/train/ADD_T_00000001.wav",
-         "track1adp_out/ADD_A1_00000000.wav", "track3test/ADD_E3_00000000.wav"),
+         "track1adp_out/ADD_A1_00000000.wav", "track1test/ADD_E1_00000000.wav", "track3test/ADD_E3_00000000.wav"),
         {"train": {"ADD_T_00000000": "bonafide . . zh", "ADD_T_00000001": "spoof . . zh"},
          "add2022_track1_adaptation": {"ADD_A1_00000000": "spoof . . zh"},
+         "add2022_track1": {"ADD_E1_00000000": "spoof . . zh"},
          "add2022_track3_r1": {"ADD_E3_00000000": "bonafide . . zh"}},
         {"ADD_train_dev/label/train_label.txt": "ADD_T_00000000.wav genuine\nADD_T_00000001.wav fake\n",
-         "track1adp_out/label.txt": "ADD_A1_00000000.wav fake\n",
+         "track1adp_out/label.txt": "ADD_A1_00000000.wav fake\n", "track1_label.txt": "ADD_E1_00000000.wav fake\n",
          "track3_R1_label.txt": "ADD_E3_00000000.wav genuine\n"}),
     "add2023": Tree(
         ("track1.2/train/wav/ADD2023_T1.2_T_00008971.wav", "track1.2/test/ADD2023_T1.2R1_E_00000000.wav"),
@@ -292,4 +293,67 @@ TREES = {
         {"had": {"HAD_test_00000001": "spoof . . .", "HAD_test_00000002": "bonafide . . ."}},
         {"HAD/HAD_test/HAD_test_label.txt": "HAD_test_00000001 0.00-0.004-T/0.004-0.01-F 0\n"
                                             "HAD_test_00000002 0.00-0.01-T 1\n"}),
+    "asvspoof_laundered": Tree(
+        ("ASVspoofLD/Reverberation/flac/RT_0_3_LA_E_2834763.flac",
+         "ASVspoofLD/Filtering/flac/lpf_7000_LA_E_8877452.flac"),
+        {"asvspoof_laundered": {"RT_0_3_LA_E_2834763": "spoof A11 LA_0039 .",
+                                "lpf_7000_LA_E_8877452": "bonafide - LA_0014 ."}},
+        {"ASVspoofLD/protocols/ASVspoofLauneredDatabase_Reverberation.txt":
+         "LA_0039 RT_0_3_LA_E_2834763 A11 spoof Reverberation RT_0_3\n",
+         "ASVspoofLD/protocols/ASVspoofLauneredDatabase_Filtering.txt":
+         "LA_0014 lpf_7000_LA_E_8877452 - bonafide Filtering lpf_7000\n",
+         "ASVspoofLD/protocols/ASVspoofLauneredDatabase_all_laundering_attacks_sampled.txt": "another\n"}),
+    "st_codecfake": Tree(
+        ("st-codecfake/train/SSB00050001.wav", "st-codecfake/train/F01_SSB00050001.wav", "st-codecfake/dev/a.wav",
+         "st-codecfake/eval_id/b.wav", "st-codecfake/eval_ood/F07_c.wav", "st-codecfake/eval_ood/F11_c.wav"),
+        {"train": {"SSB00050001": "bonafide - . .", "F01_SSB00050001": "spoof 1 . ."}, "dev": {"a": "spoof 6 . ."},
+         "eval_id": {"b": "bonafide - . ."}, "eval_ood": {"F07_c": "spoof 7 . .", "F11_c": "spoof 11 . ."}},
+        {"st-codecfake/label/train.txt": "SSB00050001.wav real 0\nF01_SSB00050001.wav fake 1\n",
+         "st-codecfake/label/dev.txt": "a.wav fake 6\n", "st-codecfake/eval_id.txt": "b.wav real 0\n",
+         "st-codecfake/label/eval_ood7.txt": "F07_c.wav fake 7\n",
+         "st-codecfake/label/eval_ood8-11.txt": "F11_c.wav fake 11\n"}),
+    "codecfake_plus": Tree(
+        ("CodecFake+/all_data_16k/p260_075.wav", "CodecFake+/all_data_16k/p260_075_Encodec_24b24k.flac",
+         "CodecFake+/all_data_16k/p226_261.wav", "CodecFake+/all_data_16k/p227_260_snac_24khz.wav",
+         "CodecFake+/SLMdemos_16k/VIOLA/audios_entts_ref_14.wav",
+         "CodecFake+/SLMdemos_16k/SINGLECODEC/p300_314_mic1-libritts_7150-2338.wav"),
+        {"train": {"p260_075": "bonafide . p260 .", "p260_075_Encodec_24b24k": "spoof . p260 ."},
+         "dev": {"p226_261": "bonafide . p226 ."}, "codecfake_plus_cors": {"p227_260_snac_24khz": "spoof . p227 ."},
+         "codecfake_plus_cosg": {"VIOLA/audios_entts_ref_14": "bonafide - . .",
+                                 "SINGLECODEC/p300_314_mic1-libritts_7150-2338": "spoof SINGLECODEC . ."}},
+        {"CodecFake+/metadata/training/train_mult_learn.txt":
+         "p260 p260_075 - REAL REAL REAL bonafide\np260 p260_075_Encodec_24b24k - Trad TIME MVQ spoof\n",
+         "CodecFake+/metadata/training/dev_mult_learn.txt": "p226 p226_261 - REAL REAL REAL bonafide\n",
+         "CodecFake+/metadata/evaluation/CoRS_ALL.txt": "p227 p227_260_snac_24khz - - spoofs\n",
+         "CodecFake+/metadata/evaluation/CoSG_ALL.txt":
+         "VIOLA audios_entts_ref_14 - bonafide\nSINGLECODEC p300_314_mic1-libritts_7150-2338 - - spoof\n"}),
+    "shiftyspeech": Tree(
+        ("Vocoders/hifigan/hifigan_aishell_flac/BAC009S0913W0472.flac",
+         "Vocoders/vocos/vocos_jsut_flac/x/BASIC5000_1.wav"),
+        {"shiftyspeech": {"Vocoders/hifigan/hifigan_aishell_flac/BAC009S0913W0472": "spoof hifigan . .",
+                          "Vocoders/vocos/vocos_jsut_flac/x/BASIC5000_1": "spoof vocos . ."}}),
+    "wildsvdd": Tree(
+        tuple(f"WildSVDD/WildSVDD_Data_Sep2024_Processed/{name}.flac" for name in (
+            "train/mixture/bonafide_Name_1", "train/vocals/deepfake_Name_2", "test_A/vocals/deepfake_A_1",
+            "test_B/vocals/bonafide_Salibi_1")),
+        {"train": {"train/mixture/bonafide_Name_1": "bonafide . . .", "train/vocals/deepfake_Name_2": "spoof . . ."},
+         "wildsvdd_a": {"test_A/vocals/deepfake_A_1": "spoof . . ."},
+         "wildsvdd_b": {"test_B/vocals/bonafide_Salibi_1": "bonafide . . ."}}),
+    "libritts_vocoded": Tree(
+        ("LibriTTS-Vocoded/hifigan/dev-clean/84/121123/84_121123_000007_000001.wav",
+         "LibriTTS-Vocoded/hn_sinc_nsf/train-clean-360/2638/10172/2638_10172_000059_000002.wav"),
+        {"train": {"hn_sinc_nsf/train-clean-360/2638/10172/2638_10172_000059_000002": "spoof hn_sinc_nsf 2638 en"},
+         "dev": {"hifigan/dev-clean/84/121123/84_121123_000007_000001": "spoof hifigan 84 en"}}),
+    "voxceleb2_vocoded": Tree(
+        ("VoxCeleb2-Vocoded/hifigan/dev/aac/id04972/f9crVjbT1Eg/00255.wav",),
+        {"train": {"hifigan/dev/aac/id04972/f9crVjbT1Eg/00255": "spoof hifigan id04972 ."}}),
+    "libritts_r": Tree(
+        ("LibriTTS_R/train-clean-100/103/1240/103_1240_000000_000001.wav",
+         "LibriTTS_R/dev-clean/1462/170138/1462_170138_000006_000003.wav"),
+        {"train": {"train-clean-100/103/1240/103_1240_000000_000001": "spoof miipher 103 en"},
+         "dev": {"dev-clean/1462/170138/1462_170138_000006_000003": "spoof miipher 1462 en"}}),
+    "fleurs_r": Tree(
+        ("fleurs-r/data/af_za/audio/train/1.wav", "fleurs-r/data/am_et/audio/test/2.wav"),
+        {"train": {"af_za/audio/train/1": "spoof miipher . af_za"},
+         "eval": {"am_et/audio/test/2": "spoof miipher . am_et"}}),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from wedefense.data.prepare import Entry, class_of, records
+from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.data.tabular import separated_rows
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few
@@ -29,8 +30,8 @@ class Source:
 
     files: str = ""
     table: tuple[str, ...] = ()  # the first that is there
-    audio: str = ""
-    columns: str | Mapping[str, str] = ""  # names by position (`-`: unused, `...`: any more), or by the header's names
+    audio: str = ""  # `.*` in the end: with whatever suffix it has
+    columns: str | Mapping[str, str] = ""  # names by position (`-`: unused, `...`: any others), or by the header's
     separator: str = ""                    # blanks, unless given
     header: str = ""                       # the first line, where positions count and there is one
     where: Mapping[str, str] = field(default_factory=dict)   # only lines with this value, `a|b` one of these
@@ -195,13 +196,21 @@ def _entry(root: Path, record: dict, source: Source) -> Entry | None:
     if not label:
         return None
     key = source.key.format_map(record)
-    wav = root / (record["file"] if source.files else source.audio.format_map(record))
+    wav = _present(root / (record["file"] if source.files else source.audio.format_map(record)))
     key = "_".join((Text(key).stem if source.files and source.key == "{key}" else key).split())
     tables = {_table_name(column): "_".join(record[column].split()) or "-" for column in source.tables
               if column in record}
     if label == "bonafide" and "utt2attack" in tables:
         tables["utt2attack"] = "-"  # where others name the attack, protocols name the class or the corpus
     return Entry(key, label, wav, tables)
+
+
+def _present(path: Path) -> Path:
+    """`a.*` with the suffix that is there."""
+    if path.suffix != ".*":
+        return path
+    found = (path.with_suffix(f".{suffix}") for suffix in AUDIO_SUFFIXES)
+    return next((one for one in found if one.exists()), path.with_suffix(f".{AUDIO_SUFFIXES[0]}"))
 
 
 def read_layouts(path: Path) -> dict[str, Layout]:

@@ -41,10 +41,14 @@ def records(path: Path, columns: str, labels: Mapping[str, str], separator: str 
             header: str | None = None) -> list[dict[str, str]]:
     """The lines of a protocol as dicts by column name, with `where`, which says the line.
 
-    Every line must have exactly these `columns`, separated by blanks or by `separator` (`...` in the end: and any
-    more), and in the column `label` one that `labels` knows. A protocol with a `header` must begin with this line.
+    Every line must have exactly these `columns`, separated by blanks or by `separator` (`...`: any number of others),
+    and in the column `label` one that `labels` knows. A protocol with a `header` must begin with this line.
     """
-    names = columns.split()
+    names, rest, last = columns.split(), "...", []
+    if rest in names:
+        names, last = names[:names.index(rest)], names[names.index(rest) + 1:]
+    else:
+        rest = ""
     wrong, rows = [], []
     lines = read_lines(path)
     if header and (not lines or lines[0].strip() != header):
@@ -53,9 +57,10 @@ def records(path: Path, columns: str, labels: Mapping[str, str], separator: str 
         if not line.strip() or (header and number == 1):
             continue
         fields = [text.strip() for text in line.strip().split(separator)]
-        row = dict(zip(names, fields), where=f"{path}:{number}")
-        if len(fields) != len(names) and not (names[-1] == "..." and len(fields) >= len(names) - 1):
-            wrong.append(f"line {number}: {len(fields)} columns, expected {len(names)} ({columns}): {line.strip()!r}")
+        least = len(names) + len(last)
+        row = dict(zip(names, fields), **dict(zip(last, fields[len(fields) - len(last):])), where=f"{path}:{number}")
+        if len(fields) < least or (len(fields) > least and not rest):
+            wrong.append(f"line {number}: {len(fields)} columns, expected {least} ({columns}): {line.strip()!r}")
         elif "label" in row and class_of(row["label"], labels) is None:
             wrong.append(f"line {number}: unknown label '{row['label']}' (known: {', '.join(labels)})")
         else:
