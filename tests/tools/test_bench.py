@@ -87,3 +87,14 @@ def test_the_bench_of_long_lists_counts_memory_by_the_line(capsys):
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0][:2] == ["20,000", "lines,"] and [row[0] for row in rows[1:]] == ["raw.list", "with", "first", "the"]
     assert all(float(row[-2]) < 40 for row in rows[1:])  # MiB; a Python object for each string would take 12 more
+
+
+def test_the_bench_of_large_files_reads_them_and_leaves_them_where_it_is_told(tmp_path, capsys):
+    from tools.bench.large_files import main
+
+    main(["--files", "2", "--utterances", "200", "--kinds", "shard", "--ranks", "1", "--workers", "0", "--seconds",
+          "0.1", "--keep", str(tmp_path)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "2 files, 200 recordings of 1 s" and said[3].startswith("1 x 0 ") and said[3].count(" MiB") == 2
+    assert [path.name for path in sorted(tmp_path.glob("part*"))] == [
+        "part0.tar", "part0.tar.idx", "part1.tar", "part1.tar.idx"]
