@@ -1,6 +1,7 @@
 """A table of one's own as a corpus: every form it may have, sets by column or made, and what cannot be used."""
 
 import json
+import shutil
 import zlib
 from collections import Counter
 
@@ -170,7 +171,11 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
     ("path,verdict\na.wav,real\n", ["--columns", "label=verdct"], r"no such column, did you mean 'verdict'"),
     ("path,lang,language,label\na.wav,x,y,real\n", ["--columns", "language=lng"], "no such column"),
     ("path,label,model,system\na.wav,real,x,y\n", [], r"attack may be the column model or system; say --columns"),
-    (HEADER + "a.wav,1,train\nb.wav,0,train\n", [], r"labels.csv:2: column 'label': .*--labels 1=bonafide .* \(1 more"),
+    (HEADER + "a.wav,1,train\nb.wav,0,train\n", [],
+     r"labels.csv:2: column 'label': .*--labels 1=bonafide .*mean nothing: '1' in 1 row, '0' in 1 row\)$"),
+    (HEADER + "a.wav,AI voice,train\nb.wav,AI voice,train\n,real,train\n", [],
+     r"unknown label 'AI voice' .*--labels 'AI voice=spoof' \(labels that mean nothing: 'AI voice' in 2 rows\) "
+     r"\(1 other row: .*labels.csv:4: column 'path': no file is named\)$"),
     (HEADER + "a.wav,rael,train\n", [], r"labels.csv:2: column 'label': unknown label 'rael', did you mean 'real'"),
     (HEADER + "a.wav,,train\n", [], r"labels.csv:2: column 'label': no label"),
     (HEADER + "../a.wav,real,train\n", [], r"labels.csv:2: column 'path': ../a.wav leads out of .*--audio DIR"),
@@ -220,6 +225,26 @@ def test_duplicates_may_be_dropped_or_kept(tmp_path):
     assert set(rows(tmp_path, "train/utt2lab")) == {"a", "b"}
     prepare(tmp_path, "--duplicates", "ignore")
     assert set(rows(tmp_path, "train/utt2lab")) == {"a", "b", "c"}
+
+
+def test_a_recording_of_two_labels_is_not_dropped_but_named(tmp_path):
+    sound(tmp_path / "a.wav"), sound(tmp_path / "b.wav")
+    (tmp_path / "c.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    (tmp_path / "labels.csv").write_text(HEADER + TWO + "c.wav,fake,train\n")
+    with pytest.raises(InputError, match="1 recordings have more than one label: a = c with different labels; correct"):
+        prepare(tmp_path, "--duplicates", "drop")
+
+
+def test_a_set_of_an_earlier_call_is_not_left_beside_what_may_hold_it_now(folder, capsys):
+    prepare(folder)
+    header, *lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join([f"{header},split", *(f"{line},train" for line in lines)]) + "\n")
+    with pytest.raises(InputError, match="data/dev: is of an earlier call, and what it holds may be in train now"):
+        prepare(folder)
+    for name in ("dev", "eval"):
+        shutil.rmtree(folder / "data" / name)
+    prepare(folder)
+    assert "no set is dev and none is eval; --split 8:1:1 makes sets" in capsys.readouterr().err
 
 
 def test_numbers_are_labels_once_it_is_said_which(tmp_path):

@@ -6,18 +6,19 @@ usual words (real, human, fake, ai ...). Sets come from the split column or are 
 
 import argparse
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from wedefense.data.duplicates import same_content
 from wedefense.data.prepare import Entry, write_data_dir
 from wedefense.data.split import SETS, require_both_classes, split_by_group
-from wedefense.data.table_corpus import COLUMNS, LABELS, Choice, entries_of, find_columns
+from wedefense.data.table_corpus import COLUMNS, LABELS, Choice, entries_of, find_columns, unused_columns
 from wedefense.data.tabular import read_rows
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write, flush_all
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.parallel_map import default_workers
-from wedefense.utils.tables import count_text, first_few
+from wedefense.utils.tables import count_text, first_few, read_lines
 
 log = get_logger()
 CLASSES = ("bonafide", "spoof")
@@ -73,6 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     first, rows = read_rows(options.table)
     columns = find_columns(first, dict(options.columns))
     log.info("%s: %s", options.table, ", ".join(f"{kind} is column '{name}'" for kind, name in columns.items()))
+    if unused := unused_columns(first, columns):
+        log.info("%s: nothing is made of %s; --columns KIND=NAME says what a column is", options.table,
+                 first_few(unused, 12))
     labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
     made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
     if any(entry.wav.is_relative_to(options.out / "audio") for entry, _ in made):
@@ -94,6 +98,10 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
     labels = {entry.key: entry.label for entry, _ in made}
     alike = [f"{' = '.join(group)}{'' if len({labels[k] for k in group}) == 1 else ' with different labels'}"
              for group in groups]
+    torn = [said for group, said in zip(groups, alike) if len({labels[key] for key in group}) > 1]
+    if options.duplicates == "drop" and torn:
+        raise InputError(f"{options.table}: {len(torn)} recordings have more than one label: {first_few(torn)}; "
+                         "correct the table, --duplicates drop cannot know which is right")
     if options.duplicates == "stop":
         raise InputError(f"{options.table}: {len(groups)} recordings come under several names: {first_few(alike)}. "
                          f"--duplicates drop keeps the first of each, --duplicates ignore keeps all")
@@ -120,11 +128,24 @@ def _sets(made: list[tuple[Entry, str]], columns: dict[str, str], options) -> di
     sets: dict[str, list[Entry]] = defaultdict(list)
     for entry, split in zip(entries, splits):
         sets[split].append(entry)
+    _refuse_stale(options.out, sets)
+    if missing := [name for name in SETS if name not in sets and options.split is None]:
+        log.warning("%s: no set is %s; --split 8:1:1 makes sets of all that is there", options.table,
+                    " and none is ".join(missing))
     lines = [told, *(f"{name}: {count_text(Counter(e.label for e in sets[name]))}" for name in sorted(sets))]
     log.info("%s", "\n  ".join(lines))
     with atomic_write(options.out / "split.txt", "w") as stream:
         stream.writelines(f"{line}\n" for line in lines)
     return dict(sets)
+
+
+def _refuse_stale(out: Path, sets: Iterable[str]) -> None:
+    """A set of an earlier call that this one does not make anew: its recordings may be in another set by now."""
+    told = read_lines(out / "split.txt") if (out / "split.txt").exists() else []
+    for name in (line.partition(":")[0] for line in told[1:]):
+        if name not in sets and (out / name / "utt2lab").exists():
+            raise InputError(f"{out / name}: is of an earlier call, and what it holds may be in {' or '.join(sets)} "
+                             "now; remove it, or give another --out")
 
 
 def _groups(entries: list[Entry], by: str, table: Path) -> list[str]:

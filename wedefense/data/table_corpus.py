@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from wedefense.data.shards import AUDIO_SUFFIXES, member_name
 from wedefense.data.tabular import Row
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import first_few
+from wedefense.utils.tables import first_few, plural
 
 COLUMNS = {
     "path": ("path", "file", "file_name", "filename", "filepath", "file_path", "audio", "audio_path", "wav", "wav_path",
@@ -80,17 +81,38 @@ def find_columns(rows: Sequence[Row], chosen: Mapping[str, str]) -> dict[str, st
     return found
 
 
+class _UnknownLabel(InputError):
+    """A label that means nothing; thousands of rows may have it."""
+
+    def __init__(self, label: str, told: str):
+        super().__init__(told)
+        self.label = label
+
+
+def unused_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
+    """Headers of the first rows that are none of `columns`."""
+    headers = dict.fromkeys(name for row in rows for name, value in row.cells.items() if not isinstance(value, bytes))
+    return [name for name in headers if name not in columns.values()]
+
+
 def entries_of(rows: Iterable[Row], choice: Choice) -> list[tuple[Entry, str]]:
     """(entry, its split or "") of every row."""
-    made, wrong = [], []
+    made: list[tuple[Entry, str]] = []
+    wrong: list[str] = []
+    labels: Counter[str] = Counter()
     for row in rows:
         try:
             made.append(_entry(row, choice))
+        except _UnknownLabel as error:
+            wrong += [] if labels else [str(error)]
+            labels[error.label] += 1
         except InputError as error:
             wrong.append(str(error))
     if wrong:
-        more = f" ({len(wrong) - 1} more rows are wrong: {first_few(wrong[1:], 2)})" if len(wrong) > 1 else ""
-        raise InputError(f"{wrong[0]}{more}")
+        rows_of = first_few([f"'{label}' in {plural(count, 'row')}" for label, count in labels.most_common()], 8)
+        said = f"{wrong[0]} (labels that mean nothing: {rows_of})" if labels.total() > 1 else wrong[0]
+        more = f" ({plural(len(wrong) - 1, 'other row')}: {first_few(wrong[1:], 2)})" if len(wrong) > 1 else ""
+        raise InputError(f"{said}{more}")
     return _distinct(made)
 
 
@@ -103,7 +125,8 @@ def _entry(row: Row, choice: Choice) -> tuple[Entry, str]:
 
     label = choice.labels.get(cell("label").lower())
     if label is None:
-        raise InputError(f"{row.where}: column '{columns['label']}': {_no_label(cell('label'), choice.labels)}")
+        raise _UnknownLabel(cell("label"), f"{row.where}: column '{columns['label']}': "
+                                           f"{_no_label(cell('label'), choice.labels)}")
     split = SPLITS.get(cell("split").lower(), cell("split"))
     if split in ("..", ".") or "/" in split:
         raise InputError(f"{row.where}: column '{columns['split']}': '{split}' cannot be the name of a set")
