@@ -140,7 +140,7 @@ def _index_lines(path) -> Iterator[dict]:
     """What an index says of its tar as a whole, then of each member; nothing where it does not fit the tar."""
     with contextlib.suppress(FileNotFoundError), open(_index_path(path), encoding="utf-8") as stream:
         lines = map(json.loads, stream)
-        head = next(lines, {})
+        head: dict = next(lines, {})
         if head.items() >= _stamp(path).items():
             yield head
             yield from lines
@@ -174,8 +174,9 @@ def _members_by_header(path) -> PackedMembers:
     words: dict[str, str] = {}
     try:
         with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            seen: list = vars(tar)["members"]
             while (info := tar.next()) is not None:
-                tar.members.clear()  # which would hold every header of the tar
+                seen.clear()  # or it would hold every header of the tar
                 stem, _, suffix = info.name.rpartition(".")
                 suffix = suffix.lower()
                 if not info.isfile():
