@@ -174,9 +174,8 @@ def _members_by_header(path) -> PackedMembers:
     words: dict[str, str] = {}
     try:
         with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            seen: list = vars(tar)["members"]
             while (info := tar.next()) is not None:
-                seen.clear()  # or it would hold every header of the tar
+                tar.members.clear()  # type: ignore[attr-defined]  # it would hold every header of the tar
                 stem, _, suffix = info.name.rpartition(".")
                 suffix = suffix.lower()
                 if not info.isfile():
