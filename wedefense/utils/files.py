@@ -44,7 +44,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", flush: bool = True):
 
 def flush_all() -> None:
     """What was written without a flush is on the disk from here on."""
-    if hasattr(os, "sync"):
+    with contextlib.suppress(AttributeError):  # there is none on Windows
         os.sync()
 
 
