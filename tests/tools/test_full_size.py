@@ -37,6 +37,15 @@ def test_a_thousandth_of_the_row(tmp_path, capsys):
     assert labels.count("bonafide") == 3 and labels.count("spoof") == 22
 
 
+def test_the_time_is_bounded_and_what_ended_by_then_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tools.bench.full_size.make_set", lambda *_: 1.0)
+    options = ["--model", "wavlm_tiny", "--minutes", "0.001", "--folder", str(tmp_path / "kept")]
+    assert main(["--device", "cpu", *options]) == 0
+    output = capsys.readouterr().out
+    assert "s outside the epochs that ended; 1.00 h of files" in output and "embedding" not in output
+    assert "  stopped after 0.001 minutes, in epoch 1" in output
+
+
 @pytest.mark.parametrize("options, message", [
     (["--share", "0"], "--share must be above 0"), (["--folder", "."], "exists"),
     (["--share", "0.001", "--model", "wavml"], "unknown")])

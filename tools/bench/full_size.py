@@ -1,11 +1,15 @@
 """The frozen row of PartialSpoof at full size, on synthetic audio: seconds for an epoch, hours of audio in a second.
 
-    python tools/bench/full_size.py --device cuda [--epochs 2] [--share 0.1] [--folder DIR] [--num_workers 14]
+    python tools/bench/full_size.py --device cuda [--epochs 2] [--share 0.1] [--minutes 5] [--num_workers 14]
     python tools/bench/full_size.py --device cpu --share 0.001 --model wavlm_tiny   # does it work?
 
 Makes as many files as the corpus has (25,380 to train, 71,237 to score; `--validate`: 24,844 of dev too), checks and
 lists them as stages 1 and 2 do, trains the recipe's config on random weights of its encoder, then averages and embeds.
-Further options are keys of the config: --dataloader_args.batch_size 64.
+Further options are keys of the config: --dataloader_args.batch_size 64. Training is in bfloat16 on a GPU; the recipe
+itself says float32, as released: `--precision float32` computes that, several times as long.
+
+Each figure is printed when it is known. `--minutes` bounds training and embedding each; epochs that ended by then
+count.
 
 The corpus's own durations are not in this repository: they are drawn log-normal with a mean of 3.45 s (the training
 set decoded as int16 takes about 2.8 GB) and an assumed spread of 0.4 in the logarithm, between 0.6 and 20 s. Who has
@@ -14,9 +18,13 @@ noises and tones in FLAC (`--audio wav`: as the corpus comes), every one its own
 """
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +41,7 @@ import soundfile
 from wedefense.data.layouts import read_layouts
 from wedefense.data.prepare import Entry, write_data_dir
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.utils.checks import PRECISIONS
 from wedefense.utils.errors import InputError
 from wedefense.utils.parallel_map import default_workers, parallel_map
 from wedefense.utils.tables import read_table
@@ -40,6 +49,7 @@ from wedefense.utils.tables import read_table
 RATE, SEED = 16_000, 5
 MEAN, SPREAD, SHORTEST, LONGEST = 3.45, 0.4, 0.6, 20.0  # seconds; of the logarithm
 SOURCES, SOURCE_SECONDS = 8, 60
+STOPPED = "stopped: the time is over"
 CONFIG = ROOT / "egs/detection/partialspoof/ssl_mhfa/conf/MHFA_wavlmplus.yaml"
 
 
@@ -95,15 +105,25 @@ def make_set(folder: Path, name: str, count: int, arguments) -> float:
     return float(lengths.sum()) / 3600
 
 
-def command(folder: Path, module: str, *options: str) -> str:
-    """What a command of the toolkit said; the whole is in full_size.log."""
-    done = subprocess.run([sys.executable, "-m", module, *options], cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
-    with open(folder / "full_size.log", "a", encoding="utf-8") as log:
-        log.write(done.stdout)
-    if done.returncode:
-        raise InputError(f"{module} ended with exit code {done.returncode}:\n{done.stdout[-2000:]}")
-    return done.stdout
+def command(folder: Path, module: str, *options: str, minutes: float = math.inf) -> str:
+    """What a command of the toolkit said, as far as it came in so many minutes; full_size.log has it meanwhile."""
+    log = folder / "full_size.log"
+    with open(log, "ab") as stream:
+        begin = stream.tell()
+        process = subprocess.Popen([sys.executable, "-m", module, *options], cwd=ROOT, stdout=stream,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait(None if minutes == math.inf else 60 * minutes)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:  # loaders too
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said = log.read_bytes()[begin:].decode(errors="replace")
+    if code:
+        raise InputError(f"{module} ended with exit code {code}:\n{said[-2000:]}")
+    return said if code == 0 else f"{said}\n{STOPPED}"
 
 
 def random_weights(name: str, path: Path) -> None:
@@ -124,7 +144,8 @@ def settings_of(folder: Path, arguments, overrides: list[str]) -> list[str]:
     data = folder / "data"
     settings = ["--config", str(CONFIG), "--exp_dir", str(folder / "exp"), "--train_data", str(data / "train/raw.list"),
                 "--train_label", str(data / "train/utt2lab"), "--num_epochs", str(arguments.epochs), "--num_avg", "1",
-                "--gpus", "[0]", "--dataloader_args.num_workers", str(arguments.num_workers),
+                "--gpus", "[0]", "--precision", arguments.precision,
+                "--dataloader_args.num_workers", str(arguments.num_workers),
                 "--dataset_args.ssl_args.upstream_args.name", arguments.model,
                 "--dataset_args.ssl_args.upstream_args.path_or_url", str(folder / f"{arguments.model}.pt")]
     if arguments.validate:
@@ -140,25 +161,44 @@ def measure(folder: Path, arguments, overrides: list[str]) -> None:
         hours[name] = make_set(folder, name, max(20, round(arguments.share * counts[name])), arguments)
     durations = "their own durations" if arguments.durations else f"log-normal durations, mean {MEAN} s"
     print(f"made in {time.monotonic() - started:.0f} s: "
-          + ", ".join(f"{name} {value:.2f} h" for name, value in hours.items()) + f" of {arguments.audio}, {durations}")
+          + ", ".join(f"{name} {value:.2f} h" for name, value in hours.items())
+          + f" of {arguments.audio}, {durations}", flush=True)
     random_weights(arguments.model, folder / f"{arguments.model}.pt")
     settings = settings_of(folder, arguments, overrides)
+    if train(folder, settings, arguments, hours["train"]):
+        command(folder, "wedefense.bin.average", *settings)
+        embed(folder, arguments, hours["eval"])
+
+
+def train(folder: Path, settings: list[str], arguments, hours: float) -> bool:
+    """Whether all epochs ended; prints how long each took."""
     started = time.monotonic()
-    command(folder, "wedefense.bin.train", *settings, "--device", arguments.device)
-    rows = json.loads(ExperimentFolder(folder / "exp").history.read_text())["rows"]
-    print(f"training: {time.monotonic() - started:.1f} s with its start; {hours['train']:.2f} h of files an epoch"
-          + (", then validation" if arguments.validate else ""))
+    said = command(folder, "wedefense.bin.train", *settings, "--device", arguments.device, minutes=arguments.minutes)
+    seconds, history = time.monotonic() - started, ExperimentFolder(folder / "exp").history
+    rows = json.loads(history.read_text())["rows"] if history.exists() else []
+    precision = re.search(r"precision: (.*)", said)
+    outside = seconds - sum(row["seconds"] for row in rows)
+    print(f"training{', ' + precision[1] if precision else ''}: {seconds:.1f} s, of which {outside:.1f} s outside the "
+          f"epochs that ended; {hours:.2f} h of files an epoch{', then validation' if arguments.validate else ''}")
     for row in rows:
-        speed = hours["train"] / max(row["seconds"], 0.1)
-        print(f"  epoch {row['epoch']}: {row['seconds']} s, {speed:.4f} audio h / s")
-    command(folder, "wedefense.bin.average", *settings)
+        print(f"  epoch {row['epoch']}: {row['seconds']} s, {hours / max(row['seconds'], 0.1):.4f} audio h / s")
+    if STOPPED in said:
+        last = re.split(r"[\r\n]+", said.removesuffix(STOPPED).strip())[-1]
+        print(f"  stopped after {arguments.minutes:g} minutes, in epoch {len(rows) + 1}; "
+              f"said last: {last[:160] or 'nothing'}")
+    return STOPPED not in said
+
+
+def embed(folder: Path, arguments, hours: float) -> None:
     started = time.monotonic()
-    output = command(folder, "wedefense.bin.embed", "--exp_dir", str(folder / "exp"), "--device", arguments.device,
-                     "--sets", "eval", "--data", str(folder / "data/eval/raw.list"))
-    embedded = re.search(r"(\d+) embeddings in ([\d.]+) s", output)
-    seconds = float(embedded[2])
-    print(f"embedding eval: {embedded[1]} files in {seconds} s ({time.monotonic() - started:.1f} s with its start), "
-          f"{hours['eval'] / max(seconds, 0.1):.4f} audio h / s")
+    said = command(folder, "wedefense.bin.embed", "--exp_dir", str(folder / "exp"), "--device", arguments.device,
+                   "--sets", "eval", "--data", str(folder / "data/eval/raw.list"), minutes=arguments.minutes)
+    found = re.search(r"(\d+) embeddings in ([\d.]+) s", said)
+    if found is None:
+        print(f"embedding eval: stopped after {arguments.minutes:g} minutes")
+        return
+    print(f"embedding eval: {found[1]} files in {found[2]} s ({time.monotonic() - started:.1f} s with its start), "
+          f"{hours / max(float(found[2]), 0.1):.4f} audio h / s")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -168,6 +208,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--model", default="wavlm_base_plus")
     parser.add_argument("--audio", choices=("flac", "wav"), default="flac")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="that training and embedding may take, each")
     parser.add_argument("--validate", action="store_true", help="on dev after every epoch, as the recipe does")
     parser.add_argument("--durations", type=Path, help="the data folder of the corpus itself")
     parser.add_argument("--num_workers", type=int, default=default_workers(), help="to make, to check and to load")
