@@ -17,6 +17,7 @@ import contextlib
 import inspect
 import math
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import torch
@@ -27,6 +28,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 import wedefense.gpu
 from tests.emulation.device import Emulation, OnDevice, each, held, tensors
 from tests.emulation.engine import backward
+
+# compute capability -> KiB of shared memory that one program may have
+SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
 
 
 class _Emulated(torch.autograd.Function):
@@ -156,11 +160,12 @@ def _forget_what_is_on_devices() -> None:
 
 
 @contextlib.contextmanager
-def emulated_cuda(kernels: bool = False, sizes: bool = False):
+def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 90):
     """-> the `Emulation`; inside, `cuda` is a device like any other. Use one at a time.
 
     `kernels`: it runs the kernels of `wedefense.gpu`, else the plain code that they stand for. `sizes`: its tensors
     have sizes and no values, so that models of any size take no time; with kernels' launches noted and not run.
+    `capability`: 90 for that of an H100.
     """
     torch._C._ensureCUDADeviceGuardSet()
     with contextlib.ExitStack() as patches:
@@ -175,7 +180,10 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False):
 
             launcher = type(gelu_kernel)  # Triton's own, or that of its interpreter
             patches.enter_context(mock.patch.object(launcher, "run", _launched(launcher.run, sizes)))
-        for name, value in _HARDWARE.items():
+        of_card = {"get_device_capability": lambda device=None: divmod(capability, 10),
+                   "get_device_properties": lambda device=None: SimpleNamespace(
+                       shared_memory_per_block_optin=1024 * SHARED[capability])}
+        for name, value in (_HARDWARE | of_card).items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
         patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         patches.enter_context(mock.patch.object(torch._C, "_current_graph_task_id", lambda: 0))  # for checkpoints

@@ -1,5 +1,6 @@
 """What Triton compiles: a program for every kernel, kind of arguments and value of a constant, when it comes first."""
 
+import math
 from functools import cache
 
 from torch import Tensor
@@ -8,6 +9,19 @@ from triton.backends.nvidia.compiler import CUDABackend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from tests.emulation.device import Emulation, OnDevice, each, tensors
+
+
+def _of_attention(products: int):
+    """Multiplications and additions of so many products of all queries with all keys."""
+    return lambda given: 2 * products * math.prod(given["qkv"].shape) // 3 * (given["middle"] + 1)
+
+
+FLOPS = {
+    "forward_kernel": _of_attention(2), "query_gradient_kernel": _of_attention(3),
+    "key_gradient_kernel": _of_attention(4), "table_gradient_kernel": _of_attention(2),
+    "product_kernel": lambda given: 2 * given["rows"] * given["columns"] * given["inner"],
+    "first_layer_kernel": lambda given: 2 * given["out"].numel() * given["TAPS"],
+    "first_layer_gradient_kernel": lambda given: 4 * given["gradient"].numel() * given["TAPS"]}
 
 
 class Pointer:
@@ -36,6 +50,10 @@ def program_of(kernel, args: tuple, kwargs: dict) -> tuple[str, str]:
     return kernel.fn.__name__, ", ".join([*named, *(f"{k}={v}" for k, v in sorted(options.items()))])
 
 
+def _by_name(kernel, args: tuple, kwargs: dict) -> dict:
+    return dict(zip(kernel.arg_names, args)) | kwargs
+
+
 def note(kernel, args: tuple, kwargs: dict, emulation: Emulation) -> None:
     """A launch: its program, and the bytes of its tensors, each once."""
     name, seen = kernel.fn.__name__, emulation.seen
@@ -46,3 +64,5 @@ def note(kernel, args: tuple, kwargs: dict, emulation: Emulation) -> None:
     seen.programs[program_of(kernel, args, kwargs)] += 1
     seen.bytes[name] += sum({id(t.held): t.numel() * t.element_size() for t in given if isinstance(t, OnDevice)}
                             .values())
+    if name in FLOPS:
+        seen.flops[name] += FLOPS[name](_by_name(kernel, args, kwargs))

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import extractor_kernels as kernels
+from wedefense.gpu import shared_memory
 from wedefense.gpu.attention import precision
 from wedefense.gpu.passes import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
 from wedefense.gpu.products_kernels import product_kernel
 
 TAPS = 16            # of a window of samples with its one, rounded up
 SLOTS_BY_SHARE = 16  # slots that one program sums over
+WIDE_GRADIENT = 132 * 1024  # bytes of shared memory that a float32 norm's gradient wants with three loads ahead
 PRECISION = "tf32x3"  # the samples' products keep float32's accuracy
 
 
@@ -92,7 +94,8 @@ class FirstLayer(torch.autograd.Function):
             signal.samples, signal.own_starts, weights, *((gain, shift) if norm else (weights, weights)),
             gradient.contiguous(), dweights, dnorm, signal.samples.numel(), taps - 1, channels, ctx.epsilon,
             int(len(weights) > 1), len(gradient), NORM=norm, STRIDE=ctx.stride, PER_SLOT=per_slot, TAPS=TAPS,
-            WINDOWS=tile, CHANNELS=width, SLOTS=slots, PRECISION=_gradient_precision(gradient), num_warps=8)
+            WINDOWS=tile, CHANNELS=width, SLOTS=slots, PRECISION=_gradient_precision(gradient), num_warps=8,
+            num_stages=_stages_of_gradient(gradient, norm))
         found = total_of(dweights).view(batch, TAPS, channels)[:, :taps]
         found = found if len(weights) > 1 else found.sum(0, keepdim=True)
         of_norm = total_of(dnorm.view(1, -1, 2, channels)).view(2, channels) if norm else (None, None)
@@ -102,6 +105,12 @@ class FirstLayer(torch.autograd.Function):
 def _gradient_precision(gradient: Tensor) -> str:
     """Finer than the gradient itself."""
     return PRECISION if gradient.dtype == torch.float32 else "tf32"
+
+
+def _stages_of_gradient(gradient: Tensor, norm: bool) -> int:
+    """Loads that run ahead: as many as the card has room for."""
+    wide = norm and gradient.dtype == torch.float32
+    return 1 if wide and shared_memory(gradient.device) < WIDE_GRADIENT else 3
 
 
 def _windows(per_slot: int) -> int:

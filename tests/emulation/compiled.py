@@ -1,0 +1,140 @@
+"""What Triton makes of every kernel for a card, compiled without one: registers, spills, shared memory.
+
+    python -m tests.emulation.compiled [--cards 80 86 89 90 100 120] [--cases base large ...] [--precisions bfloat16]
+
+A line for each program that does not fit, and for each kernel the most that its programs want. Without TRITON_INTERPRET
+in the environment. Ends with 1 where one does not compile or wants more shared memory than a program gets there.
+"""
+
+import argparse
+import contextlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from tests.emulation import programs
+from tests.emulation.cuda import SHARED, emulated_cuda
+from tests.emulation.device import each
+from tests.emulation.steps import run_step, sized_batch, ssl_frontend, step_on
+from wedefense.frontend.ssl.zoo import find_model
+
+CASES = {  # model, whether it is trained
+    "base, frozen": ("wavlm_base_plus", False), "base": ("wavlm_base_plus", True), "large": ("wavlm_large", True),
+    "heads of 80": ("xls_r_1b", True), "heads of 120": ("xls_r_2b", True)}
+PRECISIONS = {"bfloat16": (True, False), "tf32": (False, True), "float32": (False, False)}  # autocast, TF32
+
+
+@dataclass(frozen=True)
+class Compiled:
+    kernel: str
+    case: str
+    shared: int     # bytes
+    registers: int  # of a thread
+    spilled: int    # bytes of a thread
+
+
+class Card:
+    """As Triton's driver, of a card that is not here."""
+
+    def __init__(self, capability: int):
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+
+def launched_programs(case: str, precision: str, capability: int) -> dict:
+    """Every program of a training step and an embedding batch, with what its kernel is given."""
+    name, trained = CASES[case]
+    architecture = find_model(name).architecture
+    architecture = replace(architecture, blocks=architecture.blocks[:2], layer_drop=0.0)
+    with torch.device("meta"):
+        frontend = ssl_frontend(architecture, frozen=not trained)
+    step, found, note = step_on(frontend), {}, programs.note
+    amp, tf32 = PRECISIONS[precision]
+
+    def keep(kernel, args, kwargs, emulation):
+        found[programs.program_of(kernel, args, kwargs)] = (
+            kernel, each(programs.Pointer, args), {key: each(programs.Pointer, value) for key, value in kwargs.items()})
+        note(kernel, args, kwargs, emulation)
+
+    with emulated_cuda(kernels=True, sizes=True, capability=capability) as cuda, \
+            mock.patch.object(programs, "note", keep):
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        step.to(cuda.device)
+        with cuda.watch():
+            batch = sized_batch([48000] * 4, cuda)
+            run_step(step, batch, amp=amp)
+            with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=amp):
+                step.eval().detector.embed(batch.wav, [48000] * 4)
+    return found
+
+
+def compiled(case: str, precision: str, capability: int, only: str = "") -> Iterator[Compiled]:
+    """The programs of a case for a card; raises where one cannot be compiled."""
+    found = launched_programs(case, precision, capability)
+    driver.set_active(Card(capability))
+    for (name, _), (kernel, args, kwargs) in found.items():
+        if re.search(only, name):
+            made = JITFunction.run(kernel, *args, grid=(1,), warmup=True, **kwargs)
+            registers, spilled = resources(made.asm["cubin"])
+            yield Compiled(name, f"{case}, {precision}", made.metadata.shared, registers, spilled)
+
+
+def resources(binary: bytes) -> tuple[int, int]:
+    """Registers of a thread, and bytes of it that lie in memory for want of more."""
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        said = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True).stdout
+    sizes = {name: int(size) for name, size in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+    return sizes.get("REG", 0), sizes.get("STACK", 0) + sizes.get("LOCAL", 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cards", nargs="+", type=int, default=[80, 86, 89, 90, 100, 120], choices=SHARED)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"], choices=PRECISIONS)
+    parser.add_argument("--only", default="", help="kernels whose names have this regular expression in them")
+    arguments = parser.parse_args()
+    too_large = 0
+    for capability in arguments.cards:
+        most: dict[str, Compiled] = {}
+        for case in arguments.cases:
+            for precision in arguments.precisions:
+                for one in compiled(case, precision, capability, arguments.only):
+                    if one.shared > 1024 * SHARED[capability]:
+                        too_large += 1
+                        print(f"sm_{capability} TOO LARGE {one}", flush=True)
+                    before = most.get(one.kernel, one)
+                    if (one.shared, one.spilled) >= (before.shared, before.spilled):
+                        most[one.kernel] = one
+        print(f"sm_{capability}, {SHARED[capability]} KiB of shared memory a program:")
+        for name, one in most.items():
+            print(f"  {name:<30} {one.shared / 1024:6.1f} KiB {one.registers:4d} registers {one.spilled:4d} bytes "
+                  f"spilled  {one.case}", flush=True)
+    return int(too_large > 0)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,35 @@
+"""Every kernel compiles for cards that are not here, and wants no more shared memory than they have."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="kernels need Triton")
+ROOT = Path(__file__).parents[2]
+
+
+def compiled(*options: str) -> str:
+    """Where kernels are compiled and not interpreted."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-m", "tests.emulation.compiled", *options], cwd=ROOT, env=environment,
+                          capture_output=True, text=True)
+    assert not done.returncode, done.stdout + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_kernels_fit_a_card_of_little_shared_memory():
+    wants = re.findall(r"^  (\w+) +([\d.]+) KiB", compiled("--cards", "86", "--cases", "large", "--precisions",
+                                                           "bfloat16"), re.MULTILINE)
+    assert len(wants) == 17 and max(float(size) for _, size in wants) <= 99
+    assert "first_layer_gradient_kernel" in compiled("--cards", "86", "--cases", "large", "--precisions", "float32",
+                                                     "--only", "first_layer_gradient")
+
+
+@pytest.mark.slow  # a minute for each card
+@pytest.mark.parametrize("card", [80, 86, 89, 90, 100, 120])
+def test_every_kernel_fits_every_card(card):
+    assert f"sm_{card}, " in compiled("--cards", str(card), "--precisions", "bfloat16", "tf32", "float32")
