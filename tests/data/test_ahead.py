@@ -104,6 +104,37 @@ def test_each_batch_is_sent_before_the_step_of_the_one_before(cuda):
                              "ask 2", "send", "receive", "step", "wait 1", "receive", "step", "wait 2"]
 
 
+@pytest.mark.parametrize("full", ["send", "receive"])
+def test_a_batch_without_room_comes_on_the_host_in_memory_of_its_own(cuda, full):
+    class Loader:
+        memory = torch.zeros(2, 1, 2)  # of two batches, one after the other
+
+        def lent(self):
+            for value in range(4):
+                self.memory[value % 2] = value
+                yield Batch(["u"], self.memory[value % 2], torch.tensor([2]), torch.tensor([0]))
+
+    class FullStream(DawdlingStream):
+        def _fails(self, name, batch):
+            if name == full and batch.wav[0, 0] == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        def send(self, batch):
+            self._fails("send", batch)
+            return super().send(batch)
+
+        def receive(self, batch, arrival):
+            arrival.synchronize()
+            self._fails("receive", batch)
+            return super().receive(batch, arrival)
+
+    stream, found = FullStream(GPU), []
+    for batch in module._ahead(Loader().lent(), stream):
+        found.append(batch.wav)
+    assert [wav[0, 0].item() for wav in found] == [0, 1, 2, 3]
+    assert found[1].untyped_storage().data_ptr() != Loader.memory.untyped_storage().data_ptr()
+
+
 def test_an_epoch_that_is_left_waits_for_the_copy_under_way(voices, cuda):
     loader = train_loader(voices.raw_list(), "raw", CROPS, loading(4, 2, prefetch_factor=1))
     plain = list(train_loader(voices.raw_list(), "raw", CROPS, loading(4)))

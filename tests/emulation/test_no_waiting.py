@@ -18,14 +18,18 @@ from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.loader import load_config
 from wedefense.config.localization import LocalizationOptions
+from wedefense.data.ahead import SideStream
+from wedefense.data.batch import Batch
 from wedefense.frontend.acoustic import Fbank, Lfcc
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.spec_augment import SpecAugment
 from wedefense.models.cache import FeatureCache
 from wedefense.models.localizer import LOCALIZING
 from wedefense.models.losses import CrossEntropyLoss
+from wedefense.pruning.gates import gated_sites
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
+from wedefense.utils.errors import InputError
 
 
 @pytest.fixture
@@ -85,6 +89,20 @@ def test_options_of_the_front_end(cuda, options):
 @pytest.mark.parametrize("family", ["wavlm", "wavlm_large", "data2vec", "pruned before", "whisper"])
 def test_pruning_with_a_teacher(cuda, family):
     assert_nobody_waits(gated(FAMILIES[family], layers=1.0, logits=0.5), cuda, f"{family}, gated")
+
+
+def test_gates_are_drawn_by_a_dozen_launches(cuda, monkeypatch):
+    """Of many blocks as of few: what a further block costs does not grow with its gates."""
+    step = gated(FAMILIES["wavlm"])
+    step.to(cuda.device)
+    together = watched_step(step, cuda, EQUAL, lengths=EQUAL)
+    together.check()
+    monkeypatch.setattr("wedefense.pruning.gates.draw_together", lambda gates: None)
+    alone = watched_step(step, cuda, lengths=EQUAL)
+    count = len(gated_sites(step.detector.frontend.upstream))
+    assert together.launches["uniform_"] == 1 and alone.launches["uniform_"] == count > 10
+    print(f"\n{count} gates: {alone.launches.total()} launches drawn alone, {together.launches.total()} together")
+    assert alone.launches.total() - together.launches.total() > 12 * count
 
 
 @pytest.mark.parametrize("kind, options", [(Fbank, FbankOptions(num_mel_bins=20)), (Lfcc, LfccOptions())])
@@ -164,16 +182,34 @@ def test_a_feature_cache_waits_once_a_batch(cuda):
     assert found[-1].lengths.tolist() == [whole.counts[row] for row in (2, 0, 1)] == found[-1].counts
 
 
-@pytest.mark.parametrize("pruned", [False, True])
-def test_an_epoch_of_the_trainer_waits_where_it_ends(cuda, tmp_path, pruned):
-    """For the sums of the epoch; never in between: to look at a loss, it waits with the next step under way."""
-    ssl = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm" if pruned else ""}}
+def trainer_on(tmp_path, cuda, **changes):
+    ssl = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": changes.pop("units", "")}}
     config = load_config(write_config(
         tmp_path, train_data=str(make_list(tmp_path, utterances=12)), dataset_args__frontend="ssl",
         dataset_args__ssl_args=ssl, dataloader_args__pin_memory=True, dataloader_args__num_workers=0,
-        enable_amp=True, grad_clip=1.0, use_pruning_loss=pruned, log_batch_interval=100))
+        enable_amp=True, grad_clip=1.0, log_batch_interval=100, **changes))
     (tmp_path / "exp/models").mkdir(parents=True)
-    trainer = build_trainer(config, World(0, 1, 0, cuda.device))
+    return build_trainer(config, World(0, 1, 0, cuda.device))
+
+
+def test_a_batch_without_room_beside_the_step_trains_in_its_turn_or_is_named(cuda, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB.")
+
+    trainer = trainer_on(tmp_path, cuda)
+    monkeypatch.setattr(SideStream, "send", full)
+    loss, _ = trainer._train_epoch(None)
+    assert trainer.step == 3 and 0 < loss < 10
+    trainer.epoch, trainer.batch = 1, 0
+    monkeypatch.setattr(Batch, "to", full)
+    with pytest.raises(InputError, match="epoch 2: out of memory on a batch of 4 utterances .*batch_size: 2"):
+        trainer._train_epoch(None)
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_an_epoch_of_the_trainer_waits_where_it_ends(cuda, tmp_path, pruned):
+    """For the sums of the epoch; never in between: to look at a loss, it waits with the next step under way."""
+    trainer = trainer_on(tmp_path, cuda, use_pruning_loss=pruned, units="head,interm" if pruned else "")
     trainer._train_epoch(None)
     trainer.epoch, trainer.batch = 1, 0
     with cuda.watch() as seen:

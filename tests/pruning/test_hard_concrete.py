@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wedefense.pruning.hard_concrete import HardConcrete
+from wedefense.pruning.hard_concrete import HardConcrete, draw_together, forget
 
 ALPHAS = torch.linspace(-4, 4, 9)
 
@@ -32,6 +32,24 @@ def test_samples_follow_the_closed_forms():
     s = (x + 0.1) / 1.2
     survival = torch.sigmoid(ALPHAS[:, None] - 2 / 3 * (s / (1 - s)).log())
     torch.testing.assert_close(samples.mean(0), survival.mean(1), atol=0.01, rtol=0)
+
+
+def test_gates_that_are_drawn_together_are_those_drawn_one_by_one():
+    gates = [gate_of(ALPHAS[:count]) for count in (3, 1, 9)]
+
+    def values_and_gradients():
+        values = [gate() for gate in gates]
+        return values + [*torch.autograd.grad(sum(x.square().sum() for x in values), [g.log_alpha for g in gates])]
+
+    torch.manual_seed(3)
+    alone = values_and_gradients()
+    torch.manual_seed(3)
+    draw_together(gates)
+    for _ in range(2):  # a gate that is asked twice says the same
+        assert all(map(torch.equal, [gate() for gate in gates], alone))
+    assert all(map(torch.equal, values_and_gradients(), alone))
+    forget(gates)
+    assert not torch.equal(gates[2](), alone[2])
 
 
 @pytest.mark.parametrize("drop_rate", [0.01, 0.5])

@@ -6,7 +6,7 @@ from torch import nn
 
 from wedefense.config.frontend import PRUNING_UNITS
 from wedefense.config.pruning import DropRates
-from wedefense.pruning.hard_concrete import HardConcrete
+from wedefense.pruning.hard_concrete import HardConcrete, draw_together, forget
 from wedefense.utils.errors import OptionError
 
 
@@ -73,11 +73,30 @@ def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRate
                                            "the channels are worth")
     if not units:
         units = tuple(present - {"conv"} if encoder.freeze_extractor else present)
+    if not gated_sites(encoder):
+        encoder.register_forward_pre_hook(_draw)
+        encoder.register_forward_hook(_forget, always_call=True)
     like = next(encoder.parameters())
     for site in found:
         if site.unit in units and not site.is_gated:
             gate = HardConcrete(site.count, getattr(drop_rates, site.unit), minimum=int(site.unit == "conv"))
             setattr(site.module, site.attribute, gate.to(like.device).train(encoder.training))
+
+
+def _draw(encoder: nn.Module, _) -> None:
+    """Of all gates at once on a GPU, where each would cost as many launches; on a CPU they draw as they are met.
+
+    Blocks that run again on the way back, and those that are compiled, draw for themselves.
+    """
+    gates = [site.gate for site in gated_sites(encoder)]
+    if not (encoder.training and gates and gates[0].log_alpha.is_cuda) or encoder.gradient_checkpointing:
+        return
+    if not any(block._compiled_call_impl for block in blocks(encoder)):
+        draw_together(gates)
+
+
+def _forget(encoder: nn.Module, *_) -> None:
+    forget([site.gate for site in gated_sites(encoder)])
 
 
 def open_shares(encoder: nn.Module) -> dict[str, list[float]]:

@@ -1,6 +1,7 @@
 """Gates that learn to be 0 or 1: the Hard Concrete distribution (Louizos et al., ICLR 2018)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,12 @@ def open_probability(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha - EVEN)
 
 
+def _sampled(log_alpha: Tensor) -> Tensor:
+    u = torch.empty_like(log_alpha).uniform_(EPS, 1 - EPS)
+    s = torch.sigmoid((u.log() - (1 - u).log() + log_alpha) / BETA)
+    return (LOW + (HIGH - LOW) * s).clamp(0, 1)
+
+
 class HardConcrete(nn.Module):
     """`count` gates; calling it gives their values (count,).
 
@@ -29,18 +36,19 @@ class HardConcrete(nn.Module):
         mean = math.log(1 - drop_rate) - math.log(drop_rate)
         self.log_alpha = nn.Parameter(torch.normal(mean, 0.01, (count,)))
         self.minimum = minimum
+        self.drawn: Tensor | None = None  # a sample, see `draw_together`
 
     @property
     def count(self) -> int:
         return len(self.log_alpha)
 
     def forward(self) -> Tensor:
-        return self.sample() if self.training else self.values()
+        if not self.training:
+            return self.values()
+        return self.sample() if self.drawn is None else self.drawn
 
     def sample(self) -> Tensor:
-        u = torch.empty_like(self.log_alpha).uniform_(EPS, 1 - EPS)
-        s = torch.sigmoid((u.log() - (1 - u).log() + self.log_alpha) / BETA)
-        return (LOW + (HIGH - LOW) * s).clamp(0, 1)
+        return _sampled(self.log_alpha)
 
     def open_probability(self) -> Tensor:
         """(count,): the probability that a sample is above 0."""
@@ -58,3 +66,15 @@ class HardConcrete(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.count}, minimum={self.minimum}"
+
+
+def draw_together(gates: Sequence[HardConcrete]) -> None:
+    """Samples of all, which each gives until `forget`: a dozen launches in place of a dozen for every gate."""
+    drawn = _sampled(torch.cat([gate.log_alpha for gate in gates]))
+    for gate, own in zip(gates, drawn.split([gate.count for gate in gates])):
+        gate.drawn = own
+
+
+def forget(gates: Sequence[HardConcrete]) -> None:
+    for gate in gates:
+        gate.drawn = None

@@ -33,9 +33,8 @@ def heard(detector: Detector, loader, world: World, description: str) -> Iterato
     with progress(total=len(loader), desc=description, unit="batch", disable=not world.is_main) as bar:
         seconds = 0.0
         for batch in ahead(loader, world.device):
-            moved = batch.to(world.device)
             lengths = batch.lengths.tolist()
-            embeddings, segments = in_halves(partial(_said, detector), moved.wav, lengths, batch.keys,
+            embeddings, segments = in_halves(partial(_said, detector, world.device), batch.wav, lengths, batch.keys,
                                              detector.sample_rate, sharded, _joined)
             seconds += sum(lengths) / detector.sample_rate
             bar.set_postfix_str(f"{seconds / 3600 / max(bar.format_dict['elapsed'], 1e-9):.3g} audio h/s",
@@ -44,8 +43,10 @@ def heard(detector: Detector, loader, world: World, description: str) -> Iterato
             yield Heard(batch.keys, embeddings, batch.labels, segments, batch.spans)
 
 
-def _said(detector: Detector, wav: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[dict[int, Tensor]]]:
+def _said(detector: Detector, device: torch.device, wav: Tensor,
+          lengths: Sequence[int]) -> tuple[Tensor, list[dict[int, Tensor]]]:
     """Embeddings (batch, embed_dim), and the logits of each utterance's segments."""
+    wav = wav.to(device, non_blocking=True)
     if detector.localizer is None:
         return detector.embed(wav, lengths).float().cpu(), [{} for _ in lengths]
     embeddings, segments = detector.embed_and_locate(wav, lengths)
