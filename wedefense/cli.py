@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from wedefense import __version__
+from wedefense.utils.ending import end_rank, is_rank
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.visible import Guarded
 
@@ -85,8 +86,15 @@ def run(entry: Callable[..., int] = main) -> None:
     except BrokenPipeError:  # `wedefense ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        if not is_rank():
+            raise
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
     finally:
         sys.stdout, sys.stderr = sys.stdout.stream, sys.stderr.stream
+    if is_rank():
+        end_rank(code)
     sys.exit(code)
 
 

@@ -1,6 +1,8 @@
 """Ranks: one process for each device, started by torchrun; a lone process is rank 0 of 1."""
 
 import ctypes
+import gc
+import importlib
 import os
 import signal
 import socket
@@ -15,7 +17,7 @@ from wedefense.utils.determinism import use_deterministic_kernels
 from wedefense.utils.errors import InputError
 
 _LAUNCHER_SECONDS = 60   # that it may take to answer
-_LEAVING_SECONDS = 0.05  # in which the threads of the last exchange are done with the interpreter
+_FORKING_SECONDS = 0.05  # in which the threads of the last exchange are done with the interpreter
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: boo
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         _die_with_launcher()
         _require_launcher(rank)
+        importlib.import_module("torch.distributed.nn.functional")  # imported later, its defaults would keep the group
         dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size,
                                 device_id=chosen if use_cuda else None)  # told at once, NCCL need not guess it later
     return World(rank, size, local_rank, chosen)
@@ -84,10 +87,10 @@ def _require_launcher(rank: int) -> None:
 
 
 def stop() -> None:
-    """Before Python 3.14 a thread of the last exchange that wants the interpreter while it ends aborts the process."""
+    """Leave the group, which ends its threads once nothing keeps it, such as a trained module that is over."""
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
-        time.sleep(_LEAVING_SECONDS)
 
 
 def before_fork() -> None:
@@ -96,7 +99,7 @@ def before_fork() -> None:
     Before Python 3.12 a child that is forked while another thread enters or leaves it waits for ever for its lock.
     """
     if dist.is_initialized() and sys.version_info < (3, 12):
-        time.sleep(_LEAVING_SECONDS)
+        time.sleep(_FORKING_SECONDS)
 
 
 def barrier() -> None:

@@ -1,0 +1,72 @@
+"""A rank ends as it should, whatever threads of the exchange still run; PyTorch's own abort it with all done."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import atexit, os, sys, threading, time
+import torch
+import torch.distributed as dist
+from wedefense.cli import run
+from wedefense.utils import distributed
+from wedefense.utils.errors import InputError
+
+def threads():
+    names = [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
+    return sorted(name for name in names if "gloo" in name)
+
+def main():
+    distributed.start(device="cpu")
+    module = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    module(torch.ones(1, 2)).sum().backward()
+    distributed.gather("something")
+    if sys.argv[1] == "over":
+        before = threads()
+        del module
+        distributed.stop()
+        print(before, threads())
+        return 0
+    # a thread of the exchange is in Python until long after the interpreter would have gone
+    dist.all_reduce(torch.ones(1), async_op=True).get_future().then(lambda _: time.sleep(2))
+    kept.append(module)
+    distributed.stop()
+    threading.Thread(target=lambda: (time.sleep(0.5), print("a thread is waited for"))).start()
+    atexit.register(print, "at exit")
+    sys.stdout.write("unflushed ")
+    if sys.argv[1] != "done":
+        raise {"refused": InputError, "failed": ArithmeticError}[sys.argv[1]]("because")
+    return 0
+
+kept = []
+run(main)
+"""
+
+
+def ended(folder: Path, how: str) -> subprocess.CompletedProcess:
+    (folder / "program.py").write_text(PROGRAM)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", "RANK": "0",
+                   "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return subprocess.run([sys.executable, folder / "program.py", how], env=environment, capture_output=True, text=True,
+                          timeout=300)
+
+
+@pytest.mark.parametrize("how, code, told", [
+    ("done", 0, ""), ("refused", 2, "error: because\n"), ("failed", 1, "ArithmeticError: because\n")])
+def test_a_rank_ends_with_its_code_and_all_that_was_to_be_done(tmp_path, how, code, told):
+    done = ended(tmp_path, how)
+    assert done.returncode == code and done.stderr.endswith(told), done.stderr
+    assert done.stdout == "unflushed a thread is waited for\nat exit\n"
+    assert ("Traceback" in done.stderr) == (how == "failed")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists threads by /proc")
+def test_leaving_the_group_ends_its_threads(tmp_path):
+    done = ended(tmp_path, "over")
+    assert done.stdout == "['pt_gloo_runloop', 'pt_gloo_runloop'] []\n", done.stdout + done.stderr

@@ -1,0 +1,29 @@
+"""How a process ends that is one of several ranks."""
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from typing import NoReturn
+
+
+def is_rank() -> bool:
+    """Of those that torchrun starts."""
+    return "WORLD_SIZE" in os.environ
+
+
+def end_rank(code: int) -> NoReturn:
+    """What the interpreter does at its end, but for taking itself down.
+
+    A thread of the exchange between ranks that wants the interpreter while it goes down aborts the process (before
+    Python 3.14), with everything done and written.
+    """
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
