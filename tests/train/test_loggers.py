@@ -9,6 +9,7 @@ from tests.corpus import make_list, write_config
 from wedefense.bin.list import main as list_command
 from wedefense.config.loader import load_config
 from wedefense.train.run import train
+from wedefense.train.trainer import Trainer
 from wedefense.utils.errors import InputError
 
 CODE = '''
@@ -94,3 +95,11 @@ def test_they_are_listed(config, capsys):
     assert list_command(["logger"]) == 0
     printed = capsys.readouterr().out
     assert "tensorboard" in printed and "[my-loggers 1.0 (my_loggers:Lines)]" in printed
+
+
+def test_a_training_that_fails_ends_its_loggers(config, tmp_path, monkeypatch):
+    """What it wrote of its curves is on disk, and no thread of theirs is left."""
+    monkeypatch.setattr(Trainer, "_save_epoch", lambda self, row: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(load_config(config, ["--loggers", "[tensorboard, lines]"]), "cpu")
+    assert lines(tmp_path)[-1] == ["end", 0, 0]

@@ -79,6 +79,13 @@ class Trainer:
             self.labels.save(self.folder.labels)
             checkpoint.save_architecture(self.folder, self.detector)
         loggers = Loggers(self.config, self.folder, self.step) if self.world.is_main else None
+        try:
+            self._train_epochs(loggers)
+        finally:  # what a training that fails has written of its curves is what tells why
+            if loggers:
+                loggers.close()
+
+    def _train_epochs(self, loggers: Loggers | None) -> None:
         while self.epoch < self.config.num_epochs and not self.stopped:
             started = time.time()
             loss, accuracy = self._train_epoch(loggers)
@@ -92,8 +99,6 @@ class Trainer:
                 loggers.scalars({f"epoch/{name}": value for name, value in row.items()}, self.epoch)
                 loggers.images(self.mode.images(), self.epoch)
             log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
-        if loggers:
-            loggers.close()
 
     def _train_epoch(self, loggers: Loggers | None) -> tuple[float, float]:
         self.parallel.module.train()

@@ -59,6 +59,7 @@ def progress(iterable=None, *, total=None, desc="", unit="it", disable=False, **
         """What a bar would show, in a log: whole lines, none at the start and none where it was all quick."""
 
         over = False
+        monitor_interval = 0  # else every one would leave a thread behind
 
         def display(self, msg=None, pos=None):
             if not self.over:
