@@ -13,7 +13,7 @@ import pytest
 from wedefense.utils import owner
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
-from wedefense.utils.owner import LOCK, owned
+from wedefense.utils.owner import LOCK, owned, sweep
 from wedefense.utils.processes import machine, runs, started, temporary_beside
 
 HOLD = """import sys, time
@@ -121,6 +121,22 @@ def test_half_written_files_of_the_dead_are_cleared_and_those_of_the_living_kept
     assert len(list(tmp_path.rglob(".*.tmp"))) == 3
     with owned(tmp_path):
         assert [path.name.split(".")[1] for path in tmp_path.rglob(".*.tmp")] == ["model_1"]
+
+
+def test_what_nobody_need_hold_is_swept_of_the_dead_of_this_machine(tmp_path, started_with):
+    dead, alive, held = tmp_path / "train/utt2lab", tmp_path / "dev/utt2lab", tmp_path / "eval"
+    killed = started_with(WRITE, dead), started_with(HOLD, tmp_path / "train")
+    started_with(WRITE, alive)
+    started_with(HOLD, held)
+    for process in killed:
+        process.kill()
+        process.wait()
+    elsewhere = tmp_path / f".x.{'0' * 8}-1-1.tmp"
+    elsewhere.write_text("of another machine, which may live")
+    sweep(tmp_path)
+    assert not list((tmp_path / "train").iterdir()) and (held / LOCK).exists() and elsewhere.exists()
+    assert [path.name.split(".")[1] for path in (tmp_path / "dev").iterdir()] == ["utt2lab"]
+    sweep(tmp_path / "not there")
 
 
 def test_ranks_are_refused_together(tmp_path, started_with):

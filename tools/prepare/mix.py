@@ -11,6 +11,7 @@ from pathlib import Path
 from wedefense.data.mixture import Tables, mixed, shared_files, without, write_mixture
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import count_text, first_few
 
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         leaks, repeated = shared_files(tables["wav.scp"], held_out, options.num_workers)
         tables = _without_leaks(tables, leaks, options.leaks)
         tables = _without_repeats(tables, repeated, options.duplicates)
+    sweep(options.out)
     counts = write_mixture(options.out, tables)
     log.info("%s: %d utterances; %s", options.out, sum(counts.values()), count_text(counts))
     return 0

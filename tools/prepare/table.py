@@ -17,6 +17,7 @@ from wedefense.data.tabular import read_rows
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write, flush_all
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import count_text, first_few, read_lines
 
@@ -78,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         log.info("%s: nothing is made of %s; --columns KIND=NAME says what a column is", options.table,
                  first_few(unused, 12))
     labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
+    sweep(options.out)
     made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
     if any(entry.wav.is_relative_to(options.out / "audio") for entry, _ in made):
         flush_all()

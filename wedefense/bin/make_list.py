@@ -1,10 +1,9 @@
 """Check a data folder and list it for the loaders: raw.list, or tar shards and shard.list."""
 
-import argparse
 import time
 from pathlib import Path
 
-from wedefense.utils.arguments import command_parser
+from wedefense.utils.arguments import command_parser, positive_number
 from wedefense.utils.parallel_map import default_workers
 
 
@@ -12,8 +11,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_parser("make_list", __doc__)
     parser.add_argument("--data_dir", required=True, help="a folder with wav.scp and utt2lab")
     parser.add_argument("--data_type", choices=["raw", "shard"], default="raw")
-    parser.add_argument("--num_utts_per_shard", type=_positive, default=1000)
-    parser.add_argument("--num_workers", type=_positive, default=default_workers())
+    parser.add_argument("--num_utts_per_shard", type=positive_number, default=1000)
+    parser.add_argument("--num_workers", type=positive_number, default=default_workers())
     parser.add_argument("--allow_problems", action="store_true",
                         help="leave unusable utterances out (problems.txt lists them) instead of stopping")
     parser.add_argument("--force", action="store_true", help="make the list again even if it is up to date")
@@ -27,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.data.span_checks import read_with_spans
     from wedefense.experiment.lineage import listing
     from wedefense.utils.log import setup_logging
-    from wedefense.utils.owner import owned
+    from wedefense.utils.owner import owned, sweep
 
     setup_logging()
     folder, data_type, per_shard = Path(arguments.data_dir), arguments.data_type, arguments.num_utts_per_shard
@@ -35,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         label_words.settle(folder, label_words.parse(arguments.labels))
     path, step = list_path(folder, data_type), listing(folder, data_type, per_shard, arguments.allow_problems)
     if not arguments.force and step.is_up_to_date():
+        sweep(folder)
         print(f"{path} is of these tables and this audio: nothing to do (--force makes it again)")
         return 0
     started, (manifest, report) = time.monotonic(), read_with_spans(folder, arguments.num_workers)
@@ -48,12 +48,6 @@ def main(argv: list[str] | None = None) -> int:
         outputs.append(path)
     print(f"wrote {path}{f' and {len(outputs) - 1} shards' * (len(outputs) > 1)} in {time.monotonic() - started:.1f} s")
     return 0
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

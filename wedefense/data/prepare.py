@@ -14,6 +14,7 @@ from pathlib import Path
 from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
+from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import first_few, read_lines, read_table, write_table
 
@@ -111,6 +112,7 @@ def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
     if not arguments.corpus.is_dir():
         raise InputError(f"{arguments.corpus}: no such folder; give the corpus folder with --corpus")
     sets = read(arguments.corpus)
+    sweep(arguments.out)
     for name, entries in sets.items():
         started = time.monotonic()
         folder = arguments.out / name

@@ -17,6 +17,7 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.json_file import read_json
+from wedefense.utils.owner import sweep
 
 _PACKAGES = ("torch", "s3prl", "transformers", "numpy", "scipy", "soundfile", "matplotlib")
 
@@ -53,6 +54,7 @@ def read_results(exp_dir: str | os.PathLike) -> dict:
 def write_results(exp_dir: str | os.PathLike, results: dict, summary: str) -> None:
     """The results of stage 7 as data, and beside them as text."""
     folder = ExperimentFolder(exp_dir)
+    sweep(folder)
     for path, content in ((folder.results, json.dumps(results, indent=1)), (folder.summary, f"{summary}\n")):
         with atomic_write(path, "w") as stream:
             stream.write(content)

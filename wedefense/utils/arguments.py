@@ -47,6 +47,13 @@ def add_sets(parser: argparse.ArgumentParser, help: str, required: bool = True) 
     parser.add_argument("--sets", "--set", nargs="+", default=[], required=required, action=_Sets, help=help)
 
 
+def positive_number(text: str) -> int:
+    """A type of options."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
+
+
 class Renamed(argparse.Action):
     """Stores a value; its first name is the one it has now, and by an older one it is told."""
 

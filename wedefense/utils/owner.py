@@ -20,6 +20,7 @@ from wedefense.utils.log import get_logger
 from wedefense.utils.processes import machine, owner_of_temporary, runs, started, temporary_beside
 
 LOCK = ".owner"
+_WHO = ("machine", "pid", "started")
 _RENEWED = 10  # seconds
 _SILENT = 90   # seconds without renewal, after which an owner on another machine is taken for dead
 
@@ -74,11 +75,16 @@ def _take(lock: Path) -> bool:
 def _wait_for_death(lock: Path) -> None:
     """Take the lock of a dead owner away; the living are an error."""
     other, written = _read(lock), _time(lock)
-    alive = runs(other["machine"], other["pid"], other["started"]) if other else None
+    alive = runs(*(other[key] for key in _WHO)) if other else None
     if alive is None and written is not None:
         alive = _is_renewed(lock, written)
     if alive:
         raise InputError(_refusal(lock, other))
+    _take_away(lock, other)
+
+
+def _take_away(lock: Path, other: dict | None) -> None:
+    """The lock of a dead owner, unless it is somebody else's by now."""
     aside = temporary_beside(lock)
     with contextlib.suppress(FileNotFoundError):  # it went of its own, or another was faster
         os.rename(lock, aside)
@@ -165,8 +171,22 @@ def _clear(folder: Path) -> None:
     for path in folder.rglob(".*.tmp"):
         owner = owner_of_temporary(path.name)
         if owner is not None and not runs(*owner):
-            with contextlib.suppress(OSError):
-                size = path.stat().st_size
-                path.unlink()
-                get_logger().info("%s: left half-written by a process that is gone (%.1f MB), removed", path,
-                                  size / 1e6)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        path.unlink()
+        get_logger().info("%s: left half-written by a process that is gone (%.1f MB), removed", path, size / 1e6)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Clear a folder that one need not hold of what dead processes of this machine left: half-written files, locks."""
+    for path in Path(folder).rglob(".*"):
+        owner = owner_of_temporary(path.name)
+        if owner is not None and runs(*owner) is False:
+            _remove(path)
+        elif path.name == LOCK and (other := _read(path)) and runs(*(other[key] for key in _WHO)) is False:
+            with contextlib.suppress(OSError):  # of a folder that may only be read
+                _take_away(path, other)
