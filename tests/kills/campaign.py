@@ -1,202 +1,115 @@
-"""Kills of the stages at every rename and at any moment, and what they leave: nothing, once the stages ran again.
+"""Kills of stages 1 to 8 at every change of a name and at any moment, and what they leave: nothing, once run again.
 
-    python -m tests.kills.campaign [--cases raw-full ...] [--every N] [--random N] [--ranks 2]
+    python -m tests.kills.campaign [--cases raw-full ...] [--ranks 1 2] [--stages 3 4] [--every N] [--random N]
 
-A trial starts from an empty experiment (and data as stage 1 leaves it), is killed, run again from its first stage, and
-compared bit by bit with a run that nobody killed. With one rank the stages run in forked processes of this one, which
-spares their imports; with two ranks they are the commands, under torchrun.
+One run leaves a copy of all its files before and after every rename and removal, which is what a kill there leaves
+(see `snapshots`). Each goes on from the stage that was killed, some from stage 1 too, and is compared bit by bit with
+what an undisturbed run had left when the command that was killed was done, some with what it left at the end of stage
+8. Kills at random moments are true ones, and go on from stage 1 to the end.
 """
 
 import argparse
-import json
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
-from tests.recipes.stages_here import PRUNED, SSL, Stages
-
-MODES = {
-    "frozen": SSL | {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, "frozen": True}},
-    "full": SSL | {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}}},
-    "pruning": SSL | PRUNED,
-}
-CASES = [f"{data_type}-{mode}" for data_type in ("raw", "shard") for mode in MODES]
-TUNED = ("--num_epochs", "1", "--seed", "8")
-# Compared by their content alone: they tell of times, or of paths of the run.
-_NOT_COMPARED = ("train.log", "report.html", ".owner")
-
-
-def prepared(root: Path, case: str, ranks: int = 1) -> Stages:
-    data_type, mode = case.split("-")
-    small = {"num_epochs": 2, "num_avg": 2, "save_step_interval": 1, "dataloader_args__batch_size": 4 // ranks,
-             "gpus": list(range(ranks))}
-    stages = Stages(root, data_type, **MODES[mode], **small)
-    stages.keep()
-    return stages
-
-
-def all_stages(stages: Stages) -> None:
-    """2 to 7, and 8: fine-tuned from the average, with its own 4 to 7."""
-    stages.run(2)
-    whole = json.loads((stages.exp / "pruned_model/source.json").read_text()) if (
-        stages.exp / "pruned_model/source.json").exists() else None
-    start = stages.exp / ("pruned_model/models/avg_model.pt" if whole else "models/avg_model.pt")
-    off = ("--use_pruning_loss", "false", "--target_sparsity", "0") if whole else ()
-    stages.run(3, *TUNED, *off, "--model_init", str(start), exp=stages.root / "exp-FT")
-
-
-def in_child(function: Callable, *arguments, kill_after: float | None = None) -> int:
-    """What a forked process ended with: 0, or minus the signal."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, 1)
-            if not os.environ.get("KILLS_VERBOSE"):
-                os.dup2(devnull, 2)
-            function(*arguments)
-            code = 0
-        finally:
-            os._exit(code)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def counting(stages: Stages, counter: Path, kill_at: int | None, after: bool) -> None:
-    """All stages, in which a rename is counted, and the one of that number the last thing that happens."""
-    replace = os.replace
-
-    def counted(source, target, **more):
-        with open(counter, "ab") as stream:
-            stream.write(b".")
-        number = counter.stat().st_size
-        if number == kill_at and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(source, target, **more)
-        if number == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    os.replace = counted
-    without_pictures(all_stages, stages)
-
-
-def without_pictures(function: Callable, *arguments) -> None:
-    import wedefense.report.write
-
-    wedefense.report.write.write_report = lambda *arguments: None
-    function(*arguments)
-
-
-def compared(root: Path) -> dict[str, object]:
-    """Every file, as it is or without what tells of times."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_file() and path.name not in _NOT_COMPARED and "/tensorboard/" not in name and path.suffix != ".png":
-            found[name] = _content(path)
-    return found
-
-
-def _content(path: Path) -> object:
-    if path.name == "last.ckpt":
-        return _plain(torch.load(path, weights_only=True))
-    if path.suffix == ".json":
-        return _without_times(json.loads(path.read_text()))
-    if path.suffix == ".idx":  # its first line is the time of the tar
-        return path.read_text().splitlines()[1:]
-    return path.read_bytes()
-
-
-def _plain(value):
-    if isinstance(value, torch.Tensor):
-        return value.dtype, tuple(value.shape), value.numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if key != "seconds"}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _without_times(value):
-    if isinstance(value, dict):
-        return {key: _without_times(item) for key, item in value.items() if key not in ("seconds", "pruning.json")}
-    return [_without_times(item) for item in value] if isinstance(value, list) else value
-
-
-def differences(root: Path, expected: dict[str, object]) -> list[str]:
-    """The files that are others than after the whole run, and those that nobody cleared."""
-    found = compared(root)
-    wrong = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
-    return sorted(wrong + [f"left behind: {name}" for name in left_behind(root)])
-
-
-def left_behind(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in root.rglob(".*") if path.is_file()]
+from tests.kills.comparison import compared, different, left_behind
+from tests.kills.recipe import CASES, Recipe
+from tests.kills.snapshots import Place, Watch
 
 
 class Campaign:
-    """Trials of one case, with one rank; `failed` says what was found wrong."""
+    """Of one case; `differing` and `left` say what was found wrong, by the place of the kill."""
 
-    def __init__(self, folder: Path, case: str):
-        self.case, self.stages = case, prepared(folder, case)
-        self.counter, self.tried, self.failed = folder / "renames", 0, []
+    def __init__(self, folder: Path, case: str, ranks: int = 1, pictures: bool = False):
+        self.recipe = Recipe(folder, case, ranks, pictures)
+        self.watch = Watch(self.recipe.root, folder / "copies")
+        assert self.recipe.finish_watched(self.watch), f"{case}: the watched run failed: {self.recipe.told()}"
+        self.places = self.watch.places()
+        self.copies, self.last = sorted(set(self.places.values())), list(self.places)[-1].command
+        self.recipe.restore()
         began = time.monotonic()
-        assert in_child(counting, self.stages, self.counter, None, False) == 0, f"{case}: the whole run failed"
-        self.seconds, self.renames = time.monotonic() - began, self.counter.stat().st_size
-        self.expected = compared(self.stages.root)
+        assert self.recipe.finishes(), f"{case}: the whole run failed: {self.recipe.told()}"
+        self.seconds = time.monotonic() - began
+        assert not different(compared(self.recipe.root), self.expected()), f"{case}: to be watched changes the run"
+        self.tried, self.differing, self.left = 0, [], []
 
-    def at_rename(self, number: int, after: bool) -> None:
-        self._trial(f"rename {number} {'after' if after else 'before'}", counting, self.stages, self.counter, number,
-                    after)
+    def at(self, copy: int, first: bool = False, whole: bool = False) -> None:
+        """Go on from what a kill left, from the stage that was killed; `first`: and from stage 1."""
+        places = [place for place, number in self.places.items() if number == copy]
+        for start in sorted({place.stage for place in places} | ({1} if first else set())):
+            self.watch.take(copy)
+            last = "" if whole else places[-1].command
+            self._goes_on(f"{places[-1]}, from stage {start}", start, last)
 
     def at_random(self, seconds: float) -> None:
-        self._trial(f"after {seconds:.2f} s", without_pictures, all_stages, self.stages, kill_after=seconds)
+        self.recipe.restore()
+        self.recipe.killed_after(seconds)
+        self._goes_on(f"after {seconds:.2f} s")
 
-    def _trial(self, what: str, *call, kill_after: float | None = None) -> None:
-        self.stages.restore()
-        self.counter.unlink(missing_ok=True)
-        in_child(*call, kill_after=kill_after)
+    def _goes_on(self, what: str, start: int = 1, last: str = "") -> None:
         self.tried += 1
-        if in_child(without_pictures, all_stages, self.stages) != 0:
-            self.failed.append(f"{what}: did not go on")
-            return
-        if wrong := differences(self.stages.root, self.expected):
-            self.failed.append(f"{what}: {', '.join(wrong)}")
+        if not self.recipe.finishes(start, last):
+            self.differing.append(f"{what}: does not go on: {self.recipe.told()}")
+        elif wrong := different(compared(self.recipe.root), self.expected(last)):
+            self.differing.append(f"{what}: others: {', '.join(wrong)}")
+        elif left := left_behind(self.recipe.root):
+            self.left.append(f"{what}: left behind: {', '.join(left)}")
+
+    @property
+    def failed(self) -> list[str]:
+        return self.differing + self.left
+
+    def expected(self, last: str = "") -> dict[str, object]:
+        """After that command of the undisturbed run, or after all."""
+        return compared(self.watch.copies / f"after {last or self.last}")
+
+
+def kinds(places: Iterable[Place]) -> str:
+    """`40 renames and 17 removals`, each of which makes two places."""
+    counts = Counter("renames" if place.change in ("replace", "rename") else "removals" for place in places)
+    return f"{counts['renames'] // 2} renames and {counts['removals'] // 2} removals"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
-    parser.add_argument("--every", type=int, default=1, help="kill at every so manieth rename, before and after it")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--stages", type=int, nargs="+", default=list(range(1, 9)), help="kills in these alone")
+    parser.add_argument("--every", type=int, default=1, help="go on from every so manieth place")
+    parser.add_argument("--first", type=int, default=3, help="from stage 1 too, of every so manieth of these")
+    parser.add_argument("--whole", type=int, default=20, help="to the end of stage 8 from every so manieth of these")
     parser.add_argument("--random", type=int, default=5, help="kills at random moments, for each case")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    rng, failed = random.Random(arguments.seed), 0
-    for case in arguments.cases:
-        folder = Path(tempfile.mkdtemp(prefix=f"kills-{case}-"))
-        campaign = Campaign(folder, case)
-        for number in range(1, campaign.renames + 1, arguments.every):
-            for after in (False, True):
-                campaign.at_rename(number, after)
-        for _ in range(arguments.random):
+    options = parser.parse_args()
+    failed = [run(case, ranks, options) for ranks in options.ranks for case in options.cases]
+    return 1 if any(failed) else 0
+
+
+def run(case: str, ranks: int, options: argparse.Namespace) -> int:
+    """One case: prints what was tried, and what was found wrong; returns how much."""
+    folder, rng = Path(tempfile.mkdtemp(prefix=f"kills-{case}-{ranks}-")), random.Random(options.seed)
+    campaign, told = Campaign(folder, case, ranks), set()
+    of_stages = {copy: None for place, copy in campaign.places.items() if place.stage in options.stages}
+    for number, copy in enumerate([*list(of_stages)[::options.every], *[None] * options.random], 1):
+        if copy is None:
             campaign.at_random(rng.uniform(0, campaign.seconds))
-        print(f"{case}: {campaign.renames} renames, {campaign.tried} kills, {len(campaign.failed)} failed", flush=True)
-        for line in campaign.failed:
-            print(f"  {line}", flush=True)
-        failed += len(campaign.failed)
-        shutil.rmtree(folder)
-    return 1 if failed else 0
+        else:
+            campaign.at(copy, number % options.first == 0, number % options.whole == 0)
+            campaign.watch.drop(copy)
+        for line in set(campaign.failed) - told:
+            print(f"  {case}, {ranks}: {line}", flush=True)
+        told |= set(campaign.failed)
+    print(f"{case}, {ranks} rank{'s' * (ranks > 1)}: {kinds(campaign.places)}, {len(campaign.copies)} states; stages "
+          f"{', '.join(map(str, options.stages))} {campaign.tried} tried, {len(campaign.differing)} differing, "
+          f"{len(campaign.left)} left something behind", flush=True)
+    shutil.rmtree(folder)
+    return len(told)
 
 
 if __name__ == "__main__":

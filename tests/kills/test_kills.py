@@ -1,54 +1,103 @@
-"""Killed at any rename or moment and run again, the stages leave what an uninterrupted run leaves, and nothing else."""
+"""Killed anywhere and run again, the stages leave what an uninterrupted run leaves, and nothing else."""
 
 import random
 
 import pytest
 
-from tests.kills.campaign import CASES, Campaign
-from tests.kills.ranks import campaign as campaign_of_ranks
+from tests.kills.campaign import Campaign
+from tests.kills.comparison import everything
+from tests.kills.forked import call
+from tests.kills.recipe import CASES
+from tests.kills.snapshots import Watch
+from tests.kills.torchrun import Torchrun, outlive
 
 
-def test_a_handful_of_kills(tmp_path):
-    campaign, rng = Campaign(tmp_path, "raw-frozen"), random.Random(1)
-    assert campaign.renames > 30
-    for number in rng.sample(range(1, campaign.renames + 1), 4):
-        campaign.at_rename(number, after=rng.random() < 0.5)
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory):
+    campaign = Campaign(tmp_path_factory.mktemp("kills"), "shard-frozen")
+    assert {place.stage for place in campaign.places} == set(range(1, 9)) and len(campaign.copies) > 180
+    return campaign
+
+
+def place_of(campaign: Campaign, command: str, path: str, when: str):
+    return next(place for place in campaign.places if place.command == command and place.path == path
+                and place.when == when)
+
+
+def left_by_a_kill(campaign: Campaign, place) -> dict[str, object]:
+    campaign.recipe.restore()
+    campaign.recipe.killed(Watch(campaign.recipe.root, campaign.watch.copies / "of a kill", kill_at=place))
+    return everything(campaign.recipe.root)
+
+
+@pytest.mark.parametrize("command, path, when", [
+    ("corpus data", "data/dev/wav.scp", "before"),
+    ("make_list train", "data/train/shards/shards_000001.tar", "after"),
+    ("train exp", "exp/models/last.ckpt", "before"),
+])
+def test_a_copy_is_what_a_kill_leaves(campaign, command, path, when):
+    place = place_of(campaign, command, path, when)
+    copy = everything(campaign.watch.copies / str(campaign.places[place]))
+    found = left_by_a_kill(campaign, place)
+    if "shards" in path:  # which of two processes is ahead is a matter of luck
+        found, copy = ({name: content for name, content in left.items() if "shards_000000" not in name}
+                       for left in (found, copy))
+    assert found == copy and (when == "after" or any(name.endswith(".OWNER.tmp") for name in found))
+
+
+def test_a_handful_of_kills(campaign):
+    rng = random.Random(1)
+    for number, copy in enumerate(rng.sample(campaign.copies, 6)):
+        campaign.at(copy, first=number == 5, whole=number == 5)
     campaign.at_random(rng.uniform(0, campaign.seconds))
-    assert campaign.tried == 5 and not campaign.failed, "\n".join(campaign.failed)
+    assert campaign.tried == 8 and not campaign.failed, "\n".join(campaign.failed)
 
 
-def test_the_campaign_sees_what_is_wrong(tmp_path):
+def test_what_is_wrong_is_seen(campaign, monkeypatch):
     """A changed score, another seed's weights and a forgotten file are all found."""
-    campaign = Campaign(tmp_path, "raw-frozen")
-    restore = campaign.stages.restore
+    take = campaign.watch.take
 
-    def spoilt():
-        restore()
-        campaign.stages.config.write_text(campaign.stages.config.read_text().replace("seed: 7", "seed: 9"))
-        (campaign.stages.root / ".forgotten.tmp").touch()
+    def spoilt(copy):
+        take(copy)
+        config = campaign.recipe.config
+        config.write_text(config.read_text().replace("seed: 7", "seed: 9"))
+        (campaign.recipe.root / ".forgotten.tmp").touch()
 
-    campaign.stages.restore = spoilt
-    campaign.at_rename(10 ** 6, after=False)
-    (told,) = campaign.failed
-    for name in ("exp/models/model_1.pt", "exp/posteriors/eval/llr.txt", "exp/results.json",
-                 "left behind: .forgotten.tmp"):
+    monkeypatch.setattr(campaign.watch, "take", spoilt)
+    monkeypatch.setattr(campaign, "differing", [])
+    campaign.at(campaign.places[place_of(campaign, "train exp", "exp/training.json", "before")], whole=True)
+    (told,) = campaign.differing
+    for name in ("exp/models/model_1.pt", "exp/posteriors/eval/llr.txt", "exp/results.json", ".forgotten.tmp"):
         assert name in told, told
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("case", CASES)
-def test_every_rename_and_moments_between(tmp_path, case):
-    campaign, rng = Campaign(tmp_path, case), random.Random(2)
-    for number in range(1, campaign.renames + 1):
-        for after in (False, True):
-            campaign.at_rename(number, after)
-    for _ in range(10):
+def test_many_places_and_moments_between(tmp_path, case, ranks):
+    """All of them: python -m tests.kills.campaign"""
+    campaign, rng = Campaign(tmp_path, case, ranks), random.Random(2)
+    for number, copy in enumerate(campaign.copies[rng.randrange(8)::8]):
+        campaign.at(copy, number % 3 == 0, number % 10 == 0)
+    for _ in range(3):
         campaign.at_random(rng.uniform(0, campaign.seconds))
     assert not campaign.failed, "\n".join(campaign.failed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_two_ranks(tmp_path, case):
-    campaign = campaign_of_ranks(tmp_path, case, renames=10, moments=5)
-    assert campaign.tried == 15 and not campaign.failed, "\n".join(campaign.failed)
+def test_two_ranks_under_torchrun(tmp_path):
+    """Forked ranks leave what torchrun's leave; those go on from kills of these."""
+    campaign = Campaign(tmp_path, "raw-pruning", ranks=2)
+    place = place_of(campaign, "train exp", "exp/history.json", "after")
+    copy = everything(campaign.watch.copies / str(campaign.places[place]))
+    assert left_by_a_kill(campaign, place) == copy
+    recipe, rng = campaign.recipe, random.Random(3)
+    for command, before, stage in (("train exp", "make_list eval", 3), ("embed exp", "prune exp", 4)):
+        for kill_at in (0, *(rng.randint(1, renames) for _ in range(3))) if (renames := 7) else ():
+            campaign.watch.take(f"after {before}")
+            recipe.start = torchrun = Torchrun(tmp_path / "counter", kill_at)
+            assert recipe.finishes(stage, command) == (kill_at == 0) and torchrun.renames >= max(7, kill_at)
+            assert not outlive(recipe.root)
+            recipe.start = call
+            campaign._goes_on(f"{command} under torchrun, rename {kill_at}", stage, command)
+    assert campaign.tried == 8 and not campaign.failed, "\n".join(campaign.failed)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.corpus import make_list, write_config
@@ -19,16 +20,26 @@ SSL = {"dataset_args__frontend": "ssl", "dataset_args__num_frms": 10, "model": "
 class Stages:
     """A data folder and an experiment, and how both were before a change."""
 
+    workers = 1  # that read a data folder and write its shards
+
     def __init__(self, root: Path, data_type: str = "raw", **changes):
         self.root, self.data_type = root / "work", data_type
         self.data, self.exp = self.root / "data", self.root / "exp"
-        for name in SETS:
-            make_list(self.data, name, utterances=8, seconds=0.3)
-            (self.data / name / "raw.list").unlink()
+        self.make_data()
         self.config = write_config(self.root, **{
             "num_epochs": 3, "num_avg": 2, "dataset_args__num_frms": 20, "dataloader_args__num_workers": 0,
             "exp_dir": str(self.exp), **changes})
         self.before = root / "before"
+
+    def make_data(self) -> None:
+        """What stage 1 leaves."""
+        for name in SETS:
+            make_list(self.data, name, utterances=8, seconds=0.3)
+            (self.data / name / "raw.list").unlink()
+
+    def call(self, main: Callable[[list[str]], int], arguments: list[str]) -> None:
+        """One command, here: in this process."""
+        main(arguments)
 
     def run(self, start: int, *overrides: str, stop: int = 7, exp: Path | None = None, check_first: bool = True,
             **stage_options: str) -> None:
@@ -40,27 +51,29 @@ class Stages:
         config = ["--config", str(self.config), *settings]
         folder, skip_bad = ExperimentFolder(exp), ["--skip_bad"] * (stage_options.get("skip_bad") == "true")
         if folder.config.is_file() and check_first:
-            check.main(["--stage", str(start), "--data", str(data), "--train_sets", "train", "--sets", *sets,
-                        *skip_bad, *config])
+            self.call(check.main, ["--stage", str(start), "--data", str(data), "--train_sets", "train", "--sets", *sets,
+                                   *skip_bad, *config])
         wanted = range(start, stop + 1)
         if 2 in wanted:
             for name in SETS:
-                list_stage.main(["--data_dir", str(data / name), "--data_type", self.data_type, "--num_workers", "1",
-                                 "--num_utts_per_shard", "5", "--task", "detection"])
+                self.call(list_stage.main, ["--data_dir", str(data / name), "--data_type", self.data_type,
+                                            "--num_workers", str(self.workers), "--num_utts_per_shard", "5",
+                                            "--task", "detection"])
         if 3 in wanted:
-            train.main([*config, "--device", "cpu"])
+            self.call(train.main, [*config, "--device", "cpu"])
         if 4 in wanted:
-            average.main(config)
+            self.call(average.main, config)
             if load_config(folder.config).use_pruning_loss:
-                prune.main(["--exp_dir", str(exp)])
+                self.call(prune.main, ["--exp_dir", str(exp)])
             heard = load_config(self.config, settings).dataset_args.eval_frms
-            embed.main(["--exp_dir", str(exp), "--sets", *sets, "--data", *map(self.list, sets), "--data_type",
-                        self.data_type, "--device", "cpu", "--eval_frms", str(heard), *skip_bad])
+            self.call(embed.main, ["--exp_dir", str(exp), "--sets", *sets, "--data", *map(self.list, sets),
+                                   "--data_type", self.data_type, "--device", "cpu", "--eval_frms", str(heard),
+                                   *skip_bad])
         for stage, main in ((5, logits.main), (6, llr.main)):
             if stage in wanted:
-                main(["--exp_dir", str(exp), "--sets", *sets])
+                self.call(main, ["--exp_dir", str(exp), "--sets", *sets])
         if 7 in wanted:
-            results.main(["--exp_dir", str(exp), "--data", str(data), "--sets", *sets, "--bootstrap", "0"])
+            self.call(results.main, ["--exp_dir", str(exp), "--data", str(data), "--sets", *sets, "--bootstrap", "0"])
 
     def list(self, name: str) -> str:
         return str(self.data / name / f"{self.data_type}.list")
