@@ -2,7 +2,7 @@
 
     python tools/estimate.py detection/asvspoof5/ssl_mhfa [--upstream wavlm_base_plus wavlm_large]
     python tools/estimate.py --all                              # every row of every published table (egs/rows.txt)
-    ... --device h100 | --measured gpu_check.json [--precision bfloat16] [--workers 16]
+    ... --device h100 | --measured gpu_check.json [--precision bfloat16] [--workers 16] [--loading gpu_check.json]
     python tools/estimate.py --measured gpu_check.json --as h100   # those rates as an entry of tools/rates.yaml
 
 Without rates: the tables in the recipes' READMEs.
@@ -18,14 +18,16 @@ and one third of what an A100 is sold for. Reading, augmenting and validating ar
 With rates that were measured, on a device of tools/rates.yaml or by tools/gpu_check.sh on yours: `computing` divides
 the same count by what whole steps of that kind (frozen, fully trained, evaluation) reached there with WavLM and MHFA,
 which flatters back-ends of many small operations; `loading` is the processor time of a crop with the recipe's
-augmentation, shared by its workers; `hours` is the larger of both. Validating and scoring are left out.
+augmentation, shared by its workers; `hours` is the larger of both, or `computing` where loading was not measured.
+`--loading` takes the loading of another check, such as one on the CPU of the machine that will load
+(tools/gpu_check.sh --device cpu --sections loader). Validating and scoring are left out.
 """
 
 import argparse
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -304,11 +306,16 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--device", help="by the rates of this device in tools/rates.yaml")
     source.add_argument("--measured", type=Path, metavar="FILE", help="by the rates of this gpu_check.json")
     parser.add_argument("--as", dest="name", help="print the rates of --measured as the entry of a device")
+    parser.add_argument("--loading", type=Path, metavar="FILE", help="what a crop costs to load, by this check")
     parser.add_argument("--precision", choices=("bfloat16", "tf32", "float32"), default="bfloat16")
     parser.add_argument("--workers", type=int, help="loading processes (default: each config's num_workers)")
     arguments = parser.parse_args(argv)
     rates = named(arguments.device) if arguments.device else None
     rates = of_check(arguments.measured) if arguments.measured else rates
+    if arguments.loading:
+        if rates is None:
+            raise InputError("--loading: give rates of computing too, --device or --measured")
+        rates = replace(rates, cpu_ms=of_check(arguments.loading).cpu_ms)
     if arguments.name:
         if arguments.measured is None:
             raise InputError("--as: give the check too, --measured gpu_check.json")
@@ -319,6 +326,8 @@ def main(argv: list[str] | None = None) -> int:
                          "--all")
     if arguments.all or rates is not None:
         print(f"{'Assumed' if rates is None else f'Measured ({rates})'}, {arguments.precision}:\n")
+        if not (rates or ASSUMED).cpu_ms:
+            print("Loading was not measured: hours are those of computing. Give --loading, see --help.\n")
     for row in rows_of(arguments, rates):
         print(f"| {' | '.join(row)} |", flush=True)
     return 0

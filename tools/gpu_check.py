@@ -1,7 +1,7 @@
 """Before a big job on a GPU machine: is it right here, how fast is it, and does everything work? Offline, in minutes.
 
     bash tools/gpu_check.sh [--out DIR] [--minutes 8] [--sections correctness,frozen,...]
-                           [--against s3prl,...] [--precisions bfloat16,...]
+                           [--against s3prl,...] [--precisions bfloat16,...] [--ranks 2]
     bash tools/gpu_check.sh --device cpu --tiny      # the same in miniature, on any machine
 
 Writes `gpu_check.md`, a page to read, and `gpu_check.json`, for `tools/estimate.py --measured`, into DIR, after every
@@ -82,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="the peers that are measured beside ours (default: all; '' for none)")
     parser.add_argument("--precisions", type=_list_of(Check.precisions), default=Check.precisions, metavar="A,B,...",
                         help="of the measurements of speed (default: all)")
+    parser.add_argument("--ranks", type=int, help="that train together (default: one for each GPU, one on a CPU)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="tiny models and few repeats: does the check itself work?")
     arguments = parser.parse_args(argv)
@@ -91,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {"date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "commit": commit(),
              "device": arguments.device, "tiny": arguments.tiny, "minutes": arguments.minutes}
-    check = Check(arguments.device, arguments.tiny, arguments.out.resolve(), arguments.against, arguments.precisions)
+    check = Check(arguments.device, arguments.tiny, arguments.out.resolve(), arguments.against, arguments.precisions,
+                  arguments.ranks)
     chosen = [section for section in SECTIONS if section.name in arguments.sections]
     run_sections(chosen, check, arguments.minutes, partial(flush, arguments.out, about))
     print(f"wrote {arguments.out / 'gpu_check.md'}")

@@ -54,6 +54,25 @@ def test_a_recipe_by_the_rates_of_a_check(measured, capsys):
     assert row[6] == f"{250e12 * 3 / 2 / work.forward:,.0f}"
 
 
+def test_loading_that_was_not_measured_is_said_and_may_come_from_another_check(measured, tmp_path, capsys):
+    options = ["detection/partialspoof/ssl_mhfa", "--config", "MHFA_wavlmplus"]
+    without = json.loads(measured.read_text())
+    del without["sections"]["loader"]
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps(without))
+    main([*options, "--measured", str(measured)])
+    whole = capsys.readouterr().out
+    main([*options, "--measured", str(bare)])
+    out = capsys.readouterr().out
+    assert "Loading was not measured: hours are those of computing." in out and "not measured" not in whole
+    row = [cell.strip() for cell in out.splitlines()[-1].strip("| ").split("|")]
+    assert row[4] == "-" and row[5] == row[3]
+    main([*options, "--measured", str(bare), "--loading", str(measured)])
+    assert capsys.readouterr().out == whole
+    with pytest.raises(InputError, match="--loading: give rates of computing too"):
+        main([*options, "--loading", str(measured)])
+
+
 def test_the_light_count_is_that_of_the_whole_detector():
     from wedefense.models.cost import multiply_adds
     from wedefense.models.detector import build_detector

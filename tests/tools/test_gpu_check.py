@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.gpu.loader import OPTIONS
+from tools.gpu.outside import ranks
 from tools.gpu.page import page
 from tools.gpu.sections import Check, Section, Skip, run_sections
 from tools.gpu_check import SECTIONS, main
@@ -79,11 +81,28 @@ def test_speeds_are_counted_and_missing_peers_told(bare):
     assert {row["way"] for row in sections["mixed"]["tables"]["mixed"] if "ms" in row} == {"batched", "one at a time"}
 
 
-def test_ranks_train_as_one(tmp_path):
-    done, found, _ = check(tmp_path / "out", "--sections", "ranks")
+def test_ranks_train_as_one_and_loaders_are_timed(tmp_path):
+    done, found, _ = check(tmp_path / "out", "--sections", "loader,ranks", "--ranks", "2")
     assert done.returncode == 0, found
+    loaded = found["sections"]["loader"]["tables"]["loader"]
+    assert [row["what"] for row in loaded] == list(OPTIONS) and all(row["cpu_ms_a_crop"] > 0 for row in loaded)
     rows = found["sections"]["ranks"]["tables"]["ranks"]
-    assert len(rows) == 6 and all(row["verdict"] == "OK" for row in rows)
+    assert len(rows) == 6 and all(row["verdict"] == "OK" and row["ranks"] == 2 for row in rows)
+    said = {row["what"]: row["value"] for row in rows}
+    assert said["sum over 2 ranks"] == 3 and said["objects of all ranks"] == 2 and said["backend"] == "gloo"
+
+
+@pytest.mark.parametrize("gpus, asked, started", [(4, None, "4"), (4, 2, "2"), (1, None, "1"), (1, 2, None)])
+def test_a_rank_is_started_for_each_gpu(tmp_path, monkeypatch, gpus, asked, started):
+    commands = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("tools.gpu.outside.lines_of", lambda command, folder: commands.append(command) or [])
+    if started is None:
+        with pytest.raises(Skip, match="2 ranks asked for, and 1 GPUs here"):
+            ranks(Check("cuda", False, tmp_path, ranks=asked), None)
+        return
+    ranks(Check("cuda", False, tmp_path, ranks=asked), None)
+    assert commands[0][commands[0].index("--nproc_per_node") + 1] == started
 
 
 @pytest.mark.slow
@@ -106,7 +125,8 @@ def dies(check, emit):
 
 
 def sleeps(check, emit):
-    subprocess.Popen(["sleep", "1000"])
+    apart = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # as torchrun starts ranks
+    (check.out / "apart").write_text(str(apart.pid))
     emit("things", what="seen before")
     time.sleep(1000)
 
@@ -136,6 +156,9 @@ def test_no_section_stops_another(tmp_path):
     assert "Traceback" in (tmp_path / "broken.log").read_text()
     assert ran.found["sees"]["tables"] == {"things": [{"what": "first"}]}
     assert ran.found["dies"]["tables"] == ran.found["sleeps"]["tables"] == {"things": [{"what": "seen before"}]}
+    state = Path(f"/proc/{(tmp_path / 'apart').read_text()}/stat")
+    assert not state.exists() or state.read_text().rsplit(") ")[-1].startswith("Z")  # nobody may be there to bury it
+    assert flushed[0]["broken"]["status"] == "RUNNING"
     assert any(found.get("dies", {}).get("status") == "RUNNING" for found in flushed)  # told while it ran
     text = page(ran.found, "A page")
     assert "**Failed: Title of broken; Title of dies; Title of wrong.**" in text

@@ -53,7 +53,10 @@ def lines_of(command: list[str], folder: Path, cwd: Path = ROOT):
 
 
 def ranks(check: Check, emit: Callable) -> None:
-    count = torch.cuda.device_count() if check.device == "cuda" else 1
+    there = torch.cuda.device_count() if check.device == "cuda" else None
+    count = check.ranks or there or 1
+    if there is not None and count > there:
+        raise Skip(f"{count} ranks asked for, and {there} GPUs here: NCCL wants one for each")
     small = ["--size", "tiny", "--samples", "4000"] if check.tiny else []
     with tempfile.TemporaryDirectory() as folder:
         command = ["torchrun", "--standalone", "--nproc_per_node", str(count), str(ROOT / "tools/gpu/ranks.py"),

@@ -44,6 +44,11 @@ def collectives(world: World, size: int) -> None:
     say(world, "objects of all ranks", len(objects), [one["rank"] for one in objects] == list(range(world.size)))
 
 
+def whole(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Of one in shares all of it, on every rank."""
+    return parameter.detach().full_tensor() if hasattr(parameter, "full_tensor") else parameter.detach()
+
+
 def training(world: World, size: str, samples: int) -> None:
     """Two steps with other audio on each rank: afterwards all hold the same parameters, and they have moved."""
     for kind in (Replicated, Sharded):
@@ -63,10 +68,9 @@ def training(world: World, size: str, samples: int) -> None:
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()
-        state = parallel.state(detector)
-        sums = gather([value.double().sum().item() for name, value in state.items()
-                       if value.is_floating_point() and "running" not in name])
-        moved = not torch.equal(state["backend.weights_k"].cpu(), before.cpu())
+        weights = {name: whole(parameter) for name, parameter in detector.named_parameters()}
+        sums = gather([value.double().sum().item() for value in weights.values()])
+        moved = not torch.equal(weights["backend.weights_k"].cpu(), before.cpu())
         say(world, f"{kind.__name__}: two steps of {size} in bfloat16, the same weights on all ranks",
             f"loss {loss.item():.3f}, {time.perf_counter() - started:.1f} s",
             moved and bool(torch.isfinite(loss)) and all(one == sums[0] for one in sums))

@@ -4,6 +4,7 @@ A section is a function `(check, emit)`. Every `emit(table, **row)` reaches the 
 stopped or dies leaves what it found; a row with `verdict="FAIL"` makes the section fail.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -36,6 +37,7 @@ class Check:
     out: Path
     peers: tuple[str, ...] = ("s3prl", "transformers", "torchaudio")
     precisions: tuple[str, ...] = ("bfloat16", "tf32", "float32")
+    ranks: int | None = None  # that train together; None: one for each GPU, one on a CPU
     found: dict = field(default_factory=dict)  # section -> what it found so far, see `Runner.results`
 
     def rows(self, section: str, table: str) -> list[dict]:
@@ -72,6 +74,7 @@ def _run(section: Section, check: Check, entry: dict, limit: float, flush: Calla
     child.start()
     writer.close()
     entry.update(status="RUNNING")
+    flush(check.found)  # the page says what runs, should the machine end here
     while _receive(reader, started + limit - time.monotonic(), entry):
         entry["seconds"] = round(time.monotonic() - started, 1)
         flush(check.found)
@@ -103,12 +106,28 @@ def _receive(reader, seconds: float, entry: dict) -> bool:
 
 
 def _end(child) -> None:
-    """The child and whatever it started."""
+    """The child and whatever it started, ranks in sessions of their own too."""
+    started = descendants(child.pid)
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         child.kill()
+    for process in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
     child.join(10)
+
+
+def descendants(process: int) -> list[int]:
+    """Of a process, those that it started and those that they did; none where /proc does not tell."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text(errors="replace").rsplit(") ", 1)[1].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
 
 
 def _child(section: Section, check: Check, writer) -> None:
