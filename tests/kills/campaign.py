@@ -45,14 +45,14 @@ class Campaign:
         for start in sorted({place.stage for place in places} | ({1} if first else set())):
             self.watch.take(copy)
             last = "" if whole else places[-1].command
-            self._goes_on(f"{places[-1]}, from stage {start}", start, last)
+            self.goes_on(f"{places[-1]}, from stage {start}", start, last)
 
     def at_random(self, seconds: float) -> None:
         self.recipe.restore()
         self.recipe.killed_after(seconds)
-        self._goes_on(f"after {seconds:.2f} s")
+        self.goes_on(f"after {seconds:.2f} s")
 
-    def _goes_on(self, what: str, start: int = 1, last: str = "") -> None:
+    def goes_on(self, what: str, start: int = 1, last: str = "") -> None:
         self.tried += 1
         if not self.recipe.finishes(start, last):
             self.differing.append(f"{what}: does not go on: {self.recipe.told()}")
@@ -85,6 +85,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=3, help="from stage 1 too, of every so manieth of these")
     parser.add_argument("--whole", type=int, default=20, help="to the end of stage 8 from every so manieth of these")
     parser.add_argument("--random", type=int, default=5, help="kills at random moments, for each case")
+    parser.add_argument("--pictures", action="store_true", help="with the reports of stage 7, which take their time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     failed = [run(case, ranks, options) for ranks in options.ranks for case in options.cases]
@@ -94,7 +95,7 @@ def main() -> int:
 def run(case: str, ranks: int, options: argparse.Namespace) -> int:
     """One case: prints what was tried, and what was found wrong; returns how much."""
     folder, rng = Path(tempfile.mkdtemp(prefix=f"kills-{case}-{ranks}-")), random.Random(options.seed)
-    campaign, told = Campaign(folder, case, ranks), set()
+    campaign, told = Campaign(folder, case, ranks, options.pictures), set()
     of_stages = {copy: None for place, copy in campaign.places.items() if place.stage in options.stages}
     for number, copy in enumerate([*list(of_stages)[::options.every], *[None] * options.random], 1):
         if copy is None:

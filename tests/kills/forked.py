@@ -105,6 +105,7 @@ def _led(log: Path, function: Callable, *arguments) -> None:
     told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(told, 1)
     os.dup2(told, 2)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # not those that pytest reads
     function(*arguments)
 
 
