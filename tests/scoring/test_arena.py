@@ -10,7 +10,7 @@ import yaml
 from tests.scoring.test_benchmark import scored
 from wedefense.data.layouts import read_layouts
 from wedefense.report import published
-from wedefense.scoring.arena import arena_set, arena_sets, eer, joined
+from wedefense.scoring.arena import arena_set, arena_sets, eer, joined, warn_of_others
 from wedefense.scoring.submissions import write_submissions
 
 LAYOUTS = read_layouts(Path(__file__).parents[2] / "tools/layouts.yaml")
@@ -92,4 +92,5 @@ def test_a_set_of_several_is_joined(tmp_path, caplog):
     write_submissions(tmp_path, ("arena",), "s", parts)
     assert (tmp_path / "arena/s/decro.en_eval/scores.txt").exists()
     assert "DECRO: 5 recordings, the Arena has 37,314" in caplog.text
+    warn_of_others(["mine", "decro.en_eval", "DECRO"])
     assert "no sets of the Arena are called mine; where they are" in caplog.text

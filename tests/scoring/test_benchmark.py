@@ -88,7 +88,8 @@ def test_tables_and_page(tmp_path):
     assert header == ["system", "dev", "eval", "spoofs", "mean", "pooled"]
     assert rows[0][:5] == ["one", "25.00", "0.00", "40.00*", "12.50"]
     assert rows_of(results["one"])[2] == ["spoofs", "0", "5", "", "", "", "", "", "", "", "40.00"]
-    write(tmp_path, results, {"out": tmp_path})
+    write(tmp_path, results, {"out": tmp_path, "sets": [("dev", "data/dev")]})
+    assert "dev=data/dev" in (tmp_path / "benchmark.html").read_text()
     assert "| one         | 25.00 | 0.00 | 40.00* | 12.50 |" in (tmp_path / "benchmark.md").read_text()
     assert r"one & 25.00 & 0.00 & 40.00*" in (tmp_path / "benchmark.tex").read_text()
     dev = detection_metrics(SETS["dev"].scores[:4], SETS["dev"].scores[4:])

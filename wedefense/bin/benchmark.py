@@ -1,6 +1,5 @@
 """Score many sets with many detectors, each once, and set the results side by side."""
 
-import json
 from pathlib import Path
 
 from wedefense.utils.arguments import command_parser
@@ -35,13 +34,15 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.detect import benchmark
     from wedefense.report.benchmark import told, write
+    from wedefense.scoring.arena import warn_of_others
     from wedefense.scoring.submissions import write_submissions
-    from wedefense.utils.files import atomic_write
     from wedefense.utils.log import setup_logging
 
     setup_logging()
     models = benchmark.load_models(options.model, options.device, calibrated=options.fix_on is None)
     sets = benchmark.read_sets(options.sets)
+    if "arena" in options.export:
+        warn_of_others(name for name, _ in options.sets)
     systems = benchmark.systems(models, tuple(options.window), tuple(options.conditions))
     scored, results = benchmark.run(systems, sets, options.out, options.fix_on, options.bootstrap or None,
                                     options.skip_bad)
@@ -49,8 +50,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{told(name, result)}\n")
         slug = next(system.slug for system in systems if system.title == name)
         write_submissions(options.out, tuple(options.export), slug, scored[name])
-    with atomic_write(options.out / "benchmark.json", "w") as stream:
-        json.dump(results, stream, indent=1)
     write(options.out, results, {name: value for name, value in vars(options).items() if value})
     print(f"wrote {options.out}/benchmark.json, .md, .tex and .html")
     return 0

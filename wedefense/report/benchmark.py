@@ -1,5 +1,6 @@
 """What a benchmark found: as text, Markdown, LaTeX, and a page with a heat map of systems and sets."""
 
+import json
 import os
 from collections.abc import Mapping
 
@@ -84,13 +85,13 @@ CAPTION = "EER in %; *: spoofs alone, 1 - SRR at the fixed threshold; +: bona fi
 
 
 def write(out, results: Mapping[str, Mapping], settings: Mapping[str, object]) -> None:
-    """benchmark.md, benchmark.tex and benchmark.html."""
+    """benchmark.json, benchmark.md, benchmark.tex and benchmark.html."""
     header, rows = summary(results)
     pages = {"benchmark.md": "\n\n".join([markdown(header, rows, CAPTION), *(
         markdown(_HEADER, rows_of(result), name) for name, result in results.items())]),
         "benchmark.tex": "\n\n".join([latex(header, rows, CAPTION), *(
             latex(_HEADER, rows_of(result), name) for name, result in results.items())]),
-        "benchmark.html": _page(results, settings)}
+        "benchmark.html": _page(results, settings), "benchmark.json": json.dumps(results, indent=1)}
     for name, text in pages.items():
         with atomic_write(os.path.join(out, name), "w") as stream:
             stream.write(f"{text}\n")
@@ -109,7 +110,8 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str
         parts += [html.paragraph(f"{a_set}: {doubt}", "doubt") for a_set, values in result["sets"].items()
                   for doubt in values.get("doubts", [])]
         content.append(html.section(name, *parts))
-    return page_of("Benchmark", settings, content)
+    named = {key: ["=".join(pair) for pair in pairs] for key, pairs in settings.items() if key in ("model", "sets")}
+    return page_of("Benchmark", {**settings, **named}, content)
 
 
 def _means(results: Mapping[str, Mapping]):

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -85,13 +85,17 @@ def eer(bonafide: np.ndarray, spoof: np.ndarray) -> Point:
     return Point((between(accepted) + between(missed)) / 2, between(thresholds))
 
 
-def submission(folder: Path, system: str, sets: Mapping[str, Scored]) -> list[Path]:
-    """`scores.txt` of each set and `result.yaml` as the Arena's toolkit writes it, what only its author knows empty."""
+def warn_of_others(names: Iterable[str]) -> None:
+    """Names that the Arena's sets do not have, before hours go into scores under them."""
     parts = {part for a_set in arena_sets().values() for part in a_set.sets}
-    others = [name for name in sets if arena_set(name) is None and name not in parts]
+    others = [name for name in names if arena_set(name) is None and name not in parts]
     if others:
         log.warning("--export arena: no sets of the Arena are called %s; where they are, call them so: NAME=DIR",
                     first_few(others))
+
+
+def submission(folder: Path, system: str, sets: Mapping[str, Scored]) -> list[Path]:
+    """`scores.txt` of each set and `result.yaml` as the Arena's toolkit writes it, what only its author knows empty."""
     sets = joined(sets)
     threshold = next((eer(*scored.classes).threshold for name, scored in sets.items()
                       if (a_set := arena_set(name)) and a_set.name == _CALIBRATED_ON and all(map(len, scored.classes))),
