@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _main(values: Mapping) -> tuple[float, str]:
 CAPTION = "EER in %; *: spoofs alone, 1 - SRR at the fixed threshold; +: bona fide alone, misses there"
 
 
-def write(out, results: Mapping[str, Mapping], settings: Mapping[str, object]) -> None:
+def write(out, results: Mapping[str, Mapping], settings: Mapping[str, Any]) -> None:
     """benchmark.json, benchmark.md, benchmark.tex and benchmark.html."""
     header, rows = summary(results)
     pages = {"benchmark.md": "\n\n".join([markdown(header, rows, CAPTION), *(
@@ -97,7 +98,7 @@ def write(out, results: Mapping[str, Mapping], settings: Mapping[str, object]) -
             stream.write(f"{text}\n")
 
 
-def _page(results: Mapping[str, Mapping], settings: Mapping[str, object]) -> str:
+def _page(results: Mapping[str, Mapping], settings: Mapping[str, Any]) -> str:
     header, rows = summary(results)
     content = [html.section("Systems and sets", html.paragraph(CAPTION, "note"), heat_map(header, rows),
                             html.figures([html.Figure("mean", "Mean EER of each system over the sets of both classes",
