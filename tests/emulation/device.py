@@ -23,6 +23,7 @@ _NO_SCALARS = {"cat", "stack", "mm", "addmm", "bmm", "baddbmm", "index_select", 
 _FOR_THE_HOST = {"_pack_padded_sequence"}  # takes counts on the CPU and gives some
 _SUMS_WIDE = {"convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"}  # of bfloat16, in float32
 _TURNED_IN_PLACE = {"transpose_", "t_", "squeeze_", "unsqueeze_", "as_strided_"}
+_MAKE = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}  # and do not read the other
 _ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 
@@ -124,7 +125,8 @@ class Emulation(TorchDispatchMode):
                 func(*args, **kwargs)
         if self.seen is not None and here and works:
             self.seen.launches[name] += 1
-            self.seen.bytes[name] += sum(t.numel() * t.element_size() for t in tensors((bare, plain, out)))
+            touched = out if name in _MAKE else (bare, plain, out, _written(func, bare))
+            self.seen.bytes[name] += sum(t.numel() * t.element_size() for t in tensors(touched))
             self.seen.flops[name] += _flops(func, bare, out)
         if not here:
             return out
@@ -204,6 +206,12 @@ def tensors(x) -> list[Tensor]:
 def _elsewhere(kwargs: dict, memory: torch.device) -> dict:
     plain = {key: each(held, value) for key, value in kwargs.items() if key != "pin_memory"}
     return plain | {"device": memory} if plain.get("device") is not None else plain
+
+
+def _written(func, args) -> list:
+    """What an operation writes to without giving it back."""
+    written = [argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments]
+    return [] if func._schema.returns else [one for one, is_written in zip(args, written) if is_written]
 
 
 def _flops(func, bare, out) -> int:

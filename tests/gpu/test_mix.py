@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tests.gpu.interpreter import DEVICE
+from wedefense.frontend.features import CentredFeatures
 from wedefense.gpu.mix import Mix
+from wedefense.models.mix import mix_features
 
 
 @pytest.mark.parametrize("mixes", [1, 2, 3])
@@ -26,3 +28,19 @@ def test_frozen_layers_get_no_gradient():
     weights = torch.rand(2, 3, device=DEVICE, requires_grad=True)
     sum(mix.sum() for mix in Mix.apply(weights, *layers)).backward()
     torch.testing.assert_close(weights.grad[0], torch.stack([layer.sum() for layer in layers]), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [40, 64])
+def test_centred_mixes_are_those_of_plain_torch(monkeypatch, dim):
+    torch.manual_seed(0)
+    layers = [torch.randn(2, 7, dim, device=DEVICE, requires_grad=True) for _ in range(3)]
+    weights = torch.rand(2, 3, device=DEVICE, requires_grad=True)
+    gradients = torch.randn(2, 2, 7, dim, device=DEVICE).unbind()
+    found = []
+    for kernels in ("0", "1" if DEVICE == "cuda" else "interpret"):
+        monkeypatch.setenv("WEDEFENSE_KERNELS", kernels)
+        mixes = mix_features(CentredFeatures(layers, torch.tensor([7, 7])), *weights.unbind())
+        found.append([*mixes, *torch.autograd.grad(mixes, [weights, *layers], gradients)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+    assert found[1][0].mean(2).abs().max() < 1e-6

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import attention_kernels as kernels
+from wedefense.gpu.passes import total_of
 
 ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
@@ -39,8 +40,9 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
 
 def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                     seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
-                    for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """-> gradients of qkv, gate (rows, heads), table; empty where there is none."""
+                    for_table: bool, for_sums: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """-> gradients of qkv, gate (rows, heads), table; that of qkv summed over rows (3 * heads * head_dim,); all but
+    the first empty where there is none or nobody asks."""
     rows, _, heads, dim = qkv.shape
     batch, biased = len(starts) - 1, table is not None
     delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
@@ -49,12 +51,14 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
     numbers = _numbers(qkv, frames, dropout)
     fixed = dict(HEADS=heads, **_width(dim), DROPS=dropout > 0, PRECISION=precision())
-    tile = _tile(qkv, "query")
-    kernels.query_gradient_kernel[-(-frames // tile["QUERIES"]), batch, heads](*common, dqkv, dgate, *numbers,
-                                                                               BIASED=biased, **fixed, **tile)
-    tile = _tile(qkv, "key")
-    kernels.key_gradient_kernel[-(-frames // tile["KEYS"]), batch, heads](*common, dqkv, *numbers, BIASED=biased,
-                                                                          **fixed, **tile)
+    tile, tile_of_keys = _tile(qkv, "query"), _tile(qkv, "key")
+    parts = -(-frames // tile["QUERIES"])
+    assert tile["QUERIES"] == tile_of_keys["KEYS"], "both kernels cut an utterance into as many parts"
+    partial = qkv.new_empty((batch * parts, 3 * heads * dim) if for_sums else 0, dtype=torch.float32)
+    kernels.query_gradient_kernel[parts, batch, heads](*common, dqkv, dgate, partial, *numbers, BIASED=biased,
+                                                       SUMS=for_sums, **fixed, **tile)
+    kernels.key_gradient_kernel[parts, batch, heads](*common, dqkv, partial, *numbers, BIASED=biased, SUMS=for_sums,
+                                                     **fixed, **tile_of_keys)
     dtable = qkv.new_empty(0, dtype=torch.float32)
     if for_table and table is not None:
         shares = -(-batch // SHARED_BY)
@@ -64,7 +68,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
         kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, frames, SHARE=SHARED_BY,
                                                             **fixed, **tile)
         dtable = sheet.sum((0, 2))
-    return dqkv, dgate, dtable
+    return dqkv, dgate, dtable, total_of(partial[None])[0] if for_sums else partial
 
 
 @torch.library.custom_op("wedefense::packed_attention", mutates_args=())
@@ -84,7 +88,7 @@ def _attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: 
                      seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                      for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
     return attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out, sums, frames,
-                           dropout, for_table)
+                           dropout, for_table)[:3]
 
 
 @_attend_backward.register_fake

@@ -131,18 +131,23 @@ def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, s
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle"))
-def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, scale, dropout,
-                          rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                          BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
-                          KEYS: tl.constexpr):
-    """Gradients of QUERIES queries and of their gates."""
+def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, partial, scale,
+                          dropout, rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                          BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
+                          QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Gradients of QUERIES queries and of their gates; where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets
+    their sum."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
     count = tl.load(starts + utterance + 1) - start
     first = tl.program_id(0) * QUERIES
+    dims = tl.arange(0, LANES)
+    sums_place = partial + (utterance * tl.num_programs(0) + tl.program_id(0)) * (3 * HEADS * DIM) + head * DIM + dims
     if first >= count:
+        if SUMS:
+            tl.store(sums_place, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
         return
-    queries, lanes, dims = first + tl.arange(0, QUERIES), tl.arange(0, KEYS), tl.arange(0, LANES)
+    queries, lanes = first + tl.arange(0, QUERIES), tl.arange(0, KEYS)
     stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     base = qkv + start.to(tl.int64) * stride + head * DIM
     place, present = (start + queries).to(tl.int64), queries < count
@@ -176,23 +181,30 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
         dq += tl.dot(dscores.to(k.dtype), k, input_precision=PRECISION)
     tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
              (dq * scale).to(dqkv.dtype.element_ty), mask=there)
+    if SUMS:
+        tl.store(sums_place, tl.sum(dq, 0) * scale, mask=dims < DIM)
     if BIASED:
         tl.store(dgate + place * HEADS + head, dgates, mask=present)
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle"))
-def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, scale, dropout,
+def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, partial, scale, dropout,
                         rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                        BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
-                        KEYS: tl.constexpr):
-    """Gradients of KEYS keys and their values."""
+                        BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
+                        QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Gradients of KEYS keys and their values, and their sums as of `query_gradient_kernel`."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
     count = tl.load(starts + utterance + 1) - start
     first = tl.program_id(0) * KEYS
+    dims = tl.arange(0, LANES)
+    sums_place = partial + (utterance * tl.num_programs(0) + tl.program_id(0)) * (3 * HEADS * DIM) + head * DIM + dims
     if first >= count:
+        if SUMS:
+            tl.store(sums_place + HEADS * DIM, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
+            tl.store(sums_place + 2 * HEADS * DIM, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
         return
-    keys, lanes, dims = first + tl.arange(0, KEYS), tl.arange(0, QUERIES), tl.arange(0, LANES)
+    keys, lanes = first + tl.arange(0, KEYS), tl.arange(0, QUERIES)
     stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     base = qkv + start.to(tl.int64) * stride + head * DIM
     here = (keys[:, None] < count) & real
@@ -225,6 +237,9 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     target = dqkv + start.to(tl.int64) * stride + head * DIM + keys[:, None] * stride + dims[None, :]
     tl.store(target + HEADS * DIM, (dk * scale).to(dqkv.dtype.element_ty), mask=here)
     tl.store(target + 2 * HEADS * DIM, dv.to(dqkv.dtype.element_ty), mask=here)
+    if SUMS:
+        tl.store(sums_place + HEADS * DIM, tl.sum(dk, 0) * scale, mask=dims < DIM)
+        tl.store(sums_place + 2 * HEADS * DIM, tl.sum(dv, 0), mask=dims < DIM)
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle", "batch", "frames"))

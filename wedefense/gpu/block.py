@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from wedefense.gpu.attention import attend, attend_backward
 from wedefense.gpu.passes import (
-    column_sums,
     gates,
     gates_backward,
     gelu,
@@ -204,12 +203,13 @@ class _WayBack:
                    for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         self._weight("out", dy, attended.view(len(dy), -1))
         gradient = (dy @ self.products.out[0]).view_as(attended)
-        dqkv, dgate, dtable = attend_backward(gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed,
-                                              attended, sums, self.rows.frames, self.shape.dropouts[0], for_table)
+        wanted = any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias"))
+        dqkv, dgate, dtable, columns = attend_backward(
+            gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed, attended, sums, self.rows.frames,
+            self.shape.dropouts[0], for_table, for_sums=wanted)
         dqkv = dqkv.view(len(dy), -1)
-        if any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias")):
-            weights, biases = weight_gradient(dqkv, h).chunk(3), column_sums(dqkv).chunk(3)
-            for name, weight, bias in zip("qkv", weights, biases):
+        if wanted:
+            for name, weight, bias in zip("qkv", weight_gradient(dqkv, h).chunk(3), columns.chunk(3)):
                 self.gradients |= {f"{name}.weight": weight, f"{name}.bias": bias}
         return dqkv @ self.products.qkv[0], dgate, dtable if for_table else None
 

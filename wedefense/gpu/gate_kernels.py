@@ -74,3 +74,35 @@ def gate_gradient_kernel(x, weight, bias, const, place, dgate, dh, residual, dx,
     tl.store(line + 2 * DIM, tl.sum(db0, 0))
     tl.store(line + 2 * DIM + 1, tl.sum(db1, 0))
     tl.store(line + 2 * DIM + 2, tl.sum(dconst, 0))
+
+
+@triton.jit
+def _column(line, parts, width, ROWS: tl.constexpr, TILE: tl.constexpr):
+    """(TILE,): sums of `parts` rows that lie `width` values apart, from `line` on."""
+    total = tl.zeros((ROWS, TILE), tl.float32)
+    for first in range(0, parts, ROWS):
+        row = first + tl.arange(0, ROWS)
+        place = line + row[:, None] * width + tl.arange(0, TILE)[None, :]
+        total += tl.load(place, mask=row[:, None] < parts, other=0.0)
+    return tl.sum(total, 0)
+
+
+@triton.jit(do_not_specialize=("parts", "programs"))
+def gate_total_kernel(partial, dlinear, dconst, parts, programs, DIM: tl.constexpr, TILE: tl.constexpr,
+                      ROWS: tl.constexpr):
+    """Sums of partial (parts = heads * programs, 2 * DIM + 3): dlinear (8 * DIM + 8), weights (8, DIM) then biases, of
+    which four rows learn alike; dconst (heads,). Programs: for TILE of the weights, for either bias, for each head."""
+    program, width, tiles = tl.program_id(0), 2 * DIM + 3, 2 * DIM // TILE
+    four, columns = tl.arange(0, 4), tl.arange(0, TILE)
+    if program < tiles:
+        weights = _column(partial + program * TILE, parts, width, ROWS, TILE)
+        first = program * TILE // DIM * 4
+        tl.store(dlinear + (first + four[:, None]) * DIM + program * TILE % DIM + columns[None, :],
+                 tl.broadcast_to(weights[None, :], (4, TILE)))
+    elif program < tiles + 2:
+        bias = _column(partial + 2 * DIM + program - tiles, parts, width, ROWS, 1)
+        tl.store(dlinear + 8 * DIM + 4 * (program - tiles) + four, tl.broadcast_to(bias, (4,)))
+    else:
+        head = program - tiles - 2
+        const = _column(partial + head * programs * width + 2 * DIM + 2, programs, width, ROWS, 1)
+        tl.store(dconst + head + tl.arange(0, 1), const)

@@ -42,3 +42,23 @@ class Mix(torch.autograd.Function):
                                                          BLOCK=BLOCK)
         return for_weights, *for_layers
 
+
+class Centre(torch.autograd.Function):
+    """x (.., dim) less its mean over dim; what comes back is centred in the same way."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return _centred(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _centred(gradient)
+
+
+def _centred(x: Tensor) -> Tensor:
+    x, dim = x.contiguous(), x.shape[-1]
+    out, rows, power = torch.empty_like(x), x.numel() // dim, max(1 << (dim - 1).bit_length(), 16)
+    tile = max(2048 // power, 1)
+    kernels.centre_kernel[(-(-rows // tile),)](x, out, rows, dim, ROWS=tile, DIM=power, num_warps=4)
+    return out

@@ -52,3 +52,14 @@ def unmix_kernel(gradients, weights, outs, count, LAYERS: tl.constexpr, MIXES: t
             x = tl.load(gradients[m] + place, mask=inside, other=0.0).to(tl.float32)
             total += x * tl.load(weights + m * LAYERS + n)
         tl.store(outs[n] + place, total.to(outs[n].dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=("rows",))
+def centre_kernel(x, out, rows, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """out (rows, dim): x less the mean of each row."""
+    row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
+    inside = (row[:, None] < rows) & (column[None, :] < dim)
+    place = row[:, None].to(tl.int64) * dim + column[None, :]
+    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    values -= (tl.sum(values, 1) / dim)[:, None]
+    tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)

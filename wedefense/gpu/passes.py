@@ -89,11 +89,12 @@ def gates_backward(x: Tensor, place: Tensor, linear: tuple[Tensor, Tensor], cons
     gate_kernels.gate_gradient_kernel[(programs, heads)](
         x, *linear, const, place, dgate, dh, _or(residual, dh), dx, partial, len(x), heads, dgate.shape[1],
         RESIDUAL=residual is not None, ROWS=32, DIM=dim, num_warps=4)
-    sums = total_of(partial)                                                  # (heads, 2 * dim + 3)
-    both = sums[:, :-1].sum(0)
-    dweight = both[:2 * dim].view(2, 1, dim).expand(2, 4, dim).reshape(8, dim)  # four rows of each sum learn alike
-    dbias = both[2 * dim:].view(2, 1).expand(2, 4).reshape(8)
-    return dx, dweight, dbias, sums[:, -1].view_as(const)
+    dlinear = x.new_empty(8 * dim + 8, dtype=torch.float32)
+    dconst = x.new_empty(const.shape, dtype=torch.float32)
+    tile = min(dim, 16)
+    gate_kernels.gate_total_kernel[(2 * dim // tile + 2 + heads,)](
+        partial, dlinear, dconst, heads * programs, programs, DIM=dim, TILE=tile, ROWS=128, num_warps=4)
+    return dx, dlinear[:8 * dim].view(8, dim), dlinear[8 * dim:], dconst
 
 
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
@@ -110,11 +111,6 @@ def total_of(x: Tensor) -> Tensor:
     out = x.new_empty(groups, dim)
     norm_kernels.sum_kernel[-(-dim // 32), groups](x, out, parts, dim, ROWS=128, DIM=32, num_warps=4)
     return out
-
-
-def column_sums(x: Tensor) -> Tensor:
-    """(rows, dim) -> (dim,) float32; a product with ones is faster than a sum down the columns."""
-    return weight_gradient(x, x.new_ones(len(x), 1)).squeeze(1)
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:

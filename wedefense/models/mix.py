@@ -46,7 +46,12 @@ class _Mix(torch.autograd.Function):
 def mix_features(features: LayerFeatures, *weights: Tensor) -> tuple[Tensor, ...]:
     """`mix_layers` of a front-end's features."""
     if isinstance(features, CentredFeatures):
-        return tuple(centred(mix) for mix in mix_layers(features.raw, *weights))
+        mixes = mix_layers(features.raw, *weights)
+        if kernels_run_on(mixes[0].device) and not torch.compiler.is_compiling():
+            from wedefense.gpu.mix import Centre
+
+            return tuple(Centre.apply(mix) for mix in mixes)
+        return tuple(centred(mix) for mix in mixes)
     return mix_layers(features.layers, *weights)
 
 
