@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from wedefense import __version__
-from wedefense.utils.ending import end_rank, is_rank
+from wedefense.utils.ending import end_rank, is_rank, lost_another
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
 from wedefense.utils.visible import Guarded
 
@@ -89,7 +89,11 @@ def run(entry: Callable[..., int] = main) -> None:
     except Exception as error:
         if not is_rank():
             raise
-        sys.excepthook(type(error), error, error.__traceback__)
+        told = lost_another(error)
+        if told:
+            print(f"error: {told}", file=sys.stderr)
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
         code = 1
     finally:
         sys.stdout, sys.stderr = sys.stdout.stream, sys.stderr.stream

@@ -66,6 +66,38 @@ def test_a_rank_ends_with_its_code_and_all_that_was_to_be_done(tmp_path, how, co
     assert ("Traceback" in done.stderr) == (how == "failed")
 
 
+LONELY = """
+import os, signal
+import torch
+import torch.distributed as dist
+from wedefense.cli import run
+from wedefense.utils import distributed
+
+def main():
+    world = distributed.start(device="cpu")
+    if world.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for _ in range(1000):
+        dist.all_reduce(torch.ones(1))
+
+run(main)
+"""
+
+
+def test_a_rank_that_lost_another_says_so(tmp_path):
+    (tmp_path / "program.py").write_text(LONELY)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1",
+                   "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment["MASTER_PORT"] = str(server.getsockname()[1])
+    ranks = [subprocess.Popen([sys.executable, tmp_path / "program.py"], env={**environment, "RANK": str(rank)},
+                              stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
+    _, told = ranks[0].communicate(timeout=300)
+    ranks[1].communicate(timeout=300)
+    assert ranks[0].returncode == 1 and "Traceback" not in told
+    assert "error: rank 0: another rank is gone (" in told and "goes on from the last checkpoint" in told
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="lists threads by /proc")
 def test_leaving_the_group_ends_its_threads(tmp_path):
     done = ended(tmp_path, "over")

@@ -13,6 +13,20 @@ def is_rank() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+_LOST = ("Connection reset by peer", "Connection closed by peer", "Broken pipe", "ncclRemoteError",
+         "remote process exited")
+
+
+def lost_another(error: Exception) -> str | None:
+    """In words, where this rank failed because another one is gone."""
+    text = str(error)
+    if not isinstance(error, RuntimeError) or not any(sign in text for sign in _LOST):
+        return None
+    sign = text.splitlines()[0].rpartition("] ")[2]
+    return (f"rank {os.environ.get('RANK')}: another rank is gone ({sign}); its own output, on its node, says why. "
+            "Once that is mended, the same call goes on from the last checkpoint")
+
+
 def end_rank(code: int) -> NoReturn:
     """What the interpreter does at its end, but for taking itself down.
 
