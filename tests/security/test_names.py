@@ -13,11 +13,13 @@ import pytest
 import soundfile
 
 from tests.detect.experiments import SSL, make_experiment
-from wedefense.bin import evaluate, frames, score
+from wedefense.bin import embed, evaluate, frames, locate, score
 from wedefense.cli import run
 from wedefense.data.catalogue import Catalogue
 from wedefense.metrics.keys import read_scores
 from wedefense.metrics.table import text_table
+from wedefense.report.render import pdf, png, svg
+from wedefense.report.style import new_figure
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.tables import first_few, read_table
@@ -72,6 +74,37 @@ def test_a_spreadsheet_computes_nothing(exp, folder, monkeypatch, capsys):
     assert all(float(row["llr"]) is not None for row in rows)  # numbers below 0 stay numbers
     for name in NAMES:
         assert from_cell(cell(name)) == visible(name) and not cell(name).startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.parametrize("drawn", [svg, png, pdf])
+def test_figures_write_names_as_they_are(drawn):
+    """Neither formulas of mathematics, which matplotlib would read between two $, nor bytes that are no text."""
+    names = [r"$\frac{$", "$x$", "50 $"]  # of attacks, codecs ..., which tables hold without control characters
+    figure, axes = new_figure()
+    axes.plot([0, 1], label=names[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(NAMES[0])
+    figure.legend()
+    figure.suptitle(os.fsdecode(b"\xff"))
+    content = drawn(figure)
+    if drawn is svg:
+        assert r"$\frac{$" in content.decode() and "$x$" in content.decode() and harmless(content.decode())
+
+
+def test_pictures_and_labels_of_such_recordings(exp, folder, tmp_path, monkeypatch, capsys):
+    odd = [folder / r"$\frac{$.wav", folder / os.fsdecode(b"\xff\xfe.wav")]
+    odd[0].write_bytes((folder / "+1.wav").read_bytes())
+    assert locate.main(["--model", str(exp), *map(str, odd), "--plot", str(tmp_path / "pictures")]) == 0
+    assert harmless(capsys.readouterr().out) and len(list((tmp_path / "pictures").iterdir())) == 2
+    with pytest.raises(InputError, match="4 names with blanks"):
+        locate.main(["--model", str(exp), str(folder), "--out", str(tmp_path / "spans.rttm")])
+    assert locate.main(["--model", str(exp), str(folder), "--format", "csv"]) == 0
+    assert harmless(capsys.readouterr().out)
+    monkeypatch.chdir(folder)
+    locate.main(["--model", str(exp), "--format", "csv", "=cmd|' !A0.wav"])
+    assert capsys.readouterr().out.splitlines()[1].startswith("'=cmd")
+    assert embed.main(["--model", str(exp), str(folder), "--out", str(tmp_path / "e.npz")]) == 0
+    assert len(np.load(tmp_path / "e.npz")["names"]) == len(NAMES) + 1  # as they are: files are found again by them
 
 
 def test_frames_refuse_names_with_blanks_before_the_work(exp, folder, tmp_path):

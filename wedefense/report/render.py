@@ -14,6 +14,7 @@ from typing import Any
 from wedefense.report.style import ON_DARK, laid_below
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.visible import visible
 
 FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed; matplotlib brings the last
     "sans": (),
@@ -22,7 +23,8 @@ FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed;
 }
 _letters: ContextVar[str] = ContextVar("letters", default="sans")
 _DOTS = 200  # an inch of the PNG
-_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense"}
+_AS_WRITTEN = {"text.parse_math": False}  # a $ in the name of an attack or a file is a $
+_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense", **_AS_WRITTEN}
 _TRUETYPE = {"pdf.fonttype": 42}  # what publishers ask for; cutting it to the letters used takes as long as drawing
 
 
@@ -74,9 +76,15 @@ def kept(figure, path: str | os.PathLike | None) -> Any:
 
 def finished(figure) -> None:
     """Lay the legends below the axes, and settle where everything stands."""
+    import matplotlib
+    from matplotlib.text import Text
+
     if figure.get_layout_engine() is not None:
-        laid_below(figure)
-        figure.draw_without_rendering()
+        with matplotlib.rc_context(_AS_WRITTEN):
+            laid_below(figure)
+            for text in figure.findobj(Text):
+                text.set(text=visible(text.get_text(), but="\n"), parse_math=False)
+            figure.draw_without_rendering()
         figure.set_layout_engine(None)  # a second time it would lay out what is settled
 
 
