@@ -16,6 +16,8 @@ from wedefense.cli import main
 from wedefense.detect import benchmark
 from wedefense.detect.conditions import parse_condition
 from wedefense.detect.loaded_detector import LoadedDetector
+from wedefense.experiment import checkpoint
+from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table, write_table
 
@@ -71,6 +73,68 @@ def test_scores_are_those_of_the_score_command_and_are_read_again(place, capsys,
     write_table(place / "wild/utt2lab", {**read_table(place / "wild/utt2lab"), "u0": "real"})  # another list
     with pytest.raises(AssertionError, match="scored twice"):
         run(place)
+
+
+def backwards(place):
+    for path in (place / "wild/audio").iterdir():
+        status, (wav, rate) = path.stat(), soundfile.read(path)
+        soundfile.write(path, wav[::-1], rate)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def edited(name, old, new):
+    def edit(place):
+        path = place / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    return edit
+
+
+def other_weights(place):
+    weights = checkpoint.load(place / "exp/models/avg_model.pt")
+    checkpoint.save(place / "exp/models/avg_model.pt", {name: 1.1 * tensor for name, tensor in weights.items()})
+
+
+def calibrated(place):
+    Calibration((2.0,), 0.5).save(place / "exp/calibration.json")
+
+
+CHANGES = {"recordings": backwards, "weights": other_weights, "calibration": calibrated,
+           "labels": edited("exp/label2id", "spoof 1 70", "spoof 1 7"),
+           "settings": edited("exp/config.yaml", "eval_frms: 0", "eval_frms: 12"),
+           "a key": edited("wild/wav.scp", "u3", "v3"), "code": lambda place: None}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_scores_of_what_is_there_no_more_are_not_read_again(place, change, monkeypatch):
+    def scores(out):
+        sets = [str(place / name) for name in ("dev", "wild")]
+        main(["benchmark", "--model", str(place / "exp"), "--sets", *sets, "--out", str(place / out), "--device", "cpu",
+              "--bootstrap", "0"])
+        return json.loads((place / out / "systems/exp/wild.json").read_text())
+
+    before = scores("out")
+    assert scores("out") == before
+    CHANGES[change](place)
+    if change == "a key":
+        edited("wild/utt2lab", "u3", "v3")(place)
+    if change == "code":
+        real = benchmark.of_sources
+        monkeypatch.setattr(benchmark, "of_sources", lambda *parts: real(*parts)[::-1])
+    after = scores("out")
+    assert after == scores("fresh") and after["of"] != before["of"]
+    assert change == "code" or after["scores"] != before["scores"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: text[:-20], lambda text: "[]", lambda text: "[" * 100_000, lambda text: '{"of": 1}',
+    lambda text: text.replace('"u0": ', '"u0": 1'), lambda text: text.replace('"u0"', '"u9"'), lambda text: "\0"])
+def test_damaged_scores_are_made_again(place, damage, monkeypatch):
+    run(place)
+    path = place / "out/systems/exp/dev.json"
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    assert run(place) == 0 and path.read_text() == whole
 
 
 def test_a_set_goes_on_where_it_was_broken_off(place, monkeypatch):

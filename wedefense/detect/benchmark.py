@@ -1,6 +1,5 @@
 """Many sets, scored once by many systems: what was scored before is read again, what was interrupted goes on."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +15,15 @@ from wedefense.data.audio import BadAudio
 from wedefense.detect.conditions import Condition, parse_condition
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
+from wedefense.experiment import lineage
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import LABELS
 from wedefense.scoring.benchmark import Fixed, Scored, difference, evaluate, fix, fixable
 from wedefense.utils.distributed import start
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.fingerprint import of_files, of_parts, of_sources, of_weights
+from wedefense.utils.json_file import read_json
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_table
 
@@ -35,7 +37,7 @@ class BenchmarkSet:
     name: str
     wavs: Mapping[str, str]
     is_bonafide: np.ndarray  # (utterances,) bool, in the order of `wavs`
-    digest: str              # of its tables
+    digest: str              # of its tables and of the recordings that they name
 
     @property
     def keys(self) -> list[str]:
@@ -52,9 +54,9 @@ def read_set(name: str, folder: Path) -> BenchmarkSet:
     unknown = sorted({label for label in labels.values() if label.lower() not in LABELS})
     if unknown:
         raise InputError(f"{folder / 'utt2lab'}: the labels {first_few(unknown)} are neither bona fide nor spoof")
-    content = "".join(f"{key} {wav} {labels[key]}\n" for key, wav in wavs.items())
-    return BenchmarkSet(name, wavs, np.array([bool(LABELS[labels[key].lower()]) for key in wavs]),
-                        hashlib.blake2b(content.encode(), digest_size=16).hexdigest())
+    prints = of_files(wavs.values())
+    digest = of_parts(f"{key} {wav} {labels[key]} {content}" for (key, wav), content in zip(wavs.items(), prints))
+    return BenchmarkSet(name, wavs, np.array([bool(LABELS[labels[key].lower()]) for key in wavs]), digest)
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,14 @@ class System:
 
     def stamp(self, a_set: BenchmarkSet) -> dict:
         """All that the scores of a set depend on."""
-        calibration = self.model.calibration
-        return {"system": self.title, "weights": _digest(self.model.weights), "list": a_set.digest,
-                "window": self.window, "condition": self.condition.name if self.condition else None,
-                "precision": str(self.model.arithmetic), "calibration": calibration.formula() if calibration else None}
+        model = self.model
+        config, calibration = model.config, model.calibration
+        return {"system": self.title, "weights": of_weights(model.weights), "list": a_set.digest,
+                "settings": config and lineage.of_settings(config), "labels": str(model.labels),
+                "heard": str(model.input_policy), "condition": self.condition.name if self.condition else None,
+                "precision": str(model.arithmetic), "calibration": calibration.formula() if calibration else None,
+                "code": of_parts([of_sources("detect", "scoring/llr.py"),
+                                  lineage.of_code(config) if config else of_sources(*lineage.COMPUTING)])}
 
 
 def systems(models: Mapping[str, LoadedDetector], windows: Sequence[int], conditions: Sequence[str]) -> list[System]:
@@ -93,14 +99,6 @@ def systems(models: Mapping[str, LoadedDetector], windows: Sequence[int], condit
             made += [System(name, heard, window, None if condition is None else parse_condition(condition, policy.rate))
                      for condition in (None, *conditions)]
     return made
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def scores_of(system: System, a_set: BenchmarkSet, out: Path, skip_bad: bool = False) -> Scored:
@@ -153,17 +151,24 @@ def _or_reason(condition: Condition, item: tuple[str, str]) -> bytes | str:
 
 
 def _read(path: Path, stamp: dict) -> dict | None:
-    """Scores of this very stamp; None where there are none, or others."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Scores of this very stamp, as they were written; None where there are none, or others."""
+    if not path.is_file():
         return None
-    return content["scores"] if content.get("of") == stamp else None
+    try:
+        content = read_json(path)
+    except InputError:
+        return None
+    scores = content.get("scores")
+    return scores if content.get("of") == stamp and content.get("digest") == _digest(scores) else None
 
 
 def _write(path: Path, stamp: dict, scores: dict) -> None:
     with atomic_write(path, "w") as stream:
-        json.dump({"of": stamp, "scores": scores}, stream)
+        json.dump({"of": stamp, "digest": _digest(scores), "scores": scores}, stream)
+
+
+def _digest(scores) -> str:
+    return of_parts([json.dumps(scores)])
 
 
 def load_models(named: Sequence[tuple[str, str]], device: str, calibrated: bool) -> dict[str, LoadedDetector]:
