@@ -5,9 +5,13 @@ import json
 import pytest
 
 from tests.recipes.stages_here import Stages
-from wedefense.bin import average, embed, llr, logits
+from wedefense import load_detector
+from wedefense.bin import average, embed, export, llr, logits, results
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.report.sections import results_and_det
 from wedefense.scoring import stages as scoring_stages
+from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.results import evaluate_sets, load_set
 from wedefense.utils.errors import InputError
 
 
@@ -51,6 +55,51 @@ def test_scores_are_not_of_other_logits(stages):
     embed_dev(stages)
     with pytest.raises(InputError, match="logits of 'dev' there are of something else .*--stage 5"):
         llr.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
+
+
+def judge(stages: Stages) -> dict:
+    results.main(["--exp_dir", str(stages.exp), "--data", str(stages.data), "--sets", "dev", "eval", "--bootstrap",
+                  "0"])
+    return json.loads((stages.exp / "results.json").read_text())
+
+
+def test_results_do_not_tell_of_an_average_that_came_after_the_scores(stages):
+    before = (stages.exp / "results.json").read_bytes()
+    average.main(settings(stages, "--num_avg", "1"))
+    with pytest.raises(InputError, match="scores of 'dev' are of other weights than .*avg_model.pt .*--stage 4"):
+        judge(stages)
+    assert (stages.exp / "results.json").read_bytes() == before
+
+
+def test_results_of_an_epoch_that_somebody_chose_say_so(stages):
+    chosen = ["--exp_dir", str(stages.exp), "--model", str(stages.exp / "models/model_1.pt"), "--sets", "dev", "eval"]
+    embed.main([*chosen, "--data", stages.list("dev"), stages.list("eval"), "--device", "cpu"])
+    logits.main(chosen)
+    llr.main(["--exp_dir", str(stages.exp), "--sets", "dev", "eval"])
+    made = judge(stages)["made_by"]
+    assert made["scored"] == ["model_1.pt"] and "epochs_averaged" not in made
+    assert "weights of model_1.pt" in (stages.exp / "detection_result.txt").read_text()
+    assert "Not evaluated: results.json tells of other weights than models/avg_model.pt" in (
+        stages.exp / "MODEL.md").read_text()
+    assert load_detector(stages.exp).calibration is None
+
+
+def test_a_calibration_of_other_weights_is_not_used_nor_are_their_results_shared(stages, tmp_path, capsys):
+    (stages.exp / "calibration.json").unlink(missing_ok=True)
+    found, _ = evaluate_sets([load_set(stages.exp, stages.data, name) for name in ("dev", "eval")], "dev")
+    weights = json.loads((stages.exp / "embeddings/dev/source.json").read_text())["inputs"]["weights"]
+    Calibration((2.0,), 0.5, of=weights).save(stages.exp / "calibration.json")
+    assert load_detector(stages.exp).calibration.of == weights and found["dev_set"] == "dev"
+    export.main([str(stages.exp), "--format", "hub", "--out", str(tmp_path / "shared")])
+    assert load_detector(tmp_path / "shared").calibration.scales == (2.0,)
+    assert "Not evaluated" not in (tmp_path / "shared/README.md").read_text()
+    average.main(settings(stages, "--num_avg", "1"))
+    model = load_detector(stages.exp)
+    assert model.calibration is None and "was fitted on scores of other weights and is not used" in model.remark
+    export.main([str(stages.exp), "--format", "hub", "--out", str(tmp_path / "again")])
+    card = (tmp_path / "again/README.md").read_text()
+    assert "Not evaluated: results.json tells of other weights" in card and "model-index" not in card
+    assert not (tmp_path / "again/calibration.json").exists()
 
 
 @pytest.mark.parametrize("name", ["embedding.scp", "embedding_0.ark", "source.json"])
@@ -101,12 +150,14 @@ def test_a_mended_file_is_taken_in_again(stages):
     with pytest.raises(InputError, match="eval_0001"):
         stages.run(4, check_first=False)
     stages.run(4, check_first=False, skip_bad="true")
-    results = json.loads((stages.exp / "results.json").read_text())["sets"]["eval"]
-    assert results["left_out"]["by_class"] == {"spoof": 1} and results["n_spoof"] == 3
+    found = json.loads((stages.exp / "results.json").read_text())["sets"]["eval"]
+    assert found["left_out"]["by_class"] == {"spoof": 1} and found["n_spoof"] == 3
     text = "these results leave out what could not be read: 0 of 4 bonafide, 1 of 4 spoof (first: eval_0001"
-    assert any(doubt.startswith(text) for doubt in results["doubts"])
+    assert any(doubt.startswith(text) for doubt in found["doubts"])
     for page in ("detection_result.txt", "MODEL.md"):
         assert text in (stages.exp / page).read_text(), page
+    whole = json.loads((stages.exp / "results.json").read_text())
+    assert text in results_and_det(None, whole, [])  # of report.html
     victim.write_bytes(content)
     stages.run(4, skip_bad="true")
     found = stages.found()

@@ -51,6 +51,13 @@ def test_a_pruned_model_says_what_is_left(exp):
     assert "its encoder keeps 400 of 1,000 parameters (40.0 %)" in write_card(exp).read_text()
 
 
+def test_a_doubted_calibration_is_told(exp):
+    evaluated(exp)
+    results = json.loads((exp / "results.json").read_text())
+    (exp / "results.json").write_text(json.dumps(results | {"calibration_doubts": ["the scores are near chance"]}))
+    assert "Note on the calibration: the scores are near chance." in write_card(exp).read_text()
+
+
 def test_a_damaged_results_file_is_told(exp):
     (exp / "results.json").write_text("{}")
     with pytest.raises(InputError, match="results.json"):

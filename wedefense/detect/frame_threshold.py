@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.provenance import are_of_average
 from wedefense.metrics.localization import TIME
 from wedefense.utils.errors import InputError, blamed_on
 from wedefense.utils.files import atomic_write
@@ -24,6 +25,8 @@ def thresholds_of(folder: ExperimentFolder) -> dict[int, float]:
         return {}
     with blamed_on(path, "file of results"):
         results = read_json(path, "stage 7 writes it")
+        if not are_of_average(results, folder):
+            return {}
         for name, result in results.get("sets", {}).items():
             for ms, where in result.get("localization", {}).items():
                 if (value := _of_dev(where, name == results.get("dev_set"))) is not None:

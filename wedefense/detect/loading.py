@@ -22,6 +22,7 @@ from wedefense.models.published_localizers import is_published
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.download import NotFound, is_offline
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
+from wedefense.utils.fingerprint import of_weights
 from wedefense.utils.hub import HubName, Repository, parse_name, placed_folder
 from wedefense.utils.log import get_logger
 from wedefense.utils.precision import check
@@ -134,8 +135,16 @@ def _ready(experiment: Experiment, remark: str = "") -> LoadedDetector:
 
 
 def _calibrated(model: LoadedDetector, folder: ExperimentFolder) -> LoadedDetector:
+    """With the calibration beside it, unless that was fitted on the scores of other weights."""
     path = folder.whole.calibration
-    return replace(model, calibration=Calibration.load(path)) if path.is_file() else model
+    if not path.is_file():
+        return model
+    calibration = Calibration.load(path)
+    if calibration.of not in (None, of_weights(model.weights)):
+        remark = f"{path} was fitted on scores of other weights and is not used; stages 4 to 7 make it again"
+        get_logger().warning("%s", remark)
+        return replace(model, remark="; ".join(filter(None, (model.remark, remark))))
+    return replace(model, calibration=calibration)
 
 
 def _pruned(folder: Path, trust: bool) -> LoadedDetector:

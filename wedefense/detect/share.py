@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.models.detector import public_weights
 from wedefense.report.hub_card import About, write_hub_card
 from wedefense.report.model_card import RUNS
+from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.hub import Push, push_folder, require_token
@@ -68,7 +70,7 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
     model.labels.save(out.labels)
     checkpoint.save_architecture(out, model.detector)
     if model.calibration is not None:
-        model.calibration.save(out.calibration)
+        replace(model.calibration, of=None).save(out.calibration)  # the weights take another form here
     if model.frame_thresholds:
         save_thresholds(out, model.frame_thresholds)
     else:
@@ -91,9 +93,13 @@ def portable(tree):
     return "/".join(Path(tree).parts[-2:]) if isinstance(tree, str) and os.path.isabs(tree) else tree
 
 
+def _numbers(calibration: Calibration | None) -> Calibration | None:
+    return calibration and replace(calibration, of=None)
+
+
 def _difference(model: LoadedDetector, other: LoadedDetector) -> float:
     wav = 0.1 * np.random.default_rng(0).standard_normal(3 * model.input_policy.rate).astype(np.float32)
     one, two = (np.concatenate(part.embedding_and_logits(wav)) for part in (model, other.to(model.device)))
-    same = (model.labels == other.labels and model.calibration == other.calibration
+    same = (model.labels == other.labels and _numbers(model.calibration) == _numbers(other.calibration)
             and model.frame_thresholds == other.frame_thresholds)
     return float(np.nan_to_num(np.abs(one - two), nan=np.inf).max()) if same else np.inf

@@ -64,15 +64,20 @@ def _without(tree: dict, dropped: set[str], prefix: str = "") -> dict:
 
 
 def training(config: Config, ranks: int) -> Step:
-    inputs = settings(config) | {"ranks": ranks} | training_data(config)
-    inputs["model_init"] = config.model_init and of_weights(config.model_init)
+    inputs = settings(config) | {"ranks": ranks} | trained_on(config)
+    return Step("weights", 3, ExperimentFolder(config.exp_dir).training, inputs)
+
+
+def trained_on(config: Config) -> dict:
+    """All content that goes into the weights: of lists, of recordings to augment with, of what they start from."""
+    held = training_data(config) | {"model_init": config.model_init and of_weights(config.model_init)}
     for key, table in (("noise_data", config.noise_data), ("reverb_data", config.reverb_data)):
-        inputs[key] = table and of_parts(of_files(read_table(table).values()))
+        held[key] = table and of_parts(of_files(read_table(table).values()))
     if config.train_data:
         for level in parse_levels(config.dataset_args.sampling):
             table = f"utt2{level.column}"
-            inputs[table] = of_content(Path(config.train_data).parent / table)
-    return Step("weights", 3, ExperimentFolder(config.exp_dir).training, inputs)
+            held[table] = of_content(Path(config.train_data).parent / table)
+    return held
 
 
 def training_data(config: Config) -> dict:
@@ -144,6 +149,21 @@ def llrs(folder: ExperimentFolder, name: str) -> Step:
     return Step(f"log-likelihood ratios of '{name}'", 6, folder.posteriors(name).llr_source,
                 {"logits": of_content(source), "labels": of_content(folder.labels),
                  "code": of_sources("scoring/llr.py", "data/labels.py")})
+
+
+def scored_weights(folder: ExperimentFolder, name: str) -> Path | None:
+    """The file whose weights scored a set: the average, or an epoch that somebody chose; None where no record tells.
+
+    An error where the average is another by now, so that nothing here is what was scored.
+    """
+    found, average = read(folder.embeddings(name).source), newest(folder).average
+    if found is None or not average.is_file():
+        return None
+    for path in (average, *map(folder.epoch, folder.epochs())):
+        if of_weights(path) == found["inputs"].get("weights"):
+            return path
+    raise InputError(f"{folder.embeddings(name).root}: the scores of '{name}' are of other weights than {average} "
+                     "holds now; go back to --stage 4")
 
 
 def listing(folder: str | os.PathLike, data_type: str, per_shard: int, allow_problems: bool) -> Step:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.lineage import newest, scored_weights
 from wedefense.experiment.record import read
 from wedefense.experiment.resume import known_history
 from wedefense.utils.fingerprint import of_content, of_weights
@@ -38,7 +39,19 @@ def provenance_of_sets(exp_dir: str | os.PathLike, names: list[str]) -> dict:
     for name in names:
         if folder.posteriors(name).llr.is_file():
             scores[name] = of_content(folder.posteriors(name).llr)
-    return provenance(folder) | {"embeddings": embeddings, "scores": scores}
+    made, average = provenance(folder), newest(folder).average
+    scored = {path for name in embeddings if (path := scored_weights(folder, name))}
+    if scored - {average}:  # epochs that somebody chose; the average is not what the results tell of
+        made.pop("epochs_averaged", None)
+        made["scored"] = sorted(path.name for path in scored)
+    return made | {"embeddings": embeddings, "scores": scores}
+
+
+def are_of_average(results: dict, folder: ExperimentFolder) -> bool:
+    """Whether results tell of the averaged weights that lie in the experiment now; assumed where nothing says it."""
+    made = results.get("made_by", {})
+    return not (made.get("scored") or folder.average.is_file() and made.get("weights", of_weights(folder.average))
+                != of_weights(folder.average))
 
 
 def sentence(made: dict) -> str:
@@ -51,6 +64,8 @@ def sentence(made: dict) -> str:
     if "epochs_averaged" in made:
         epochs = made["epochs_averaged"]
         parts.append(f"average of epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}")
+    if "scored" in made:
+        parts.append(f"weights of {', '.join(made['scored'])}")
     if "seed" in training:
         parts.append(f"seed {training['seed']}")
     code = made.get("code", [])

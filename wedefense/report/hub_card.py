@@ -8,6 +8,7 @@ import yaml
 
 from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.provenance import are_of_average
 from wedefense.experiment.records import read_config
 from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.ssl.zoo import find_model
@@ -103,9 +104,12 @@ def _results(exp_dir: ExperimentFolder) -> list[dict]:
     if not path.is_file():
         return []
     try:
+        results = read_json(path)
+        if not are_of_average(results, exp_dir):
+            return []
         return [{"task": {"type": TASK, "name": "fake speech detection"},
                  "dataset": {"type": label.split()[0], "name": label}, "metrics": _metrics(result)}
-                for label, result in overview(read_json(path))]
+                for label, result in overview(results)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not the results that stage 7 writes ({error!r}); run it again") from None
 

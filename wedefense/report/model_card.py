@@ -9,7 +9,7 @@ from wedefense.config.augment import parse_steps
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment.folder import NAMES, ExperimentFolder
-from wedefense.experiment.provenance import provenance, sentence
+from wedefense.experiment.provenance import are_of_average, provenance, sentence
 from wedefense.experiment.records import read_config
 from wedefense.metrics.catalogue import METRICS, POINTS
 from wedefense.scoring.results import headings, interval_name, intervals, overview, rates
@@ -168,6 +168,9 @@ def _metrics(exp_dir: ExperimentFolder) -> str:
         return f"## Results\n\nNot evaluated: no {NAMES.results} beside the model (stage 7 writes it).\n"
     try:
         results = read_json(path)
+        if not are_of_average(results, exp_dir):
+            return (f"## Results\n\nNot evaluated: {NAMES.results} tells of other weights than {NAMES.average} (stages "
+                    "4 to 7 score these).\n")
         rows = overview(results)
         return "\n".join(["## Results\n", *_rate_table(rows), "", results["calibration"] + ".", "",
                           "## Operating points\n", *_points(rows), *_doubts(results), ""])

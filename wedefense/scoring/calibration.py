@@ -57,6 +57,7 @@ class Calibration:
     sketch: tuple[str, ...] = ()
     classes: tuple[str, ...] = CLASSES  # bona fide, spoof
     doubts: tuple[str, ...] = ()      # what a careful colleague would say of the fit
+    of: str | None = None             # fingerprint of the weights whose scores it was fitted on, where that is known
 
     def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
         """(trials, systems) or (trials,) scores and (trials, qualities) -> (trials,) LLRs."""

@@ -38,6 +38,7 @@ class ScoredSet:
     left_out: dict | None = None  # what could not be read (see `provenance.left_out`)
     seconds: np.ndarray | None = None  # of each trial
     audio: Path | None = None     # table of the recordings, NAME PATH
+    weights: str | None = None    # fingerprint of those that scored it, where it is known
 
 
 def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> ScoredSet:
@@ -47,6 +48,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
     if ExperimentFolder(exp_dir).posteriors(name).source.is_file():  # else the scores are from elsewhere
         lineage.llrs(ExperimentFolder(exp_dir), name).require()
+        lineage.scored_weights(ExperimentFolder(exp_dir), name)
     lost_audio = left_out(exp_dir, folder / "utt2lab", name)
     skipped = set(lost_audio["reasons"]) if lost_audio else set()
     trials = load_trials(scores, folder / "utt2lab", common=True if skipped else None)
@@ -66,8 +68,9 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     if seconds is not None and (parts := by_duration(seconds, trials.is_bonafide)):
         meta[DURATION] = parts
     embedded = read(ExperimentFolder(exp_dir).embeddings(name).source)
-    return ScoredSet(name, trials, meta, embedded["inputs"].get("precision") if embedded else None, lost_audio,
-                     seconds, audio_table(folder))
+    of = embedded["inputs"] if embedded else {}
+    return ScoredSet(name, trials, meta, of.get("precision"), lost_audio, seconds, audio_table(folder),
+                     of.get("weights"))
 
 
 def audio_table(folder: Path) -> Path | None:
@@ -149,6 +152,7 @@ def _calibrate(sets: Sequence[ScoredSet], dev_set: str) -> tuple[Calibration | N
         model = fit(dev.trials.scores, dev.trials.is_bonafide, CalibrationOptions(of_llrs=True))
     except InputError as error:
         return None, f"nothing calibrated: {error}"
+    model = replace(model, of=dev.weights)
     return replace(model, sketch=sketch(dev.trials.names)), f"calibrated on '{dev_set}': {model.formula()}"
 
 
