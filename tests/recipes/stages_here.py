@@ -73,7 +73,8 @@ class Stages:
             if stage in wanted:
                 self.call(main, ["--exp_dir", str(exp), "--sets", *sets])
         if 7 in wanted:
-            self.call(results.main, ["--exp_dir", str(exp), "--data", str(data), "--sets", *sets, "--bootstrap", "0"])
+            self.call(results.main, ["--exp_dir", str(exp), "--data", str(data), "--sets", *sets, "--bootstrap", "0",
+                                     "--dev_set", stage_options.get("dev_set", "dev")])
 
     def list(self, name: str) -> str:
         return str(self.data / name / f"{self.data_type}.list")

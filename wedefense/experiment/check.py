@@ -49,7 +49,7 @@ def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
     found = (read(folder.training) or {})["inputs"]
     now = lineage.settings(config)
     if stage > 3:
-        now |= {key: held for key, held in lineage.training_data(config).items() if held is not None}
+        now |= {key: held for key, held in lineage.trained_on(config).items() if held is not None}
     free = {"dataset_args.eval_frms"}  # an option of stage 4, which is compared there
     if stage <= 3 and not config.scheduler_args.spans_all_epochs and config.num_epochs >= epochs_done(folder):
         free.add("num_epochs")
