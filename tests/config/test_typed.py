@@ -101,6 +101,17 @@ def test_text_stays_as_it_was_typed(tmp_path, text):
     assert build(Options, read_tree(tmp_path / "b.yaml")).name == text
 
 
+@pytest.mark.parametrize("text", [
+    "a #b", "#a", "&a", "|", ">", "!a", "*a", "a 'b\" $HOME ;é中 %s #", "- ", "@a", "%a", "a:"])
+def test_nothing_of_a_typed_value_is_taken_for_a_comment_or_an_anchor(text):
+    try:
+        assert build(Options, override({}, "name", text, {})).name == text
+    except InputError as error:  # a list or a mapping, which is told
+        assert "name: must be text" in str(error) and text in ("- ", "a:")
+    with pytest.raises(InputError, match="count: must be a whole number"):
+        build(Options, override({}, "count", "3 #4", {}))
+
+
 def test_text_may_be_quoted_and_cleared():
     assert build(Options, override({}, "name", '"010"', {})).name == "010"
     set_before = override({}, "note", "x", {})

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class Leaf:
 
 
 Tree = dict[str, "Leaf | Tree"]
+_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 def parse_scalar(text: str) -> object:
@@ -131,8 +133,8 @@ def _bases(path: Path, tree: Tree) -> list[Path]:
 
 def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, ...]]) -> Tree:
     """One `--nested.key value` of the command line laid over the tree."""
-    scalar = parse_scalar(text)
-    quoted = isinstance(scalar, str) and scalar != text
+    scalar = _typed(text)
+    quoted = isinstance(scalar, str) and text.strip()[:1] in ("'", '"') and scalar != text
     origin = f"{COMMAND_LINE}: --{dotted}"
     value: Leaf | Tree = Leaf(scalar, origin, None if quoted else text)
     if isinstance(scalar, dict):
@@ -142,6 +144,14 @@ def override(tree: Tree, dotted: str, text: str, replaces: dict[str, tuple[str, 
     for section in reversed(sections):
         laid = {section: laid}
     return merge(tree, laid, replaces)
+
+
+def _typed(text: str) -> object:
+    """What YAML makes of a value, which is typed and not written: a # in it begins no comment, an & names nothing."""
+    scalar = parse_scalar(text)
+    empty = scalar is None and text.strip().lower() not in ("", "null", "~")
+    comment = not isinstance(scalar, (list, dict)) and _COMMENT.search(text) and text.strip()[0] not in ("'", '"')
+    return text if empty or comment else scalar
 
 
 def from_builtin(mapping: dict, origin: str) -> Tree:
