@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tests.corpus import make_list, write_config
 from tests.detect.experiments import SSL, make_experiment, make_pruned
 from wedefense import load_detector
-from wedefense.bin import average, embed, frames, info, llr, logits, score, train
+from wedefense.bin import average, embed, frames, history, info, llr, logits, score, train
 from wedefense.cli import run
 from wedefense.config.loader import load_config
 from wedefense.experiment.records import read_history, read_results
@@ -108,7 +108,10 @@ def test_a_broken_config_of_hugging_face(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [
-    "", "{", "[]", "3", '{"rows": 1}', '{"rows": [1]}', "[" * 100_000, '{"a": "\x1b"}'])
+    "", "{", "[]", "3", '{"rows": 1}', '{"rows": [1]}', "[" * 100_000, '{"a": "\x1b"}', '{"rows": [{"epoch": "1"}]}',
+    '{"rows": [{"epoch": 1, "train_loss": "x"}]}', '{"rows": [{"epoch": 1}], "best": {"epoch": 1}}',
+    '{"rows": [{"epoch": 1}], "best": {"epoch": 1, "metric": "x", "value": 1}}',
+    '{"rows": [{"epoch": 1}], "best": {"epoch": 1, "metric": "val_eer", "value": NaN}}'])
 def test_a_broken_history_and_broken_results(root, content):
     (root / "exp/history.json").write_text(content)
     (root / "exp/results.json").write_text(content)
@@ -116,6 +119,8 @@ def test_a_broken_history_and_broken_results(root, content):
     for read in (read_history, read_results):
         with pytest.raises(InputError, match="history.json|results.json"):
             read(root / "exp")
+    with pytest.raises(InputError, match="history.json"):
+        history.main([str(root / "exp")])
     with pytest.raises(InputError, match="history.json"):
         average.main(["--config", str(root / "exp/config.yaml"), "--average", "best"])
 

@@ -11,7 +11,7 @@ import torch
 
 from wedefense.experiment import checkpoint
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write, require_writable
+from wedefense.utils.files import atomic_write, require_regular, require_writable
 
 
 def write(path, text="new"):
@@ -100,6 +100,11 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, name, reason):
     for ask in (require_writable, write):
         with pytest.raises(InputError, match=f"cannot be written .*({reason})"):
             ask(tmp_path / name)
+
+
+def test_a_name_with_a_nul_is_no_file():
+    with pytest.raises(InputError, match=r"a\\x00b: cannot be read"):
+        require_regular("a\0b")
 
 
 def test_asking_makes_nothing(tmp_path):

@@ -55,7 +55,7 @@ def regular_file(path: str | os.PathLike) -> bytes:
     """The path in bytes, which a name may be made of that is no text; what is no file would be waited for."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadAudio(f"no file but a folder, a pipe, a socket or a device: {path}")
+            raise BadAudio(f"no file but a folder, a pipe, a socket or a device: {path}; write it to a file")
         return os.fsencode(path)
     except FileNotFoundError:
         raise BadAudio(f"no such file: {path}") from None

@@ -95,6 +95,10 @@ def trained_part(path: str | os.PathLike) -> dict[str, Tensor]:
                      "another file that training wrote")
 
 
+_ANOTHER = ("the checkpoint is of another architecture than the config describes; give the weights that were trained "
+            "with it, or their own config")
+
+
 def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os.PathLike,
                  load=nn.Module.load_state_dict) -> None:
     """Strict loading whose error names the first tensor that differs, and why."""
@@ -103,15 +107,14 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str | os
     for name, tensor in own.items():
         if name not in weights:
             near = _renamed(name, weights, own)
-            raise InputError(f"{source}: tensor '{name}' is missing{near}; the checkpoint is of another architecture "
-                             "than the config describes")
+            raise InputError(f"{source}: tensor '{name}' is missing{near}; {_ANOTHER}")
         if weights[name].shape != tensor.shape:
             raise InputError(f"{source}: tensor '{name}' has shape {tuple(weights[name].shape)}, the config's model "
-                             f"wants {tuple(tensor.shape)}; the checkpoint is of another architecture")
+                             f"wants {tuple(tensor.shape)}; {_ANOTHER}")
     for name in weights:
         if name not in own:
             raise InputError(f"{source}: tensor '{name}' is not part of the config's model; "
-                             "the checkpoint is of another architecture")
+                             f"{_ANOTHER}")
     load(module, {name: weights[name] for name in own})  # in one order: ranks that hold shares take turns by it
 
 

@@ -1,5 +1,6 @@
 """What a training history has to show, panel by panel, for figures and for terminals."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ def panels(rows: Sequence[Mapping]) -> list[Panel]:
     """Those of which the rows have something."""
     found = []
     for name, (caption, factor, keys) in _PANELS.items():
-        curves = {title: [(row["epoch"], factor * row[key]) for row in rows if row.get(key) is not None]
-                  for key, title in keys.items()}
+        curves = {title: [(row["epoch"], factor * row[key]) for row in rows
+                          if row.get(key) is not None and math.isfinite(row[key])] for key, title in keys.items()}
         if curves := {title: points for title, points in curves.items() if points}:
             found.append(Panel(name, caption, curves))
     return found

@@ -1,6 +1,7 @@
 """What an experiment folder tells about itself without torch, and what made it."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ import wedefense
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.metrics.catalogue import METRICS
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.json_file import read_json
@@ -35,9 +37,23 @@ def read_history(exp_dir: str | os.PathLike) -> dict | None:
         return None
     history = read_json(path, "stage 3 writes it")
     rows = history.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "epoch" in row for row in rows):
-        raise InputError(f"{path}: not a training history ('rows', one object per epoch); stage 3 writes it")
+    if not isinstance(rows, list) or not all(map(_is_epoch, rows)):
+        raise InputError(f"{path}: not a training history ('rows', one object of numbers per epoch); stage 3 writes it")
+    if history.get("best") is not None and not _is_best(history["best"]):
+        raise InputError(f"{path}: not a training history ('best', the epoch with its metric and value); stage 3 "
+                         "writes it")
     return history if rows else None
+
+
+def _is_epoch(row) -> bool:
+    return (isinstance(row, dict) and type(row.get("epoch")) is int and row["epoch"] > 0
+            and all(value is None or isinstance(value, (int, float)) for value in row.values()))
+
+
+def _is_best(best) -> bool:
+    return (isinstance(best, dict) and type(best.get("epoch")) is int and isinstance(best.get("metric"), str)
+            and best["metric"].removeprefix("val_") in METRICS
+            and isinstance(best.get("value"), (int, float)) and math.isfinite(best["value"]))
 
 
 def read_results(exp_dir: str | os.PathLike) -> dict:

@@ -53,7 +53,10 @@ def require_regular(path: str | os.PathLike) -> None:
 
     What a shell opened for a command (`<(...)`, /dev/stdin) is taken.
     """
-    kind = os.stat(path).st_mode
+    try:
+        kind = os.stat(path).st_mode
+    except ValueError as error:  # of a name that holds a NUL
+        raise InputError(f"{visible(os.fspath(path))}: cannot be read ({error})") from None
     opened = os.path.abspath(os.fspath(path)).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
     if stat.S_ISDIR(kind):
         raise InputError(f"{path}: cannot be read (a folder)")

@@ -24,7 +24,8 @@ def _told(path: Path):
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
+        raise InputError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start}); give another, or "
+                         "write it in UTF-8 (and rename files that it names)") from None
     except InputError:
         raise
     except (OSError, ValueError) as error:  # a ValueError of a name with a NUL
