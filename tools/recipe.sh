@@ -63,6 +63,15 @@ fi
 # Whether the user said --NAME.
 given() { [[ " ${recipe_arguments[*]-} " = *" --$1"[\ =]* ]]; }
 
+# Values that this script itself decides by.
+expect() {  # name, pattern, the values in words
+  if ! [[ "${!1}" =~ ^($2)$ ]]; then echo "$0: --$1 takes $3, got '${!1}'" >&2; exit 2; fi
+}
+for name in skip_bad as_trained; do expect "$name" "true|false" "true or false"; done
+expect data_type "raw|shard" "raw or shard"
+expect nnodes "[1-9][0-9]{0,4}" "a number of machines"
+expect node_rank "[0-9]{1,5}" "the number of this machine, from 0 on"
+
 # A path named from the recipe's folder if it is there, else from the folder the user stands in.
 find_file() {
   if [ -e "$1" ] || [[ "$1" = /* ]]; then echo "$1"; else echo "$called_from/$1"; fi

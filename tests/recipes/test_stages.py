@@ -110,6 +110,11 @@ def test_a_failing_stage_stops_with_its_code_and_says_how_to_go_on(tmp_path, sta
     (["--config", "conf/resnet81.yaml"], "resnet81.yaml: no such file"),
     (["--stage"], "--stage has no value"),
     (["stage", "3"], "expected --option value"),
+    (["--nnodes", ""], "--nnodes takes a number of machines, got ''"),
+    (["--node_rank", "x"], "--node_rank takes the number of this machine, from 0 on, got 'x'"),
+    (["--skip_bad", "yes"], "--skip_bad takes true or false, got 'yes'"),
+    (["--as_trained", "1"], "--as_trained takes true or false, got '1'"),
+    (["--data_type", "tar"], "--data_type takes raw or shard, got 'tar'"),
 ])
 def test_wrong_options_are_refused_before_any_stage(tmp_path, arguments, message):
     done = run(*arguments, "--exp_dir", tmp_path / "exp") if arguments != ["--stage"] else run(*arguments)
