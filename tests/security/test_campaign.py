@@ -4,10 +4,12 @@ A small budget in every run; `--all` spends the large one, and `-s` shows the co
 time; a failure says what was drawn.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from tests.security.campaign import commands
+from tests.security.campaign import commands, recipe_lines
 from tests.security.campaign.judge import Wrong, attempt, campaign, harmless
+from tests.security.campaign.label_readers import CORPORA, corpus, whole_sets
+from tests.security.campaign.model_readers import RECORDS, asked_and_judged, good_lock, good_stages, owner_of
 from tests.security.campaign.mutation import mutated
 from tests.security.campaign.readers import READERS, good
 from wedefense.api import load_detector, load_experiment
@@ -30,6 +34,12 @@ from wedefense.utils.safe_load import load_torch
 
 BUDGET = pytest.mark.parametrize("budget", [pytest.param(6, id="few"), pytest.param(150, id="many",
                                                                                   marks=pytest.mark.slow)])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No try waits for the disk; that what is written survives a loss of power is another test's matter."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +77,145 @@ def test_readers(folder, whole, name, budget, monkeypatch):
         shutil.copytree(whole, folder, dirs_exist_ok=True)
 
 
-@pytest.fixture
-def odd(whole, tmp_path, monkeypatch):
-    """The good folder with a pipe, an empty file, a folder and a link in it; also the working folder."""
-    folder = shutil.copytree(whole, tmp_path / "odd")
+def with_odd_files(whole, folder, monkeypatch):
+    """A copy with a pipe, an empty file, a folder and a link in it; also the working folder."""
+    shutil.copytree(whole, folder)
     os.mkfifo(folder / "fifo")
     (folder / "folder").mkdir()
     (folder / "empty").touch()
-    (folder / "link").symlink_to("eval.scores")
+    (folder / "link").symlink_to("scores.txt")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WEDEFENSE_OFFLINE", "1")
-    monkeypatch.setenv("WEDEFENSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WEDEFENSE_CACHE", str(folder.parent / "cache"))
     monkeypatch.setattr("sys.stdin", open(os.devnull))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     return folder
 
 
+@contextlib.contextmanager
+def read_all_along(pipe):
+    """Somebody reads what is written into it, as whoever gives a pipe for an output does."""
+    descriptor, over = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), threading.Event()
+
+    def read():
+        while not over.wait(0.05):
+            with contextlib.suppress(BlockingIOError):
+                os.read(descriptor, 1 << 16)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    yield
+    over.set()
+    reader.join()
+    os.close(descriptor)
+
+
+@pytest.fixture
+def odd(whole, tmp_path, monkeypatch):
+    folder = with_odd_files(whole, tmp_path / "odd", monkeypatch)
+    with read_all_along(folder / "fifo"):
+        yield folder
+
+
+@pytest.fixture
+def odd_walk(walked_through, tmp_path, monkeypatch):
+    folder = with_odd_files(walked_through, tmp_path / "odd", monkeypatch)
+    with read_all_along(folder / "fifo"):
+        yield folder
+
+
 @BUDGET
 @pytest.mark.parametrize("command", commands.ALL)
-def test_commands(odd, command, budget):
-    counts = campaign(f"wedefense {command}", budget, lambda data: attempt(
-        lambda: commands.run(command, data.draw(commands.command_lines(command)))))
+def test_commands(odd_walk, command, budget):
+    """Examples of the helps with something wrong: what is refused leaves experiments alone, nothing half-written stays,
+    and no result holds a NaN."""
+    options, watched = commands.options_of(command), commands.Watched(odd_walk)
+
+    def one(data):
+        line = data.draw(commands.command_lines(command, options))
+        outcome, result = attempt(lambda: commands.run(command, line))
+        wrong = watched.wrong(outcome)
+        watched.restore()
+        if wrong:
+            raise Wrong(f"{wrong}: {line}")
+        return outcome, result
+
+    counts = campaign(f"wedefense {command}", budget, one)
     assert counts["taken"] + counts["refused"] == counts["tried"] > 0
 
 
+@BUDGET
+@pytest.mark.parametrize("name", CORPORA)
+def test_corpora(tmp_path, name, budget):
+    """Protocols of corpora as they are released: what is written has a recording for every label."""
+    protocols, read = corpus(tmp_path, name)
+    outcome, result = attempt(lambda: read(tmp_path))
+    assert outcome == "taken" and whole_sets(result), f"the good release: {result}"
+    contents = {path: path.read_bytes() for path in protocols}
+
+    def one(data):
+        if not contents:
+            return attempt(lambda: read(tmp_path))
+        path = data.draw(st.sampled_from(protocols))
+        path.write_bytes(data.draw(mutated(contents[path])))
+        outcome, result = attempt(lambda: read(tmp_path))
+        path.write_bytes(contents[path])
+        if outcome == "taken" and not whole_sets(result):
+            raise Wrong(f"accepted in silence: {result}")
+        return outcome, result
+
+    campaign(f"corpus {name}", budget if contents else 1, one)
+
+
+@BUDGET
+@pytest.mark.parametrize("name", RECORDS)
+def test_records(stages, name, budget, monkeypatch):
+    """What the stages leave for one another: a change is refused, or changes no result."""
+    monkeypatch.setattr("wedefense.report.write.write_report", lambda *arguments: None)
+    stages.restore()
+    path, before = stages.exp / name, stages.found()
+    content = path.read_bytes()
+    assert asked_and_judged(stages, RECORDS[name]) == before
+
+    def one(data):
+        stages.restore()
+        path.write_bytes(data.draw(mutated(content)))
+        outcome, result = attempt(lambda: asked_and_judged(stages, RECORDS[name]))
+        if outcome == "taken" and result != before:
+            raise Wrong(f"accepted in silence: {result}")
+        return outcome, result
+
+    campaign(f"record {name}", budget, one)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wedefense.report.write.write_report", lambda *arguments: None)
+        stages = good_stages(tmp_path_factory.mktemp("stages"))
+    stages.keep()
+    return stages
+
+
+@BUDGET
+def test_locks(tmp_path, budget, monkeypatch):
+    """Somebody's lock in any state: the folder is had, or refused; nobody waits for ever."""
+    monkeypatch.setattr("wedefense.utils.owner._SILENT", 0.1)
+    content = good_lock(tmp_path / "owned")
+
+    def one(data):
+        (tmp_path / "owned").mkdir(exist_ok=True)
+        (tmp_path / "owned/.owner").write_bytes(data.draw(mutated(content)))
+        outcome, result = attempt(lambda: owner_of(tmp_path))
+        shutil.rmtree(tmp_path / "owned", ignore_errors=True)
+        return outcome, result
+
+    campaign("lock", budget, one)
+
+
+MODELS = ["exp", "shared", "pruned", "exp/models/avg_model.pt", "legacy.pt", "weights.safetensors", "conf/config.yaml",
+          "exp/label2id", "train", "train/wav.scp", "eval.scores", "calibration.json", "a.wav", "exp/history.json",
+          "hf", "whisper", "published.pt", "s3prl.pt", "x.nemo", "foreign.yaml", "quality", "own/x.csv"]
 SAMPLES = st.one_of(
     st.sampled_from([None, "", "a.wav", "fifo", "nowhere.wav", b"", b"RIFF", [], [[]], "a\0b", os.fsdecode(b"\xff"), {},
                      3]),
@@ -133,7 +258,7 @@ def test_python(odd, budget):
 
 @BUDGET
 def test_python_loading(odd, budget):
-    names = st.one_of(st.sampled_from(commands.FILES), st.sampled_from(commands.JUNK),
+    names = st.one_of(st.sampled_from(MODELS), st.sampled_from(commands.JUNK),
                       st.sampled_from([None, 3, [], b"x"]))
 
     def one(data):
@@ -143,6 +268,24 @@ def test_python_loading(odd, budget):
 
     counts = campaign("Python, loading", budget * 3, one)
     assert counts["refused"] and counts["taken"] + counts["refused"] == counts["tried"]
+
+
+@BUDGET
+def test_options_of_recipes(tmp_path, budget):
+    """Every run.sh: nothing in a value is run or split, a stage begins or an error is told."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "torchrun"):
+        (tmp_path / "bin" / name).write_text(recipe_lines.PYTHON)
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def one(data):
+        script, words = data.draw(recipe_lines.lines())
+        outcome, wrong = recipe_lines.run(tmp_path, script, words)
+        if wrong:
+            raise Wrong(f"{script} {words}: {wrong}")
+        return outcome, wrong
+
+    campaign("run.sh", budget * 4, one)
 
 
 @pytest.mark.slow

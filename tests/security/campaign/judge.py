@@ -4,6 +4,7 @@ import contextlib
 import io
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from wedefense.utils.errors import InputError
 from wedefense.utils.visible import visible
 
-SECONDS = 60  # of a busy machine
+SECONDS = 60    # of the processor; or of waiting, in which next to nothing is computed
+_COMPUTED = 0.2  # seconds of the processor that a busy machine leaves to whoever does not wait
 
 
 class Hang(BaseException):
@@ -26,14 +28,23 @@ class Wrong(AssertionError):
     """A traceback, a hang, a poor refusal or a silent acceptance."""
 
 
-def _ring(*_):
-    raise Hang
+class _Clock:
+    """Looks every `SECONDS` whether a try still works: a busy machine is no hang."""
+
+    def __init__(self):
+        self.started = self.looked = time.process_time()
+
+    def __call__(self, *_):
+        now = time.process_time()
+        if now - self.started > SECONDS or now - self.looked < _COMPUTED:
+            raise Hang
+        self.looked = now
 
 
 def attempt(call: Callable, also: tuple[type[Exception], ...] = ()) -> tuple[str, object]:
     """("taken", result) or ("refused", message). `also`: errors that Python itself has for the case."""
-    before = signal.signal(signal.SIGALRM, _ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    before = signal.signal(signal.SIGALRM, _Clock())
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():

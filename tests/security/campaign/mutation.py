@@ -25,7 +25,7 @@ def mutated(draw, good: bytes, text: bool = True) -> bytes:
 def _changed(draw, content: bytes, text: bool) -> bytes:
     place = draw(st.integers(0, max(len(content) - 1, 0)))
     size = draw(st.sampled_from([1, 2, 4, 8, 40, 1000]))
-    how = draw(st.sampled_from(["put", "number", "line", "cut", "drop", "repeat", "flip"] if text
+    how = draw(st.sampled_from(["put", "number", "line", "swap", "ends", "cut", "drop", "repeat", "flip"] if text
                                else ["flip", "flip", "cut", "drop", "repeat", "noise", "put"]))
     if how == "put":
         return content[:place] + draw(st.sampled_from(TOKENS)) + content[place:]
@@ -41,6 +41,13 @@ def _changed(draw, content: bytes, text: bool) -> bytes:
         line = draw(st.integers(0, len(lines) - 1))
         lines[line] = draw(st.sampled_from([b"", lines[-1], lines[0] + b" x", lines[line] * 2, b"x " + lines[line]]))
         return b"\n".join(lines)
+    if how == "swap" and len(lines := content.split(b"\n")) > 2:
+        one, other = draw(st.integers(0, len(lines) - 2)), draw(st.integers(0, len(lines) - 2))
+        lines[one], lines[other] = lines[other], lines[one]
+        return b"\n".join(lines)
+    if how == "ends":
+        return draw(st.sampled_from([content.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + content, content + b"\n\n",
+                                     content.rstrip(b"\n"), content.replace(b" ", b"\t"), content.upper()]))
     if how == "number" and (found := list(_NUMBER.finditer(content))):
         number = draw(st.sampled_from(found))
         return content[:number.start()] + draw(st.sampled_from(_NUMBERS)) + content[number.end():]
