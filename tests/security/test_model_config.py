@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.detect.experiments import SSL, make_experiment, make_pruned
-from wedefense.api import load_detector, load_experiment
-from wedefense.bin import embed, export, frames, logits, prune, score
+from wedefense.api import from_pretrained, load_detector, load_experiment
+from wedefense.bin import benchmark, embed, export, frames, info, locate, logits, prune, push, score
 from wedefense.frontend import s3prl
 from wedefense.utils import download
 from wedefense.utils.errors import InputError
@@ -133,8 +133,11 @@ def test_a_cut_model_s_config_is_that_of_the_folder_around_it(shared):
     (score.main, ["--model", "{}", "{}/label2id"]), (frames.main, ["--model", "{}", "{}/label2id", "--out", "x"]),
     (export.main, ["{}", "--out", "x"]), (logits.main, ["--exp_dir", "{}", "--sets", "dev"]),
     (embed.main, ["--exp_dir", "{}", "--sets", "dev", "--data", "x"]), (prune.main, ["--exp_dir", "{}"]),
-    (prune.main, ["--exp_dir", "x", "--model", "{}", "--target_sparsity", "0.3"])],
-    ids=["score", "frames", "export", "logits", "embed", "prune", "prune --model"])
+    (prune.main, ["--exp_dir", "x", "--model", "{}", "--target_sparsity", "0.3"]),
+    (locate.main, ["--model", "{}", "{}/label2id"]), (info.main, ["{}"]), (push.main, ["{}", "owner/model"]),
+    (embed.main, ["--model", "{}", "{}/label2id", "--out", "x"])],
+    ids=["score", "frames", "export", "logits", "embed", "prune", "prune --model", "locate", "info", "push",
+         "embed recordings"])
 def test_every_command_holds_a_model_to_it_and_takes_trust(shared, main, arguments, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     change(shared, recorded=True, **ATTACKS["an s3prl upstream by URL"])
@@ -144,6 +147,18 @@ def test_every_command_holds_a_model_to_it_and_takes_trust(shared, main, argumen
     with pytest.raises((InputError, AssertionError)) as error:  # trusted, it goes on, and fails on something else
         main([*arguments, "--trust"])
     assert REFUSED not in str(error.value)
+
+
+def test_what_takes_no_trust_holds_a_model_to_it_too(shared, tmp_path):
+    change(shared, recorded=True, **ATTACKS["an s3prl upstream by URL"])
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/wav.scp").write_text("a a.wav\nb b.wav\n")
+    (tmp_path / "set/utt2lab").write_text("a spoof\nb bonafide\n")
+    with pytest.raises(InputError, match=REFUSED):
+        benchmark.main(["--model", str(shared), "--sets", str(tmp_path / "set"), "--out", str(tmp_path / "out")])
+    for load in (from_pretrained, load_detector):
+        with pytest.raises(InputError, match=REFUSED):
+            load(str(shared))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '{"family": "wavlm"}', '{"blocks": "x"}', "[" * 100_000])

@@ -1,4 +1,4 @@
-"""SECURITY.md names tests that exist."""
+"""SECURITY.md and tests/FAULTS.md name tests that exist."""
 
 import re
 from pathlib import Path
@@ -16,3 +16,13 @@ def test_every_promise_names_a_test_that_is_there():
     assert files and not [name for name in files if not list((ROOT / "tests").rglob(Path(name).name))]
     for path in set(re.findall(r"`(wedefense/[\w/.]+)`", page)):
         assert (ROOT / path).is_file(), path
+
+
+def test_every_fault_names_a_test_that_is_there():
+    page = (ROOT / "tests/FAULTS.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page)
+    lost = [f"{file}::{name}" for file, name in named if not (ROOT / "tests" / file).is_file() or not re.search(
+        rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE)]
+    assert len(named) > 100 and not lost
+    rows = [line for line in page.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    assert all("::test_" in row or row.endswith("| test |") for row in rows)

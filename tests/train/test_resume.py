@@ -35,16 +35,17 @@ def weights(exp_dir: Path, epoch: int) -> dict:
     return torch.load(exp_dir / "models" / f"model_{epoch}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("data_type, ranks, mixed", [("raw", 1, False), ("shard", 1, False), ("raw", 2, False),
-                                                     ("raw", 1, True), ("raw", 2, True)])
-def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks, mixed):
+@pytest.mark.parametrize("data_type, ranks, mixed, accumulated", [
+    ("raw", 1, False, 1), ("shard", 1, False, 1), ("raw", 2, False, 1), ("raw", 1, True, 1), ("raw", 2, True, 1),
+    ("raw", 1, False, 3)])
+def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks, mixed, accumulated):
     epochs = 20
     for name in ("train", "dev"):
         make_list(tmp_path, name)
         if data_type == "shard":
             make_data_list(["--data_dir", str(tmp_path / name), "--data_type", "shard", "--num_utts_per_shard", "7"])
     config = write_config(tmp_path, num_epochs=epochs, save_step_interval=1, save_epoch_interval=epochs,
-                          gpus=list(range(ranks)), dataloader_args__batch_size=4 // ranks)
+                          gpus=list(range(ranks)), dataloader_args__batch_size=4 // ranks, accum_grad=accumulated)
     data = ["--data_type", data_type, "--train_data", str(tmp_path / f"train/{data_type}.list"),
             "--val_data", str(tmp_path / f"dev/{data_type}.list")]
     if mixed:
