@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.kills.comparison import compared, different, left_behind
@@ -26,12 +26,13 @@ from tests.kills.snapshots import Place, Watch
 class Campaign:
     """Of one case; `differing` and `left` say what was found wrong, by the place of the kill."""
 
-    def __init__(self, folder: Path, case: str, ranks: int = 1, pictures: bool = False):
+    def __init__(self, folder: Path, case: str, ranks: int = 1, pictures: bool = False,
+                 wanted: Callable[[Place], bool] = lambda place: True):
         self.recipe = Recipe(folder, case, ranks, pictures)
-        self.watch = Watch(self.recipe.root, folder / "copies")
+        self.watch = Watch(self.recipe.root, folder / "copies", wanted=wanted)
         assert self.recipe.finish_watched(self.watch), f"{case}: the watched run failed: {self.recipe.told()}"
         self.places = self.watch.places()
-        self.copies, self.last = sorted(set(self.places.values())), list(self.places)[-1].command
+        self.copies, self.last = sorted(set(self.places.values())), "results exp-FT"
         self.recipe.restore()
         began = time.monotonic()
         assert self.recipe.finishes(), f"{case}: the whole run failed: {self.recipe.told()}"
@@ -56,9 +57,10 @@ class Campaign:
         self.tried += 1
         if not self.recipe.finishes(start, last):
             self.differing.append(f"{what}: does not go on: {self.recipe.told()}")
-        elif wrong := different(compared(self.recipe.root), self.expected(last)):
+            return
+        if wrong := different(compared(self.recipe.root), self.expected(last)):
             self.differing.append(f"{what}: others: {', '.join(wrong)}")
-        elif left := left_behind(self.recipe.root):
+        if left := left_behind(self.recipe.root):
             self.left.append(f"{what}: left behind: {', '.join(left)}")
 
     @property

@@ -13,7 +13,8 @@ _NOT_READ = ("train.log", "report.html", "MODEL.md", ".owner")
 
 def compared(root: Path) -> dict[str, object]:
     """Every file that is wanted, as it is or without what tells of times."""
-    return {name: content for name, content in everything(root).items() if content is not None}
+    return {name: content for name, content in everything(root).items()
+            if content is not None and not Path(name).name.startswith(".")}
 
 
 def everything(root: Path) -> dict[str, object]:

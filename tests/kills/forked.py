@@ -94,7 +94,7 @@ def in_session(log: Path, function: Callable, *arguments, kill_after: float | No
         with contextlib.suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
     code = ended(leader)
-    while any(state not in "ZX" for _, state in _members(leader)):  # its ranks end a moment later
+    while code and _alive(leader):  # its ranks end a moment later
         time.sleep(0.001)
     return code
 
@@ -118,9 +118,9 @@ def kill_session() -> None:
 def others_stopped():
     """Every other process of this session stands still, as it would for ever if all were killed now."""
     stopped: set[int] = set()
-    kept = (os.getpid(), os.getsid(0))  # the leader only waits
+    leader = os.getsid(0)  # which only waits
     try:
-        while running := {pid for pid, state in _members(os.getsid(0)) if state not in "TtZX"}.difference(kept):
+        while running := {pid for pid in _descendants(leader) if _state(pid) not in "TtZX"} - {os.getpid()}:
             for pid in running - stopped:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
@@ -133,13 +133,29 @@ def others_stopped():
                 os.kill(pid, signal.SIGCONT)
 
 
-def _members(session: int) -> list[tuple[int, str]]:
-    """(process, state) of all of a session."""
+def _descendants(pid: int) -> list[int]:
     found = []
+    with contextlib.suppress(OSError):  # it has just ended
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _state(pid: int) -> str:
+    """`R`, `S`, `T` ...; X where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def _alive(session: int) -> bool:
+    """Whether any process of a session is, its leader being gone."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 state, _, _, number = Path(entry, "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(number) == session:
-                    found.append((int(entry.name), state))
-    return found
+                if int(number) == session and state not in "ZX":
+                    return True
+    return False

@@ -39,10 +39,11 @@ class Place:
 
 
 class Watch:
-    """Of one run: copies at every place, or a kill at one of them."""
+    """Of one run: copies at every place that is wanted, or a kill at one."""
 
-    def __init__(self, root: Path, copies: Path, kill_at: Place | None = None):
-        self.root, self.copies, self.kill_at = root, copies, kill_at
+    def __init__(self, root: Path, copies: Path, kill_at: Place | None = None,
+                 wanted: Callable[[Place], bool] = lambda place: True):
+        self.root, self.copies, self.kill_at, self.wanted = root, copies, kill_at, wanted
         self.command, self.stage, self._counts = "", 0, (0, 0)  # process, changes
         copies.mkdir(parents=True, exist_ok=True)
 
@@ -78,6 +79,8 @@ class Watch:
         if self.kill_at is not None:
             if place == self.kill_at:
                 kill_session()
+            return
+        if not self.wanted(place):
             return
         with self._alone(), open(self.copies / "places", "a+") as stream:
             stream.seek(0)

@@ -11,11 +11,20 @@ from tests.kills.recipe import CASES
 from tests.kills.snapshots import Watch
 from tests.kills.torchrun import Torchrun, outlive
 
+# Of all places those before and after these changes, some of every stage.
+SOME = [("corpus data", "data/dev/wav.scp"), ("make_list train", "data/train/shards/shards_000001.tar"),
+        ("make_list eval", "data/eval/.owner"), ("train exp", "exp/training.json"),
+        ("train exp", "exp/models/last.ckpt"), ("average exp", "exp/models/avg_model.pt"),
+        ("embed exp", "exp/embeddings/dev/source.json"), ("logits exp", "exp/posteriors/dev/logits.ark"),
+        ("llr exp", "exp/posteriors/eval/llr.json"), ("results exp", "exp/results.json"),
+        ("train exp-FT", "exp-FT/history.json")]
+
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory):
-    campaign = Campaign(tmp_path_factory.mktemp("kills"), "shard-frozen")
-    assert {place.stage for place in campaign.places} == set(range(1, 9)) and len(campaign.copies) > 180
+    campaign = Campaign(tmp_path_factory.mktemp("kills"), "shard-frozen",
+                        wanted=lambda place: (place.command, place.path) in SOME)
+    assert {place.stage for place in campaign.places} == set(range(1, 9)) and len(campaign.copies) > 2 * len(SOME)
     return campaign
 
 
@@ -47,10 +56,10 @@ def test_a_copy_is_what_a_kill_leaves(campaign, command, path, when):
 
 def test_a_handful_of_kills(campaign):
     rng = random.Random(1)
-    for number, copy in enumerate(rng.sample(campaign.copies, 6)):
-        campaign.at(copy, first=number == 5, whole=number == 5)
+    for number, copy in enumerate(rng.sample(campaign.copies, 4)):
+        campaign.at(copy, first=number == 3, whole=number == 3)
     campaign.at_random(rng.uniform(0, campaign.seconds))
-    assert campaign.tried == 8 and not campaign.failed, "\n".join(campaign.failed)
+    assert campaign.tried >= 5 and not campaign.failed, "\n".join(campaign.failed)
 
 
 def test_what_is_wrong_is_seen(campaign, monkeypatch):
@@ -65,10 +74,12 @@ def test_what_is_wrong_is_seen(campaign, monkeypatch):
 
     monkeypatch.setattr(campaign.watch, "take", spoilt)
     monkeypatch.setattr(campaign, "differing", [])
+    monkeypatch.setattr(campaign, "left", [])
     campaign.at(campaign.places[place_of(campaign, "train exp", "exp/training.json", "before")], whole=True)
-    (told,) = campaign.differing
-    for name in ("exp/models/model_1.pt", "exp/posteriors/eval/llr.txt", "exp/results.json", ".forgotten.tmp"):
+    (told,), (left,) = campaign.differing, campaign.left
+    for name in ("exp/models/model_1.pt", "exp/posteriors/eval/llr.txt", "exp/results.json"):
         assert name in told, told
+    assert "left behind: .forgotten.tmp" in left
 
 
 @pytest.mark.slow
