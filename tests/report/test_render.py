@@ -1,11 +1,13 @@
 """Figures as files and in pages."""
 
 import re
+from pathlib import Path
 
 import pytest
+from matplotlib.font_manager import findfont
 
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.report import render, style
+from wedefense.report import lean_fonts, render, style
 from wedefense.report.html import Figure
 from wedefense.utils.errors import OptionError
 
@@ -57,6 +59,16 @@ def test_letters_of_papers(fonts, name, tmp_path, caplog):
                                           for family in render.FONTS[fonts])
     assert b"/fontfile2" in written and b"dejavusans" not in written  # TrueType, and no other letters
     assert not caplog.records
-    assert b"DejaVuSans" in render.pdf(a_figure())   # the next is as always
+    usual = render.pdf(a_figure())   # the next is as always
+    assert b"DejaVuSans" in usual and b"/FontFile2" in usual and b"/Type3" not in usual
     with pytest.raises(OptionError, match="one of sans, latex, times, got 'comic'"), render.letters("comic"):
         pass
+
+
+def test_a_text_of_other_letters_keeps_its_font():
+    figure = a_figure()
+    figure.axes[0].set(xlabel="EER \u2212 5 %", ylabel="\u0416")
+    assert b"/Type3" not in render.pdf(figure)
+    fonts = [axis.label.get_fontproperties().get_file() for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis)]
+    assert fonts == [lean_fonts.lean(), None]
+    assert Path(fonts[0]).stat().st_size < Path(findfont("DejaVu Sans")).stat().st_size / 5
