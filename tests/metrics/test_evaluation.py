@@ -76,7 +76,7 @@ def test_command(files, trials, capsys):
     expected = detection_metrics(trials.bonafide, trials.spoof)
     for key in ("eer", "min_dcf", "act_dcf", "cllr", "eer_threshold", "min_dcf_threshold"):
         assert result[key] == pytest.approx(getattr(expected, key), abs=1e-12)
-    assert f"{100 * expected.eer:.3f}" in printed and "95 % interval by spk" in printed and "s4" in printed
+    assert f"{100 * expected.eer:.3f}" in printed and "95 % from by spk" in printed and "s4" in printed
     assert result["confidence"]["by"] == "spk" and len(result["confidence"]["eer"]) == 2
     assert main([*arguments, "--costs", "0.5", "1", "1"]) == 0
     assert json.loads(out.read_text())["act_dcf_threshold"] == 0

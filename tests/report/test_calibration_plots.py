@@ -24,8 +24,8 @@ def test_bayes_plot_meets_the_dcfs():
 
 
 def points(figure, hollow):
-    return [line.get_xydata() for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xydata())
-            and (line.get_markerfacecolor() == "none") == hollow]
+    return [line.get_xydata() for line in figure.axes[0].lines if line.get_marker() in ("o", "s")
+            and len(line.get_xydata()) and (line.get_markerfacecolor() == "none") == hollow]
 
 
 def test_reliability_of_true_llrs_is_the_diagonal():

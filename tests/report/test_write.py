@@ -1,13 +1,17 @@
 import io
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from tests.report.pages import parse
-from wedefense.experiment.records import environment, layer_weights, read_config, read_history
+from wedefense.experiment import lineage
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.records import environment, layer_weights, read_config, read_history, record_layer_weights
 from wedefense.metrics.classification import classification_metrics
 from wedefense.metrics.keys import Trials
 from wedefense.report.write import write_class_report, write_report
@@ -103,8 +107,17 @@ def test_layer_weights_are_shares(tmp_path):
     found = layer_weights(tmp_path)
     assert set(found) == {"weights_k", "frontend.mix.weights"}
     assert found["weights_k"] == pytest.approx([0.25, 0.75])
+    step = lineage.averaging(ExperimentFolder(tmp_path), [])
+    step.write([path])
+    record_layer_weights(ExperimentFolder(tmp_path), torch.load(path))
+    assert step.is_up_to_date()
+    code = ("import json, sys; from wedefense.experiment.records import layer_weights; print(json.dumps({name: "
+            f"shares.tolist() for name, shares in layer_weights({str(tmp_path)!r}).items()}})); "
+            "assert 'torch' not in sys.modules")
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert json.loads(printed) == {name: shares.tolist() for name, shares in found.items()}
     torch.save({"linear.bias": torch.ones(3)}, path)
-    assert layer_weights(tmp_path) == {}
+    assert layer_weights(tmp_path) == {}  # of a file that is not the one recorded, by what lies in it
     path.write_bytes(b"broken")
     with pytest.raises(InputError, match="avg_model.pt: not a checkpoint .*; run stage 4 again"):
         layer_weights(tmp_path)

@@ -64,6 +64,7 @@ def test_writes_what_the_metrics_say(experiment, capsys):
         assert set(results[name]["breakdown"]) == {"attack", "spk"}
         assert list(results[name]["breakdown"]["attack"]["values"]) == list(ATTACKS)
     lines = printed.splitlines()
+    assert max(map(len, lines[:lines.index("")])) <= 80 and lines[3].startswith("  95 % from")
     assert " ".join(lines[0].split()) == "set bona fide spoof minDCF EER % Cllr min Cllr actDCF"
     assert lines[2].split() == ["dev", "30", "60",
                                 *(f"{results['dev'][key] * factor:.{digits}f}" for key, factor, digits

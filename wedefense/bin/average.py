@@ -14,6 +14,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.experiment import checkpoint, lineage
     from wedefense.experiment.folder import ExperimentFolder
+    from wedefense.experiment.records import record_layer_weights
     from wedefense.utils.log import setup_logging
     from wedefense.utils.owner import owned
 
@@ -26,8 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     with owned(folder):
         if not step.is_up_to_date():
             with step.making() as outputs:
-                checkpoint.save(folder.average, checkpoint.average(folder, epochs))
+                weights = checkpoint.average(folder, epochs)
+                checkpoint.save(folder.average, weights)
                 outputs.append(folder.average)
+            record_layer_weights(folder, weights)
     print(f"{folder.average}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
     return 0
 

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import wedefense
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.record import read as read_record
 from wedefense.metrics.catalogue import METRICS
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.fingerprint import of_weights
 from wedefense.utils.json_file import read_json
 from wedefense.utils.owner import sweep
 
@@ -84,6 +87,9 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
     path = ExperimentFolder(exp_dir).average
     if not path.is_file():
         return None
+    if (kept := read_record(ExperimentFolder(exp_dir).averaging)) and "layer_weights" in kept:
+        if kept["outputs"].get(path.name) == of_weights(path):
+            return {name: np.array(shares, dtype=np.float32) for name, shares in kept["layer_weights"].items()}
     try:
         with zipfile.ZipFile(path) as archive:  # a look at the names saves the import of torch
             if not any(name.endswith("data.pkl") and b"weights" in archive.read(name) for name in archive.namelist()):
@@ -92,9 +98,21 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
         raise InputError(f"{path}: not a checkpoint ({error}); run stage 4 again") from None
     from wedefense.utils.safe_load import load_torch
 
-    weights = load_torch(path, records=False)
+    return _shares(load_torch(path, records=False))
+
+
+def _shares(weights: Mapping) -> dict[str, np.ndarray]:
     return {name: tensor.float().softmax(dim=0).numpy() for name, tensor in weights.items()
             if name.split(".")[-1] in ("weights_k", "weights_v", "weights") and tensor.ndim == 1 and len(tensor) > 1}
+
+
+def record_layer_weights(folder: ExperimentFolder, weights: Mapping) -> None:
+    """In the record of the averaged weights, so that a report of them need not load torch."""
+    kept = read_record(folder.averaging)
+    if kept is not None:
+        shares = {name: [float(share) for share in each] for name, each in _shares(weights).items()}
+        with atomic_write(folder.averaging, "w") as stream:
+            json.dump(kept | {"layer_weights": shares}, stream, indent=1)
 
 
 def code_state() -> dict[str, str]:

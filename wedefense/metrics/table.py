@@ -28,7 +28,7 @@ def result_table(result: Mapping, rocch: bool = False) -> str:
     counts = [key for key in _COUNTS if key in result]
     rows = [["pooled", *_cells(result, counts, keys)]]
     if "confidence" in result:
-        rows.append(_interval_row(result["confidence"], len(counts), keys))
+        rows += interval_rows(result["confidence"], len(counts), keys)
     for title, parts in result.get("breakdown", {}).items():
         rows += [[], [f"by {title}", *[""] * (len(counts) + len(keys))]]
         rows += [[f"  {name}", *_cells(values, counts, keys)] for name, values in parts["values"].items()]
@@ -48,12 +48,12 @@ def _rates(result: Mapping, keys: Sequence[str]) -> list[str]:
     return [METRICS[key].number(result[key]) if key in result else "" for key in keys]
 
 
-def _interval_row(confidence: Mapping, counts: int, keys: Sequence[str]) -> list[str]:
-    def cell(key: str) -> str:
-        return "-".join(map(METRICS[key].number, confidence[key])) if key in confidence else ""
-
+def interval_rows(confidence: Mapping, counts: int, keys: Sequence[str]) -> list[list[str]]:
+    """Lower ends and upper ends, one below the other, so that a line has 80 columns."""
     by = "" if confidence["by"] == "trial" else f" by {confidence['by']}"
-    return [f"  {100 * confidence['level']:g} % interval{by}", *[""] * counts, *(cell(key) for key in keys)]
+    ends = [[METRICS[key].number(confidence[key][end]) if key in confidence else "" for key in keys] for end in (0, 1)]
+    return [[name, *[""] * counts, *cells]
+            for name, cells in zip((f"  {100 * confidence['level']:g} % from{by}", "       to"), ends)]
 
 
 def _thresholds(result: Mapping) -> str:

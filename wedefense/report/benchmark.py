@@ -12,7 +12,7 @@ from wedefense.metrics.table import text_table
 from wedefense.report import html
 from wedefense.report.heat import heat_map
 from wedefense.report.html import Row
-from wedefense.report.style import LETTERS, SERIES, described, new_figure
+from wedefense.report.style import LETTERS, MARKERS, SERIES, described, new_figure
 from wedefense.report.typeset import latex, markdown
 from wedefense.report.write import page_of
 from wedefense.scoring.benchmark import MEAN, POOLED
@@ -142,7 +142,7 @@ def _sets(results: Mapping[str, Mapping]):
             values.append(100 * found["eer"])
             if "eer_interval" in found:
                 axes.plot([100 * end for end in found["eer_interval"]], [places[-1]] * 2, color=colour, linewidth=1.4)
-        axes.plot(values, places, "o", color=colour, markersize=4.5, label=name)
+        axes.plot(values, places, MARKERS[number % len(MARKERS)], color=colour, markersize=4.5, label=name)
         said.append(f"{name}: {', '.join(f'{a_set} {value:.2f}' for a_set, value in zip(sets, values))}")
     axes.set_yticks(range(len(sets)), sets, fontsize=LETTERS)
     axes.set(xlabel="EER %", ylim=(len(sets) - 0.5, -0.5))

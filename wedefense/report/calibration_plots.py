@@ -9,7 +9,7 @@ from wedefense.metrics.detection import CLASSES, DetectionCosts, bayes_error_rat
 from wedefense.report.det_plot import Scores
 from wedefense.report.style import BONAFIDE, CALIBRATED, GREY, INK, LETTERS, SPOOF, described, new_figure
 
-_VERSIONS = (SPOOF, CALIBRATED)  # raw and calibrated
+_VERSIONS = ((SPOOF, "-", "o"), (CALIBRATED, "-.", "s"))  # raw and calibrated: colour, line, marker
 _SHARES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 _EDGE = 7.5                      # log odds
 
@@ -22,9 +22,10 @@ def bayes_error_plot(versions: Mapping[str, Scores], costs: DetectionCosts = Det
     """
     figure, axes = new_figure()
     log_odds = np.linspace(-span, span, 241)
-    for colour, (name, scores) in zip(_VERSIONS, versions.items()):
+    for (colour, line, _), (name, scores) in zip(_VERSIONS, versions.items()):
         actual, lowest = bayes_error_rates(*scores, log_odds)
-        axes.plot(log_odds, actual, color=colour, linewidth=1.8, label=f"{name} actual".strip())
+        axes.plot(log_odds, actual, color=colour, linewidth=1.8, linestyle=line,
+                  label=f"{name} actual".strip())
     axes.plot(log_odds, lowest, color=BONAFIDE, linewidth=1.8, linestyle="--", label="minimum (best threshold)")
     axes.axhline(1, color=GREY, linewidth=1, linestyle=":", label="without listening")
     axes.axvline(-costs.bayes_threshold, color=INK, linewidth=1,
@@ -49,16 +50,16 @@ def reliability_plot(versions: Mapping[str, Scores], classes: tuple[str, str] = 
     figure, axes = new_figure((4.8, 4.6))
     axes.plot([-_EDGE, _EDGE], [-_EDGE, _EDGE], color=GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
     said = []
-    for colour, (name, scores) in zip(_VERSIONS, versions.items()):
+    for (colour, _, marker), (name, scores) in zip(_VERSIONS, versions.items()):
         stated, found, low, high = np.clip(_log_odds(np.array(_reliability(*scores, bins))), -_EDGE, _EDGE)
         pure = np.abs(found) >= _EDGE
         place = np.where(found <= -_EDGE, high, np.where(found >= _EDGE, low, found))
         axes.plot(stated, place, color=colour, linewidth=1.2, alpha=0.6)
         axes.vlines(stated, low, high, color=colour, linewidth=1.2, alpha=0.8)
-        axes.plot([], [], "o", color=colour, markersize=5, label=f"{name} scores as log-likelihood ratios".strip())
+        axes.plot([], [], marker, color=colour, markersize=5, label=f"{name} scores as log-likelihood ratios".strip())
         for inside, filled in ((~pure, colour), (pure, "none")):
             if inside.any():  # nothing, unclipped, would take room
-                axes.plot(stated[inside], place[inside], "o", color=colour, markersize=5, markerfacecolor=filled,
+                axes.plot(stated[inside], place[inside], marker, color=colour, markersize=5, markerfacecolor=filled,
                           clip_on=False)
         said.append(f"{name or 'the scores'}: {int(np.sum((low <= stated) & (stated <= high)))} of {len(stated)} bins "
                     f"agree with what they state within 95 %")

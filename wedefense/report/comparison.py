@@ -21,6 +21,7 @@ from wedefense.scoring.results import ScoredSet
 _MOST_CURVES = len(SERIES)  # of which each has a colour of its own
 _MOST_PARTS = 40
 _COLOURS = {"better": CALIBRATED, "worse": SPOOF, "": GREY}
+_MARKS = {"better": "o", "worse": "s", "": "D"}
 
 
 def write_comparison(path: str | os.PathLike, systems: Mapping[str, Trials], found: Mapping[str, Sequence[Difference]],
@@ -32,7 +33,7 @@ def write_comparison(path: str | os.PathLike, systems: Mapping[str, Trials], fou
     table = Path(settings["keys"]).parent / "utt2attack"
     meta = read_meta(table, trials.names) if table.is_file() else {}
     evaluated = {name: evaluate_detection(each, meta, costs, bootstrap, groups) for name, each in systems.items()}
-    results = {"classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
+    results = {"of": "system", "classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                "sets": evaluated}
     sets = [ScoredSet(name, each, {}) for name, each in systems.items()]
     content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
@@ -75,11 +76,12 @@ def difference_plot(found: Mapping[str, Difference], first: str):
     for row, difference in enumerate(found.values()):
         colour = _COLOURS[verdict(difference)]
         axes.plot([metric.factor * end for end in difference.interval], [row, row], color=colour, linewidth=1.8)
-        axes.plot(metric.factor * difference.value, row, "o", color=colour, markersize=6)
+        axes.plot(metric.factor * difference.value, row, _MARKS[verdict(difference)], color=colour, markersize=6)
     axes.axvline(0, color=INK, linewidth=1)
     for name, colour in _COLOURS.items():
         if colour in {_COLOURS[verdict(difference)] for difference in found.values()}:
-            axes.plot([], [], "o-", color=colour, label=f"{name}, p < {SIGNIFICANT:g}" if name else "may be chance")
+            label = f"{name}, p < {SIGNIFICANT:g}" if name else "may be chance"
+            axes.plot([], [], f"{_MARKS[name]}-", color=colour, label=label)
     axes.set_yticks(range(len(found)), list(found), fontsize=SMALL)
     axes.set(xlabel=f"{metric.heading}, less {first}", ylim=(len(found) - 0.5, -0.5))
     axes.grid(False, axis="y")

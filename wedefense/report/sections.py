@@ -37,7 +37,7 @@ def results_and_det(folder: ExperimentFolder | None, results: Mapping, sets: Seq
         rows.append(Row([_label(label, results, *counts(result)), *numbers]))
         doubts += [html.paragraph(f"{label}: {doubt}", "doubt") for doubt in result["doubts"]]
     doubts += [html.paragraph(f"calibration: {doubt}", "doubt") for doubt in results.get("calibration_doubts", [])]
-    table = html.table(["set", *headings()], rows)
+    table = html.table([results.get("of", "set"), *headings()], rows)
     data = []
     if summary := data_summary(sets, results["classes"]):
         data = [html.paragraph("What was scored; small figures are the shortest and the longest:", "note"), summary]

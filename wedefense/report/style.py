@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-BONAFIDE, SPOOF, CALIBRATED = "#1f6fb4", "#d1442c", "#2c8c4f"  # blue, red, green
-SERIES = (BONAFIDE, SPOOF, CALIBRATED, "#8a52b8", "#b8860b", "#17929c", "#c2508f", "#555555")  # of one kind, in order
+# Blue, red and bluish green, and two more, are told apart by those who do not see red or green; the others by MARKERS.
+BONAFIDE, SPOOF, CALIBRATED = "#1f6fb4", "#d1442c", "#0b8a74"
+SERIES = (BONAFIDE, SPOOF, CALIBRATED, "#b8860b", "#4b1f7a", "#17929c", "#c2508f", "#555555")  # of one kind, in order
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # beside them
 GREY = "#666666"   # what is there to compare with
 FAINT = "#bbbbbb"  # what only guides the eye
 PALE = "#e3e7ec"   # the grid, and what is gone
 INK, PAPER = "#000000", "#ffffff"
 ON_DARK = dict(zip((*SERIES, GREY, FAINT, PALE, INK, PAPER), (
-    "#6fb1ec", "#ff8670", "#63c98b", "#c79aea", "#e0b94a", "#4fcbd6", "#f08dc0", "#b4b4b4", "#a3a9b2", "#6b7480",
+    "#6fb1ec", "#ff8670", "#4fd0b5", "#e0b94a", "#e6d3ff", "#2f8f99", "#f08dc0", "#8b929b", "#a3a9b2", "#6b7480",
     "#343c46", "#dfe4ea", "#14181d")))
 SIZE = (4.8, 3.9)  # inches; small, so that the letters stay legible when a phone shrinks the figure
 LETTERS = 9        # points: ticks and legends, the smallest but for crowded labels

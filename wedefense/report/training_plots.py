@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from wedefense.experiment.curves import panels
-from wedefense.report.style import GREY, INK, SERIES, described, new_figure
+from wedefense.report.style import GREY, INK, MARKERS, SERIES, described, new_figure
 
 
 def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple[str, str, Any]]:
@@ -15,8 +15,8 @@ def training_curves(rows: Sequence[Mapping], best: Mapping | None) -> list[tuple
     for panel, caption, curves in panels(rows):
         figure, axes = new_figure()
         axes.set(xlabel="epoch", ylabel=caption)
-        for colour, (name, points) in zip(SERIES, curves.items()):
-            axes.plot(*zip(*points), marker="o", markersize=3.5, color=colour, label=name)
+        for colour, marker, (name, points) in zip(SERIES, MARKERS, curves.items()):
+            axes.plot(*zip(*points), marker=marker, markersize=3.5, color=colour, label=name)
         if best:
             axes.axvline(best["epoch"], color=GREY, linestyle=":", linewidth=1.2, label=f"best: epoch {best['epoch']}")
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)

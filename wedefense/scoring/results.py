@@ -17,7 +17,7 @@ from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
 from wedefense.metrics.keys import Trials, load_trials, read_keys, read_meta
-from wedefense.metrics.table import text_table
+from wedefense.metrics.table import interval_rows, text_table
 from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit, sketch
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
@@ -183,7 +183,7 @@ def summary(results: dict) -> str:
     for label, result in overview(results):
         rows.append([label, *counts(result), *rates(result)])
         if "confidence" in result:
-            rows.append([f"  {interval_name(result)}", "", "", *intervals(result)])
+            rows += interval_rows(result["confidence"], 2, SUMMARY)
     for name, result in results["sets"].items():
         parts = result.get("breakdown", {}).get("attack")
         if parts and (name != results["dev_set"] or len(results["sets"]) == 1):
