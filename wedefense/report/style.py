@@ -11,7 +11,7 @@ FAINT = "#bbbbbb"  # what only guides the eye
 PALE = "#e3e7ec"   # the grid, and what is gone
 INK, PAPER = "#000000", "#ffffff"
 ON_DARK = dict(zip((*SERIES, GREY, FAINT, PALE, INK, PAPER), (
-    "#6fb1ec", "#ff8670", "#4fd0b5", "#e0b94a", "#e6d3ff", "#2f8f99", "#f08dc0", "#8b929b", "#a3a9b2", "#6b7480",
+    "#6fb1ec", "#ff8670", "#4fd0b5", "#e0b94a", "#e6d3ff", "#3fb0bc", "#f08dc0", "#8b929b", "#a3a9b2", "#6b7480",
     "#343c46", "#dfe4ea", "#14181d")))
 SIZE = (4.8, 3.9)  # inches; small, so that the letters stay legible when a phone shrinks the figure
 LETTERS = 9        # points: ticks and legends, the smallest but for crowded labels
