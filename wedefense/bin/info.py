@@ -1,11 +1,14 @@
-"""What a detector (experiment, published name) or a checkpoint is: parts, parameters, format."""
+"""What a thing is: a detector or encoder and its parts, an experiment, data, scores, results, a config, a recording."""
+
+import shutil
+import textwrap
 
 from wedefense.utils.arguments import add_model_options, command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser("info", __doc__)
-    parser.add_argument("path", nargs="?", help="experiment, file, hub id, URL or name; without it, known names")
+    parser.add_argument("path", nargs="?", help="folder or file of any kind, hub id, URL, name; none: known names")
     add_model_options(parser)
     arguments = parser.parse_args(argv)
     if arguments.path is None:
@@ -17,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = model_or_checkpoint(arguments)
     width = max(map(len, rows))
     for key, value in rows.items():
-        print(f"{key:<{width}}  {value}")
+        print(textwrap.fill(value, shutil.get_terminal_size().columns, initial_indent=f"{key:<{width}}  ",
+                            subsequent_indent=" " * (width + 2), break_long_words=False, break_on_hyphens=False))
     return 0
 
 

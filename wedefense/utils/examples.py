@@ -69,7 +69,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models": ("wedefense models",
                "wedefense models | head -6"),
     "info": ("wedefense info exp/mhfa",
-             "wedefense info   # the encoders that load by name"),
+             "wedefense info data/eval   # or scores, a list, a shard, a config ..."),
     "augment": ("wedefense augment clip.wav heard --config conf/mhfa.yaml \\\n"
                 "      --dataset_args.rawboost True",
                 "wedefense augment --pack noises noises.tar"),

@@ -1,0 +1,105 @@
+"""`wedefense info` of what is no model: each kind of thing that one has, and what is none of them."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.corpus import make_list, write_config
+from wedefense.bin.info import main
+from wedefense.data.shards import write_shard
+from wedefense.experiment.folder import ExperimentFolder
+from wedefense.utils.errors import InputError
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+def told(path, capsys):
+    assert main([str(path)]) == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 or "/" in line.split()[-1] for line in text.splitlines())  # a path is not broken
+    return " ".join(text.split())
+
+
+def test_data_lists_shards_recordings_and_tables(place, capsys):
+    data = place / "data/eval"
+    data.mkdir(parents=True)
+    for name, rows in {"utt2lab": "u1 bonafide\nu2 spoof\nu3 spoof\n", "utt2dur": "u1 1.5\nu2 2\nu3 2.5\n",
+                       "utt2spk": "u1 a\nu2 b\nu3 b\n", "wav.scp": f"u1 {place}/gone.wav\n"}.items():
+        (data / name).write_text(rows)
+    soundfile.write(place / "one.wav", np.zeros((800, 2)), 8000)
+    raw = make_list(place, utterances=8)
+    write_shard("s.tar", [("u1", "spoof", "one.wav", 0.1)])
+    (place / "shard.list").write_text("s.tar\n")
+    (place / "scores.txt").write_text("u1 1.5\nu2 -2\n")
+    assert told("data/eval", capsys) == ("data data/eval utterances 3 classes bonafide 1, spoof 2 hours 0.00167, of "
+                                         "1.50 to 2.50 s each spk a 1, b 2 not there recordings of u1")
+    assert told("data", capsys).startswith("data of eval")
+    assert told("data/eval/utt2lab", capsys).endswith("rows 3 values bonafide 1, spoof 2 first u1, u2, u3")
+    assert "length 0.100 s, 800 samples rate 8000 Hz channels 2" in told("one.wav", capsys)
+    assert "utterances 8 classes bonafide 4, spoof 4" in told(raw, capsys)
+    assert "shards 1" in told("shard.list", capsys) and "utterances 1 classes spoof 1" in told("s.tar", capsys)
+    assert "rows 2 first u1, u2 from -2 to 1.5, median -0.25" in told("scores.txt", capsys)
+    (place / "heard").mkdir()
+    (place / "one.wav").rename(place / "heard/one.wav")
+    assert told("heard", capsys) == "recordings wav 1 score them wedefense score --model MODEL heard"
+
+
+def test_experiments_from_their_first_epoch_to_their_results(place, capsys):
+    folder = ExperimentFolder("exp")
+    write_config(place, train_data=str(make_list(place, utterances=8)), num_epochs=3)
+    folder.root.mkdir()
+    (place / "config.yaml").rename(folder.config)
+    assert told("exp", capsys) == "experiment exp epochs 0 of 3; stage 3 goes on"
+    folder.history.write_text(json.dumps({"rows": [{"epoch": 2}], "best": {"epoch": 1, "metric": "val_eer",
+                                                                          "value": 0.125}}))
+    folder.results.write_text(json.dumps({"sets": {"eval": {"eer": 0.25, "min_cllr": 0.5}}}))
+    assert told("exp", capsys) == ("experiment exp epochs 2 of 3; stage 3 goes on (best: 1, EER 12.50 % of dev) "
+                                   "eval EER 25.00 %, min Cllr 0.5000")
+    assert told(folder.results, capsys) == "results exp/results.json eval EER 25.00 %, min Cllr 0.5000"
+    assert "epochs 2 more wedefense history exp" in told(folder.history, capsys)
+    assert "training standard, 3 epochs, AdamW, seed 7" in told(folder.config, capsys)
+    (place / "folds").mkdir()
+    folder.root.rename(place / "folds/fold1")
+    assert "folds fold1" in told("folds", capsys)
+    (place / "b").mkdir()
+    (place / "b/benchmark.json").write_text(json.dumps({"mhfa": {"sets": {"one": {"eer": 0.1}, "two": {}}}}))
+    assert told("b", capsys) == "benchmark b mhfa one 10.000 %, two"
+
+
+def test_a_config_of_a_folder_runs_nothing(place, capsys):
+    (place / "exp").mkdir()
+    (place / "exp/config.yaml").write_text("model: marked:Ran\nnum_epochs: 2\n")
+    (place / "marked.py").write_text("class Ran: pass\n")
+    assert "0 of 2" in told("exp", capsys) and "marked" not in sys.modules
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("page.html", b"<html>\n", "of no kind that is known here"),
+    ("x.list", b"{1}\n", "neither a list of recordings"),
+    ("x.npz", b"PK\x03\x04", "no arrays of NumPy"),
+    ("x.wav", b"RIFF", "x.wav"),
+    ("x.json", b"[1]", "expected a JSON object"),
+])
+def test_what_is_none_of_them(name, content, said, place):
+    (place / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        main([name])
+
+
+def test_names_that_are_not_there_and_json_of_another_make(place, capsys):
+    with pytest.raises(InputError, match=r"wavlm_bas: no such file .*did you mean 'wavlm_base'"):
+        main(["wavlm_bas"])
+    (place / "empty").mkdir()
+    with pytest.raises(InputError, match="neither experiment, .* it holds nothing"):
+        main(["empty"])
+    for content in ({"sets": [1]}, {"rows": []}, {"rows": 3}):
+        (place / "x.json").write_text(json.dumps(content))
+        assert told("x.json", capsys) == f"JSON x.json keys {next(iter(content))}"

@@ -1,0 +1,242 @@
+"""What a file or a folder is that is no model: data, scores, results, a config, a recording. Without torch."""
+
+import json
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wedefense.config.loader import load_config
+from wedefense.config.tree import Leaf, read_tree
+from wedefense.data.audio import BadAudio, probe
+from wedefense.data.converted import needs_ffmpeg
+from wedefense.data.shards import AUDIO_SUFFIXES, shard_members
+from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.records import read_history, read_results
+from wedefense.metrics.catalogue import MAIN, METRICS, SUMMARY
+from wedefense.metrics.keys import read_scores
+from wedefense.utils.errors import InputError
+from wedefense.utils.json_file import read_json
+from wedefense.utils.tables import count_text, each_line, first_few, plural, read_seconds, read_table
+
+Rows = dict[str, str]
+_LOOKED_AT = 100_000  # files of a folder
+_LABELS, _AUDIO = "utt2lab", "wav.scp"
+
+
+def about(path: str) -> Rows | None:
+    """Label -> value; None of what may be a model."""
+    place = Path(path)
+    return _folder(place) if place.is_dir() else _file(place) if place.is_file() else None
+
+
+def _folder(place: Path) -> Rows | None:
+    if ExperimentFolder(place).config.is_file() or any(place.glob(f"fold*/{NAMES.config}")):
+        return experiment(ExperimentFolder(place))
+    if (place / "benchmark.json").is_file():
+        return {"benchmark": str(place)} | _benchmark(read_json(place / "benchmark.json"))
+    if (place / _AUDIO).is_file() or (place / _LABELS).is_file():
+        return _data(place)
+    if any((place / name).is_file() for name in ("config.json", "model.safetensors", "pytorch_model.bin")):
+        return None
+    sets = sorted(file.parent.name for file in place.glob(f"*/{_LABELS}"))
+    if sets:
+        return {"data of": first_few(sets, 12), "more": f"wedefense info {place / sets[0]}"}
+    kinds: Counter[str] = Counter()
+    for _, (_, _, files) in zip(range(_LOOKED_AT), os.walk(place)):
+        kinds.update(Path(name).suffix.lower().lstrip(".") for name in files)
+    heard = {kind: count for kind, count in kinds.items() if kind in AUDIO_SUFFIXES or needs_ffmpeg(f"x.{kind}")}
+    if heard:
+        return {"recordings": count_text(heard), "score them": f"wedefense score --model MODEL {place}"}
+    raise InputError(f"{place}: neither experiment, model, data, benchmark nor recordings lie in this folder; it holds "
+                     f"{first_few(sorted(os.listdir(place))) or 'nothing'}")
+
+
+def experiment(folder: ExperimentFolder) -> Rows:
+    """How far it came."""
+    folds = sorted(path.parent.name for path in folder.root.glob(f"fold*/{NAMES.config}"))
+    found = {"experiment": str(folder)}
+    if folds:
+        found["folds"] = first_few(folds, 12)
+    history = read_history(folder) if folder.history.is_file() else None
+    if folder.config.is_file() and not folds:
+        asked = read_tree(folder.config).get("num_epochs")  # no more of it: a stranger's may name code
+        done = history["rows"][-1]["epoch"] if history else 0
+        found["epochs"] = str(done)
+        if isinstance(asked, Leaf) and isinstance(asked.value, int):
+            found["epochs"] += f" of {asked.value}" + "; stage 3 goes on" * (done < asked.value)
+        if history and (best := history.get("best")):
+            metric = METRICS[best["metric"].removeprefix("val_")]
+            found["epochs"] += f" (best: {best['epoch']}, {metric.phrase(best['value'])} of dev)"
+    if names := folder.scored_sets():
+        found["scored"] = first_few(names, 8)
+    if folder.results.is_file():
+        found |= _results(read_results(folder))
+    if folder.cut.config.is_file():
+        found["pruned"] = f"{folder.cut}"
+    if folder.report.is_file():
+        found["report"] = str(folder.report)
+    return found
+
+
+def _data(place: Path) -> Rows:
+    labels = read_table(place / _LABELS) if (place / _LABELS).is_file() else {}
+    audio = read_table(place / _AUDIO) if (place / _AUDIO).is_file() else {}
+    found = {"data": str(place), "utterances": f"{len(labels or audio):,}"}
+    if labels:
+        found["classes"] = _counted(labels.values())
+    if (place / "utt2dur").is_file():
+        seconds = np.array(list(read_seconds(place / "utt2dur").values()))
+        if seconds.size:
+            found["hours"] = f"{seconds.sum() / 3600:.3g}, of {seconds.min():.2f} to {seconds.max():.2f} s each"
+    for table in sorted(place.glob("utt2*")):
+        if table.name not in (_LABELS, "utt2dur", "utt2num_frames"):
+            found[table.name.removeprefix("utt2")] = _counted(read_table(table).values())
+    gone = [name for name, file in list(audio.items())[:1000] if not file.endswith("|") and not os.path.exists(file)]
+    if gone:
+        found["not there"] = f"recordings of {first_few(gone)}"
+    lists = [name for name in ("raw.list", "shard.list", "segments") if (place / name).is_file()]
+    return found | ({"lists": ", ".join(lists)} if lists else {})
+
+
+def _counted(values) -> str:
+    counts = Counter(values)
+    return count_text(dict(counts.most_common())) if len(counts) <= 6 else f"{len(counts):,} values"
+
+
+def _file(place: Path) -> Rows | None:
+    suffix = place.suffix.lower().lstrip(".")
+    if suffix in ("yaml", "yml"):
+        return _config(place)
+    if suffix == "list":
+        return _list(place)
+    if suffix in AUDIO_SUFFIXES or needs_ffmpeg(place):
+        return _recording(place)
+    other: dict[str, Callable[[Path], Rows]] = {"tar": _shard, "json": _json, "onnx": _onnx, "npz": _arrays}
+    if suffix in other:
+        return other[suffix](place)
+    with place.open("rb") as stream:
+        start = stream.read(2048)
+    return None if b"\0" in start or start[:1] == b"\x80" or start[:2] == b"PK" else _table(place)
+
+
+def _config(place: Path) -> Rows:
+    config = load_config(place)
+    data = config.dataset_args
+    return {"config": str(place), "front-end": " ".join(filter(None, (data.frontend, data.pretrained_name))),
+            "back-end": str(config.model), "training": f"{config.chosen_mode}, {plural(config.num_epochs, 'epoch')}, "
+            f"{config.optimizer}, seed {config.seed}", "experiment": str(config.exp_dir),
+            "more": f"wedefense config --config {place}"}
+
+
+def _list(place: Path) -> Rows:
+    lines = [line for line in each_line(place) if line]
+    if lines and not lines[0].startswith("{"):
+        return {"list of shards": str(place), "shards": f"{len(lines):,}", "more": f"wedefense info {lines[0]}"}
+    try:
+        items = [json.loads(line) for line in lines]
+        labels, seconds = Counter(item.get("lab") for item in items), sum(item.get("dur") or 0 for item in items)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise InputError(f"{place}: neither a list of recordings (a JSON object a line) nor of shards; stage 2 makes "
+                         "it again") from None
+    return {"list of recordings": str(place), "utterances": f"{len(items):,}",
+            "classes": _counted(str(label) for label in labels.elements()), "hours": f"{seconds / 3600:.3g}"}
+
+
+def _shard(place: Path) -> Rows:
+    members = shard_members(place)
+    seconds = np.nansum(members.durations)
+    return {"shard": str(place), "utterances": f"{len(members):,}", "classes": _counted(map(str, members.labels)),
+            "size": f"{place.stat().st_size / 2**20:.3g} MiB"} | ({"hours": f"{seconds / 3600:.3g}"} if seconds else {})
+
+
+def _recording(place: Path) -> Rows:
+    if needs_ffmpeg(place):
+        return {"recording": str(place), "read by": "ffmpeg, where it is installed"}
+    try:
+        info = probe(place)
+    except BadAudio as error:
+        raise InputError(f"{place}: {error}") from None
+    return {"recording": str(place), "length": f"{info.seconds:.3f} s, {info.frames:,} samples",
+            "rate": f"{info.rate} Hz", "channels": str(info.channels)}
+
+
+def _json(place: Path) -> Rows:
+    tree = read_json(place)
+    try:
+        return _known_json(place, tree)
+    except (AttributeError, LookupError, TypeError, ValueError):  # of another make, with the keys of ours
+        return {"JSON": str(place), "keys": first_few(list(tree), 12)}
+
+
+def _known_json(place: Path, tree: dict) -> Rows:
+    if "rows" in tree and "epoch" in tree["rows"][-1]:
+        return {"history": str(place), "epochs": str(tree["rows"][-1]["epoch"]),
+                "more": f"wedefense history {place.parent}"}
+    if "sets" in tree:
+        return {"results": str(place)} | _results(tree)
+    if tree and all(isinstance(each, dict) and "sets" in each for each in tree.values()):
+        return {"benchmark": str(place)} | _benchmark(tree)
+    if MAIN in tree:
+        return {"evaluation": str(place)} | {METRICS[key].title: METRICS[key].number(tree[key]) for key in SUMMARY
+                                             if key in tree}
+    return {"JSON": str(place), "keys": first_few(list(tree), 12)}
+
+
+def _results(tree: Mapping) -> Rows:
+    return {name: ", ".join(METRICS[key].phrase(result[key]) for key in SUMMARY if key in result)
+            for name, result in tree["sets"].items() if MAIN in result}
+
+
+def _benchmark(tree: Mapping) -> Rows:
+    return {name: ", ".join(f"{a_set} {METRICS[MAIN].number(found[MAIN])} %" if MAIN in found else a_set
+                            for a_set, found in result["sets"].items()) for name, result in tree.items()}
+
+
+def _onnx(place: Path) -> Rows:
+    found = {"ONNX": str(place), "size": f"{place.stat().st_size / 2**20:.3g} MiB"}
+    try:
+        import onnxruntime
+    except ImportError:
+        return found | {"more": "with onnxruntime installed"}
+    try:
+        session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(f"{place}: onnxruntime cannot read it ({str(error).splitlines()[0]})") from None
+    for title, ends in (("takes", session.get_inputs()), ("gives", session.get_outputs())):
+        found[title] = ", ".join(f"{end.name} {end.type} {tuple(end.shape)}" for end in ends)
+    told = session.get_modelmeta().custom_metadata_map
+    return found | {key: value for key, value in told.items() if len(value) < 200}
+
+
+def _arrays(place: Path) -> Rows:
+    try:
+        with np.load(place, allow_pickle=False) as arrays:
+            return {"arrays": str(place)} | {
+                name: f"{arrays[name].shape} {arrays[name].dtype}" for name in arrays.files[:12]}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{place}: no arrays of NumPy ({error})") from None
+
+
+def _table(place: Path) -> Rows:
+    """Of scores or of anything else: two columns or, under a header, more."""
+    try:
+        names, scores = read_scores(place)
+    except InputError:
+        return _names_and_values(place)
+    return {"scores": str(place), "rows": f"{len(names):,}", "first": first_few(names),
+            "from": f"{scores.min():.4g} to {scores.max():.4g}, median {np.median(scores):.4g}",
+            "evaluate them": f"wedefense evaluate --scores {place} --keys {_LABELS}"}
+
+
+def _names_and_values(place: Path) -> Rows:
+    try:
+        table = read_table(place)
+    except InputError as error:
+        raise InputError(f"{error}; a file of no kind that is known here: it is no model, recording, list, result, "
+                         "config nor table of lines NAME VALUE") from None
+    return {"table": str(place), "rows": f"{len(table):,}", "values": _counted(table.values()),
+            "first": first_few(list(table))}
