@@ -44,7 +44,7 @@ def test_the_help_of_a_command_ends_with_its_examples(command, monkeypatch, caps
         main([command, "-h"])
     printed = capsys.readouterr().out
     ends = "examples:\n" + "".join(f"  {text}\n" for text in EXAMPLES[command])
-    assert printed.endswith(ends) and max(map(len, ends.splitlines())) <= 80
+    assert printed.endswith(ends) and max(map(len, printed.splitlines())) <= 80
 
 
 def test_there_are_no_others():

@@ -93,7 +93,7 @@ def test_unknown_sets_are_refused(sets, message):
 
 
 def test_nothing_in_common_is_an_error():
-    with pytest.raises(InputError, match="nothing to compare: .*vox1_e.*--rename PUBLISHED=OURS"):
+    with pytest.raises(InputError, match="nothing to compare: .*vox1_e.*--rename SET=OURS"):
         published.compare(published.load("voxceleb_hybrid_pruning").row("HP"), RESULTS)
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from wedefense.utils.arguments import Renamed, Switch, add_sets
+from wedefense.utils.arguments import Renamed, Switch, add_sets, command_parser
 from wedefense.utils.log import get_logger
 
 
@@ -49,3 +49,18 @@ def test_a_value_that_is_neither_is_refused(capsys):
     with pytest.raises(SystemExit):
         parsed("--skip_bad", "maybe")
     assert "maybe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--hight", "3", "exp"], "unknown option --hight, did you mean --height?"),
+    (["--hight=3"], "unknown option --hight, did you mean --height?"),  # before what is missing
+    (["exp", "--xyz"], "unknown option --xyz; see -h"),
+    ([], "required: exp_dir")])
+def test_an_unknown_option_is_named_with_the_nearest(arguments, told, capsys):
+    parser = command_parser("history", "")
+    parser.add_argument("exp_dir")
+    parser.add_argument("--height", type=int)
+    with pytest.raises(SystemExit):
+        parser.parse_args(arguments)
+    assert told in capsys.readouterr().err
+    assert parser.parse_args(["--hei", "3", "--", "--exp"]).exp_dir == "--exp"

@@ -17,7 +17,7 @@ def parse(argv: list[str] | None):
     parser.add_argument("--with", dest="conditions", nargs="+", default=[], metavar="CONDITION",
                         help="score again after mp3@64, noise@10dB, telephone, low_pass@4000 ...; + joins several")
     parser.add_argument("--export", nargs="+", default=[], choices=["arena", "asvspoof5", "asvspoof2021"],
-                        help="write the scores in the forms of leaderboards")
+                        metavar="FORM", help="write the scores for leaderboards: arena, asvspoof5, asvspoof2021")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out what cannot be read")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])

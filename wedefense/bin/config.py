@@ -11,8 +11,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--explain", metavar="KEY", help="value, meaning, type, default, and where it was set")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="YAML files or experiment folders: what differs")
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of all keys, for editors")
-    parser.add_argument("--print", dest="what", default="all",
-                        choices=["all", "num_gpus", "use_pruning_loss", "eval_frms", "newest_weights"])
+    parser.add_argument("--print", dest="what", default="all", metavar="WHAT",
+                        choices=["all", "num_gpus", "use_pruning_loss", "eval_frms", "newest_weights"],
+                        help="one value alone, for scripts: num_gpus, use_pruning_loss, eval_frms or newest_weights")
     arguments, overrides = parser.parse_known_args(argv)
     if sum(map(bool, (arguments.config, arguments.diff, arguments.schema))) != 1 or arguments.schema and overrides:
         parser.error("give either --config FILE, --diff A B, or --schema alone")

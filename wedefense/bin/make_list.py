@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> int:
                         help="leave unusable utterances out (problems.txt lists them) instead of stopping")
     parser.add_argument("--force", action="store_true", help="make the list again even if it is up to date")
     parser.add_argument("--task", default="any", help="detection: every label must be bona fide or spoof")
-    parser.add_argument("--labels", nargs="+", default=[], metavar="WORD=bonafide|spoof",
-                        help="what other labels mean; utt2lab is rewritten, given_labels keeps what it said")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="WORD=LABEL",
+                        help="what other labels mean: bonafide or spoof; utt2lab is rewritten, given_labels keeps what "
+                             "it said")
     arguments = parser.parse_args(argv)
 
     from wedefense.data import label_words

@@ -21,7 +21,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--qmf", metavar="TRIALS",
                         help="fit quality measures on these trials, of speakers in neither the lists nor the cohort")
     parser.add_argument("--durations", nargs="+", default=[], metavar="UTT2DUR", help="a quality measure")
-    parser.add_argument("--second_sets", "--second_set", nargs="+", default=[], action=Renamed,
+    parser.add_argument("--second_sets", "--second_set", nargs="+", default=[], action=Renamed, metavar="SET",
                         help="other embeddings of the utterances, as of a part of each: consistency is a measure")
     parser.add_argument("--fonts", choices=FONTS, default="sans", help="of the figures as PDF: latex, times for papers")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals")

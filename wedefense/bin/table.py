@@ -17,7 +17,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--exp_dir", help=f"experiment folder with {NAMES.results} of stage 7")
     parser.add_argument("--filled", nargs="+", default=[], metavar="ROW=EXP_DIR",
                         help="the table with these experiments")
-    parser.add_argument("--rename", "--set", nargs="+", default=[], action=Renamed, metavar="PUBLISHED=OURS",
+    parser.add_argument("--rename", "--set", nargs="+", default=[], action=Renamed, metavar="SET=OURS",
                         help="sets that go by another name here")
     parser.add_argument("--calibrated", action="store_true", help="compare the calibrated scores")
     parser.add_argument("--format", nargs="+", choices=sorted(FORMATS), default=["markdown"])
@@ -25,7 +25,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if (options.row is None) != (options.exp_dir is None) or (options.row and not options.table):
         parser.error("a comparison needs --table, --row and --exp_dir")
     if any("=" not in pair for pair in (*options.rename, *options.filled)):
-        parser.error("--rename wants PUBLISHED=OURS, --filled ROW=EXP_DIR")
+        parser.error("--rename wants SET=OURS, --filled ROW=EXP_DIR")
     return options
 
 

@@ -119,7 +119,7 @@ def compare(row: PublishedRow, results: Mapping, sets: Mapping[str, str] | None 
         found.append(Comparison(name, metric, value, factor * chosen[metric], interval, confidence.get("level")))
     if not found:
         raise InputError(f"nothing to compare: row '{row.name}' is about {', '.join(sorted(published))}, the "
-                         f"experiment has {', '.join(sorted(results['sets']))}; map them with --rename PUBLISHED=OURS")
+                         f"experiment has {', '.join(sorted(results['sets']))}; map them with --rename SET=OURS")
     return found
 
 

@@ -1,6 +1,8 @@
 """Options that several commands have, said once."""
 
 import argparse
+import difflib
+import sys
 from collections.abc import Sequence
 
 from wedefense.utils.examples import EXAMPLES, NOTES
@@ -12,8 +14,23 @@ Values = str | Sequence[str] | None
 def command_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """The parser of `wedefense COMMAND`; its help ends with examples."""
     lines = [f"  {line}" for line in EXAMPLES[command]]
-    return argparse.ArgumentParser(prog=f"wedefense {command}", description=description, formatter_class=_Paragraphs,
-                                   epilog="\n".join([NOTES.get(command, ""), "\nexamples:", *lines]).strip())
+    return _Parser(prog=f"wedefense {command}", description=description, formatter_class=_Paragraphs,
+                   epilog="\n".join([NOTES.get(command, ""), "\nexamples:", *lines]).strip())
+
+
+class _Parser(argparse.ArgumentParser):
+    """An option that there is not is named before one that is missing, with the nearest that there is."""
+
+    def parse_args(self, args=None, namespace=None):
+        known = sorted({name for action in self._actions for name in action.option_strings if name.startswith("--")})
+        for word in sys.argv[1:] if args is None else args:
+            name = word.partition("=")[0]
+            if word == "--":
+                break
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                near = difflib.get_close_matches(name, known, 1, 0.5)
+                self.error(f"unknown option {name}" + (f", did you mean {near[0]}?" if near else "; see -h"))
+        return super().parse_args(args, namespace)
 
 
 class _Paragraphs(argparse.HelpFormatter):
