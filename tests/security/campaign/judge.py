@@ -17,7 +17,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.visible import visible
 
 SECONDS = 60    # of the processor; or of waiting, in which next to nothing is computed
-_COMPUTED = 0.2  # seconds of the processor that a busy machine leaves to whoever does not wait
+_COMPUTED = 0.03  # seconds of the processor that a busy machine leaves to whoever does not wait
 
 
 class Hang(BaseException):
