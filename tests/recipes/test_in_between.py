@@ -63,6 +63,13 @@ def judge(stages: Stages) -> dict:
     return json.loads((stages.exp / "results.json").read_text())
 
 
+@pytest.mark.parametrize("content", ["", "{", '{"inputs": 1, "outputs": {}}'])
+def test_a_damaged_record_of_the_training_is_told(stages, content):
+    (stages.exp / "training.json").write_text(content)
+    with pytest.raises(InputError, match="training.json: cannot be read.*--as_trained"):
+        stages.run(5)
+
+
 def test_results_do_not_tell_of_an_average_that_came_after_the_scores(stages):
     before = (stages.exp / "results.json").read_bytes()
     average.main(settings(stages, "--num_avg", "1"))

@@ -33,6 +33,9 @@ def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], sk
     if read(folder.training) is not None:
         if not as_trained and (stage > 3 or has_weights(folder)):
             _settings(folder, config, stage)
+    elif folder.training.is_file() and not as_trained:
+        raise InputError(f"{folder.training}: cannot be read, so that nothing tells what the weights were trained "
+                         "with; restore it, or score them as they are (--as_trained true)")
     elif not folder.config.is_file():
         return  # nothing was trained here; the stage itself says what it lacks
     last = min(stage - 1, _BEFORE_RESULTS[task]) if stage < 8 else 4
