@@ -209,9 +209,10 @@ def _elsewhere(kwargs: dict, memory: torch.device) -> dict:
 
 
 def _written(func, args) -> list:
-    """What an operation writes to without giving it back."""
+    """What an operation reads and writes to without giving it back."""
     written = [argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments]
-    return [] if func._schema.returns else [one for one, is_written in zip(args, written) if is_written]
+    given_back = bool(func._schema.returns) or "copy" in func._schema.name
+    return [] if given_back else [one for one, is_written in zip(args, written) if is_written]
 
 
 def _flops(func, bare, out) -> int:

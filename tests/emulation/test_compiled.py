@@ -25,8 +25,9 @@ def test_kernels_fit_a_card_of_little_shared_memory():
     wants = re.findall(r"^  (\w+) +([\d.]+) KiB", compiled("--cards", "86", "--cases", "large", "--precisions",
                                                            "bfloat16"), re.MULTILINE)
     assert len(wants) == 19 and max(float(size) for _, size in wants) <= 99
-    assert "first_layer_gradient_kernel" in compiled("--cards", "86", "--cases", "large", "--precisions", "float32",
-                                                     "--only", "first_layer_gradient")
+    for case, precision, kernel in (("large", "float32", "first_layer_gradient_kernel"),
+                                    ("heads of 120", "tf32", "key_gradient_kernel")):
+        assert kernel in compiled("--cards", "86", "--cases", case, "--precisions", precision, "--only", kernel)
 
 
 @pytest.mark.slow  # a minute for each card

@@ -46,3 +46,25 @@ def test_lengths_compile_nothing(case):
                     assert not set(seen.programs) - known, lengths
             if trained:
                 assert len(known) == CASES[case]
+
+
+@pytest.mark.parametrize("name, width", [("xls_r_1b", "DIM=80, LANES=128"), ("xls_r_2b", "DIM=120, LANES=128"),
+                                         ("wavlm_base_plus", None)])
+def test_heads_of_any_width_and_rounded_weights_attend_by_the_kernels(name, width):
+    architecture = find_model(name).architecture
+    with torch.device("meta"):
+        frontend = ssl_frontend(replace(architecture, blocks=architecture.blocks[:2], layer_drop=0.0))
+    step = step_on(frontend)
+    with emulated_cuda(kernels=True, sizes=True) as cuda:
+        step.to(cuda.device)
+        if width is None:
+            step.detector.frontend.bfloat16()
+        with cuda.watch() as seen:
+            run_step(step, sized_batch([48000, 40000], cuda), amp=width is not None)
+    assert not seen.launches["attention"]
+    if width is None:  # a block of its own parts, and attention as an operator
+        assert seen.launches["packed_attention"] == seen.launches["packed_attention_backward"] == 2
+        return
+    assert seen.launches["forward_kernel"] == seen.launches["key_gradient_kernel"] == 2
+    assert all(width in kinds and "qkv=('*bf16', 'D')" in kinds for kernel, kinds in seen.programs
+               if kernel in ("forward_kernel", "key_gradient_kernel"))

@@ -8,7 +8,8 @@ from wedefense.gpu.passes import total_of
 
 ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
-# Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes.
+# Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes. Of
+# heads above 64 in float32 they hold more than most cards' shared memory.
 TILES = {"forward": (64, 32, 4, 3), "query": (64, 32, 4, 1), "key": (64, 64, 4, 1), "table": (64, 32, 4, 1)}
 WIDE_TILES = {"forward": (16, 32, 8, 1), "query": (32, 32, 8, 1), "key": (32, 32, 8, 1), "table": (32, 32, 8, 1)}
 SHARED_BY = 4      # utterances of one program of the table's gradient
@@ -122,7 +123,7 @@ def _width(dim: int) -> dict[str, int]:
 
 
 def _tile(qkv: Tensor, kernel: str) -> dict[str, int]:
-    wide = qkv.dtype == torch.float32 and precision() == "ieee"
+    wide = qkv.dtype == torch.float32 and (precision() == "ieee" or qkv.shape[3] > 64)
     return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages"), (WIDE_TILES if wide else TILES)[kernel]))
 
 
