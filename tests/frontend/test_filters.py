@@ -16,6 +16,13 @@ def test_filters_by_hand():
     assert mel_filters(1, 8, 8000, lowest=0)[:, 0].tolist() == pytest.approx([0, *expected, 0])
 
 
+def test_they_are_made_where_no_numbers_are():
+    """As `with torch.device("meta")` builds a detector to learn its shapes."""
+    with torch.device("meta"):
+        assert mel_filters(80, 512, 16000).shape == (257, 80) and linear_filters(20, 512, 16000).shape == (257, 20)
+        assert cosines(20, 13).shape == (20, 13)
+
+
 def test_cosines_and_slopes_by_hand():
     assert cosines(2, 2).tolist() == [pytest.approx([2 ** -0.5, 2 ** -0.5]), pytest.approx([2 ** -0.5, -(2 ** -0.5)])]
     line = torch.tensor([0.0, 3, 6, 9, 12, 15])[None, :, None]   # (1, 6, 1)

@@ -8,12 +8,9 @@ from torch import Tensor
 
 def mel_filters(count: int, n_fft: int, sample_rate: int, lowest: float = 20.0) -> Tensor:
     """(n_fft / 2 + 1, count): triangles of equal width on Kaldi's mel scale, up to half the rate, where one is zero."""
-    def mel(hertz: Tensor) -> Tensor:
-        return 1127 * (1 + hertz / 700).log()
-
-    corners = torch.linspace(*mel(torch.tensor([lowest, sample_rate / 2], dtype=torch.float64)).tolist(), count + 2,
-                             dtype=torch.float64)
-    filters = _triangles(mel(_bins(n_fft, sample_rate)), corners)
+    first, last = (1127 * math.log1p(hertz / 700) for hertz in (lowest, sample_rate / 2))
+    corners = torch.linspace(first, last, count + 2, dtype=torch.float64)
+    filters = _triangles(1127 * (_bins(n_fft, sample_rate) / 700).log1p(), corners)
     filters[-1] = 0  # Kaldi leaves the last bin out
     return filters.float()
 
