@@ -54,7 +54,11 @@ def run(place, *words):
 def test_scores_are_those_of_the_score_command_and_are_read_again(place, capsys, monkeypatch):
     assert run(place, "--fix_on", "dev", "--export", "arena") == 0
     out = capsys.readouterr().out
-    assert "set" in out and "spoofs" in out and "pooled" in out and "1 - SRR" in out
+    first, beside = (part.splitlines() for part in out.split("\n\n")[:2])
+    assert first[1].split() == "set bona fide spoof minDCF EER % 95 % actDCF".split()
+    assert beside[0].split() == "set Cllr min Cllr miss % false accept %".split() and "1 - SRR" in out
+    assert [line.split()[0] for line in first[3:]] == ["dev", "wild", "spoofs", "mean", "pooled"]
+    assert max(map(len, first + beside[:7])) <= 80
     results = json.loads((place / "out/benchmark.json").read_text())["exp"]
     assert results["sets"]["wild"]["n_bonafide"] == 2 and "eer" not in results["sets"]["spoofs"]
     assert main(["score", "--model", str(place / "exp"), str(place / "wild/wav.scp"), "--format", "csv", "--out",

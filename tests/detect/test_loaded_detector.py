@@ -1,6 +1,8 @@
 """A trained detector in Python: what goes in, what comes out."""
 
+import doctest
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from wedefense import load_detector
 from wedefense.data.labels import Labels
 from wedefense.data.silence import trim
 from wedefense.detect.export import export
+from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.recordings import InputPolicy
-from wedefense.detect.score import decide, meaning, posterior
+from wedefense.detect.score import Score, decide, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.scoring.calibration import Calibration
 from wedefense.scoring.llr import llr
@@ -50,6 +53,18 @@ def test_a_score_and_what_it_means(model, tmp_path):
     assert score.threshold == pytest.approx(-np.log(0.95 / 0.5)) and not score.calibrated
     assert score.decision == ("bonafide" if score.llr >= score.threshold else "spoof")
     assert model.score(tmp_path / "a.wav", prior=0.5).posterior > score.posterior
+
+
+def test_the_examples_run(model, exp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(exp, "exp/mhfa")
+    saved("clip.wav", wave(3.0))
+    names = {"load_detector": load_detector, "model": model, "np": np}
+    finder, results = doctest.DocTestFinder(recurse=False), {}
+    for of in (LoadedDetector, LoadedDetector.score, LoadedDetector.embed, LoadedDetector.similarity, Score.plot):
+        (example,) = finder.find(of, of.__qualname__, globs=dict(names))
+        results[of.__qualname__] = doctest.DocTestRunner().run(example)
+    assert all(result.failed == 0 and result.attempted > 0 for result in results.values()), results
 
 
 def test_a_model_computes_in_the_precision_it_is_loaded_for(exp, model, tmp_path):

@@ -50,7 +50,8 @@ class Score:
         """The picture of its windows over time, with the threshold: written to a PNG, SVG or PDF file, whose path is
         returned; without one as a matplotlib Figure.
 
-        >>> model.score("clip.wav", window=2.0).plot("clip.png")    # doctest: +SKIP
+        >>> model.score("clip.wav", window=2.0).plot("clip.png").name
+        'clip.png'
         """
         from wedefense.report.llr_plots import windows_figure
         from wedefense.report.render import kept

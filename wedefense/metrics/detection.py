@@ -45,7 +45,7 @@ class DetectionCosts:
     @property
     def bayes_threshold(self) -> float:
         """The decision threshold for calibrated log-likelihood ratios."""
-        return -math.log(self.miss_weight / self.fa_weight)
+        return 0.0 - math.log(self.miss_weight / self.fa_weight)  # never -0.0
 
 
 class Point(NamedTuple):

@@ -22,6 +22,7 @@ _FORMATS = [(key, METRICS[key].heading, METRICS[key].factor, 2 if METRICS[key].p
 _FORMATS.insert(SUMMARY.index(MAIN) + 1, (f"{MAIN}_interval", "95 %", METRICS[MAIN].factor, 2))
 _FORMATS += [("miss", "miss %", 100, 2), ("false_accept", "false accept %", 100, 2)]
 _HEADER = ["set", "bona fide", "spoof", *(heading for _, heading, *_ in _FORMATS)]
+_BESIDE = ("Cllr", "min Cllr", "miss %", "false accept %")  # of a terminal's second table: 80 columns hold no more
 
 
 def rows_of(result: Mapping) -> list[list[str]]:
@@ -43,10 +44,17 @@ def _cell(value, factor: int, decimals: int) -> str:
 def told(name: str, result: Mapping) -> str:
     """A system in text."""
     skipped = {key: values["n_skipped"] for key, values in result["sets"].items() if values["n_skipped"]}
-    lines = [name, text_table(_HEADER, rows_of(result)), *_notes(result)]
+    rows = rows_of(result)
+    first = [heading for heading in _HEADER if heading not in _BESIDE]
+    lines = [name, _columns(rows, first), "", _columns(rows, ["set", *_BESIDE]), *_notes(result)]
     if skipped:
         lines.append("left out, as they cannot be read: " + ", ".join(f"{key} {n}" for key, n in skipped.items()))
     return "\n".join([*lines, *_changes(result)])
+
+
+def _columns(rows: list[list[str]], headings: list[str]) -> str:
+    chosen = [_HEADER.index(heading) for heading in headings]
+    return text_table(headings, [[row[column] for column in chosen] for row in rows])
 
 
 def _changes(result: Mapping) -> list[str]:
