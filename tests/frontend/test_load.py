@@ -52,7 +52,8 @@ def test_which_upstreams_of_s3prl_the_native_encoder_serves():
     assert not any(map(is_native, ("distilhubert", "wav2vec2_conformer_rope", "hubert_mgr_local", "mockingjay")))
 
 
-def test_info_says_what_a_checkpoint_is(tmp_path, capsys):
+def test_info_says_what_a_checkpoint_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a row a line
     model = files.save_s3prl(tmp_path / "wavlm.pt", "wavlm", True)
     count = sum(value.numel() for name, value in model.named_parameters() if name != "mask_emb")
     assert info.main([str(tmp_path / "wavlm.pt")]) == 0

@@ -16,9 +16,15 @@ from typing import Any, Generic, TypeVar
 
 from wedefense.utils.errors import InputError, did_you_mean
 
-TRUST = "a config that came with a model names known parts and files of its folder alone; if it is your own, say so " \
-        "with --trust (trust=True)"
 _REFUSE_UNDECLARED: ContextVar[bool] = ContextVar("refuse_undeclared", default=False)
+
+
+class Untrusted(InputError):
+    """A config that came with a model names something else than known parts and files of its folder."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}; a config that came with a model names known parts and files of its folder alone; if "
+                         "it is your own, say so with --trust (trust=True)")
 
 
 @contextlib.contextmanager
@@ -89,7 +95,7 @@ class Registry(Generic[AnyRow]):
             hint = f"; a class of your own is named as package.module:{name.rpartition('.')[2]}" if "." in name else ""
             raise InputError(f"unknown {self.kind} '{name}'{did_you_mean(name, (*self._rows, *plugins))}{hint}")
         if _REFUSE_UNDECLARED.get() and name not in {point.value for point in plugins.values()}:
-            raise InputError(f"'{name}' names code; no installed plug-in declares it ({self.group}), and {TRUST}")
+            raise Untrusted(f"'{name}' names code; no installed plug-in declares it ({self.group})")
         return self._foreign(name)
 
     def options(self, name: str) -> type:

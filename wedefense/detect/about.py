@@ -5,6 +5,7 @@ import difflib
 import os
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.config.registry import Untrusted
 from wedefense.detect import published
 from wedefense.detect.about_files import about, experiment
 from wedefense.detect.loaded_detector import LoadedDetector
@@ -35,6 +36,8 @@ def model_or_checkpoint(options) -> dict[str, str]:
         found = rows(load_detector(path, None, options.config, options.download_dir, trust=options.trust,
                                    revision=options.revision))
         return found | (experiment(folder) if folder and os.path.isdir(path) else {})
+    except Untrusted:
+        raise
     except InputError as error:
         if of_hub and not options.config:
             with contextlib.suppress(InputError):

@@ -40,7 +40,7 @@ def _folder(place: Path) -> Rows | None:
         return {"benchmark": str(place)} | _benchmark(read_json(place / "benchmark.json"))
     if (place / _AUDIO).is_file() or (place / _LABELS).is_file():
         return _data(place)
-    if any((place / name).is_file() for name in ("config.json", "model.safetensors", "pytorch_model.bin")):
+    if any((place / name).is_file() for name in ("config.json", NAMES.shared, NAMES.public_form[0])):
         return None
     sets = sorted(file.parent.name for file in place.glob(f"*/{_LABELS}"))
     if sets:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from wedefense.config.frontend import PretrainedOptions, S3prlOptions, WhisperOptions
 from wedefense.config.loader import load_config
-from wedefense.config.registry import TRUST
+from wedefense.config.registry import Untrusted
 from wedefense.config.schema import Config
 from wedefense.config.tree import read_tree
 from wedefense.frontend.s3prl import is_native
 from wedefense.frontend.ssl.formats.recorded import FILE
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import is_known
-from wedefense.utils.errors import InputError
 
 
 def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = False) -> Config:
@@ -27,7 +26,7 @@ def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = Fal
         return load_config(path)
     tree = read_tree(path)
     if "base" in tree:
-        raise InputError(f"{path}: base: leads to other files; {TRUST}")
+        raise Untrusted(f"{path}: base: leads to other files")
     config = load_config(path, trust=False)
     options = config.dataset_args.frontend_options
     if not isinstance(options, PretrainedOptions):
@@ -40,14 +39,14 @@ def _confined(options: PretrainedOptions, path: Path, recorded: bool) -> Pretrai
     """The options with what a recorded shape makes idle left out, or an error."""
     upstream, place = options.upstream_args, f"{path}: upstream_args"
     if isinstance(options, S3prlOptions) and not is_native(upstream.name):
-        raise InputError(f"{place}.name: '{upstream.name}' is an upstream whose files s3prl unpickles itself; {TRUST}")
+        raise Untrusted(f"{place}.name: '{upstream.name}' is an upstream whose files s3prl unpickles itself")
     file = None
     if not recorded:
         if upstream.path_or_url:
             file = _inside(upstream.path_or_url, path.parent, f"{place}.path_or_url")
         elif not (is_known if isinstance(options, WhisperOptions) else find_model)(upstream.name):
-            raise InputError(f"{place}.name: '{upstream.name}' is no known model, and no {FILE} lies beside the "
-                             f"config; {TRUST}")
+            raise Untrusted(f"{place}.name: '{upstream.name}' is no known model, and no {FILE} lies beside the "
+                            "config")
     return replace(options, download_dir=None, upstream_args=replace(upstream, path_or_url=file))
 
 
@@ -55,5 +54,5 @@ def _inside(name: str, folder: Path, place: str) -> str:
     """The path of a file in the folder; links that lead out of it count as outside."""
     file = os.path.realpath(folder / name)
     if "://" in name or not file.startswith(os.path.realpath(folder) + os.sep) or not os.path.exists(file):
-        raise InputError(f"{place}: '{name}' is no file of {folder}; {TRUST}")
+        raise Untrusted(f"{place}: '{name}' is no file of {folder}")
     return file

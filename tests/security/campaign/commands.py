@@ -21,7 +21,7 @@ from wedefense.utils.examples import EXAMPLES
 
 ALL = sorted(COMMANDS)
 JUNK = ["", " ", "-", "--", "-1", "0", "1", "nan", "inf", "1e999", "9" * 30, "0.5", "true", "null", "none", "auto",
-        "cpu", "a", "a b", "=1", "../..", ".", "/", "/nowhere/x", "/dev/null", "x" * 300, "é", "\x1b[2J", "[", "{a: [",
+        "cpu", "a", "a b", "=1", "../..", ".", "/dev/null/x", "/dev/null", "x" * 300, "é", "\x1b[2J", "[", "{a: [",
         "&a [*a]", "http://127.0.0.1:1/x", "owner/model", "owner/model/x.pt", "wavlm_tiny", "wavlm_bas",
         "asvspoof5_leaderboard", "a\0b", os.fsdecode(b"\xff"), "bonafide", "eval", "dev", "eval dev", "fifo", "folder",
         "empty", "link", "*", "$HOME", "HP single system", "package.module:Class", "model=SSL", "--num_epochs", "rttm",

@@ -1,7 +1,6 @@
 """Filtering a whole crop: several short filters at once, one long one, and the peak kept within full scale."""
 
 import numpy as np
-from scipy import fft
 
 PEAK_FLOOR = np.float32(1e-4)  # WeSpeaker's
 _BLOCK = 8  # the blocks of an FFT are about so many filters long
@@ -28,6 +27,8 @@ def filter_sum(signals: list[np.ndarray], filters: list[np.ndarray], advances: l
 
     Overlap-save: one inverse transform serves all signals, and blocks that fit the cache serve any length.
     """
+    from scipy import fft  # by whoever filters: a detector that scores does not wait for it
+
     samples = len(signals[0])
     ahead = max(advances)                                                   # samples after t that y[t] needs
     behind = max(0, *(len(b) - 1 - a for b, a in zip(filters, advances)))   # and before it
@@ -54,6 +55,8 @@ def filter_same(wav: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 def filter_long(wav: np.ndarray, response: np.ndarray, advance: int) -> np.ndarray:
     """Convolved with one long response, `advance` samples ahead, as long as `wav`."""
+    from scipy import fft
+
     response = response[:len(wav) + advance]  # what lies behind falls outside
     size = fft.next_fast_len(len(wav) + len(response) - 1, real=True)
     spectrum = fft.rfft(wav, size) * fft.rfft(response.astype(np.float32, copy=False), size)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor, fft
 
 from wedefense.data.augment.filters import PEAK_FLOOR
@@ -44,6 +43,8 @@ class _Filters:
 
     def __call__(self, signals: Iterable[Tensor]) -> Tensor:
         """Sum of the filtered signals, one for each filter; (endings, samples) each and in all."""
+        from scipy.fft import next_fast_len
+
         total = 0
         for signal, taps in zip(signals, self._taps.unbind(1)):
             samples = signal.shape[1]
