@@ -1,5 +1,7 @@
 """One line of what one holds, `wedefense info` of what `wedefense score` takes, embeddings of recordings."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +10,7 @@ from tests.detect.experiments import SSL, make_experiment, make_pruned, wave
 from wedefense import load_detector
 from wedefense.bin.embed import main as embed
 from wedefense.bin.info import main as info
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.errors import InputError
 
@@ -41,13 +44,17 @@ def test_costs_and_priors_decide_and_change_no_llr(exp):
 
 def test_info_of_what_score_takes(exp, tmp_path, capsys):
     pruned = make_pruned(tmp_path / "pruned", exp)
-    for place in (exp, exp / "models/avg_model.pt", pruned):
+    for place in (pruned, exp, exp / "models/avg_model.pt"):
         assert info([str(place)]) == 0
         lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
         assert lines["back-end"].startswith("MHFA, ") and lines["classes"].startswith("bonafide (")
         assert lines["audio"] == "16000 Hz, frames of 20 ms" and lines["embedding"] == "16 dimensions"
     plain = make_experiment(tmp_path / "fbank", dataset_args__frontend="fbank")
     assert info([str(plain)]) == 0 and "(fbank)" in capsys.readouterr().out
+    assert lines["training"].startswith("standard, seed ")
+    cut = ExperimentFolder(shutil.copytree(exp, tmp_path / "whole")).cut.root
+    shutil.copytree(exp, cut)
+    assert info([str(cut)]) == 0 and "that of whole, cut since, seed " in capsys.readouterr().out
     with pytest.raises(InputError):
         info([str(tmp_path)])
 

@@ -1,8 +1,9 @@
 """Time and memory of opening long lists: raw.list, its table of labels, the order of an epoch, with and without levels.
 
-    python tools/bench/lists.py [--lines 1000000]
+    python tools/bench/lists.py [--lines 1000000] [--ranks 1]
 
-Each measurement is of a process of its own; memory is the most that it took, less what Python takes to start.
+Each measurement is of a process of its own, of so many at once as there are ranks; memory is the most that one took,
+less what Python takes to start.
 """
 
 import argparse
@@ -41,46 +42,50 @@ def write(folder: Path, lines: int) -> Path:
     return folder / "raw.list"
 
 
-def opened(path: Path):
+def opened(path: Path, *_):
     return labelled_source(path, "raw", None)
 
 
-def relabelled(path: Path):
+def relabelled(path: Path, *_):
     return labelled_source(path, "raw", path.parent / "utt2lab")
 
 
-def epoch(path: Path, levels=()):
+def epoch(path: Path, rank: int, ranks: int, levels=()):
     """The first batch of an epoch."""
     source = relabelled(path)
     places = np.arange(len(source))
     parsed = parse_levels(levels)
     drawing = Drawing([read_column(level.column, source.entries, places) for level in parsed], parsed, 0)\
         if levels else None
-    return next(iter(TrainSampler(places, len(places), 64, drawing=drawing)))
+    return next(iter(TrainSampler(places, len(places), 64, rank=rank, world_size=ranks, drawing=drawing)))
 
 
-def mixture(path: Path):
-    return epoch(path, LEVELS)
+def mixture(path: Path, rank: int, ranks: int):
+    return epoch(path, rank, ranks, LEVELS)
 
 
-def nothing(path: Path):
+def nothing(*_):
     return None
 
 
-def measured(task: Callable, path: Path) -> tuple[float, float]:
-    """(seconds, MiB) of a process that does nothing else."""
-    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_measure, args=(task, path, sender))
-    process.start()
-    sender.close()
-    found = receiver.recv()
-    process.join()
-    return found
+def measured(task: Callable, path: Path, ranks: int) -> tuple[float, float]:
+    """(seconds, MiB) of processes that do nothing else, the most of any rank."""
+    context, receivers, processes = multiprocessing.get_context("spawn"), [], []
+    for rank in range(ranks):
+        receiver, sender = context.Pipe(duplex=False)
+        processes.append(context.Process(target=_measure, args=(task, path, rank, ranks, sender)))
+        processes[-1].start()
+        sender.close()
+        receivers.append(receiver)
+    seconds, mib = zip(*(receiver.recv() for receiver in receivers))
+    for process in processes:
+        process.join()
+    return max(seconds), max(mib)
 
 
-def _measure(task: Callable, path: Path, sender) -> None:
+def _measure(task: Callable, path: Path, rank: int, ranks: int, sender) -> None:
     started = time.process_time()
-    task(path)
+    task(path, rank, ranks)
     scale = 1 if sys.platform == "darwin" else 1024
     sender.send((time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20))
 
@@ -88,15 +93,17 @@ def _measure(task: Callable, path: Path, sender) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--ranks", type=int, default=1)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         path = write(Path(temporary), options.lines)
         size = path.stat().st_size / 2**20
-        _, start = measured(nothing, path)
-        print(f"{options.lines:,} lines, a raw.list of {size:.0f} MiB; processor seconds and memory of one process")
+        _, start = measured(nothing, path, options.ranks)
+        print(f"{options.lines:,} lines, a raw.list of {size:.0f} MiB; processor seconds and memory of each rank of "
+              f"{options.ranks}")
         for name, task in (("raw.list", opened), ("with utt2lab", relabelled), ("first batch of an epoch", epoch),
                            ("the same, drawn by two levels", mixture)):
-            seconds, mib = measured(task, path)
+            seconds, mib = measured(task, path, options.ranks)
             print(f"{name:<30} {seconds:7.1f} s {mib - start:8.0f} MiB")
     return 0
 

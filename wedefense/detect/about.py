@@ -76,7 +76,10 @@ def rows(model: LoadedDetector) -> dict[str, str]:
         data = model.config.dataset_args
         named = isinstance(options := data.frontend_options, PretrainedOptions)
         found["front-end"] += f" ({data.frontend}{f': {options.upstream_args.name}' if named else ''})"
-        found["training"] = f"{model.config.chosen_mode}, seed {model.config.seed}"
+        around = folder_of(model.weights)
+        cut = around is not None and around.whole.root != around.root  # whose config is for going on
+        found["training"] = f"{f'that of {around.whole.root.name}, cut since' if cut else model.config.chosen_mode}"
+        found["training"] += f", seed {model.config.seed}"
     found |= {"parameters": f"{parameters(detector):,}",
               "classes": first_few((f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts)), 8),
               "audio": f"{model.input_policy.rate} Hz, frames of {detector.frontend.frame_shift:g} ms",
