@@ -55,8 +55,9 @@ def test_info_of_what_score_takes(exp, tmp_path, capsys):
     cut = ExperimentFolder(shutil.copytree(exp, tmp_path / "whole")).cut.root
     shutil.copytree(exp, cut)
     assert info([str(cut)]) == 0 and "that of whole, cut since, seed " in capsys.readouterr().out
-    with pytest.raises(InputError):
-        info([str(tmp_path)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="it holds nothing"):
+        info([str(tmp_path / "empty")])
 
 
 def test_embeddings_of_recordings_are_those_of_python(exp, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`wedefense info` of what is no model: each kind of thing that one has, and what is none of them."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 from tests.corpus import make_list, write_config
 from wedefense.bin.info import main
 from wedefense.data.shards import write_shard
+from wedefense.detect.about_files import about
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.utils.errors import InputError
 
@@ -66,9 +68,19 @@ def test_experiments_from_their_first_epoch_to_their_results(place, capsys):
     assert told(folder.results, capsys) == "results exp/results.json eval EER 25.00 %, min Cllr 0.5000"
     assert "epochs 2 more wedefense history exp" in told(folder.history, capsys)
     assert "training standard, 3 epochs, AdamW, seed 7" in told(folder.config, capsys)
+    (place / "exps").mkdir()
+    shutil.copytree("exp", "exps/a")
+    assert told("exps", capsys) == "experiments a more wedefense info exps/a"
+    folder.history.rename("history.json")
+    folder.shared.touch()
+    assert "epochs" not in about("exp")  # it was shared, and trained elsewhere
     (place / "folds").mkdir()
     folder.root.rename(place / "folds/fold1")
     assert "folds fold1" in told("folds", capsys)
+    (place / "exported").mkdir()
+    (place / "exported/model.onnx").write_text("no graph")
+    with pytest.raises(InputError, match="exported/model.onnx: onnxruntime cannot read it"):
+        about("exported")
     (place / "b").mkdir()
     (place / "b/benchmark.json").write_text(json.dumps({"mhfa": {"sets": {"one": {"eer": 0.1}, "two": {}}}}))
     assert told("b", capsys) == "benchmark b mhfa one 10.000 %, two"

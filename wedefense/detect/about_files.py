@@ -42,6 +42,10 @@ def _folder(place: Path) -> Rows | None:
         return _data(place)
     if any((place / name).is_file() for name in ("config.json", NAMES.shared, NAMES.public_form[0])):
         return None
+    if exported := sorted(place.glob("*.onnx")):
+        return _onnx(exported[0])
+    if inside := sorted(path.parent.name for path in place.glob(f"*/{NAMES.config}")):
+        return {"experiments": first_few(inside, 12), "more": f"wedefense info {place / inside[0]}"}
     sets = sorted(file.parent.name for file in place.glob(f"*/{_LABELS}"))
     if sets:
         return {"data of": first_few(sets, 12), "more": f"wedefense info {place / sets[0]}"}
@@ -62,7 +66,7 @@ def experiment(folder: ExperimentFolder) -> Rows:
     if folds:
         found["folds"] = first_few(folds, 12)
     history = read_history(folder) if folder.history.is_file() else None
-    if folder.config.is_file() and not folds:
+    if folder.config.is_file() and not folds and (history or not folder.shared.is_file()):  # that was trained elsewhere
         asked = read_tree(folder.config).get("num_epochs")  # no more of it: a stranger's may name code
         done = history["rows"][-1]["epoch"] if history else 0
         found["epochs"] = str(done)
