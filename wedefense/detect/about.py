@@ -6,6 +6,7 @@ import os
 
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions
 from wedefense.config.registry import Untrusted
+from wedefense.config.schema import Config
 from wedefense.detect import published
 from wedefense.detect.about_files import about, experiment
 from wedefense.detect.loaded_detector import LoadedDetector
@@ -64,6 +65,13 @@ def _of_encoder(path: str, download_dir: str | None) -> dict[str, str]:
     return FRONTENDS.load(kind).summary(path, download_dir)
 
 
+def _mode(config: Config, folder: ExperimentFolder | None) -> str:
+    """The config of a cut model is for going on with it."""
+    if folder is None or folder.whole.root == folder.root:
+        return config.chosen_mode
+    return f"that of {folder.whole.root.name}, cut since"
+
+
 def rows(model: LoadedDetector) -> dict[str, str]:
     """Label -> value, for a table."""
     detector, labels = model.detector, model.labels
@@ -76,10 +84,7 @@ def rows(model: LoadedDetector) -> dict[str, str]:
         data = model.config.dataset_args
         named = isinstance(options := data.frontend_options, PretrainedOptions)
         found["front-end"] += f" ({data.frontend}{f': {options.upstream_args.name}' if named else ''})"
-        around = folder_of(model.weights)
-        cut = around is not None and around.whole.root != around.root  # whose config is for going on
-        found["training"] = f"{f'that of {around.whole.root.name}, cut since' if cut else model.config.chosen_mode}"
-        found["training"] += f", seed {model.config.seed}"
+        found["training"] = f"{_mode(model.config, folder_of(model.weights))}, seed {model.config.seed}"
     found |= {"parameters": f"{parameters(detector):,}",
               "classes": first_few((f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts)), 8),
               "audio": f"{model.input_policy.rate} Hz, frames of {detector.frontend.frame_shift:g} ms",
