@@ -213,7 +213,8 @@ def test_locks(tmp_path, budget, monkeypatch):
         shutil.rmtree(tmp_path / "owned", ignore_errors=True)
         return outcome, result
 
-    campaign("lock", budget, one)
+    counts = campaign("lock", budget, one)
+    assert counts["taken"] and counts["taken"] + counts["refused"] == counts["tried"]
 
 
 MODELS = ["exp", "shared", "pruned", "exp/models/avg_model.pt", "legacy.pt", "weights.safetensors", "conf/config.yaml",
@@ -288,7 +289,8 @@ def test_options_of_recipes(tmp_path, budget):
             raise Wrong(f"{script} {words}: {wrong}")
         return outcome, wrong
 
-    campaign("run.sh", budget * 4, one)
+    counts = campaign("run.sh", budget * 4, one)
+    assert counts["taken"] and counts["refused"] and counts["taken"] + counts["refused"] == counts["tried"]
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_a_rank_that_lost_another_says_so(tmp_path):
     _, told = ranks[0].communicate(timeout=300)
     ranks[1].communicate(timeout=300)
     assert ranks[0].returncode == 1 and "Traceback" not in told
-    assert "error: rank 0: another rank is gone (" in told and "goes on from the last checkpoint" in told
+    assert "error: rank 0: another rank is gone (" in told and "goes on from its last checkpoint" in told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lists threads by /proc")

@@ -24,7 +24,7 @@ def lost_another(error: Exception) -> str | None:
         return None
     sign = text.splitlines()[0].rpartition("] ")[2]
     return (f"rank {os.environ.get('RANK')}: another rank is gone ({sign}); its own output, on its node, says why. "
-            "Once that is mended, the same call goes on from the last checkpoint")
+            "Once that is mended, make the same call again: a training goes on from its last checkpoint")
 
 
 def end_rank(code: int) -> NoReturn:
