@@ -160,7 +160,7 @@ nothing_done() {
 }
 if ! [[ "$stage" =~ ^[0-9]$ && "$stop_stage" =~ ^[0-9]+$ && "$stage" -le "$stop_stage" ]]; then nothing_done; fi
 
-if ! [[ "$nnodes" =~ ^[1-9][0-9]*$ && "$node_rank" =~ ^[0-9]+$ && "$node_rank" -lt "$nnodes" ]]; then
+if [ "$node_rank" -ge "$nnodes" ]; then
   echo "--nnodes $nnodes --node_rank $node_rank: of N nodes the ranks are 0 to N-1" >&2
   exit 2
 fi
