@@ -170,21 +170,38 @@ def kill_session() -> None:
 
 @contextlib.contextmanager
 def others_stopped():
-    """Every other process of this session stands still, as it would for ever if all were killed now."""
-    stopped: set[int] = set()
+    """Every other process of this session stands still, as it would for ever if all were killed now.
+
+    Those of other sessions would live on: what keeps a lock fresh (see wedefense.utils.owner), a shell that sleeps.
+    """
     leader = os.getsid(0)  # which only waits
+    stopped: set[int] = set()
     try:
-        while running := {pid for pid in _descendants(leader) if _state(pid) not in "TtZX"} - {os.getpid()}:
-            for pid in running - stopped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            stopped |= running
-            time.sleep(0.0005)
+        while not _stand_still(leader, stopped):
+            _go_on(stopped)
         yield
     finally:
-        for pid in stopped:
+        _go_on(stopped)
+
+
+def _stand_still(leader: int, stopped: set[int], seconds: float = 2) -> bool:
+    """Whether they do so soon: not one that waits for a child to begin its program which was stopped before it did."""
+    end = time.monotonic() + seconds
+    while running := {pid for pid in _descendants(leader) if _runs_in(leader, pid)} - {os.getpid()}:
+        if time.monotonic() > end:
+            return False
+        for pid in running - stopped:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= running
+        time.sleep(0.0005)
+    return True
+
+
+def _go_on(stopped: set[int]) -> None:
+    while stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stopped.pop(), signal.SIGCONT)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -196,20 +213,21 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _state(pid: int) -> str:
-    """`R`, `S`, `T` ...; X where it is gone."""
+def _runs_in(session: int, pid: int) -> bool:
+    state, number = _state(pid)
+    return number == session and state not in "TtZX"
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """`R`, `S`, `T` ... and the session; X where it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
-        return "X"
+        return "X", 0
+    return state, int(session)
 
 
 def _alive(session: int) -> bool:
     """Whether any process of a session is, its leader being gone."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                state, _, _, number = Path(entry, "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(number) == session and state not in "ZX":
-                    return True
-    return False
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    return any(number == session and state not in "ZX" for state, number in map(_state, pids))
