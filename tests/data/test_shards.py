@@ -12,9 +12,10 @@ import soundfile
 from corpora import CROPS, loading, noise
 
 from wedefense.data.loader import eval_loader
-from wedefense.data.shards import FileSlice, shard_members, write_shard
+from wedefense.data.shards import shard_members, write_shard
 from wedefense.data.sources import open_source
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import FileSlice
 
 AWKWARD = ["plain", "with.dots.flac", "folder/name", "50%2E", "ümläut", "__meta__", "k" * 150]
 

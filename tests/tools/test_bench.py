@@ -98,3 +98,15 @@ def test_the_bench_of_large_files_reads_them_and_leaves_them_where_it_is_told(tm
     assert said[0] == "2 files, 200 recordings of 1 s" and said[3].startswith("1 x 0 ") and said[3].count(" MiB") == 2
     assert [path.name for path in sorted(tmp_path.glob("part*"))] == [
         "part0.tar", "part0.tar.idx", "part1.tar", "part1.tar.idx"]
+
+
+def test_the_bench_of_large_files_packs_parquet_and_reads_what_came_of_it(capsys):
+    pytest.importorskip("pyarrow")
+    from tools.bench.large_files import main
+
+    main(["--files", "2", "--utterances", "200", "--kinds", "parquet", "--group", "30", "--ranks", "1", "--workers",
+          "0", "--seconds", "0.1"])
+    said = [line for line in capsys.readouterr().out.splitlines() if "MiB" in line]
+    assert [line.partition(":")[0] for line in said[:3]] == ["parquet packed by table.py", "again, packed already",
+                                                             "raw.list by stage 2"]
+    assert float(said[0].split()[-2]) > 1 and said[3].startswith("1 x 0 ")  # memory is that of the command

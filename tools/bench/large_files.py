@@ -1,19 +1,19 @@
 """A corpus in a few large files: time and memory of opening and reading it, by one rank and by two, with and without
-workers, from its beginning and from the middle of an epoch; and of laying parquet files with audio inside out as files.
+workers, from its beginning and from the middle of an epoch.
 
     python tools/bench/large_files.py [--files 4] [--utterances 200000] [--kinds shard foreign parquet]
 
 Recordings are 16-bit WAV of 1 s, 32 kB each. `shard`: tars with the index that stage 2 writes; `foreign`: tars
-without; `parquet`: tools/prepare/table.py on them. Seconds of opening are those of the processor. Memory of a rank is
-the most that it took, less what Python takes to start; `all` is what ranks and workers hold together, shared pages
-counted once. `--keep DIR` leaves the tars there for the next time.
+without; `parquet`: parquet files of row groups of `--group` rows with the audio inside, from tools/prepare/table.py
+(once, and once more with nothing to write) and stage 2 to reading. Seconds of opening are those of the processor.
+Memory of a rank is the most that it took, less what Python takes to start; `all` is what ranks and workers hold
+together, shared pages counted once. `--keep DIR` leaves the tars there for the next time.
 """
 
 import argparse
 import io
 import itertools
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -27,6 +27,7 @@ import soundfile
 
 from tools.bench.audio import RATE, SEED
 from tools.prepare.table import main as read_table_corpus
+from wedefense.bin.make_list import main as make_list
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
 from wedefense.data.loader import train_loader
 from wedefense.data.shards import write_shard
@@ -65,7 +66,7 @@ def write_tars(folder: Path, pool: list[bytes], files: int, utterances: int) -> 
     return folder / "shard.list"
 
 
-def write_parquet(folder: Path, pool: list[bytes], files: int, utterances: int) -> Path:
+def write_parquet(folder: Path, pool: list[bytes], files: int, utterances: int, group: int) -> Path:
     import pyarrow
     from pyarrow import parquet
 
@@ -74,9 +75,9 @@ def write_parquet(folder: Path, pool: list[bytes], files: int, utterances: int) 
         schema = pyarrow.schema([("audio", pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])),
                                  ("label", pyarrow.string()), ("speaker", pyarrow.string())])
         with parquet.ParquetWriter(folder / f"train-{part:05d}-of-{files:05d}.parquet", schema) as writer:
-            for start in range(0, len(numbers), 1000):
-                rows = [_row(number, pool) for number in numbers[start:start + 1000]]
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            for start in range(0, len(numbers), group):
+                rows = [_row(number, pool) for number in numbers[start:start + group]]
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema), row_group_size=group)
     return folder
 
 
@@ -88,21 +89,25 @@ def _row(number: int, pool: list[bytes]) -> dict:
 
 
 def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    """MiB (Linux; the counter of `getrusage` begins with what the process that started this one had)."""
+    return _kib("/proc/self/status", "VmHWM:") / 1024
 
 
 def shared_fairly(pid: int | str) -> float:
     """MiB of a process, each page divided by how many hold it (Linux)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return _kib(f"/proc/{pid}/smaps_rollup", "Pss:") / 1024
 
 
-def read_by_rank(shards: Path, rank: int, ranks: int, workers: int, seconds: float, barrier, sender) -> None:
+def _kib(path: str, name: str) -> int:
+    return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.startswith(name))
+
+
+def read_by_rank(listed: Path, rank: int, ranks: int, workers: int, seconds: float, barrier, sender) -> None:
     """One rank: opens, reads for so long, and then what comes first when one goes on from the middle of the epoch."""
     multiprocessing.set_start_method("fork", force=True)  # of workers, as outside of benches
     before, began = peak(), time.process_time()
-    loader = train_loader(shards, "shard", CROPS, DataLoaderOptions(batch_size=BATCH, num_workers=workers), seed=SEED,
-                          rank=rank, world_size=ranks)
+    loader = train_loader(listed, listed.stem, CROPS, DataLoaderOptions(batch_size=BATCH, num_workers=workers),
+                          seed=SEED, rank=rank, world_size=ranks)
     opened, there = time.process_time() - began, time.perf_counter()
     batches = iter(loader)
     next(batches)
@@ -122,11 +127,11 @@ def read_by_rank(shards: Path, rank: int, ranks: int, workers: int, seconds: flo
     sender.send((opened, first, read / taken, peak() - before, held, time.perf_counter() - there))
 
 
-def read_by_ranks(shards: Path, ranks: int, workers: int, seconds: float) -> str:
+def read_by_ranks(listed: Path, ranks: int, workers: int, seconds: float) -> str:
     """A line of the table."""
     context = multiprocessing.get_context("spawn")
     barrier, ends = context.Barrier(ranks), [context.Pipe(duplex=False) for _ in range(ranks)]
-    processes = [context.Process(target=read_by_rank, args=(shards, rank, ranks, workers, seconds, barrier, sender))
+    processes = [context.Process(target=read_by_rank, args=(listed, rank, ranks, workers, seconds, barrier, sender))
                  for rank, (_, sender) in enumerate(ends)]
     for process in processes:
         process.start()
@@ -140,23 +145,34 @@ def read_by_ranks(shards: Path, ranks: int, workers: int, seconds: float) -> str
             f"{rate.sum():8.0f} {most.max():8.0f} MiB {held.sum():8.0f} MiB")
 
 
-def prepared(folder: Path, out: Path, utterances: int, sender) -> None:
-    before, began = peak(), time.perf_counter()
-    read_table_corpus(["--table", str(folder), "--out", str(out), "--num_workers", "1"])
-    taken = time.perf_counter() - began
-    sender.send(f"parquet to files by table.py: {taken:.0f} s, {utterances / taken:.0f} utterances a second, "
-                f"{peak() - before:.0f} MiB")
-
-
-def prepare(folder: Path, out: Path, utterances: int) -> str:
+def measured(what: str, utterances: int, main, arguments: list[str]) -> None:
+    """Time and memory of a command, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=prepared, args=(folder, out, utterances, sender))
+    process = context.Process(target=_measured, args=(main, arguments, sender))
     process.start()
     sender.close()
-    found = receiver.recv()
+    taken, memory = receiver.recv()
     process.join()
-    return found
+    print(f"{what}: {taken:.0f} s, {utterances / taken:.0f} utterances a second, {memory:.0f} MiB", flush=True)
+
+
+def _measured(main, arguments: list[str], sender) -> None:
+    before, began = peak(), time.perf_counter()
+    main(arguments)
+    sender.send((time.perf_counter() - began, peak() - before))
+
+
+def read_parquet(folder: Path, options: argparse.Namespace, pool: list[bytes]) -> None:
+    corpus, data = folder / "corpus", folder / "data"
+    corpus.mkdir()
+    write_parquet(corpus, pool, options.files, options.utterances, options.group)
+    table = ["--table", str(corpus), "--out", str(data), "--num_workers", "1"]
+    measured("parquet packed by table.py", options.utterances, read_table_corpus, table)
+    measured("again, packed already", options.utterances, read_table_corpus, table)
+    measured("raw.list by stage 2", options.utterances, make_list,
+             ["--data_dir", str(data / "train"), "--num_workers", "1"])
+    read(data / "train/raw.list", f"parquet by {options.group} rows", options)
 
 
 def read_tars(folder: Path, kinds: list[str], options: argparse.Namespace, pool: list[bytes]) -> None:
@@ -166,13 +182,17 @@ def read_tars(folder: Path, kinds: list[str], options: argparse.Namespace, pool:
         write_tars(folder, pool, options.files, options.utterances)
     size = sum(path.stat().st_size for path in folder.glob("*.tar")) / 1e9
     for kind in (kind for kind in KINDS[:2] if kind in kinds):
-        print(f"{size:.1f} GB {kind}\nranks x workers {'open':>8} {'first batch':>12} {'from middle':>11} {'utt/s':>8} "
-              f"{'a rank':>11} {'all':>12}")
         hidden = [path.rename(f"{path}.aside") for path in folder.glob("*.idx")] if kind == "foreign" else []
-        for ranks, workers in itertools.product(options.ranks, options.workers):
-            print(read_by_ranks(shards, ranks, workers, options.seconds), flush=True)
+        read(shards, f"{size:.1f} GB {kind}", options)
         for path in hidden:
             path.rename(path.with_suffix(""))
+
+
+def read(listed: Path, title: str, options: argparse.Namespace) -> None:
+    print(f"{title}\nranks x workers {'open':>8} {'first batch':>12} {'from middle':>11} {'utt/s':>8} "
+          f"{'a rank':>11} {'all':>12}")
+    for ranks, workers in itertools.product(options.ranks, options.workers):
+        print(read_by_ranks(listed, ranks, workers, options.seconds), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -180,6 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--utterances", type=int, default=200_000)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--group", type=int, default=1000, help="rows of a row group of parquet files")
     parser.add_argument("--keep", metavar="DIR", help="where the tars stay (default: they go in the end)")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
@@ -191,8 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         if "shard" in kinds or "foreign" in kinds:
             read_tars(Path(options.keep or temporary), kinds, options, pool)
         if "parquet" in kinds:
-            folder = write_parquet(Path(temporary), pool, options.files, options.utterances)
-            print(prepare(folder, Path(temporary) / "out", options.utterances))
+            read_parquet(Path(temporary), options, pool)
     return 0
 
 

@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
     sweep(options.out)
     made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
-    if any(entry.wav.is_relative_to(options.out / "audio") for entry, _ in made):
+    if "start" in columns or "end" in columns:
         flush_all()
     made = _without_duplicates(made, options)
     for name, entries in _sets(made, columns, options).items():

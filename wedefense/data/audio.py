@@ -12,6 +12,8 @@ from math import ceil
 import numpy as np
 import soundfile
 
+from wedefense.utils.file_parts import FileSlice, part_of
+
 _ZERO_CROSSINGS = 32     # of the resampling filter, either side: about 90 dB of stop band
 _UNKNOWN_LENGTH = 2**40  # libsndfile's "no length in the header" lies far above, real files below
 _PROMISED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -38,7 +40,7 @@ class _Reader(soundfile.SoundFile):
 def open_audio(source):
     """A `soundfile.SoundFile` of a path or a binary stream; a `BadAudio` when it cannot be opened or read."""
     try:
-        with _Reader(regular_file(source) if isinstance(source, (str, os.PathLike)) else source) as sound:
+        with contextlib.ExitStack() as held, _Reader(_readable(source, held)) as sound:
             if sound.frames == 0:
                 raise BadAudio("no samples in it")
             if sound.frames >= _UNKNOWN_LENGTH:
@@ -49,6 +51,16 @@ def open_audio(source):
         raise
     except (soundfile.LibsndfileError, OSError, MemoryError) as error:
         raise BadAudio(f"not readable: {_cause(error)}") from None
+
+
+def _readable(source, held: contextlib.ExitStack):
+    """What libsndfile opens; of a part of a file, a stream that `held` closes."""
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    part = part_of(source)
+    if part is None:
+        return regular_file(source)
+    return FileSlice(held.enter_context(open(regular_file(part.file), "rb", buffering=0)), part.offset, part.size)
 
 
 def regular_file(path: str | os.PathLike) -> bytes:
@@ -154,7 +166,7 @@ def fill(wav: np.ndarray, length: int) -> np.ndarray:
     return wav if len(wav) >= length else np.resize(wav, length)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioInfo:
     rate: int
     channels: int

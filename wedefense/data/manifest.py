@@ -9,6 +9,7 @@ from pathlib import Path
 from wedefense.data.audio import AudioInfo, BadAudio, probe
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import shown
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import first_few, read_lines, read_seconds
@@ -16,7 +17,7 @@ from wedefense.utils.tables import first_few, read_lines, read_seconds
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recording:
     key: str
     label: str
@@ -105,7 +106,7 @@ def check_recordings(name: str, recordings: list[Recording], num_workers: int) -
         elif info.startswith("no such file"):
             manifest.problems.append(Problem("missing file", recording.key, recording.wav))
         else:
-            manifest.problems.append(Problem("unusable audio", recording.key, f"{recording.wav}: {info}"))
+            manifest.problems.append(Problem("unusable audio", recording.key, f"{shown(recording.wav)}: {info}"))
     return manifest
 
 

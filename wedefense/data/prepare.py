@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
@@ -16,19 +17,20 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
-from wedefense.utils.tables import first_few, read_lines, read_table, write_table
+from wedefense.utils.tables import each_row, first_few, read_lines, write_table
 
 log = get_logger()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a protocol. `tables`: further columns by the name of their table, such as `utt2spk`."""
 
     key: str
     label: str
-    wav: Path
+    wav: Path | str  # or a part of a tar (`wedefense.utils.file_parts`)
     tables: Mapping[str, str] = field(default_factory=dict)
+    wrong: str = ""  # why its recording cannot be used, where that is known already
 
 
 def class_of(label: str, labels: Mapping[str, str]) -> str | None:
@@ -135,8 +137,9 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counter(entry.key for entry in entries)
     once = [entry for entry in entries if counts[entry.key] == 1]
-    recordings = [Recording(entry.key, entry.label, str(entry.wav.absolute())) for entry in once]
+    recordings = [Recording(e.key, e.label, str(Path(e.wav).absolute())) for e in once if not e.wrong]
     manifest = check_recordings(str(folder), recordings, num_workers)
+    manifest.problems += [Problem("unusable audio", e.key, f"{e.wav}: {e.wrong}") for e in once if e.wrong]
     manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]
     manifest.require_sound(allow_problems, folder / "problems.txt")
     usable = {recording.key: recording for recording in manifest.recordings}
@@ -146,6 +149,11 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     tables["wav.scp"] = {key: r.wav for key, r in usable.items()}
     tables["utt2lab"] = {key: r.label for key, r in usable.items()}
     for name, table in tables.items():
-        if not (folder / name).exists() or read_table(folder / name) != table:  # else stage 2 need not run again
+        if not _is_said(folder / name, table):  # else stage 2 need not run again
             write_table(folder / name, table)
     return manifest
+
+
+def _is_said(path: Path, table: Mapping[str, str]) -> bool:
+    """Whether a file holds just this table."""
+    return path.exists() and all(old == new for old, new in zip_longest(each_row(path), table.items()))

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from wedefense.data.catalogue import PackedStrings
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import opened, size_of
 from wedefense.utils.files import atomic_write
 from wedefense.utils.fingerprint import hasher, of_file, reads_everything
 
@@ -65,8 +66,8 @@ def write_shard(path: str | os.PathLike, utterances: Iterable[tuple[str, str, st
                 marked = json.dumps(spans[key], ensure_ascii=False) if key in spans else None
                 if marked:
                     _add(tar, f"{name}.{SPANS_SUFFIX}", io.BytesIO(marked.encode()), len(marked.encode()))
-                with open(audio, "rb") as recording:
-                    size = os.fstat(recording.fileno()).st_size
+                with opened(audio) as recording:
+                    size = size_of(audio)
                     _add(tar, f"{name}{Path(audio).suffix.lower()}", recording, size)
                 padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 members.append(Member(key, label, stream.tell() - padded, size, seconds, marked))
@@ -196,32 +197,3 @@ def _members_by_header(path) -> PackedMembers:
         label = next((said[suffix][stem] for suffix in LABEL_SUFFIXES if stem in said[suffix]), None)
         members.append(Member(unquote(stem), label, offset, size, spans=said[SPANS_SUFFIX].get(stem)))
     return members
-
-
-class FileSlice:
-    """A part of an open file as a stream of its own; it reads no more than it is asked for."""
-
-    def __init__(self, stream, offset: int, size: int):
-        self._stream, self._descriptor = stream, stream.fileno()  # the stream is held, so that it stays open
-        self._offset, self._size, self._position = offset, size, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer) -> int:
-        left = self._size - self._position
-        if left < len(buffer):
-            buffer = memoryview(buffer)[:max(0, left)]
-        got = os.preadv(self._descriptor, (buffer,), self._offset + self._position)
-        self._position += got
-        return got
-
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._size - self._position if size < 0 else size
-        buffer = bytearray(max(0, wanted))
-        return bytes(buffer[:self.readinto(buffer)])

@@ -12,9 +12,10 @@ import numpy as np
 
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.catalogue import Catalogue, PackedStrings
-from wedefense.data.shards import FileSlice, PackedMembers, shard_fingerprint, shard_members
+from wedefense.data.shards import PackedMembers, shard_fingerprint, shard_members
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError, blamed_on, did_you_mean
+from wedefense.utils.file_parts import FileSlice
 from wedefense.utils.fingerprint import of_files
 from wedefense.utils.tables import each_line, read_lines
 

@@ -3,16 +3,19 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import soundfile
 
 from wedefense.data.audio import BadAudio, open_audio, read_frames
+from wedefense.data.packs import Packed, Packs, pack_name
+from wedefense.data.parquet_table import Held, NoText, ParquetTable
 from wedefense.data.prepare import Entry
 from wedefense.data.shards import AUDIO_SUFFIXES, member_name
-from wedefense.data.tabular import Row
+from wedefense.data.tabular import SPLITS, Row
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import first_few, plural
@@ -35,11 +38,6 @@ LABELS = {
                      "authentic"), "bonafide"),
     **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake", "ai", "ai-generated", "synthetic", "generated", "machine",
                      "tts", "vc"), "spoof"),
-}
-SPLITS = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation", "tst"), "eval"),
 }
 NOTHING = ("", "-", "none", "nan", "null")
 
@@ -91,37 +89,80 @@ class _UnknownLabel(InputError):
 
 def unused_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
     """Headers of the first rows that are none of `columns`."""
-    headers = dict.fromkeys(name for row in rows for name, value in row.cells.items() if not isinstance(value, bytes))
+    headers = dict.fromkeys(name for row in rows for name, value in row.cells.items() if isinstance(value, str))
     return [name for name in headers if name not in columns.values()]
 
 
+class _Draft(NamedTuple):
+    """What a row says, before a recording inside a table has a place of its own."""
+
+    entry: Entry
+    split: str
+    held: Held | None
+    span: tuple[str, str, str] | None  # start, end, and where they stand
+
+
 def entries_of(rows: Iterable[Row], choice: Choice) -> list[tuple[Entry, str]]:
-    """(entry, its split or "") of every row."""
-    made: list[tuple[Entry, str]] = []
-    wrong: list[str] = []
-    labels: Counter[str] = Counter()
+    """(entry, its split or "") of every row. Nothing is written before every row has been understood."""
+    drafts: list[_Draft] = []
+    refused, words = _Refused(), _Words()
     for row in rows:
         try:
-            made.append(_entry(row, choice))
-        except _UnknownLabel as error:
-            wrong += [] if labels else [str(error)]
-            labels[error.label] += 1
+            drafts.append(_draft(row, choice, words))
         except InputError as error:
-            wrong.append(str(error))
-    if wrong:
-        rows_of = first_few([f"'{label}' in {plural(count, 'row')}" for label, count in labels.most_common()], 8)
-        said = f"{wrong[0]} (labels that mean nothing: {rows_of})" if labels.total() > 1 else wrong[0]
-        more = f" ({plural(len(wrong) - 1, 'other row')}: {first_few(wrong[1:], 2)})" if len(wrong) > 1 else ""
+            refused.add(error)
+    refused.raise_any()
+    _give_places(drafts, choice)
+    _make_distinct(drafts)
+    return [(_cut(draft, choice.cuts) if draft.span else draft.entry, draft.split) for draft in drafts]
+
+
+class _Words:
+    """Equal labels, and equal sets of columns, are one object: there may be millions of rows."""
+
+    def __init__(self):
+        self._known: dict = {}
+
+    def one(self, word: str) -> str:
+        return self._known.setdefault(word, word)
+
+    def columns(self, columns: dict[str, str]) -> dict[str, str]:
+        return self._known.setdefault(tuple(columns.values()), columns)
+
+
+class _Refused:
+    """Rows that cannot be used; thousands may have one label that means nothing, which is said once."""
+
+    def __init__(self):
+        self._told: list[str] = []
+        self._labels: Counter[str] = Counter()
+
+    def add(self, error: InputError) -> None:
+        label = error.label if isinstance(error, _UnknownLabel) else None
+        if label is None or not self._labels:
+            self._told.append(str(error))
+        if label is not None:
+            self._labels[label] += 1
+
+    def raise_any(self) -> None:
+        if not self._told:
+            return
+        first, *others = self._told
+        rows_of = first_few([f"'{label}' in {plural(n, 'row')}" for label, n in self._labels.most_common()], 8)
+        said = f"{first} (labels that mean nothing: {rows_of})" if self._labels.total() > 1 else first
+        more = f" ({plural(len(others), 'other row')}: {first_few(others, 2)})" if others else ""
         raise InputError(f"{said}{more}")
-    return _distinct(made)
 
 
-def _entry(row: Row, choice: Choice) -> tuple[Entry, str]:
+def _draft(row: Row, choice: Choice, words: _Words) -> _Draft:
     columns = choice.columns
 
     def cell(kind: str) -> str:
         value = row.cells.get(columns[kind], "") if kind in columns else ""
-        return "" if isinstance(value, bytes) else value.strip()
+        if isinstance(value, NoText):
+            raise InputError(f"{row.where}: column '{columns[kind]}' holds {value.kind}, which is no {kind}; say "
+                             f"--columns {kind}=NAME of another, or write it as text")
+        return value.strip() if isinstance(value, str) else ""
 
     label = choice.labels.get(cell("label").lower())
     if label is None:
@@ -133,8 +174,52 @@ def _entry(row: Row, choice: Choice) -> tuple[Entry, str]:
     tables = {TABLES.get(kind, f"utt2{kind}"): _one_word(cell(kind)) for kind in columns if kind not in PLACES}
     if "utt2attack" in tables and label == "bonafide":
         tables["utt2attack"] = "-"
-    key, wav = _audio(row, choice, cell("start"), cell("end"))
-    return Entry(key, label, wav, tables), split
+    held, said, start, end = _held(row, columns["path"]), cell("path"), cell("start"), cell("end")
+    wav: Path | str
+    if held is None:
+        key, wav = _file(row, columns["path"], said, choice.audio or row.folder)
+    else:
+        key, wav = "_".join((_noted_id(row) or Path(said or held.name).stem).split()) or _apart(held), ""
+    return _Draft(Entry(key, label, str(wav), words.columns(tables)), words.one(split), held,
+                  (start, end, row.where) if start or end else None)
+
+
+def _apart(held: Held) -> str:
+    """What tells apart recordings inside tables that have one name."""
+    return f"{pack_name(held.file, held.root)}-{held.row}"
+
+
+def _held(row: Row, column: str) -> Held | None:
+    """The recording inside the table, if the row has one."""
+    if isinstance(value := row.cells.get(column), Held):
+        return value
+    found = {name: value for name, value in row.cells.items() if isinstance(value, Held)}
+    if len(found) > 1:
+        found = {name: value for name, value in found.items() if name.lower() == "audio"} or found
+    if len(found) > 1:
+        raise InputError(f"{row.where}: the recording may be the column {' or '.join(found)}; say --columns "
+                         f"path={next(iter(found))}")
+    return next(iter(found.values()), None)
+
+
+def _give_places(drafts: list[_Draft], choice: Choice) -> None:
+    """To recordings inside tables; they are written where they have no place yet."""
+    places: Iterator[Packed] = iter(())
+    before: tuple[Path, str] | None = None
+    for number, draft in enumerate(drafts):
+        held = draft.held
+        if held is None:
+            continue
+        if (held.file, held.column) != before:
+            before = held.file, held.column
+            places = iter(Packs(ParquetTable(held.file), held.column, choice.cuts, pack_name(held.file, held.root)))
+        (place, wrong), where = next(places), f"{held.file}: row {held.row}"
+        if place is None and not wrong and held.name:  # a file beside the table
+            folder = choice.audio or held.file.parent
+            place = str(_file(Row(where, folder, {}), held.column, held.name, folder)[1])
+        elif place is None:
+            wrong = wrong or f"column '{held.column}' holds neither bytes nor a path"
+        drafts[number] = draft._replace(entry=replace(draft.entry, wav=place or where, wrong=wrong))
 
 
 def _no_label(label: str, known: Mapping[str, str]) -> str:
@@ -150,34 +235,13 @@ def _one_word(text: str) -> str:
     return "-" if text.lower() in NOTHING else "_".join(text.split())
 
 
-def _audio(row: Row, choice: Choice, start: str, end: str) -> tuple[str, Path]:
-    """Key and file of a row, written first where it is inside the table or a part of a file."""
-    value = row.cells.get(choice.columns["path"], "")
-    held = next((v for v in [value, *row.cells.values()] if isinstance(v, bytes)), None)
-    if held is None:
-        key, wav = _file(row, choice.columns["path"], str(value), choice.audio or row.folder)
-    else:
-        name = Path("" if isinstance(value, bytes) else value)
-        table, _, number = Path(row.where).name.rpartition(": row ")
-        wav = choice.cuts / f"{member_name(Path(table).stem)}-{number}{name.suffix or _suffix_of(held)}"
-        key = "_".join((_noted_id(row) or name.stem).split()) or wav.stem
-        with atomic_write(wav, flush=False) as stream:
-            stream.write(held)
-    return (key, wav) if not (start or end) else _cut(row, key, wav, start, end, choice.cuts)
-
-
 def _noted_id(row: Row) -> str:
     """The `utterance_id` that the Speech Anti-Spoofing Arena keeps as JSON in a column `notes`."""
     try:
-        noted = json.loads(row.cells.get("notes", ""))
-    except ValueError:
+        noted = json.loads(cast(str, row.cells.get("notes", "")))
+    except (ValueError, TypeError):
         return ""
     return str(noted.get("utterance_id", "")) if isinstance(noted, dict) else ""
-
-
-def _suffix_of(content: bytes) -> str:
-    heads = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
-    return heads.get(content[:4], ".mp3")
 
 
 def _file(row: Row, column: str, value: str, folder: Path) -> tuple[str, Path]:
@@ -195,40 +259,44 @@ def _file(row: Row, column: str, value: str, folder: Path) -> tuple[str, Path]:
     return "_".join(str(inner.with_suffix("")).split()), path
 
 
-def _cut(row: Row, key: str, wav: Path, start: str, end: str, cuts: Path) -> tuple[str, Path]:
+def _cut(draft: _Draft, cuts: Path) -> Entry:
     """Seconds `start` to `end` of a file as a file of its own."""
+    entry = draft.entry
+    if entry.wrong or draft.span is None:
+        return entry
+    start, end, where = draft.span
     try:
         first, last = float(start or 0), float(end) if end else None
     except ValueError:
-        raise InputError(f"{row.where}: start and end are in seconds, got '{start}' and '{end}'") from None
+        raise InputError(f"{where}: start and end are in seconds, got '{start}' and '{end}'") from None
     try:
-        with open_audio(wav) as sound:
+        with open_audio(entry.wav) as sound:
             until = sound.frames / sound.samplerate if last is None else last
             if not 0 <= first < until <= sound.frames / sound.samplerate + 0.01:
-                raise InputError(f"{row.where}: {wav.name} lasts {sound.frames / sound.samplerate:.2f} s; a span from "
+                name = draft.held.name or "it" if draft.held else Path(entry.wav).name
+                raise InputError(f"{where}: {name} lasts {sound.frames / sound.samplerate:.2f} s; a span from "
                                  f"{first:g} to {until:g} s is not in it")
             begin, rate = round(first * sound.samplerate), sound.samplerate
             samples = read_frames(sound, begin, min(round(until * rate), sound.frames) - begin)
     except BadAudio as error:
-        raise InputError(f"{row.where}: {wav}: {error}") from None
-    key = f"{key}_{round(first * 1000)}-{round(until * 1000)}"
+        raise InputError(f"{where}: {entry.wav}: {error}") from None
+    key = f"{entry.key}_{round(first * 1000)}-{round(until * 1000)}"
     path = cuts / f"{member_name(key)}.flac"
     with atomic_write(path, flush=False) as stream:
         soundfile.write(stream, samples, rate, format="FLAC", subtype="PCM_16")
-    return key, path
+    return replace(entry, key=key, wav=path)
 
 
-def _distinct(made: list[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
-    """Keys that several files would share get the suffix of the file (a.wav, a.flac), or its name."""
-    files: dict[str, set[Path]] = {}
-    for entry, _ in made:
-        files.setdefault(entry.key, set()).add(entry.wav)
-
-    def key(entry: Entry) -> str:
-        others = files[entry.key]
-        if len(others) == 1:
-            return entry.key
-        return f"{entry.key}{entry.wav.suffix}" if len({p.suffix for p in others}) == len(others) else \
-            f"{entry.key}_{entry.wav.stem}"
-
-    return [(replace(entry, key=key(entry)), split) for entry, split in made]
+def _make_distinct(drafts: list[_Draft]) -> None:
+    """Keys that several recordings would share get the suffix of the file (a.wav, a.flac), or its name."""
+    counts = Counter(draft.entry.key for draft in drafts)
+    shared: dict[str, set[str]] = {}
+    for entry in (draft.entry for draft in drafts if counts[draft.entry.key] > 1):
+        shared.setdefault(entry.key, set()).add(str(entry.wav))
+    for number, draft in enumerate(drafts):
+        key, others = draft.entry.key, shared.get(draft.entry.key, ())
+        if len(others) > 1:
+            wav = Path(draft.entry.wav)
+            by_suffix = len({Path(other).suffix for other in others}) == len(others)
+            key = f"{key}{wav.suffix}" if by_suffix else f"{key}_{_apart(draft.held) if draft.held else wav.stem}"
+            drafts[number] = draft._replace(entry=replace(draft.entry, key=key))

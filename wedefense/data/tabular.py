@@ -2,34 +2,44 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
+from wedefense.data.parquet_table import Cell, ParquetTable
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_lines
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation", "tst"), "eval"),
+}
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?")
 _FIRST = 64  # rows that tell which columns there are
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `cells`: column -> text, or the bytes of a recording where a parquet file holds it."""
+    """One line. `cells`: column -> text, or where a parquet file holds the recording."""
 
     where: str  # "labels.csv:7", for messages
     folder: Path  # that relative paths start from
-    cells: dict[str, str | bytes]
+    cells: Mapping[str, Cell]
     root: Path | None = None  # that keys start from, if not from `folder`
 
 
 def read_rows(path: Path) -> tuple[list[Row], Iterator[Row]]:
     """The first rows, and all rows, of a table or of what a folder holds: parquet shards, metadata tables, or audio by
-    class. Recordings inside a table are in memory a few at a time."""
+    class. Recordings inside a table are not read."""
     rows = _rows_of_folder(path) if path.is_dir() else _rows_of_file(path)
     first = list(islice(rows, _FIRST))
     if not first:
@@ -37,9 +47,10 @@ def read_rows(path: Path) -> tuple[list[Row], Iterator[Row]]:
     return first, chain(first, rows)
 
 
-def _rows_of_file(path: Path) -> Iterator[Row]:
+def _rows_of_file(path: Path, root: Path | None = None) -> Iterator[Row]:
     kind = path.suffix.lower()
-    readers = {**dict.fromkeys(SEPARATORS, _separated), ".jsonl": _json_lines, ".parquet": _parquet}
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        **dict.fromkeys(SEPARATORS, _separated), ".jsonl": _json_lines, ".parquet": partial(_parquet, root=root)}
     if kind not in readers:
         raise InputError(f"{path}: a table ends in {', '.join(readers)}, or is a folder{did_you_mean(kind, readers)}")
     return readers[kind](path)
@@ -98,43 +109,9 @@ def _once(where: str, pairs: list) -> dict:
     return record
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    """A batch at a time. Class numbers of Hugging Face come back as their names, recordings as bytes."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(f"{path}: reading parquet needs pyarrow: pip install 'wedefense[parquet]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-        classes = _class_names(file.schema_arrow.metadata or {})
-        number = 0
-        for batch in file.iter_batches(batch_size=_FIRST):
-            for record in batch.to_pylist():
-                number += 1
-                yield Row(f"{path}: row {number}", path.parent, _cells(record, classes))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a whole parquet file ({error})") from None
-
-
-def _class_names(metadata: dict) -> dict[str, list[str]]:
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {name: feature["names"] for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"}
-
-
-def _cells(record: dict, classes: dict[str, list[str]]) -> dict[str, str | bytes]:
-    cells: dict[str, str | bytes] = {}
-    for name, value in record.items():
-        if isinstance(value, dict) and "bytes" in value:  # an Audio feature: {bytes, path}
-            cells[name] = value["bytes"] or value.get("path") or ""
-            if value["bytes"] and value.get("path"):
-                cells.setdefault("file_name", value["path"])
-        elif name in classes and isinstance(value, int) and 0 <= value < len(classes[name]):
-            cells[name] = classes[name][value]
-        else:
-            cells[name] = value if isinstance(value, bytes) else "" if value is None else str(value)
-    return cells
+def _parquet(path: Path, root: Path | None) -> Iterator[Row]:
+    for number, cells in enumerate(ParquetTable(path, root).cells(), 1):
+        yield Row(f"{path}: row {number}", path.parent, cells)
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:
@@ -142,19 +119,35 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
     shards = [path for path in found if "-of-" in path.stem] or found  # others beside shards hold no recordings
     tables = sorted(path for name in METADATA[:2] for path in folder.rglob(name))
     if tables or shards:
+        if not tables:
+            _tell_missing(shards)
         for path in tables or shards:
             split = _split_of(path, folder, by_stem=not tables)
-            for row in _rows_of_file(path):
+            for row in _rows_of_file(path, folder):
                 yield Row(row.where, row.folder, {"split": split, **row.cells} if split else row.cells, folder)
     else:
         yield from _by_class(folder)
 
 
 def _split_of(path: Path, folder: Path, by_stem: bool) -> str:
-    """`data/train-00000-of-00007.parquet` and `train/metadata.csv` are of the split `train`."""
+    """`data/train-00000-of-00007.parquet`, `train/metadata.csv`, `en/train/0000.parquet`: all of the split `train`."""
     if by_stem and "-of-" in path.stem:
         return path.stem.split("-")[0]
-    return path.relative_to(folder).parts[0] if path.parent != folder else ""
+    folders = path.relative_to(folder).parts[:-1]
+    return next((name for name in reversed(folders) if name.lower() in SPLITS), folders[0] if folders else "")
+
+
+def _tell_missing(shards: Sequence[Path]) -> None:
+    """Shards whose names say that there are more of them."""
+    found: dict[tuple[Path, str, str], set[int]] = defaultdict(set)
+    for path in shards:
+        if match := _SHARD.fullmatch(path.stem):
+            found[path.parent, match[1], match[3]].add(int(match[2]))
+    for (folder, split, total), there in found.items():
+        if missing := [number for number in range(int(total)) if number not in there]:
+            get_logger().warning("%s: of %d shards, %d are not there: %s; a subset is fine if it is meant", folder,
+                                 int(total), len(missing),
+                                 first_few(f"{split}-{number:05d}-of-{total}.parquet" for number in missing))
 
 
 def _by_class(folder: Path) -> Iterator[Row]:
@@ -163,7 +156,7 @@ def _by_class(folder: Path) -> Iterator[Row]:
         inner = path.relative_to(folder)
         if path.suffix.lower().lstrip(".") not in AUDIO_SUFFIXES or len(inner.parts) < 2:
             continue
-        cells: dict[str, str | bytes] = {"path": str(inner), "label": inner.parts[-2]}
+        cells: dict[str, Cell] = {"path": str(inner), "label": inner.parts[-2]}
         if len(inner.parts) > 2:
             cells["split"] = inner.parts[-3]
         yield Row(f"{folder}: {inner}", folder, cells)

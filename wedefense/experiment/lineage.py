@@ -21,6 +21,7 @@ from wedefense.data.manifest import OPTIONAL_TABLES
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step, read, require
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import file_of
 from wedefense.utils.fingerprint import of_content, of_files, of_parts, of_pretrained, of_sources, of_weights
 from wedefense.utils.tables import read_lines, read_table
 
@@ -185,7 +186,7 @@ def require_list(path: str | os.PathLike, data_type: str) -> None:
     if found and (folder / "wav.scp").is_file() and Path(path).is_file():
         inputs = found["inputs"]
         now = listing(folder, data_type, inputs.get("num_utts_per_shard", 0), inputs["allow_problems"])
-        if any(map(os.path.exists, _wavs(folder))):
+        if any(os.path.exists(file_of(wav)) for wav in _wavs(folder)):
             now.require()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import wedefense
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import FilePart, opened, part_of
 from wedefense.utils.files import open_regular
 
 WHOLE = 1 << 16
@@ -54,24 +55,39 @@ def of_content(path: str | os.PathLike) -> str:
 
 
 def of_file(path: str | os.PathLike) -> str:
-    """Cheaply, as said above."""
+    """Cheaply, as said above; of a file, or of a part of one."""
     try:
+        if part := part_of(path):
+            return _of_part(part)
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "missing"
         if status.st_size > WHOLE and not reads_everything():
-            return _sampled(path, status)
+            return _sampled(path, status, 0, status.st_size)
     except OSError:
         return "missing"
     return of_content(path)
 
 
-def _sampled(path, status) -> str:
+def _sampled(path, status, offset: int, size: int) -> str:
     digest = hasher()
     with open(path, "rb", buffering=0) as stream:
         for part in range(4):
-            digest.update(os.pread(stream.fileno(), _BLOCK, part * (status.st_size - _BLOCK) // 3))
-    return f"{digest.hexdigest()} of {status.st_size} at {status.st_mtime_ns}"
+            digest.update(os.pread(stream.fileno(), _BLOCK, offset + part * (size - _BLOCK) // 3))
+    return f"{digest.hexdigest()} of {size} at {status.st_mtime_ns}"
+
+
+def _of_part(part: FilePart) -> str:
+    status = os.stat(part.file)
+    if not stat.S_ISREG(status.st_mode) or part.offset + part.size > status.st_size:
+        return "missing"
+    if part.size > WHOLE and not reads_everything():
+        return _sampled(part.file, status, part.offset, part.size)
+    digest = hasher()
+    with opened(f"{part.file}:{part.offset}:{part.size}") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def of_files(paths: Iterable[str | os.PathLike]) -> list[str]:

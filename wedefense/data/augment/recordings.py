@@ -14,8 +14,9 @@ import numpy as np
 from wedefense.config.augment import NOISE_KINDS
 from wedefense.data.audio import BadAudio, open_audio
 from wedefense.data.catalogue import PackedStrings
-from wedefense.data.shards import AUDIO_SUFFIXES, FileSlice, shard_members, write_shard
+from wedefense.data.shards import AUDIO_SUFFIXES, shard_members, write_shard
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import FileSlice
 from wedefense.utils.tables import read_table
 
 

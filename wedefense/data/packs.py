@@ -1,0 +1,136 @@
+"""Recordings inside parquet files, laid out once in tars where each is read alone: `FILE.tar:OFFSET:SIZE.wav`.
+
+A parquet file gives a recording only with its whole page, mostly packed; training reads in another order every epoch. A
+pack is whole or absent: whoever is interrupted goes on after the last one, and who comes again writes nothing.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from wedefense.data.audio import BadAudio, open_audio
+from wedefense.data.parquet_table import ParquetTable
+from wedefense.data.shards import member_name
+from wedefense.utils.files import atomic_write
+from wedefense.utils.fingerprint import of_file
+from wedefense.utils.log import get_logger, progress
+
+_FULL = 1 << 30  # bytes after which a pack is closed
+_SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
+
+
+class Packed(NamedTuple):
+    """A row: where its recording is, or what is wrong with it ("": the row has none)."""
+
+    place: str | None
+    wrong: str = ""
+
+
+@dataclass(frozen=True)
+class Packs:
+    """Of one column of a parquet file: `FOLDER/NAME-0000.tar`, each with an index beside it."""
+
+    table: ParquetTable
+    column: str
+    folder: Path
+    name: str
+
+    def __iter__(self) -> Iterator[Packed]:
+        """Every row in order; what no pack holds yet is written first."""
+        source, done, number = f"{of_file(self.table.path)} {self.column}", 0, 0
+        while (rows := self._read(number, source, done)) is not None:
+            yield from rows
+            done, number = done + len(rows), number + 1
+        if done < self.table.rows:
+            if done:
+                get_logger().info("%s: goes on after row %d", self.table.path, done)
+            yield from self._write(source, done, number)
+        else:
+            self._remove(number)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.name}-{number:04d}.tar"
+
+    def _index(self, number: int) -> Path:
+        return Path(f"{self._path(number)}.idx")
+
+    def _read(self, number: int, source: str, done: int) -> list[Packed] | None:
+        """The rows of a pack; None where there is none that is whole, of this table and after so many rows."""
+        try:
+            head, *lines = map(json.loads, self._index(number).read_text(encoding="utf-8").splitlines())
+            if head != _head(self._path(number), source, done) or not lines:
+                return None
+            return [self._packed(number, *line) for line in lines]
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _packed(self, number: int, offset: int, size: int, suffix: str, wrong: str) -> Packed:
+        return Packed(f"{self._path(number)}:{offset}:{size}{suffix}" if size and not wrong else None, wrong)
+
+    def _write(self, source: str, done: int, number: int) -> Iterator[Packed]:
+        bar = progress(total=self.table.rows, initial=done, desc=f"packing {self.table.path.name}", unit="row")
+        recordings = self.table.recordings(self.column, done)
+        with bar:
+            while done < self.table.rows:
+                self._index(number).unlink(missing_ok=True)  # it belongs to the tar that is being replaced
+                with atomic_write(self._path(number)) as stream, \
+                        tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
+                    lines = []
+                    for row, content in zip(count(done + 1), recordings):
+                        lines.append(_add(tar, stream, f"{self.name}-{row}", content or b""))
+                        bar.update()
+                        if stream.tell() >= _FULL:
+                            break
+                with atomic_write(self._index(number), "w") as index:
+                    index.writelines(f"{json.dumps(line)}\n"
+                                     for line in [_head(self._path(number), source, done), *lines])
+                yield from (self._packed(number, *line) for line in lines)
+                done, number = done + len(lines), number + 1
+        self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        """Packs that an earlier table of this name left, from this number on."""
+        while self._path(number).exists() or self._index(number).exists():
+            self._index(number).unlink(missing_ok=True)
+            self._path(number).unlink(missing_ok=True)
+            number += 1
+
+
+def pack_name(table: Path, root: Path | None) -> str:
+    """Of the packs of a table: its own name, with that of the folders between a corpus and it."""
+    inner = table.relative_to(root) if root else Path(table.name)
+    return member_name(inner.with_suffix("").as_posix())
+
+
+def _head(pack: Path, source: str, first: int) -> dict:
+    status = os.stat(pack)
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "source": source, "after row": first}
+
+
+def _add(tar: tarfile.TarFile, stream, name: str, content: bytes) -> tuple[int, int, str, str]:
+    """Offset, size, suffix, and what is wrong."""
+    suffix, wrong = _suffix_of(content)
+    if wrong or not content:
+        return 0, 0, "", wrong
+    info = tarfile.TarInfo(f"{name}{suffix}")
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+    return stream.tell() - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, len(content), suffix, ""
+
+
+def _suffix_of(content: bytes) -> tuple[str, str]:
+    """Suffix, and why it is no audio that can be read."""
+    if (suffix := _SUFFIXES.get(content[:4])) or not content:
+        return suffix or "", ""
+    try:
+        with open_audio(io.BytesIO(content)) as sound:
+            kind = {"AIFF": ".aiff", "AU": ".au", "CAF": ".caf", "W64": ".w64", "RF64": ".rf64", "NIST": ".sph"}
+            return kind.get(sound.format, ".mp3"), ""
+    except BadAudio as error:
+        return "", f"{error}"

@@ -1,0 +1,166 @@
+"""A parquet file: its rows without the recordings inside, and these recordings one after another.
+
+Columns are read a data page at a time, whatever the size of a row group. A page, which is in memory twice, packed and
+unpacked, has 1 MB and up to 1,024 rows more as pyarrow writes it, and never more than a row group.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from wedefense.utils.errors import InputError
+from wedefense.utils.files import require_regular
+
+_BUFFER = 1 << 20           # bytes of a column read at a time; without, a row group's whole column would be
+_ROWS, _BYTES = 64, 1 << 24  # of a batch, at most about
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A recording inside a parquet file."""
+
+    file: Path
+    column: str
+    row: int   # from 1 on
+    name: str  # what the row calls it ("": nothing)
+    root: Path | None = None  # of the corpus, if it is not the folder of the file
+
+
+@dataclass(frozen=True, slots=True)
+class NoText:
+    """A cell of a kind that is no text, number or recording."""
+
+    kind: str
+
+
+Cell = str | Held | NoText
+
+
+class ParquetTable:
+    """Class numbers of Hugging Face are their names; recordings are read when they are asked for."""
+
+    def __init__(self, path: Path, root: Path | None = None):
+        try:
+            import pyarrow
+            from pyarrow import parquet, types
+        except ImportError:
+            raise InputError(f"{path}: reading parquet needs pyarrow: pip install 'wedefense[parquet]'") from None
+        self.path, self._root, self._types = path, root, types
+        self._errors = pyarrow.ArrowException, OSError, UnicodeDecodeError
+        require_regular(path)
+        with self._told("not a whole parquet file"):
+            # No threads of Arrow: whoever comes after this may fork.
+            self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+            self._meta, self._schema = self._file.metadata, self._file.schema_arrow
+        self.rows = self._meta.num_rows
+        self._classes = self._features("ClassLabel", "names")
+
+    @contextlib.contextmanager
+    def _told(self, what: str):
+        try:
+            yield
+        except self._errors as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"{self.path}: {what} ({why}); get it again, or write it again") from None
+
+    def _features(self, kind: str, value: str) -> dict[str, Any]:
+        """Columns of one of Hugging Face's kinds, by what its metadata says of them."""
+        try:
+            features = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+            return {name: feature.get(value) for name, feature in features.items()
+                    if isinstance(feature, dict) and feature.get("_type") == kind}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    @cached_property
+    def audio(self) -> list[str]:
+        """Columns with recordings inside: bytes, alone or beside a path, not all of them null."""
+        images = self._features("Image", "_type")
+        return [field.name for field in self._schema if field.name not in images
+                and (leaf := self._bytes_of(field)) is not None and not self._all_null(leaf)]
+
+    def _bytes_of(self, field) -> str | None:
+        """The path of the column of bytes."""
+        if self._is_binary(field.type):
+            return field.name
+        inner = field.type.get_field_index("bytes") if self._types.is_struct(field.type) else -1
+        return f"{field.name}.bytes" if inner >= 0 and self._is_binary(field.type.field(inner).type) else None
+
+    def _is_binary(self, kind) -> bool:
+        return any(test(kind) for test in (self._types.is_binary, self._types.is_large_binary,
+                                           self._types.is_fixed_size_binary, self._types.is_binary_view))
+
+    def _all_null(self, leaf: str) -> bool:
+        groups = [self._meta.row_group(number) for number in range(self._meta.num_row_groups)]
+        place = next(i for i in range(self._meta.num_columns) if self._meta.schema.column(i).path == leaf)
+        return all((said := group.column(place).statistics) is not None and said.has_null_count
+                   and said.null_count == group.num_rows for group in groups)
+
+    def cells(self) -> Iterator[dict[str, Cell]]:
+        """Of every row, in order; nothing of the recordings is read."""
+        read, told = self._columns()
+        row = 0
+        for batch in self._batches(read, _ROWS * 16):
+            for record in batch.to_pylist() if read else [{}] * len(batch):
+                row += 1
+                cells: dict[str, Cell] = {name: self._cell(name, record.get(name)) for name in self._schema.names
+                                          if name not in told}
+                for name in self.audio:
+                    said = record.get(name)
+                    cells[name] = Held(self.path, name, row, (said.get("path") or "") if isinstance(said, dict) else "",
+                                       self._root)
+                yield cells | told
+
+    def _columns(self) -> tuple[list[str], dict[str, Cell]]:
+        """What is read, and the cells of the columns that are not."""
+        read: list[str] = []
+        told: dict[str, Cell] = {}
+        for field in self._schema:
+            inner = [field.type.field(i).name for i in range(field.type.num_fields)] \
+                if self._types.is_struct(field.type) else []
+            if "path" in inner and (set(inner) <= {"path", "bytes"} or field.name in self.audio):
+                read.append(f"{field.name}.path")
+            elif field.name in self.audio:
+                continue
+            elif self._types.is_nested(field.type) or self._is_binary(field.type):
+                told[field.name] = NoText(str(field.type))
+            else:
+                read.append(field.name)
+        return read, told
+
+    def _cell(self, name: str, value) -> str:
+        if isinstance(value, dict):
+            value = value.get("path")
+        names = self._classes.get(name)
+        if isinstance(names, list) and isinstance(value, int) and 0 <= value < len(names):
+            return str(names[value])
+        return "" if value is None else str(value)
+
+    def recordings(self, column: str, first: int = 0) -> Iterator[bytes | None]:
+        """The bytes of every row from `first` on (from 0), in order; None where there are none."""
+        leaf = self._bytes_of(self._schema.field(column))
+        assert leaf is not None
+        place = next(i for i in range(self._meta.num_columns) if self._meta.schema.column(i).path == leaf)
+        size = sum(self._meta.row_group(i).column(place).total_uncompressed_size
+                   for i in range(self._meta.num_row_groups)) // max(1, self.rows)
+        for batch in self._batches([leaf], max(1, min(_ROWS, _BYTES // max(1, size))), first):
+            held = batch.column(0).field("bytes") if leaf != column else batch.column(0)
+            for value in held:
+                yield value.as_py()
+
+    def _batches(self, columns: list[str], size: int, first: int = 0) -> Iterator[Any]:
+        done = 0
+        for number in range(self._meta.num_row_groups):
+            rows = self._meta.row_group(number).num_rows
+            if done + rows > first:
+                with self._told(f"row group {number} (rows {done + 1} to {done + rows}) is damaged"):
+                    passed = max(0, first - done)
+                    for batch in self._file.iter_batches(size, [number], columns, use_threads=False):
+                        if passed < len(batch):
+                            yield batch.slice(passed)
+                        passed = max(0, passed - len(batch))
+            done += rows
