@@ -1,5 +1,6 @@
 import contextlib
 import shutil
+import signal
 
 import pytest
 
@@ -9,6 +10,41 @@ with contextlib.suppress(pytest.skip.Exception):  # where Triton is missing
 
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too")
+    parser.addoption("--limit", type=float, default=600, help="seconds that the setup, the call and the teardown of a "
+                     "test may take that is not slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    return (yield from _limited(item))
+
+
+def _limited(item):
+    """A test that waits for ever fails, and says where it stood, so that the others are run."""
+    seconds = item.config.getoption("--limit")
+
+    def late(*_):
+        raise TimeoutError(f"{item.nodeid}: not over after {seconds:g} s (--limit)")
+
+    if "slow" not in item.keywords:
+        before = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 60)  # again, for what it waits for while it ends
+    try:
+        return (yield)
+    finally:
+        if "slow" not in item.keywords:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 def pytest_collection_modifyitems(config, items):

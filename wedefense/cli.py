@@ -40,7 +40,7 @@ COMMANDS = {
     "export": "a detector as TorchScript or ONNX, or as a folder for a hub, also as a Space",
     "push": "share a detector on a hub",
     "models": "the published detectors that load by name",
-    "info": "what a checkpoint is",
+    "info": "what a model, a folder or a file is",
     "augment": "hear and see what training hears",
 }
 

@@ -1,8 +1,11 @@
 """`wedefense info` of what is no model: each kind of thing that one has, and what is none of them."""
 
+import io
 import json
+import shlex
 import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ import soundfile
 from tests.corpus import make_list, write_config
 from wedefense.bin.info import main
 from wedefense.data.shards import write_shard
+from wedefense.detect import about_files
 from wedefense.detect.about_files import about
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 
 
@@ -30,7 +35,7 @@ def told(path, capsys):
     return " ".join(text.split())
 
 
-def test_data_lists_shards_recordings_and_tables(place, capsys):
+def test_data_lists_shards_recordings_and_tables(place, capsys, monkeypatch):
     data = place / "data/eval"
     data.mkdir(parents=True)
     for name, rows in {"utt2lab": "u1 bonafide\nu2 spoof\nu3 spoof\n", "utt2dur": "u1 1.5\nu2 2\nu3 2.5\n",
@@ -47,11 +52,13 @@ def test_data_lists_shards_recordings_and_tables(place, capsys):
     assert told("data/eval/utt2lab", capsys).endswith("rows 3 values bonafide 1, spoof 2 first u1, u2, u3")
     assert "length 0.100 s, 800 samples rate 8000 Hz channels 2" in told("one.wav", capsys)
     assert "utterances 8 classes bonafide 4, spoof 4" in told(raw, capsys)
-    assert "shards 1" in told("shard.list", capsys) and "utterances 1 classes spoof 1" in told("s.tar", capsys)
+    assert "shards 1" in told("shard.list", capsys) and "classes spoof 1" in told("s.tar", capsys)
     assert "rows 2 first u1, u2 from -2 to 1.5, median -0.25" in told("scores.txt", capsys)
     (place / "heard").mkdir()
     (place / "one.wav").rename(place / "heard/one.wav")
     assert told("heard", capsys) == "recordings wav 1 score them wedefense score --model MODEL heard"
+    monkeypatch.setattr(about_files, "_LOOKED_AT", 0)
+    assert "wav 1, and more: of the first 1 files" in told("heard", capsys)
 
 
 def test_experiments_from_their_first_epoch_to_their_results(place, capsys):
@@ -73,7 +80,7 @@ def test_experiments_from_their_first_epoch_to_their_results(place, capsys):
     assert told("exps", capsys) == "experiments a more wedefense info exps/a"
     folder.history.rename("history.json")
     folder.shared.touch()
-    assert "epochs" not in about("exp")  # it was shared, and trained elsewhere
+    assert about("exp").keys() == {"eval"}  # it was shared, and trained elsewhere
     (place / "folds").mkdir()
     folder.root.rename(place / "folds/fold1")
     assert "folds fold1" in told("folds", capsys)
@@ -84,6 +91,49 @@ def test_experiments_from_their_first_epoch_to_their_results(place, capsys):
     (place / "b").mkdir()
     (place / "b/benchmark.json").write_text(json.dumps({"mhfa": {"sets": {"one": {"eer": 0.1}, "two": {}}}}))
     assert told("b", capsys) == "benchmark b mhfa one 10.000 %, two"
+
+
+def test_what_is_to_be_typed_a_shell_takes_and_a_pipe_gets_a_line_a_value(place, capsys, monkeypatch):
+    (place / "my sets/dev ü").mkdir(parents=True)
+    (place / "my sets/dev ü/utt2lab").write_text("u1 spoof\n")
+    assert told("my sets", capsys) == "data of dev ü more wedefense info 'my sets/dev ü'"
+    assert shlex.split(about("my sets")["more"])[1:] == ["info", "my sets/dev ü"]
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr(sys, "__stdout__", io.StringIO())  # what is asked for its width: no terminal
+    (place / "x.json").write_text(json.dumps({f"key{number}": number for number in range(12)}))
+    assert main(["x.json"]) == 0
+    assert capsys.readouterr().out == f"JSON  x.json\nkeys  {', '.join(f'key{number}' for number in range(12))}\n"
+
+
+def test_label_files_calibrations_and_lists_without_labels(place, capsys):
+    (place / "spans.rttm").write_text("".join(f"SPEAKER utt 1 {start} 0.5 <NA> <NA> {label} <NA> <NA>\n"
+                                              for start, label in ((0, "bonafide"), (0.5, "spoof"))))
+    assert told("spans.rttm", capsys).startswith(
+        "label file spans.rttm kind rttm utterances 1 spans 2 classes bonafide 1, spoof 1 more wedefense segments")
+    Calibration((2.0,), 1.0).save(place / "calibration.json")
+    assert "formula llr = 2 x score + 1" in told("calibration.json", capsys)
+    (place / "raw.list").write_text('{"key": "a", "wav": "a.wav", "dur": 3600}\n{"key": "b", "wav": "b.wav"}\n')
+    assert told("raw.list", capsys).endswith("utterances 2 classes without label 2 hours 1")
+    (place / "shard.list").write_text("my shards/s.tar\nother.tar\n")
+    assert told("shard.list", capsys).endswith("shards 2 more wedefense info 'my shards/s.tar'")
+
+
+def test_torchscript_is_no_film(place, capsys):
+    (place / "out").mkdir()
+    with zipfile.ZipFile(place / "out/model.ts", "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+    (place / "film.ts").write_bytes(b"G" * 188)
+    assert told("out/model.ts", capsys).startswith("TorchScript out/model.ts")
+    assert "ffmpeg" in told("film.ts", capsys)
+    made = {"files": [{"name": "model.ts"}, {"name": "gone.ts"}], "inputs": ["wav", "lengths"], "outputs": ["llr"],
+            "sample_rate": 16000, "calibration": None}
+    (place / "out/export.json").write_text(json.dumps(made))
+    said = told("out", capsys)
+    assert said.startswith("exported out files model.ts (0.") and "gone.ts" not in said
+    assert said.endswith("takes wav, lengths gives llr audio 16000 Hz calibration none")
+    (place / "out/export.json").write_text("{}")
+    with pytest.raises(InputError, match="out/export.json: not as `wedefense export` writes it"):
+        about("out")
 
 
 def test_a_config_of_a_folder_runs_nothing(place, capsys):

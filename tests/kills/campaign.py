@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tests.kills.comparison import compared, different, left_behind
@@ -27,9 +27,9 @@ class Campaign:
     """Of one case; `differing` and `left` say what was found wrong, by the place of the kill."""
 
     def __init__(self, folder: Path, case: str, ranks: int = 1, pictures: bool = False,
-                 wanted: Callable[[Place], bool] = lambda place: True):
+                 some: Collection[tuple[str, str]] | None = None):
         self.recipe = Recipe(folder, case, ranks, pictures)
-        self.watch = Watch(self.recipe.root, folder / "copies", wanted=wanted)
+        self.watch = Watch(self.recipe.root, folder / "copies", some=some)
         assert self.recipe.finish_watched(self.watch), f"{case}: the watched run failed: {self.recipe.told()}"
         self.places = self.watch.places()
         self.copies, self.last = sorted(set(self.places.values())), "results exp-FT"

@@ -1,10 +1,19 @@
-"""Commands in forked processes of this one, which has imported all that they import: in a tenth of the time."""
+"""Commands in forked processes of one that has imported all that they import: in a tenth of the time.
 
+That one does nothing else and has one thread: what other threads hold while a process is forked, the new one may wait
+for without an end.
+"""
+
+import atexit
 import contextlib
+import functools
 import importlib
+import multiprocessing.connection
 import os
+import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +22,8 @@ from pathlib import Path
 import torch
 
 IMPORTED = "KILLS_IMPORTED"  # names the file in which commands leave what they had to import
+ROOT = Path(__file__).parents[2]
+LIMIT = 600  # seconds, of one run
 
 
 class Stopped(Exception):
@@ -21,6 +32,7 @@ class Stopped(Exception):
 
 def fork(function: Callable, *arguments, **environment: str) -> int:
     """The number of a process that calls the function and ends, with 0 where nothing was raised."""
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork of several threads may wait for ever for what they held"
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -47,7 +59,6 @@ def ended(child: int) -> int:
 
 def call(main: Callable[[list[str]], int | None], arguments: list[str], ranks: int = 1) -> None:
     """A command in a process of its own, or in one for each rank: when one of them fails, the others are killed."""
-    assert len(os.listdir("/proc/self/task")) == 1, "a fork of several threads may wait for ever for what they held"
     children = set()
     for rank, environment in enumerate(environments(ranks)):
         children.add(fork(_command, main, arguments, rank, **environment))
@@ -86,10 +97,13 @@ def import_what_commands_did(listed: Path) -> None:
 
 
 def in_session(log: Path, function: Callable, *arguments, kill_after: float | None = None, **environment: str) -> int:
-    """What a forked process ended with that calls the function, and whose whole session is killed after so long."""
+    """What a process ended with that calls the function, and whose whole session is killed after so long."""
+    return in_forker(_in_session, log, function, arguments, LIMIT if kill_after is None else kill_after, environment)
+
+
+def _in_session(log: Path, function: Callable, arguments: tuple, seconds: float, environment: dict[str, str]) -> int:
     leader = fork(_led, log, function, *arguments, **environment)
-    if kill_after is not None:
-        time.sleep(kill_after)
+    if not _over(leader, seconds):
         os.kill(leader, signal.SIGKILL)  # which may not lead a session yet
         with contextlib.suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
@@ -99,14 +113,54 @@ def in_session(log: Path, function: Callable, *arguments, kill_after: float | No
     return code
 
 
+def _over(child: int, seconds: float) -> bool:
+    """Whether it ends within so long."""
+    handle = os.pidfd_open(child)
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
+
+
 def _led(log: Path, function: Callable, *arguments) -> None:
     os.setsid()
-    torch.set_num_threads(1)  # those of the process that was forked are not here
     told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(told, 1)
     os.dup2(told, 2)
-    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # not those that pytest reads
     function(*arguments)
+
+
+def in_forker(function: Callable, *arguments):
+    """What a function returns there."""
+    connection = _forker()
+    connection.send((function, arguments))
+    return connection.recv()
+
+
+@functools.cache
+def _forker():
+    """The process that forks, which ends with this one: the pipe to it."""
+    ours, its = multiprocessing.Pipe()
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import serve; serve({its.fileno()})"], stdin=subprocess.DEVNULL,
+        env={**os.environ, **one_thread, "PYTHONPATH": str(ROOT)}, cwd=ROOT, pass_fds=[its.fileno()])
+    its.close()
+    atexit.register(process.wait)
+    atexit.register(ours.close)  # before
+    return ours
+
+
+def serve(number: int) -> None:
+    """Do what is sent through this pipe until it is closed."""
+    connection = multiprocessing.connection.Connection(number)
+    torch.set_num_threads(1)
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        connection.send(function(*arguments))
 
 
 def kill_session() -> None:
@@ -116,21 +170,38 @@ def kill_session() -> None:
 
 @contextlib.contextmanager
 def others_stopped():
-    """Every other process of this session stands still, as it would for ever if all were killed now."""
-    stopped: set[int] = set()
+    """Every other process of this session stands still, as it would for ever if all were killed now.
+
+    Those of other sessions would live on: what keeps a lock fresh (see wedefense.utils.owner), a shell that sleeps.
+    """
     leader = os.getsid(0)  # which only waits
+    stopped: set[int] = set()
     try:
-        while running := {pid for pid in _descendants(leader) if _state(pid) not in "TtZX"} - {os.getpid()}:
-            for pid in running - stopped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            stopped |= running
-            time.sleep(0.0005)
+        while not _stand_still(leader, stopped):
+            _go_on(stopped)
         yield
     finally:
-        for pid in stopped:
+        _go_on(stopped)
+
+
+def _stand_still(leader: int, stopped: set[int], seconds: float = 2) -> bool:
+    """Whether they do so soon: not one that waits for a child to begin its program which was stopped before it did."""
+    end = time.monotonic() + seconds
+    while running := {pid for pid in _descendants(leader) if _runs_in(leader, pid)} - {os.getpid()}:
+        if time.monotonic() > end:
+            return False
+        for pid in running - stopped:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= running
+        time.sleep(0.0005)
+    return True
+
+
+def _go_on(stopped: set[int]) -> None:
+    while stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stopped.pop(), signal.SIGCONT)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -142,20 +213,21 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _state(pid: int) -> str:
-    """`R`, `S`, `T` ...; X where it is gone."""
+def _runs_in(session: int, pid: int) -> bool:
+    state, number = _state(pid)
+    return number == session and state not in "TtZX"
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """`R`, `S`, `T` ... and the session; X where it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
-        return "X"
+        return "X", 0
+    return state, int(session)
 
 
 def _alive(session: int) -> bool:
     """Whether any process of a session is, its leader being gone."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                state, _, _, number = Path(entry, "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(number) == session and state not in "ZX":
-                    return True
-    return False
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    return any(number == session and state not in "ZX" for state, number in map(_state, pids))

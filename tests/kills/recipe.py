@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.corpus import make_list, make_partial
-from tests.kills.forked import IMPORTED, call, import_what_commands_did, in_session
+from tests.kills.forked import IMPORTED, call, import_what_commands_did, in_forker, in_session
 from tests.kills.snapshots import Watch
 from tests.recipes.stages_here import PRUNED, SETS, SSL, Stages
 from tools.prepare import corpus
@@ -114,10 +114,10 @@ class Recipe(Stages):
         return " / ".join(self.log.read_text().splitlines()[-3:])
 
     def finish_watched(self, watch: Watch) -> bool:
-        """What it imports is imported here too, for all runs after."""
+        """What it imports is imported by the forker too, for all runs after."""
         done = in_session(self.log, self._watched, watch, **{IMPORTED: str(self.imported)}) == 0
         if self.imported.exists():
-            import_what_commands_did(self.imported)
+            in_forker(import_what_commands_did, self.imported)
         return done
 
     def killed(self, watch: Watch) -> None:

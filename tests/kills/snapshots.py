@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,11 +39,11 @@ class Place:
 
 
 class Watch:
-    """Of one run: copies at every place that is wanted, or a kill at one."""
+    """Of one run: copies at every place, or of `some` commands and paths, or a kill at one."""
 
     def __init__(self, root: Path, copies: Path, kill_at: Place | None = None,
-                 wanted: Callable[[Place], bool] = lambda place: True):
-        self.root, self.copies, self.kill_at, self.wanted = root, copies, kill_at, wanted
+                 some: Collection[tuple[str, str]] | None = None):
+        self.root, self.copies, self.kill_at, self.some = root, copies, kill_at, some
         self.command, self.stage, self._counts = "", 0, (0, 0)  # process, changes
         copies.mkdir(parents=True, exist_ok=True)
 
@@ -51,6 +51,10 @@ class Watch:
         """In the process that will fork all others."""
         for change in CHANGES:
             setattr(os, change, self._watched(change, getattr(os, change)))
+
+    def watches(self, function: Callable, *arguments) -> None:
+        self.begin()
+        function(*arguments)
 
     def command_begins(self, command: str, stage: int) -> None:
         self.command, self.stage = command, stage
@@ -80,7 +84,7 @@ class Watch:
             if place == self.kill_at:
                 kill_session()
             return
-        if not self.wanted(place):
+        if self.some is not None and (place.command, place.path) not in self.some:
             return
         with self._alone(), open(self.copies / "places", "a+") as stream:
             stream.seek(0)

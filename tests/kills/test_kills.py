@@ -22,8 +22,7 @@ SOME = [("corpus data", "data/dev/wav.scp"), ("make_list train", "data/train/sha
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory):
-    campaign = Campaign(tmp_path_factory.mktemp("kills"), "shard-frozen",
-                        wanted=lambda place: (place.command, place.path) in SOME)
+    campaign = Campaign(tmp_path_factory.mktemp("kills"), "shard-frozen", some=SOME)
     assert {place.stage for place in campaign.places} == set(range(1, 9)) and len(campaign.copies) > 2 * len(SOME)
     return campaign
 

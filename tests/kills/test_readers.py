@@ -50,12 +50,7 @@ def test_killed_at_every_rename_they_go_on(tmp_path, make, renames):
     root.mkdir()
     main, arguments = make(root)
     watch = Watch(root, tmp_path / "copies")
-
-    def watched():
-        watch.begin()
-        main(arguments)
-
-    assert in_session(log, watched) == 0, log.read_text()
+    assert in_session(log, watch.watches, main, arguments) == 0, log.read_text()
     whole, places = everything(root), watch.places()
     assert sum(place.change == "replace" and place.when == "before" for place in places) >= renames
     for place, copy in places.items():

@@ -10,6 +10,7 @@ import pytest
 
 PROGRAM = """
 import atexit, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 import torch
 import torch.distributed as dist
 from wedefense.cli import run
@@ -36,13 +37,14 @@ def main():
     kept.append(module)
     distributed.stop()
     threading.Thread(target=lambda: (time.sleep(0.5), print("a thread is waited for"))).start()
+    pool.submit(len, "").result()  # its thread ends only when it is told to
     atexit.register(print, "at exit")
     sys.stdout.write("unflushed ")
     if sys.argv[1] != "done":
         raise {"refused": InputError, "failed": ArithmeticError}[sys.argv[1]]("because")
     return 0
 
-kept = []
+kept, pool = [], ThreadPoolExecutor(1)
 run(main)
 """
 
@@ -54,7 +56,7 @@ def ended(folder: Path, how: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", "RANK": "0",
                    "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return subprocess.run([sys.executable, folder / "program.py", how], env=environment, capture_output=True, text=True,
-                          timeout=300)
+                          timeout=120)
 
 
 @pytest.mark.parametrize("how, code, told", [

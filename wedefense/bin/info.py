@@ -18,10 +18,11 @@ def main(argv: list[str] | None = None) -> int:
     from wedefense.detect.about import model_or_checkpoint
 
     rows = model_or_checkpoint(arguments)
-    width = max(map(len, rows))
+    width = max(map(len, rows)) + 2
+    room = shutil.get_terminal_size((0, 0)).columns - width  # none in a pipe or a file, where a value is one line
     for key, value in rows.items():
-        print(textwrap.fill(value, shutil.get_terminal_size().columns, initial_indent=f"{key:<{width}}  ",
-                            subsequent_indent=" " * (width + 2), break_long_words=False, break_on_hyphens=False))
+        lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False) if room > 0 else [value]
+        print(f"{key:<{width}}" + f"\n{'':<{width}}".join(lines))
     return 0
 
 

@@ -1,10 +1,13 @@
 """What a file or a folder is that is no model: data, scores, results, a config, a recording. Without torch."""
 
+import contextlib
 import json
 import os
+import shlex
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,13 @@ from wedefense.config.tree import Leaf, read_tree
 from wedefense.data.audio import BadAudio, probe
 from wedefense.data.converted import needs_ffmpeg
 from wedefense.data.shards import AUDIO_SUFFIXES, shard_members
+from wedefense.data.spans import kind_of, read_spans
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.records import read_history, read_results
 from wedefense.metrics.catalogue import MAIN, METRICS, SUMMARY
 from wedefense.metrics.keys import read_scores
+from wedefense.report.model_card import DESCRIPTION
+from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import file_of
 from wedefense.utils.json_file import read_json
@@ -25,13 +31,19 @@ from wedefense.utils.tables import count_text, each_line, first_few, plural, rea
 
 Rows = dict[str, str]
 _LOOKED_AT = 100_000  # files of a folder
-_LABELS, _AUDIO = "utt2lab", "wav.scp"
+_TRIED = 1000          # recordings of a table, whether they are there
+_LABELS, _AUDIO, _UNLABELLED = "utt2lab", "wav.scp", "without label"
 
 
 def about(path: str) -> Rows | None:
     """Label -> value; None of what may be a model."""
     place = Path(path)
     return _folder(place) if place.is_dir() else _file(place) if place.is_file() else None
+
+
+def _command(*words: str | os.PathLike) -> str:
+    """As a shell takes it."""
+    return shlex.join(["wedefense", *map(str, words)])
 
 
 def _folder(place: Path) -> Rows | None:
@@ -43,19 +55,24 @@ def _folder(place: Path) -> Rows | None:
         return _data(place)
     if any((place / name).is_file() for name in ("config.json", NAMES.shared, NAMES.public_form[0])):
         return None
-    if exported := sorted(place.glob("*.onnx")):
-        return _onnx(exported[0])
+    if (place / DESCRIPTION).is_file():
+        return _exported(place, read_json(place / DESCRIPTION))
+    if graphs := sorted(place.glob("*.onnx")):
+        return _onnx(graphs[0])
     if inside := sorted(path.parent.name for path in place.glob(f"*/{NAMES.config}")):
-        return {"experiments": first_few(inside, 12), "more": f"wedefense info {place / inside[0]}"}
+        return {"experiments": first_few(inside, 12), "more": _command("info", place / inside[0])}
     sets = sorted(file.parent.name for file in place.glob(f"*/{_LABELS}"))
     if sets:
-        return {"data of": first_few(sets, 12), "more": f"wedefense info {place / sets[0]}"}
+        return {"data of": first_few(sets, 12), "more": _command("info", place / sets[0])}
     kinds: Counter[str] = Counter()
-    for _, (_, _, files) in zip(range(_LOOKED_AT), os.walk(place)):
+    for _, _, files in os.walk(place):
         kinds.update(Path(name).suffix.lower().lstrip(".") for name in files)
+        if kinds.total() > _LOOKED_AT:
+            break
     heard = {kind: count for kind, count in kinds.items() if kind in AUDIO_SUFFIXES or needs_ffmpeg(f"x.{kind}")}
     if heard:
-        return {"recordings": count_text(heard), "score them": f"wedefense score --model MODEL {place}"}
+        more = f", and more: of the first {kinds.total():,} files" * (kinds.total() > _LOOKED_AT)
+        return {"recordings": count_text(heard) + more, "score them": _command("score", "--model", "MODEL", place)}
     raise InputError(f"{place}: neither experiment, model, data, benchmark nor recordings lie in this folder; it holds "
                      f"{first_few(sorted(os.listdir(place))) or 'nothing'}")
 
@@ -63,11 +80,12 @@ def _folder(place: Path) -> Rows | None:
 def experiment(folder: ExperimentFolder) -> Rows:
     """How far it came."""
     folds = sorted(path.parent.name for path in folder.root.glob(f"fold*/{NAMES.config}"))
-    found = {"experiment": str(folder)}
+    shared = folder.shared.is_file() and not folder.history.is_file()  # it was trained elsewhere
+    found = {} if shared else {"experiment": str(folder)}
     if folds:
         found["folds"] = first_few(folds, 12)
     history = read_history(folder) if folder.history.is_file() else None
-    if folder.config.is_file() and not folds and (history or not folder.shared.is_file()):  # that was trained elsewhere
+    if folder.config.is_file() and not folds and not shared:
         asked = read_tree(folder.config).get("num_epochs")  # no more of it: a stranger's may name code
         done = history["rows"][-1]["epoch"] if history else 0
         found["epochs"] = str(done)
@@ -100,15 +118,14 @@ def _data(place: Path) -> Rows:
     for table in sorted(place.glob("utt2*")):
         if table.name not in (_LABELS, "utt2dur", "utt2num_frames"):
             found[table.name.removeprefix("utt2")] = _counted(read_table(table).values())
-    gone = [name for name, file in list(audio.items())[:1000]
-            if not file.endswith("|") and not os.path.exists(file_of(file))]
-    if gone:
-        found["not there"] = f"recordings of {first_few(gone)}"
+    tried = list(audio.items())[:_TRIED]
+    if gone := [name for name, file in tried if not file.endswith("|") and not os.path.exists(file_of(file))]:
+        found["not there"] = f"recordings of {first_few(gone)}" + f"; of the first {_TRIED:,}" * (len(audio) > _TRIED)
     lists = [name for name in ("raw.list", "shard.list", "segments") if (place / name).is_file()]
     return found | ({"lists": ", ".join(lists)} if lists else {})
 
 
-def _counted(values) -> str:
+def _counted(values: Iterable[str] | Counter[str]) -> str:
     counts = Counter(values)
     return count_text(dict(counts.most_common())) if len(counts) <= 6 else f"{len(counts):,} values"
 
@@ -119,6 +136,8 @@ def _file(place: Path) -> Rows | None:
         return _config(place)
     if suffix == "list":
         return _list(place)
+    if suffix == "ts" and zipfile.is_zipfile(place):
+        return {"TorchScript": str(place), "size": _size(place)}
     if suffix in AUDIO_SUFFIXES or needs_ffmpeg(place):
         return _recording(place)
     other: dict[str, Callable[[Path], Rows]] = {"tar": _shard, "json": _json, "onnx": _onnx, "npz": _arrays}
@@ -135,28 +154,38 @@ def _config(place: Path) -> Rows:
     return {"config": str(place), "front-end": " ".join(filter(None, (data.frontend, data.pretrained_name))),
             "back-end": str(config.model), "training": f"{config.chosen_mode}, {plural(config.num_epochs, 'epoch')}, "
             f"{config.optimizer}, seed {config.seed}", "experiment": str(config.exp_dir),
-            "more": f"wedefense config --config {place}"}
+            "more": _command("config", "--config", place)}
 
 
 def _list(place: Path) -> Rows:
-    lines = [line for line in each_line(place) if line]
-    if lines and not lines[0].startswith("{"):
-        return {"list of shards": str(place), "shards": f"{len(lines):,}", "more": f"wedefense info {lines[0]}"}
+    lines = filter(None, each_line(place))
+    first = next(lines, None)
+    if first and not first.startswith("{"):
+        return {"list of shards": str(place), "shards": f"{1 + sum(1 for _ in lines):,}",
+                "more": _command("info", first)}
+    labels: Counter[str] = Counter()
+    seconds = 0.0
     try:
-        items = [json.loads(line) for line in lines]
-        labels, seconds = Counter(item.get("lab") for item in items), sum(item.get("dur") or 0 for item in items)
+        for item in map(json.loads, chain(filter(None, [first]), lines)):
+            labels[str(item.get("lab") or _UNLABELLED)] += 1
+            seconds += item.get("dur") or 0
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise InputError(f"{place}: neither a list of recordings (a JSON object a line) nor of shards; stage 2 makes "
                          "it again") from None
-    return {"list of recordings": str(place), "utterances": f"{len(items):,}",
-            "classes": _counted(str(label) for label in labels.elements()), "hours": f"{seconds / 3600:.3g}"}
+    return {"list of recordings": str(place), "utterances": f"{labels.total():,}", "classes": _counted(labels),
+            "hours": f"{seconds / 3600:.3g}"}
 
 
 def _shard(place: Path) -> Rows:
     members = shard_members(place)
     seconds = np.nansum(members.durations)
-    return {"shard": str(place), "utterances": f"{len(members):,}", "classes": _counted(map(str, members.labels)),
-            "size": f"{place.stat().st_size / 2**20:.3g} MiB"} | ({"hours": f"{seconds / 3600:.3g}"} if seconds else {})
+    return {"shard": str(place), "utterances": f"{len(members):,}", "size": _size(place),
+            "classes": _counted(label or _UNLABELLED for label in members.labels)} | (
+                {"hours": f"{seconds / 3600:.3g}"} if seconds else {})
+
+
+def _size(place: Path) -> str:
+    return f"{place.stat().st_size / 2**20:.3g} MiB"
 
 
 def _recording(place: Path) -> Rows:
@@ -181,11 +210,13 @@ def _json(place: Path) -> Rows:
 def _known_json(place: Path, tree: dict) -> Rows:
     if "rows" in tree and "epoch" in tree["rows"][-1]:
         return {"history": str(place), "epochs": str(tree["rows"][-1]["epoch"]),
-                "more": f"wedefense history {place.parent}"}
+                "more": _command("history", place.parent)}
     if "sets" in tree:
         return {"results": str(place)} | _results(tree)
     if tree and all(isinstance(each, dict) and "sets" in each for each in tree.values()):
         return {"benchmark": str(place)} | _benchmark(tree)
+    if "scales" in tree and "bias" in tree:
+        return {"calibration": str(place), "formula": Calibration.load(place).formula()}
     if MAIN in tree:
         return {"evaluation": str(place)} | {METRICS[key].title: METRICS[key].number(tree[key]) for key in SUMMARY
                                              if key in tree}
@@ -202,8 +233,19 @@ def _benchmark(tree: Mapping) -> Rows:
                             for a_set, found in result["sets"].items()) for name, result in tree.items()}
 
 
+def _exported(place: Path, tree: Mapping) -> Rows:
+    try:
+        files = [f"{file['name']} ({_size(place / file['name'])})" for file in tree["files"]
+                 if (place / file["name"]).is_file()]
+        return {"exported": str(place), "files": ", ".join(files), "takes": ", ".join(tree["inputs"]),
+                "gives": ", ".join(tree["outputs"]), "audio": f"{tree['sample_rate']} Hz",
+                "calibration": str(tree["calibration"] or "none")}
+    except (LookupError, TypeError, ValueError):
+        raise InputError(f"{place / DESCRIPTION}: not as `wedefense export` writes it; export again") from None
+
+
 def _onnx(place: Path) -> Rows:
-    found = {"ONNX": str(place), "size": f"{place.stat().st_size / 2**20:.3g} MiB"}
+    found = {"ONNX": str(place), "size": _size(place)}
     try:
         import onnxruntime
     except ImportError:
@@ -232,10 +274,21 @@ def _table(place: Path) -> Rows:
     try:
         names, scores = read_scores(place)
     except InputError:
+        with contextlib.suppress(InputError):
+            return _labels_of_spans(place)
         return _names_and_values(place)
     return {"scores": str(place), "rows": f"{len(names):,}", "first": first_few(names),
             "from": f"{scores.min():.4g} to {scores.max():.4g}, median {np.median(scores):.4g}",
-            "evaluate them": f"wedefense evaluate --scores {place} --keys {_LABELS}"}
+            "evaluate them": _command("evaluate", "--scores", place, "--keys", _LABELS)}
+
+
+def _labels_of_spans(place: Path) -> Rows:
+    kind = kind_of(place)
+    spans = read_spans(place, kind)
+    every = [span for found in spans.values() for span in found]
+    return {"label file": str(place), "kind": kind, "utterances": f"{len(spans):,}", "spans": f"{len(every):,}",
+            "classes": _counted(span.label for span in every),
+            "more": _command("segments", place, "--durations", "utt2dur")}
 
 
 def _names_and_values(place: Path) -> Rows:

@@ -20,11 +20,11 @@ from wedefense.data.loader import eval_loader
 from wedefense.detect.exportable import Exportable
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.metrics.detection import eer
+from wedefense.report.model_card import DESCRIPTION
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
 FORMATS = ("torchscript", "onnx")
-DESCRIPTION = "export.json"
 TOLERANCE = 1e-4
 INPUTS = ("wav", "lengths")
 _CHECKED_SECONDS = ((3.0,), (0.3, 2.5), (1.0, 0.02, 7.3, 4.1), (0.5, 0.5, 0.5))  # a batch each

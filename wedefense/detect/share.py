@@ -11,7 +11,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.typed import to_builtin
-from wedefense.detect.export import DESCRIPTION, export
+from wedefense.detect.export import export
 from wedefense.detect.frame_threshold import save_thresholds
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector, results_of
@@ -19,7 +19,7 @@ from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.models.detector import public_weights
 from wedefense.report.hub_card import About, write_hub_card
-from wedefense.report.model_card import RUNS
+from wedefense.report.model_card import DESCRIPTION, RUNS
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write

@@ -92,6 +92,7 @@ print("spoof" if llr[0] < -0.642 else "bona fide")              # where 5 % are 
 ```
 """
 
+DESCRIPTION = "export.json"  # of exported files
 RUNS = {
     "model.onnx": """
 import onnxruntime

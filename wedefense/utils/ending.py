@@ -33,9 +33,7 @@ def end_rank(code: int) -> NoReturn:
     A thread of the exchange between ranks that wants the interpreter while it goes down aborts the process (before
     Python 3.14), with everything done and written.
     """
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # joins threads, those of a pool once they are told to end
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
