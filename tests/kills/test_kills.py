@@ -15,9 +15,9 @@ from tests.kills.torchrun import Torchrun, outlive
 SOME = [("corpus data", "data/dev/wav.scp"), ("make_list train", "data/train/shards/shards_000001.tar"),
         ("make_list eval", "data/eval/.owner"), ("train exp", "exp/training.json"),
         ("train exp", "exp/models/last.ckpt"), ("average exp", "exp/models/avg_model.pt"),
-        ("embed exp", "exp/embeddings/dev/source.json"), ("logits exp", "exp/posteriors/dev/logits.ark"),
-        ("llr exp", "exp/posteriors/eval/llr.json"), ("results exp", "exp/results.json"),
-        ("train exp-FT", "exp-FT/history.json")]
+        ("average exp", "exp/models/avg_model.json"), ("embed exp", "exp/embeddings/dev/source.json"),
+        ("logits exp", "exp/posteriors/dev/logits.ark"), ("llr exp", "exp/posteriors/eval/llr.json"),
+        ("results exp", "exp/results.json"), ("train exp-FT", "exp-FT/history.json")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from tests.report.pages import parse
 from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.experiment.records import environment, layer_weights, read_config, read_history, record_layer_weights
+from wedefense.experiment.records import environment, layer_weights, read_config, read_history, shares_of_layers
 from wedefense.metrics.classification import classification_metrics
 from wedefense.metrics.keys import Trials
 from wedefense.report.write import write_class_report, write_report
@@ -108,8 +108,9 @@ def test_layer_weights_are_shares(tmp_path):
     assert set(found) == {"weights_k", "frontend.mix.weights"}
     assert found["weights_k"] == pytest.approx([0.25, 0.75])
     step = lineage.averaging(ExperimentFolder(tmp_path), [])
-    step.write([path])
-    record_layer_weights(ExperimentFolder(tmp_path), torch.load(path))
+    with step.making() as outputs:
+        step.told["layer_weights"] = shares_of_layers(torch.load(path))
+        outputs.append(path)
     assert step.is_up_to_date()
     code = ("import json, sys; from wedefense.experiment.records import layer_weights; print(json.dumps({name: "
             f"shares.tolist() for name, shares in layer_weights({str(tmp_path)!r}).items()}})); "

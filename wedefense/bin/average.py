@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wedefense.experiment import checkpoint, lineage
     from wedefense.experiment.folder import ExperimentFolder
-    from wedefense.experiment.records import record_layer_weights
+    from wedefense.experiment.records import shares_of_layers
     from wedefense.utils.log import setup_logging
     from wedefense.utils.owner import owned
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
                 weights = checkpoint.average(folder, epochs)
                 checkpoint.save(folder.average, weights)
                 outputs.append(folder.average)
-            record_layer_weights(folder, weights)
+                step.told["layer_weights"] = shares_of_layers(weights)
     print(f"{folder.average}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
     return 0
 

@@ -79,7 +79,7 @@ class Step:
     stage: int                            # which makes it
     record: Path
     inputs: Mapping[str, object]          # plain values, nested; a difference in any means: make it again
-    told: Mapping[str, object] = field(default_factory=dict)  # recorded too, and not compared
+    told: dict[str, object] = field(default_factory=dict)  # recorded too, and not compared; grows while it is made
 
     def found(self) -> dict | None:
         """The record of what was made; None where nothing was, or where the record cannot be read."""

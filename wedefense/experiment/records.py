@@ -89,7 +89,7 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
         return None
     if (kept := read_record(ExperimentFolder(exp_dir).averaging)) and "layer_weights" in kept:
         if kept["outputs"].get(path.name) == of_weights(path):
-            return {name: np.array(shares, dtype=np.float32) for name, shares in kept["layer_weights"].items()}
+            return _arrays(kept["layer_weights"])
     try:
         with zipfile.ZipFile(path) as archive:  # a look at the names saves the import of torch
             if not any(name.endswith("data.pkl") and b"weights" in archive.read(name) for name in archive.namelist()):
@@ -98,21 +98,17 @@ def layer_weights(exp_dir: str | os.PathLike) -> dict[str, np.ndarray] | None:
         raise InputError(f"{path}: not a checkpoint ({error}); run stage 4 again") from None
     from wedefense.utils.safe_load import load_torch
 
-    return _shares(load_torch(path, records=False))
+    return _arrays(shares_of_layers(load_torch(path, records=False)))
 
 
-def _shares(weights: Mapping) -> dict[str, np.ndarray]:
-    return {name: tensor.float().softmax(dim=0).numpy() for name, tensor in weights.items()
+def _arrays(shares: Mapping[str, list[float]]) -> dict[str, np.ndarray]:
+    return {name: np.array(each, dtype=np.float32) for name, each in shares.items()}
+
+
+def shares_of_layers(weights: Mapping) -> dict[str, list[float]]:
+    """Those of `layer_weights`, for the record of the averaged weights: a report of them need not load torch."""
+    return {name: tensor.float().softmax(dim=0).tolist() for name, tensor in weights.items()
             if name.split(".")[-1] in ("weights_k", "weights_v", "weights") and tensor.ndim == 1 and len(tensor) > 1}
-
-
-def record_layer_weights(folder: ExperimentFolder, weights: Mapping) -> None:
-    """In the record of the averaged weights, so that a report of them need not load torch."""
-    kept = read_record(folder.averaging)
-    if kept is not None:
-        shares = {name: [float(share) for share in each] for name, each in _shares(weights).items()}
-        with atomic_write(folder.averaging, "w") as stream:
-            json.dump(kept | {"layer_weights": shares}, stream, indent=1)
 
 
 def code_state() -> dict[str, str]:
