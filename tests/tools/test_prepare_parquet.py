@@ -148,7 +148,7 @@ BAD = {"null": (None, r"row 2: column 'audio' holds neither bytes nor a path"),
        "empty": ({"bytes": b"", "path": None}, r"row 2: column 'audio' holds neither bytes nor a path"),
        "zeros": ({"bytes": bytes(5000), "path": "z.wav"}, r"z \(.*t.parquet: row 2: not readable: "),
        "text": ({"bytes": b"<html>404</html>", "path": "z.wav"}, r"z \(.*t.parquet: row 2: not readable: "),
-       "half": ({"bytes": encoded(5)[:900], "path": "z.wav"}, r"z \(.*t-0000.tar:\d+:900.wav \(t-2.wav\): cut short: ")}
+       "half": ({"bytes": encoded(5)[:900], "path": "z.wav"}, r"z \(.*t.parquet: row 2: cut short: ")}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -187,3 +187,17 @@ def test_labels_are_understood_before_a_recording_is_written(tmp_path):
     with pytest.raises(InputError, match="row 2: column 'label': unknown label 'odd'"):
         prepare(tmp_path)
     assert not (tmp_path / "data/audio").exists()
+
+
+def test_a_recording_is_read_once_and_found_again_by_its_content(tmp_path, monkeypatch):
+    write(tmp_path / "c/a.parquet", TWO, [AUDIO, TEXT], row_group_size=1)
+    write(tmp_path / "c/b.parquet", {"audio": [audio(2)], "label": ["fake"]}, [AUDIO, TEXT])
+    with monkeypatch.context() as patched:
+        for name in ("duplicates._digest", "manifest._look"):
+            patched.setattr(f"wedefense.data.{name}", lambda path: pytest.fail(f"{path} was read again"))
+        for _ in range(2):
+            with pytest.raises(InputError, match="1 recordings come under several names: a-2 = b-1. --duplicates drop"):
+                prepare(tmp_path, table="c")
+        prepare(tmp_path, "--duplicates", "drop", table="c")
+    assert read_table(tmp_path / "data/train/utt2dur") == {"a-1": "0.100000", "a-2": "0.100000"}
+    assert [r.info.frames for r in read_data_dir(tmp_path / "data/train").recordings] == [800, 800]

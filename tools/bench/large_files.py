@@ -3,11 +3,11 @@ workers, from its beginning and from the middle of an epoch.
 
     python tools/bench/large_files.py [--files 4] [--utterances 200000] [--kinds shard foreign parquet]
 
-Recordings are 16-bit WAV of 1 s, 32 kB each. `shard`: tars with the index that stage 2 writes; `foreign`: tars
-without; `parquet`: parquet files of row groups of `--group` rows with the audio inside, from tools/prepare/table.py
-(once, and once more with nothing to write) and stage 2 to reading. Seconds of opening are those of the processor.
-Memory of a rank is the most that it took, less what Python takes to start; `all` is what ranks and workers hold
-together, shared pages counted once. `--keep DIR` leaves the tars there for the next time.
+Recordings are 16-bit WAV of 1 s, 32 kB each (`--length`). `shard`: tars with the index that stage 2 writes;
+`foreign`: tars without; `parquet`: parquet files of row groups of `--group` rows with the audio inside, from
+tools/prepare/table.py (once, and once more with nothing to write) and stage 2 to reading. Seconds of opening are those
+of the processor. Memory of a rank is the most that it took, less what Python takes to start; `all` is what ranks and
+workers hold together, shared pages counted once. `--keep DIR` leaves the tars there for the next time.
 """
 
 import argparse
@@ -38,12 +38,12 @@ KINDS = ["shard", "foreign", "parquet"]
 CROPS = DatasetOptions(frontend="ssl", num_frms=50)
 
 
-def recordings(count: int) -> list[bytes]:
+def recordings(count: int, seconds: float) -> list[bytes]:
     rng = np.random.default_rng(SEED)
     made = []
     for _ in range(min(count, POOL)):
         stream = io.BytesIO()
-        soundfile.write(stream, 0.1 * rng.standard_normal(RATE), RATE, format="WAV", subtype="PCM_16")
+        soundfile.write(stream, 0.1 * rng.standard_normal(round(seconds * RATE)), RATE, format="WAV", subtype="PCM_16")
         made.append(stream.getvalue())
     return made
 
@@ -199,6 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--utterances", type=int, default=200_000)
+    parser.add_argument("--length", type=float, default=1, help="seconds of a recording")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--group", type=int, default=1000, help="rows of a row group of parquet files")
     parser.add_argument("--keep", metavar="DIR", help="where the tars stay (default: they go in the end)")
@@ -206,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--seconds", type=float, default=10, help="of reading, in each line")
     options = parser.parse_args(argv)
-    kinds, pool = options.kinds, recordings(options.utterances)
-    print(f"{options.files} files, {options.utterances:,} recordings of 1 s")
+    kinds, pool = options.kinds, recordings(options.utterances, options.length)
+    print(f"{options.files} files, {options.utterances:,} recordings of {options.length:g} s")
     with tempfile.TemporaryDirectory() as temporary:
         if "shard" in kinds or "foreign" in kinds:
             read_tars(Path(options.keep or temporary), kinds, options, pool)

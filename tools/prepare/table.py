@@ -94,7 +94,8 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
     if options.duplicates == "ignore":
         return made
     wavs = {entry.key: str(entry.wav) for entry, _ in made}
-    groups = same_content(wavs, options.num_workers)
+    known = {entry.key: entry.digest for entry, _ in made if entry.digest}
+    groups = same_content(wavs, options.num_workers, known)
     if not groups:
         return made
     labels = {entry.key: entry.label for entry, _ in made}

@@ -177,11 +177,11 @@ class AudioInfo:
         return self.frames / self.rate
 
 
-def probe(path: str | os.PathLike) -> AudioInfo:
-    """What the header says, after a look at the end of the file; `BadAudio` when it cannot be used.
+def probe(source) -> AudioInfo:
+    """What the header of a path or a binary stream says, after a look at its end; `BadAudio` when it cannot be used.
 
     Floating-point files, the only ones that can hold NaN, are read whole.
     """
-    with open_audio(path) as sound:
+    with open_audio(source) as sound:
         read_frames(sound, 0 if sound.subtype in ("FLOAT", "DOUBLE") else sound.frames - 1)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)

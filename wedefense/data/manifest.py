@@ -9,7 +9,6 @@ from pathlib import Path
 from wedefense.data.audio import AudioInfo, BadAudio, probe
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
-from wedefense.utils.file_parts import shown
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import first_few, read_lines, read_seconds
@@ -97,16 +96,18 @@ def _by_kind(problems: Iterable[Problem]) -> list[str]:
 
 
 def check_recordings(name: str, recordings: list[Recording], num_workers: int) -> Manifest:
-    """Look at every file; recordings come back with their `info`, the others as problems."""
-    found = parallel_map(_look, [r.wav for r in recordings], num_workers, f"checking {name}", "file")
+    """Look at every file that was not; recordings come back with their `info`, the others as problems."""
+    unseen = [recording.wav for recording in recordings if recording.file is None]
+    found = iter(parallel_map(_look, unseen, num_workers, f"checking {name}", "file"))
     manifest = Manifest(name, [])
-    for recording, info in zip(recordings, found):
+    for recording in recordings:
+        info = recording.file or next(found)
         if isinstance(info, AudioInfo):
             manifest.recordings.append(Recording(recording.key, recording.label, recording.wav, info))
         elif info.startswith("no such file"):
             manifest.problems.append(Problem("missing file", recording.key, recording.wav))
         else:
-            manifest.problems.append(Problem("unusable audio", recording.key, f"{shown(recording.wav)}: {info}"))
+            manifest.problems.append(Problem("unusable audio", recording.key, f"{recording.wav}: {info}"))
     return manifest
 
 

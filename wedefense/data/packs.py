@@ -4,6 +4,7 @@ A parquet file gives a recording only with its whole page, mostly packed; traini
 pack is whole or absent: whoever is interrupted goes on after the last one, and who comes again writes nothing.
 """
 
+import functools
 import io
 import json
 import os
@@ -14,7 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from wedefense.data.audio import BadAudio, open_audio
+from wedefense.data.audio import AudioInfo, BadAudio, probe
+from wedefense.data.duplicates import digest_of
 from wedefense.data.parquet_table import ParquetTable
 from wedefense.data.shards import member_name
 from wedefense.utils.files import atomic_write
@@ -22,14 +24,17 @@ from wedefense.utils.fingerprint import of_file
 from wedefense.utils.log import get_logger, progress
 
 _FULL = 1 << 30  # bytes after which a pack is closed
-_SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
+_HEADS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au", b"caff": ".caf",
+          b"riff": ".w64", b"RF64": ".rf64", b"NIST": ".sph"}
 
 
 class Packed(NamedTuple):
-    """A row: where its recording is, or what is wrong with it ("": the row has none)."""
+    """A row: where its recording is and what is known of it, or what is wrong with it ("": it has none)."""
 
     place: str | None
     wrong: str = ""
+    info: AudioInfo | None = None
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,16 @@ class Packs:
             head, *lines = map(json.loads, self._index(number).read_text(encoding="utf-8").splitlines())
             if head != _head(self._path(number), source, done) or not lines:
                 return None
-            return [self._packed(number, *line) for line in lines]
+            return [self._packed(number, line) for line in lines]
         except (OSError, ValueError, TypeError):
             return None
 
-    def _packed(self, number: int, offset: int, size: int, suffix: str, wrong: str) -> Packed:
-        return Packed(f"{self._path(number)}:{offset}:{size}{suffix}" if size and not wrong else None, wrong)
+    def _packed(self, number: int, line: list) -> Packed:
+        if len(line) == 1:
+            return Packed(None, *line)
+        offset, size, suffix, rate, channels, frames, digest = line
+        place = f"{self._path(number)}:{offset}:{size}{suffix}"
+        return Packed(place, "", _info(rate, channels, frames), bytes.fromhex(digest))
 
     def _write(self, source: str, done: int, number: int) -> Iterator[Packed]:
         bar = progress(total=self.table.rows, initial=done, desc=f"packing {self.table.path.name}", unit="row")
@@ -90,7 +99,7 @@ class Packs:
                 with atomic_write(self._index(number), "w") as index:
                     index.writelines(f"{json.dumps(line)}\n"
                                      for line in [_head(self._path(number), source, done), *lines])
-                yield from (self._packed(number, *line) for line in lines)
+                yield from (self._packed(number, line) for line in lines)
                 done, number = done + len(lines), number + 1
         self._remove(number)
 
@@ -113,24 +122,23 @@ def _head(pack: Path, source: str, first: int) -> dict:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "source": source, "after row": first}
 
 
-def _add(tar: tarfile.TarFile, stream, name: str, content: bytes) -> tuple[int, int, str, str]:
-    """Offset, size, suffix, and what is wrong."""
-    suffix, wrong = _suffix_of(content)
-    if wrong or not content:
-        return 0, 0, "", wrong
-    info = tarfile.TarInfo(f"{name}{suffix}")
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))
-    return stream.tell() - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, len(content), suffix, ""
-
-
-def _suffix_of(content: bytes) -> tuple[str, str]:
-    """Suffix, and why it is no audio that can be read."""
-    if (suffix := _SUFFIXES.get(content[:4])) or not content:
-        return suffix or "", ""
+def _add(tar: tarfile.TarFile, stream, name: str, content: bytes) -> list:
+    """What the index says of a row: why it has no recording, or all that one asks of it."""
+    if not content:
+        return [""]
     try:
-        with open_audio(io.BytesIO(content)) as sound:
-            kind = {"AIFF": ".aiff", "AU": ".au", "CAF": ".caf", "W64": ".w64", "RF64": ".rf64", "NIST": ".sph"}
-            return kind.get(sound.format, ".mp3"), ""
+        info = probe(io.BytesIO(content))
     except BadAudio as error:
-        return "", f"{error}"
+        return [f"{error}"]
+    member = tarfile.TarInfo(f"{name}{_suffix_of(content)}")
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+    offset = stream.tell() - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return [offset, len(content), _suffix_of(content), info.rate, info.channels, info.frames, digest_of(content).hex()]
+
+
+def _suffix_of(content: bytes) -> str:
+    return next((suffix for head, suffix in _HEADS.items() if content.startswith(head)), ".mp3")
+
+
+_info = functools.lru_cache(AudioInfo)  # many recordings may be alike in this

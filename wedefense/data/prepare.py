@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from wedefense.data.audio import AudioInfo
 from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
@@ -30,7 +31,10 @@ class Entry:
     label: str
     wav: Path | str  # or a part of a tar (`wedefense.utils.file_parts`)
     tables: Mapping[str, str] = field(default_factory=dict)
-    wrong: str = ""  # why its recording cannot be used, where that is known already
+    # What is known of the recording already.
+    wrong: str = ""               # why it cannot be used
+    info: AudioInfo | None = None
+    digest: bytes = b""           # of its content
 
 
 def class_of(label: str, labels: Mapping[str, str]) -> str | None:
@@ -137,7 +141,7 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counter(entry.key for entry in entries)
     once = [entry for entry in entries if counts[entry.key] == 1]
-    recordings = [Recording(e.key, e.label, str(Path(e.wav).absolute())) for e in once if not e.wrong]
+    recordings = [Recording(e.key, e.label, str(Path(e.wav).absolute()), e.info) for e in once if not e.wrong]
     manifest = check_recordings(str(folder), recordings, num_workers)
     manifest.problems += [Problem("unusable audio", e.key, f"{e.wav}: {e.wrong}") for e in once if e.wrong]
     manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]

@@ -213,13 +213,14 @@ def _give_places(drafts: list[_Draft], choice: Choice) -> None:
         if (held.file, held.column) != before:
             before = held.file, held.column
             places = iter(Packs(ParquetTable(held.file), held.column, choice.cuts, pack_name(held.file, held.root)))
-        (place, wrong), where = next(places), f"{held.file}: row {held.row}"
+        (place, wrong, info, digest), where = next(places), f"{held.file}: row {held.row}"
         if place is None and not wrong and held.name:  # a file beside the table
             folder = choice.audio or held.file.parent
             place = str(_file(Row(where, folder, {}), held.column, held.name, folder)[1])
         elif place is None:
             wrong = wrong or f"column '{held.column}' holds neither bytes nor a path"
-        drafts[number] = draft._replace(entry=replace(draft.entry, wav=place or where, wrong=wrong))
+        drafts[number] = draft._replace(entry=replace(draft.entry, wav=place or where, wrong=wrong, info=info,
+                                                      digest=digest))
 
 
 def _no_label(label: str, known: Mapping[str, str]) -> str:
@@ -284,7 +285,7 @@ def _cut(draft: _Draft, cuts: Path) -> Entry:
     path = cuts / f"{member_name(key)}.flac"
     with atomic_write(path, flush=False) as stream:
         soundfile.write(stream, samples, rate, format="FLAC", subtype="PCM_16")
-    return replace(entry, key=key, wav=path)
+    return replace(entry, key=key, wav=path, info=None, digest=b"")
 
 
 def _make_distinct(drafts: list[_Draft]) -> None:

@@ -6,7 +6,6 @@ A corpus in a few large files stays one: no file for each recording, and a recor
 import contextlib
 import os
 import re
-import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, cast
 
@@ -49,20 +48,6 @@ def opened(place: str | os.PathLike) -> Iterator[BinaryIO]:
     part = part_of(place)
     with open(part.file if part else place, "rb", buffering=0) as stream:
         yield cast(BinaryIO, FileSlice(stream, part.offset, part.size) if part else stream)
-
-
-def shown(place: str | os.PathLike) -> str:
-    """A place for messages; of a part, with the name that it has in its tar."""
-    part = part_of(place)
-    if part is None:
-        return os.fspath(place)
-    try:
-        with open(part.file, "rb") as stream:
-            stream.seek(part.offset - tarfile.BLOCKSIZE)
-            header = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
-        return f"{os.fspath(place)} ({header.name})"
-    except (OSError, ValueError, tarfile.HeaderError):
-        return os.fspath(place)
 
 
 class FileSlice:
