@@ -162,7 +162,7 @@ def test_a_set_goes_on_where_it_was_broken_off(place, monkeypatch):
 
 
 def test_windows_and_conditions_are_systems_of_their_own(place, capsys):
-    run(place, "--window", "8000", "--with", "noise@0dB", "telephone+low_pass@2000", "--fix_on", "dev")
+    run(place, "--window", "8000", "8000", "--with", "noise@0dB", "telephone+low_pass@2000", "--fix_on", "dev")
     results = json.loads((place / "out/benchmark.json").read_text())
     assert list(results) == ["exp", "exp, noise@0dB", "exp, telephone+low_pass@2000", "exp, first 8000",
                              "exp, first 8000, noise@0dB", "exp, first 8000, telephone+low_pass@2000"]
@@ -188,11 +188,24 @@ def test_a_condition_does_what_it_says_the_same_each_time(place):
     (["--with", "mp4@64"], "unknown condition 'mp4', did you mean 'mp3'"), (["--with", "noise"], "how much"),
     (["--with", "noise@loud"], "'loud' is no number"), (["--fix_on", "evil"], "no such set"),
     (["--sets", "a=dev", "a=wild"], "several sets are called 'a'"),
-    (["--model", "exp", "exp"], "two models are called 'exp'")])
+    (["--model", "exp", "exp"], r"two models are called 'exp'; call one otherwise: --model exp_2=exp$"),
+    (["--model", "a b=exp", "a_b=exp"], "'a b' and 'a_b' would be written to the same files"),
+    (["--model", "=exp"], "'' cannot be the name of a folder"), (["--model", "..=exp"], "'..' cannot be the name"),
+    (["--sets", "a/b=dev"], "'a/b' cannot be the name of a set"), (["--sets", ".."], "'..' cannot be the name of a"),
+    (["--sets", "=dev"], "'' cannot be the name of a set")])
 def test_what_cannot_be_done_is_named(place, monkeypatch, words, match):
     monkeypatch.chdir(place)
     with pytest.raises(InputError, match=match):
         run(place, *words)
+    assert not (place / "out/systems").exists()
+
+
+def test_a_set_is_called_as_its_folder_is_also_from_inside(place, monkeypatch):
+    monkeypatch.chdir(place / "dev")
+    assert run(place, "--sets", ".") == 0
+    assert (place / "out/systems/exp/dev.json").is_file()
+    with pytest.raises(SystemExit, match="2"):  # at once, not after the hours of scoring
+        run(place, "--bootstrap", "-3")
 
 
 def test_a_recording_that_cannot_be_read_stops_unless_it_may_be_left_out(place):

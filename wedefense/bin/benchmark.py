@@ -21,12 +21,15 @@ def parse(argv: list[str] | None):
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out what cannot be read")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.bootstrap < 0:
+        parser.error("--bootstrap takes a number of resamples, or 0")
+    return options
 
 
 def _named(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
-    return (name, path) if equals else (Path(text.rstrip("/")).name, text)
+    return (name, path) if equals else (Path(text).absolute().name, text)
 
 
 def main(argv: list[str] | None = None) -> int:

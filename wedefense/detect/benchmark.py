@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -98,7 +99,16 @@ def systems(models: Mapping[str, LoadedDetector], windows: Sequence[int], condit
             heard = replace(model, input_policy=policy)
             made += [System(name, heard, window, None if condition is None else parse_condition(condition, policy.rate))
                      for condition in (None, *conditions)]
-    return made
+    folders: dict[str, str] = {}
+    for system in made:
+        if not system.slug or system.slug.startswith("."):
+            raise InputError(f"--model: '{system.name}' cannot be the name of a folder, which systems are called by: "
+                             "--model NAME=MODEL")
+        other = folders.setdefault(system.slug, system.title)
+        if other != system.title:
+            raise InputError(f"--model: '{other}' and '{system.title}' would be written to the same files; call one "
+                             "otherwise: --model NAME=MODEL")
+    return list({system.title: system for system in made}.values())  # one, where a condition was given twice
 
 
 def scores_of(system: System, a_set: BenchmarkSet, out: Path, skip_bad: bool = False) -> Scored:
@@ -177,7 +187,8 @@ def load_models(named: Sequence[tuple[str, str]], device: str, calibrated: bool)
     models: dict[str, LoadedDetector] = {}
     for name, path in named:
         if name in models:
-            raise InputError(f"two models are called '{name}'; call them otherwise: --model {name}2={path}")
+            raise InputError(f"two models are called '{name}'; call one otherwise: "
+                             f"--model {shlex.quote(f'{name}_2={path}')}")
         model = load_detector(path).to(place)
         model.require_bonafide()
         models[name] = model if calibrated else replace(model, calibration=None)
@@ -189,6 +200,8 @@ def read_sets(named: Sequence[tuple[str, str]]) -> list[BenchmarkSet]:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise InputError(f"several sets are called '{min(repeated)}'; give them names: --sets a=DIR b=DIR")
+    if odd := [name for name in names if not name or "/" in name or name.startswith(".")]:
+        raise InputError(f"--sets: '{odd[0]}' cannot be the name of a set, which files are called by: --sets NAME=DIR")
     return [read_set(name, Path(folder)) for name, folder in named]
 
 
