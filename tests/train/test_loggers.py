@@ -32,8 +32,8 @@ class Lines:
     def image(self, name, image, step):
         self.write(name, image.shape, step)
 
-    def close(self):
-        self.write("end", 0, 0)
+    def close(self, failed):
+        self.write("end", failed, 0)
         self.file.close()
 
 
@@ -64,6 +64,7 @@ def lines(folder):
 
 def test_a_plug_in_gets_what_tensorboard_gets_and_going_on_may_have_others(config, tmp_path):
     train(load_config(config, ["--loggers", "[lines]"]), "cpu")
+    assert lines(tmp_path)[-1] == ["end", False, 0]
     names = {name for name, _, _ in lines(tmp_path)}
     assert names >= {"begin", "end", "train/loss", "train/lr", "epoch/train_loss", "epoch/train_accuracy"}
     assert lines(tmp_path)[0] == ["begin", 7, 0]
@@ -102,4 +103,4 @@ def test_a_training_that_fails_ends_its_loggers(config, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "_save_epoch", lambda self, row: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(load_config(config, ["--loggers", "[tensorboard, lines]"]), "cpu")
-    assert lines(tmp_path)[-1] == ["end", 0, 0]
+    assert lines(tmp_path)[-1] == ["end", True, 0]

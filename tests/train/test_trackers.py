@@ -28,8 +28,8 @@ class _Run:
     def log(self, values):
         told("log", {name: getattr(value, "shape", value) for name, value in values.items()})
 
-    def finish(self):
-        told("end")
+    def finish(self, exit_code):
+        told("end", exit_code)
 
 def init(project, name, id, resume, dir, config, allow_val_change):
     told("begin", project, name, id, resume, dir, config["seed"])
@@ -79,8 +79,8 @@ class MlflowClient:
     def log_image(self, run, image, key, step):
         told("image", run, image.shape, key, step)
 
-    def set_terminated(self, run):
-        told("end", run)
+    def set_terminated(self, run, status):
+        told("end", status)
 '''}
 HEAD = "import json, os\ndef told(*what):\n    open(os.environ['TOLD'], 'a').write(json.dumps(what) + chr(10))\n"
 
@@ -118,7 +118,8 @@ def test_what_goes_on_is_one_run_and_what_begins_anew_another(fake, config, tmp_
     run("--num_epochs", "2")
     run("--exp_dir", str(tmp_path / "other"))
     begun, kept = told(tmp_path, "begin", "again"), json.loads((tmp_path / "exp/tracked.json").read_text())[fake]
-    assert len(told(tmp_path, "end")) == len(begun) == 3
+    assert len(begun) == 3
+    assert told(tmp_path, "end") == 3 * [{"wandb": [0], "mlflow": ["FINISHED"], "trackio": []}[fake]]
     if fake == "wandb":
         assert [line[2] == kept for line in begun] == [True, True, False]
         assert begun[0] == ["wedefense", "exp", kept, "allow", str(tmp_path / "exp"), 7]
@@ -137,7 +138,8 @@ def test_each_number_has_its_step(fake, config, tmp_path):
     logger.scalars({"train/loss": 0.5, "train/lr": 0.1}, 30)
     logger.scalars({"epoch/epoch": 2, "epoch/val_eer": 0.25}, 2)
     logger.image("gates", np.eye(4), 2)
-    logger.close()
+    logger.close(failed=True)
+    assert told(tmp_path, "end") == [{"wandb": [1], "mlflow": ["FAILED"], "trackio": []}[fake]]
     if fake == "wandb":
         assert told(tmp_path, "log") == [[{"train/loss": 0.5, "train/lr": 0.1, "train/step": 30}], [{
             "epoch/epoch": 2, "epoch/val_eer": 0.25}], [{"gates": [4, 4, 3], "epoch/epoch": 2}]]

@@ -42,7 +42,8 @@ class Logger(Protocol):
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """(height, width), from 0 to 1."""
 
-    def close(self) -> None: ...
+    def close(self, failed: bool) -> None:
+        """`failed`: an error or an interrupt ended the training."""
 
 
 class TensorBoard:
@@ -60,7 +61,7 @@ class TensorBoard:
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._writer.add_image(name, image, step, dataformats="HW")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         self._writer.close()
 
 
@@ -100,9 +101,9 @@ class Loggers:
             for name, logger in list(self._loggers.items()):
                 self._unless_it_fails(name, logger.image, image, images[image], step)
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         for name, logger in list(self._loggers.items()):
-            self._unless_it_fails(name, logger.close)
+            self._unless_it_fails(name, logger.close, failed)
 
     def _begin(self, name: str, cls: Callable[[Run], Logger], run: Run) -> None:
         self._loggers[name] = cls(run)

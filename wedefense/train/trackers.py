@@ -57,8 +57,8 @@ class Wandb:
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._run.log({name: self._image(_bytes(image)), "epoch/epoch": step})
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
 class MLflow:
@@ -90,8 +90,8 @@ class MLflow:
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._client.log_image(self._id, _bytes(image), key=name.replace("/", "_"), step=step)
 
-    def close(self) -> None:
-        self._client.set_terminated(self._id)
+    def close(self, failed: bool) -> None:
+        self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
 
 
 class Trackio:
@@ -111,7 +111,7 @@ class Trackio:
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._run.log({name: self._image(_bytes(image))}, step=step)
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         self._run.finish()
 
 

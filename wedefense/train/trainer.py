@@ -79,11 +79,13 @@ class Trainer:
             self.labels.save(self.folder.labels)
             checkpoint.save_architecture(self.folder, self.detector)
         loggers = Loggers(self.config, self.folder, self.step) if self.world.is_main else None
+        failed = True
         try:
             self._train_epochs(loggers)
+            failed = False
         finally:  # what a training that fails has written of its curves is what tells why
             if loggers:
-                loggers.close()
+                loggers.close(failed)
 
     def _train_epochs(self, loggers: Loggers | None) -> None:
         while self.epoch < self.config.num_epochs and not self.stopped:
