@@ -14,7 +14,7 @@ set -euo pipefail
 # One task on each node starts that node's ranks; training resumes by itself when the job is requeued.
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 devices=$(seq -s, 0 $((${SLURM_GPUS_ON_NODE:-1} - 1)))  # without GPUs: one rank on each node's CPUs
-port=$((20000 + SLURM_JOB_ID % 10000))                   # jobs that share a node do not meet
+port=$((20000 + SLURM_JOB_ID % 400 * 30))               # 30 for each job, of which every launch takes the next
 export first_node devices port
 srun --kill-on-bad-exit=1 bash -c '"$@" --nnodes "$SLURM_NNODES" --node_rank "$SLURM_NODEID" --rdzv_endpoint "$first_node:$port" --gpus "[$devices]"' \
   recipe "$@"
