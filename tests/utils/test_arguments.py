@@ -55,6 +55,7 @@ def test_a_value_that_is_neither_is_refused(capsys):
     (["--hight", "3", "exp"], "unknown option --hight, did you mean --height?"),
     (["--hight=3"], "unknown option --hight, did you mean --height?"),  # before what is missing
     (["exp", "--xyz"], "unknown option --xyz; see -h"),
+    (["exp", "--skip"], "unknown option --skip; see -h"),  # two dashes are no likeness
     ([], "required: exp_dir")])
 def test_an_unknown_option_is_named_with_the_nearest(arguments, told, capsys):
     parser = command_parser("history", "")

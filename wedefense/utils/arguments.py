@@ -22,14 +22,14 @@ class _Parser(argparse.ArgumentParser):
     """An option that there is not is named before one that is missing, with the nearest that there is."""
 
     def parse_args(self, args=None, namespace=None):
-        known = sorted({name for action in self._actions for name in action.option_strings if name.startswith("--")})
+        known = sorted({name[2:] for action in self._actions for name in action.option_strings if name[:2] == "--"})
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
             if word == "--":
                 break
-            if name.startswith("--") and not any(option.startswith(name) for option in known):
-                near = difflib.get_close_matches(name, known, 1, 0.5)
-                self.error(f"unknown option {name}" + (f", did you mean {near[0]}?" if near else "; see -h"))
+            if name.startswith("--") and not any(option.startswith(name[2:]) for option in known):
+                near = difflib.get_close_matches(name[2:], known, 1, 0.5)
+                self.error(f"unknown option {name}" + (f", did you mean --{near[0]}?" if near else "; see -h"))
         return super().parse_args(args, namespace)
 
 
