@@ -1,5 +1,7 @@
 """Data and experiments in folders whose names have blanks, quotes, dollars and other letters."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from tests.recipes.stages_here import Stages
 from tests.recipes.test_stops import python, run  # noqa: F401, a fixture
 from tests.recipes.tiny import EGS
 from wedefense import load_detector
+from wedefense.utils.errors import InputError
 
 ODD = "a 'b\" $HOME ;é中 %s #"
 
@@ -20,6 +23,10 @@ def test_stages(tmp_path, data_type, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in stages.exp.rglob("embedding*")}
     stages.run(2, stop=6)  # all is found again
     assert before == {path: path.stat().st_mtime_ns for path in stages.exp.rglob("embedding*")}
+    with pytest.raises(InputError) as error:
+        stages.run(4, "--seed", "8")
+    words = shlex.split(str(error.value)[str(error.value).index("--fork"):])
+    assert words == ["--fork", f"{stages.exp}-2"]  # as it can be typed
     assert np.isfinite(load_detector(stages.exp).score(stages.data / "eval/eval_0000.wav").llr)
 
 

@@ -3,6 +3,8 @@
 With --model the training comes first: a short one, of gates alone, that prunes an experiment trained before.
 """
 
+import shlex
+
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.utils.arguments import command_parser
 
@@ -32,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     experiment = load_experiment(folder, arguments.weights or folder.average, arguments.trust)
     if not experiment.config.use_pruning_loss:
         raise InputError(f"{folder}: was trained without use_pruning_loss, there are no gates to cut by; to prune it "
-                         f"as it is: wedefense prune --model {folder} --target_sparsity 0.3 --exp_dir NEW")
+                         f"as it is: wedefense prune --model {shlex.quote(str(folder))} --target_sparsity 0.3 "
+                         "--exp_dir NEW")
     with owned(folder):
         print("\n".join(report_lines(cut_experiment(folder, experiment, arguments.unpruned))))
     print(f"{folder.cut}: {NAMES.config}, {NAMES.average}, {NAMES.pruning}; {folder.figure('pruning')}")

@@ -1,6 +1,7 @@
 """Whether a training goes on where the folder stands: decided from its record, before anything is written."""
 
 import contextlib
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def refuse(home: ExperimentFolder, blocking: list[Change]) -> None:
         remark = " (the schedule spreads its rates over all epochs, so that another number changes every one)"
         raise InputError(f"{home}: its weights were trained otherwise: {'; '.join(map(str, blocking))}"
                          f"{remark * spans}. Nothing was touched. Take another --exp_dir, or begin a new training from "
-                         f"these weights there: --fork {home}-2")
+                         f"these weights there: --fork {shlex.quote(f'{home}-2')}")
 
 
 def has_weights(folder: ExperimentFolder) -> bool:

@@ -1,5 +1,6 @@
 """What checkpoints leave out in training: an encoder of which nothing is trained."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class FrozenEncoder:
             return weights
         if not self.names:
             raise InputError(f"{path}: was trained over a frozen encoder, which this config trains; to go on from its "
-                             f"weights use --model_init {path} and another --exp_dir")
+                             f"weights use --model_init {shlex.quote(str(path))} and another --exp_dir")
         self.mark = mark
         if state:
             return frozen.put_back(weights, self._of(state), path, f"this training ({self.source})")

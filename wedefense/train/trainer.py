@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import time
 from pathlib import Path
 
@@ -272,7 +273,7 @@ class Trainer:
         state = checkpoint.load(path)
         if not isinstance(state, dict) or "optimizer" not in state:
             raise InputError(f"{path}: holds weights only, nothing to resume from; to start from these weights "
-                             f"use --model_init {path}")
+                             f"use --model_init {shlex.quote(str(path))}")
         weights = self.frozen.put_back(state["weights"], path, self.parallel.state(self.detector))
         checkpoint.load_weights(self.detector, own_weights(weights), path, self.parallel.load)
         try:
