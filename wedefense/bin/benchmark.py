@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wedefense.utils.arguments import command_parser
+from wedefense.utils.arguments import command_parser, count, positive_number
 
 
 def parse(argv: list[str] | None):
@@ -12,19 +12,16 @@ def parse(argv: list[str] | None):
                         help="data folders with wav.scp and utt2lab, as stage 1 writes them")
     parser.add_argument("--out", required=True, type=Path, help="scores, results and pages; run it again to go on")
     parser.add_argument("--fix_on", metavar="NAME", help="the set that fixes threshold and calibration, such as dev")
-    parser.add_argument("--window", nargs="+", type=int, default=[], metavar="SAMPLES",
+    parser.add_argument("--window", nargs="+", type=positive_number, default=[], metavar="SAMPLES",
                         help="score the first SAMPLES too, repeated where there are fewer; 64600 is usual")
     parser.add_argument("--with", dest="conditions", nargs="+", default=[], metavar="CONDITION",
                         help="score again after mp3@64, noise@10dB, telephone, low_pass@4000 ...; + joins several")
     parser.add_argument("--export", nargs="+", default=[], choices=["arena", "asvspoof5", "asvspoof2021"],
                         metavar="FORM", help="write the scores for leaderboards: arena, asvspoof5, asvspoof2021")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals (0: none)")
+    parser.add_argument("--bootstrap", type=count, default=1000, metavar="N", help="resamples for intervals (0: none)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out what cannot be read")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    options = parser.parse_args(argv)
-    if options.bootstrap < 0:
-        parser.error("--bootstrap takes a number of resamples, or 0")
-    return options
+    return parser.parse_args(argv)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -66,8 +66,13 @@ def add_sets(parser: argparse.ArgumentParser, help: str, required: bool = True) 
 
 def positive_number(text: str) -> int:
     """A type of options."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return count(text, 1)
+
+
+def count(text: str, least: int = 0) -> int:
+    """Another."""
+    if int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
     return int(text)
 
 
