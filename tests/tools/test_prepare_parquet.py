@@ -134,6 +134,12 @@ def test_a_converted_data_set_has_its_splits_as_folders(tmp_path):
     (TWO | {"label": ["real", None]}, [AUDIO, TEXT], r"t.parquet: row 2: column 'label': no label"),
     ({"a": [encoded(1)], "b": [encoded(2)], "path": ["x"], "label": ["real"]}, [BYTES, BYTES, TEXT, TEXT],
      r"t.parquet: row 1: the recording may be the column a or b; say --columns path=a"),
+    (TWO | {"label": pyarrow.array([b"real", b"\xff\xfe"]).view(TEXT)}, [AUDIO, TEXT],
+     r"t.parquet: rows 1 to 2 hold what is no text \(.*codec"),
+    (TWO | {"speaker": ["a", "b\x1b[2J"]}, [AUDIO, TEXT, TEXT],
+     r"t.parquet: row 2: column 'speaker' holds a control character \\x1b, which no table holds"),
+    (TWO | {"audio": [audio(1, "a\0.wav"), audio(2)]}, [AUDIO, TEXT],
+     r"t.parquet: row 1: column 'audio' holds a control character \\x00"),
     (TWO | {"audio": [audio(1), {"bytes": None, "path": "../../x.wav"}]}, [AUDIO, TEXT],
      r"t.parquet: row 2: column 'audio': ../../x.wav leads out of"),
 ])

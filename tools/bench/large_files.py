@@ -152,15 +152,16 @@ def measured(what: str, utterances: int, main, arguments: list[str]) -> None:
     process = context.Process(target=_measured, args=(main, arguments, sender))
     process.start()
     sender.close()
-    taken, memory = receiver.recv()
+    taken, busy, memory = receiver.recv()
     process.join()
-    print(f"{what}: {taken:.0f} s, {utterances / taken:.0f} utterances a second, {memory:.0f} MiB", flush=True)
+    print(f"{what}: {taken:.0f} s ({busy:.0f} s of the processor), {utterances / taken:.0f} utterances a second, "
+          f"{memory:.0f} MiB", flush=True)
 
 
 def _measured(main, arguments: list[str], sender) -> None:
-    before, began = peak(), time.perf_counter()
+    before, began, busy = peak(), time.perf_counter(), time.process_time()
     main(arguments)
-    sender.send((time.perf_counter() - began, peak() - before))
+    sender.send((time.perf_counter() - began, time.process_time() - busy, peak() - before))
 
 
 def read_parquet(folder: Path, options: argparse.Namespace, pool: list[bytes]) -> None:

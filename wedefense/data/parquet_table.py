@@ -105,7 +105,9 @@ class ParquetTable:
         read, told = self._columns()
         row = 0
         for batch in self._batches(read, _ROWS * 16):
-            for record in batch.to_pylist() if read else [{}] * len(batch):
+            with self._told(f"rows {row + 1} to {row + len(batch)} hold what is no text"):
+                records = batch.to_pylist() if read else [{}] * len(batch)
+            for record in records:
                 row += 1
                 cells: dict[str, Cell] = {name: self._cell(name, record.get(name)) for name in self._schema.names
                                           if name not in told}

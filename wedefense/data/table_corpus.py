@@ -18,7 +18,7 @@ from wedefense.data.shards import AUDIO_SUFFIXES, member_name
 from wedefense.data.tabular import SPLITS, Row
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
-from wedefense.utils.tables import first_few, plural
+from wedefense.utils.tables import control_in, first_few, plural
 
 COLUMNS = {
     "path": ("path", "file", "file_name", "filename", "filepath", "file_path", "audio", "audio_path", "wav", "wav_path",
@@ -162,7 +162,11 @@ def _draft(row: Row, choice: Choice, words: _Words) -> _Draft:
         if isinstance(value, NoText):
             raise InputError(f"{row.where}: column '{columns[kind]}' holds {value.kind}, which is no {kind}; say "
                              f"--columns {kind}=NAME of another, or write it as text")
-        return value.strip() if isinstance(value, str) else ""
+        text = value.strip() if isinstance(value, str) else value.name if isinstance(value, Held) else ""
+        if control := control_in(text):
+            raise InputError(f"{row.where}: column '{columns[kind]}' holds a control character {control}, which no "
+                             "table holds; take it out")
+        return text
 
     label = choice.labels.get(cell("label").lower())
     if label is None:

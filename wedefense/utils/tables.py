@@ -38,6 +38,12 @@ def _refuse_control(path: Path, line: int, character: str) -> None:
                      f"is this a text file?")
 
 
+def control_in(text: str) -> str:
+    """The first control character of a text, as it is shown; empty without one."""
+    found = _CONTROL.search(text)
+    return visible(found[0]) if found else ""
+
+
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a text file, or an error that names it."""
     path = Path(path)
