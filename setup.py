@@ -12,13 +12,14 @@ requirements = [line for line in (here / "requirements.txt").read_text(encoding=
 tested = ["torch==2.11.*"]  # with torchaudio 2.11, its newest, which imports beside the torch it was built with alone
 extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "lmdb": ["lmdb"],
           "s3prl": ["s3prl>=0.4.18", "torchaudio==2.11.*", *tested],
+          "peft": ["peft>=0.15", "transformers>=4.48"],  # tried with 0.21 and 5.24
           "hub": ["huggingface_hub>=0.34"], "demo": ["gradio>=6.31,<7"]}  # tried with 6.31
 extras["all"] = sorted({package for packages in extras.values() for package in packages})
 extras["docs"] = ["mkdocs-material==9.7.*", "mkdocs>=1.6,<2"]  # Material 9 is for mkdocs 1
 extras["tested"] = tested
 extras["test"] = ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "jsonschema", "webdataset", "scikit-learn",
                   "transformers", "pyarrow", "setuptools>=70.1", *extras["export"], *extras["s3prl"], *extras["docs"],
-                  *extras["hub"]]
+                  *extras["hub"], *extras["peft"]]
 
 
 class WithRecipes(build_py):

@@ -9,7 +9,12 @@ from tests.walkthrough import call, typed
 from wedefense.cli import COMMANDS, main
 from wedefense.utils.examples import EXAMPLES
 
-FIRST = {"classify": "classify --exp_dir exp/fold2 --data data --sets eval",
+FIRST = {"adapters": """
+train --config conf/mhfa.yaml --exp_dir exp/mhfa_lora --dataset_args.ssl_args.frozen false
+  --dataset_args.ssl_args.adapters.type lora --num_epochs 1
+average --config exp/mhfa_lora/config.yaml
+""",
+         "classify": "classify --exp_dir exp/fold2 --data data --sets eval",
          "prune": """
 train --config conf/mhfa.yaml --exp_dir exp/mhfa_pruned --use_pruning_loss true --target_sparsity 0.3
   --sparsity_warmup_epochs 1 --num_epochs 1 --dataset_args.ssl_args.upstream_args.pruning_units head,interm

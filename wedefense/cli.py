@@ -20,6 +20,7 @@ COMMANDS = {
     "history": "the curves of a training in the terminal",
     "average": "stage 4: average the last epochs",
     "prune": "stage 4: cut what a pruned training closed; or prune a trained experiment",
+    "adapters": "adapters of a detector: shown, written for Hugging Face's PEFT, or merged",
     "embed": "stage 4: embeddings of a set",
     "logits": "stage 5: logits of a set",
     "llr": "stage 6: log-likelihood ratios of a set",

@@ -13,6 +13,7 @@ from tests.emulation.cuda import emulated_cuda
 from tests.emulation.steps import EQUAL, MIXED, OTHERS, batch_of, gated, run_step, ssl_frontend, step_on, watched_step
 from tests.models.test_backends import NAMES, build, noise
 from tests.pruning.helpers import FAMILIES
+from wedefense.config.adapters import AdapterOptions
 from wedefense.config.data import SpecAugOptions
 from wedefense.config.frontend import FbankOptions, LfccOptions
 from wedefense.config.heads import HEADS, LossOptions
@@ -58,6 +59,22 @@ def assert_nobody_waits(step, cuda, what: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_encoders(cuda, family, frozen):
     assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], frozen)), cuda, family)
+
+
+ADAPTERS = {"lora": AdapterOptions("lora"), "dora": AdapterOptions("lora", dora=True, norms=True),
+            "dropping out": AdapterOptions("lora", dropout=0.1), "bottleneck": AdapterOptions("bottleneck", dim=4)}
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("family", ["wavlm_large", "whisper"])
+def test_adapters(cuda, family, kind):
+    assert_nobody_waits(step_on(ssl_frontend(FAMILIES[family], adapters=ADAPTERS[kind])), cuda, f"{family}, {kind}")
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_adapters_by_kernels(kind):
+    with emulated_cuda(kernels=True) as cuda:
+        assert_nobody_waits(step_on(ssl_frontend(FAMILIES["wavlm"], adapters=ADAPTERS[kind])), cuda, f"{kind}, kernels")
 
 
 @pytest.mark.parametrize("family, frozen", [

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from tests.gpu.interpreter import DEVICE
+from wedefense.config.adapters import AdapterOptions
+from wedefense.frontend.ssl.adapters import LowRank
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import distance_buckets
 from wedefense.frontend.ssl.packing import Packing
@@ -40,7 +42,8 @@ def fused(block, x, dropouts=(0.0, 0.0, 0.0)):
         buckets = distance_buckets(max(COUNTS), 32, 800).to(DEVICE)
         table = attention.rel_attn_embed.weight[buckets].t()[heads].contiguous()
     rows = Rows(torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE), max(COUNTS), table)
-    return fused_block(block, shape, x, None, rows, Products.of(parameters_of(block), torch.float32))
+    parameters = parameters_of(block)
+    return fused_block(parameters, shape, x, None, rows, Products.of(parameters, torch.float32))
 
 
 @pytest.mark.parametrize("heads", [(0, 1), (1,)], ids=["whole", "cut"])
@@ -110,3 +113,24 @@ def test_lower_precision_keeps_the_residual_stream_wide():
     low = fused_block(block, shape, x, None, rows, Products.of(parameters_of(block), torch.bfloat16))[0]
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, fused(block, x)[0], rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+@pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
+def test_adapted_products_are_fused_with_the_weights_that_adapters_make(norm_first, dora):
+    """Values, and the gradients of adapters and rows, in a block whose own weights stay as they are."""
+    block = block_of(norm_first, True, (0, 1)).requires_grad_(False)
+    for name, product in block.linears().items():
+        if name in ("q_proj", "v_proj", "output_dense"):
+            product.adapter = LowRank(product, AdapterOptions("lora", r=3, dora=dora))
+            torch.nn.init.normal_(product.adapter.up, std=0.2)
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
+    spans = Packing.of(COUNTS, x.device).spans(torch.float32, block.attention.rel_attn_embed)
+    there, (here, _) = block(x, spans), fused(block, x)
+    torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
+    names, given = zip(("x", x), *((name, own) for name, own in block.named_parameters() if own.requires_grad))
+    assert len(names) == 1 + 3 * (3 if dora else 2)
+    weight = torch.randn_like(there)
+    for name, one, other in zip(names, *(torch.autograd.grad(out, given, weight) for out in (here, there))):
+        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-4, name
+        assert other.norm() > 0.1, name

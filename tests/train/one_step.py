@@ -15,7 +15,8 @@ trainer.parallel.module.train()
 trainer.loader.set_epoch(0)
 batch = next(iter(trainer.loader))
 trainer._train_batch(batch)
-gradients = {name: parameter.grad for name, parameter in trainer.detector.named_parameters()}
+gradients = {name: parameter.grad for name, parameter in trainer.detector.named_parameters()
+             if parameter.grad is not None or parameter.requires_grad}
 everyone = distributed.gather({name: gradient.clone() for name, gradient in gradients.items()})
 keys = [key for part in distributed.gather(batch.keys) for key in part]
 if world.is_main:

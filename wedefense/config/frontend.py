@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
+from wedefense.config.adapters import AdapterOptions
 from wedefense.config.registry import Registry, Row
 from wedefense.utils.checks import at_least, fraction, positive
 from wedefense.utils.errors import InputError, OptionError, did_you_mean
@@ -123,6 +124,21 @@ class NativeOptions(PretrainedOptions):
     upstream_args: UpstreamOptions = field(default_factory=UpstreamOptions)
     freeze_extractor: bool = False        # keep the convolutions frozen while the rest is trained
     gradient_checkpointing: bool = False  # recompute each block in the backward pass: less memory, more time
+    adapters: AdapterOptions = AdapterOptions()  # trained in the place of the encoder's own weights
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.adapters.wanted and self.frozen:
+            raise OptionError("frozen", "adapters are trained, and the encoder's own weights are not in any case; set "
+                                        "frozen: False, or adapters.type: none")
+        if self.adapters.wanted and self.upstream_args.units():
+            raise OptionError("adapters.type", "units are pruned of an encoder that is trained itself; set "
+                                               "upstream_args.pruning_units: '', or adapters.type: none")
+
+
+def adapters_in(options: object) -> AdapterOptions:
+    """Of a front-end's options; of one that takes none, those of none."""
+    return options.adapters if isinstance(options, NativeOptions) else AdapterOptions()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class Lacking(NamedTuple):
     nearest: str
 
 
+_ADAPTERS = "dataset_args.ssl_args.adapters"
 _SSL = "frontend: ssl with an encoder of the wav2vec 2.0 family"
 PARTS = (
     Lacking("model", "SSL_BACKEND_multireso", "the back-end BLSTMs at several resolutions",
@@ -34,9 +35,12 @@ PARTS = (
     Lacking("dataset_args.frontend", "dasheng", "the front-end Dasheng", _SSL),
     Lacking("dino_head_args", "", "pretraining without labels (DINO)", _SSL),
     Lacking("contrastive_type", "", "pretraining without labels (SimCLR, MoCo)", _SSL),
-    Lacking("adapter_tuning", "", "fine-tuning by adapters", "fine-tuning at scheduler_args.frontend_lr_ratio"),
-    Lacking("model_args.adapter_type", "", "fine-tuning by adapters",
-            "fine-tuning at scheduler_args.frontend_lr_ratio"),
+    # Theirs train every norm of the encoder, have biases in LoRA and begin elsewhere than at no change.
+    Lacking("model_args.adapter_type", "LoRaAdapter", "adapters as MHFA's authors have them",
+            f"{_ADAPTERS}: {{type: lora, targets: [q_proj, k_proj], norms: True}}"),
+    Lacking("model_args.adapter_type", "", "adapters as MHFA's authors have them",
+            f"{_ADAPTERS}: {{type: bottleneck, norms: True}}"),
+    Lacking("adapter_tuning", "", "adapters as MHFA's authors have them", f"{_ADAPTERS}: {{type: bottleneck}}"),
     Lacking("model_args.randninit", "", "training an encoder from random weights", "its pretrained weights"),
     Lacking("feature_args", "", "the config of WeSpeaker's first data pipeline", "its section dataset_args"),
 )

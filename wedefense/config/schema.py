@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wedefense.config.data import DataLoaderOptions, DatasetOptions
-from wedefense.config.frontend import PretrainedOptions, check_prunable
+from wedefense.config.frontend import PretrainedOptions, adapters_in, check_prunable
 from wedefense.config.heads import HEADS, LOSSES, LossOptions, ProjectionOptions
 from wedefense.config.localization import LocalizationOptions
 from wedefense.config.models import BACKENDS, BackendOptions
@@ -194,6 +194,10 @@ class Config(PruningOptions, RunOptions):
             check_prunable(data.frontend)
         except InputError as error:
             raise OptionError("use_pruning_loss", str(error)) from None
+        if adapters_in(data.frontend_options).wanted:
+            raise OptionError("use_pruning_loss", "pruning cuts weights that it trains, and with adapters they stand "
+                              f"still; set dataset_args.{data.frontend_section}.adapters.type: none, with model_init: "
+                              "the experiment if there is one, whose adapters are then merged")
         if data.frontend_options.frozen:
             raise OptionError("use_pruning_loss", f"pruning trains the front-end; set "
                                                   f"dataset_args.{data.frontend_section}.frozen: False")

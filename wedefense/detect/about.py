@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import os
 
-from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.config.frontend import FRONTENDS, PretrainedOptions, adapters_in
 from wedefense.config.registry import Untrusted
 from wedefense.config.schema import Config
 from wedefense.detect import published
@@ -85,6 +85,9 @@ def rows(model: LoadedDetector) -> dict[str, str]:
         named = isinstance(options := data.frontend_options, PretrainedOptions)
         found["front-end"] += f" ({data.frontend}{f': {options.upstream_args.name}' if named else ''})"
         found["training"] = f"{_mode(model.config, folder_of(model.weights))}, seed {model.config.seed}"
+        if (adapters := adapters_in(data.frontend_options)).wanted:
+            count = parameters(detector.frontend, trained_only=True)
+            found["adapters"] = f"{adapters.in_words()}: {count:,} parameters"
     found |= {"parameters": f"{parameters(detector):,}",
               "classes": first_few((f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts)), 8),
               "audio": f"{model.input_policy.rate} Hz, frames of {detector.frontend.frame_shift:g} ms",

@@ -24,6 +24,7 @@ from wedefense.frontend.acoustic import fourier_kernels, power
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.protocol import Frontend
+from wedefense.frontend.ssl.adapters import merge
 from wedefense.frontend.ssl.attention import Attention, distance_buckets
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM
@@ -49,6 +50,7 @@ def exportable_frontend(frontend: Frontend) -> Frontend:
 def exportable_copy(module: nn.Module) -> nn.Module:
     """A copy in which modules with a fast path of their own are PyTorch's, and weight norms are folded in."""
     module = copy.deepcopy(module)
+    merge(module)
     for name, part in list(module.named_modules()):
         if isinstance(part, HardConcrete):
             raise InputError("pruning is under way in this model; cut the closed units out first and export that")
@@ -189,11 +191,12 @@ def _block(block: Block, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor
         part = block.feed_forward
         return 0 if part is None else part.output_dense(F.gelu(part.intermediate_dense(x)))
 
+    after_attention, after_feed_forward = block.bottlenecks or (nn.Identity(), nn.Identity())
     if block.norm_first:
-        x = x + attention(block.layer_norm(x)) if block.has_attention else x
-        return x + feed_forward(block.final_layer_norm(x))
-    x = block.layer_norm(x + attention(x) if block.has_attention else x)
-    return block.final_layer_norm(x + feed_forward(x))
+        x = after_attention(x + attention(block.layer_norm(x))) if block.has_attention else x
+        return after_feed_forward(x + feed_forward(block.final_layer_norm(x)))
+    x = block.layer_norm(after_attention(x + attention(x)) if block.has_attention else x)
+    return block.final_layer_norm(after_feed_forward(x + feed_forward(x)))
 
 
 def _attention(part: Attention, x: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:

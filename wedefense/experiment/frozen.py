@@ -1,5 +1,7 @@
 """A frozen encoder is written once for an experiment; its checkpoints hold what is trained and name the encoder.
 
+The own weights of an encoder with adapters are one too.
+
 A checkpoint of such a training has two more tensors: the fingerprint of the frozen ones (SHA-256) and, as text, where
 they came from. They lie in `models/frozen_<fingerprint>.pt` and are put back when the checkpoint is read; other
 tensors in that place are refused.
@@ -12,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wedefense.frontend.ssl.adapters import is_adapter
 from wedefense.utils.errors import InputError
 
 FINGERPRINT, SOURCE = "frozen.sha256", "frozen.source"
@@ -19,14 +22,15 @@ UPSTREAM = "frontend.upstream."
 
 
 def frozen_names(detector: nn.Module) -> frozenset[str]:
-    """Of the state's tensors, those of an encoder of which nothing changes; none where something does."""
-    upstream = [(name, parameter) for name, parameter in detector.named_parameters() if name.startswith(UPSTREAM)]
-    if not upstream or any(parameter.requires_grad for _, parameter in upstream):
+    """Of the state's tensors, those of an encoder that do not change; none where it is trained itself."""
+    upstream = {name: parameter for name, parameter in detector.named_parameters() if name.startswith(UPSTREAM)}
+    trained = {name for name, parameter in upstream.items() if parameter.requires_grad}
+    if not upstream or trained and not any(map(is_adapter, upstream)):
         return frozenset()
     if not detector.frontend.still and any(isinstance(module, nn.modules.batchnorm._BatchNorm)
                                            for module in detector.frontend.upstream.modules()):
         return frozenset()  # with frozen_dropout its statistics follow the batches
-    return frozenset(name for name in detector.state_dict() if name.startswith(UPSTREAM))
+    return frozenset(name for name in detector.state_dict() if name.startswith(UPSTREAM)) - trained
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from inspect import getsourcefile
 from pathlib import Path
 
-from wedefense.config.frontend import FRONTENDS, PretrainedOptions
+from wedefense.config.frontend import FRONTENDS, PretrainedOptions, adapters_in
 from wedefense.config.heads import HEADS
 from wedefense.config.models import BACKENDS
 from wedefense.config.sampling import parse_levels
@@ -56,6 +56,11 @@ def settings(config: Config) -> dict:
         own = data[chosen]["upstream_args"]
         own |= {key: of_pretrained(path) for key in ("name", "path_or_url")
                 if (path := own[key]) and os.path.exists(path)}
+        adapters = adapters_in(config.dataset_args.frontend_options)
+        if not adapters.wanted:
+            data[chosen].pop("adapters", None)
+        elif adapters.path:
+            data[chosen]["adapters"]["path"] = of_pretrained(adapters.path)
     return tree | {"precision": config.chosen_precision}
 
 
@@ -131,7 +136,9 @@ def of_settings(config: Config) -> str:
     tree = settings(config)
     data = tree["dataset_args"]
     del data["eval_frms"]
-    data[config.dataset_args.frontend_section].get("upstream_args", {}).pop("path_or_url", None)
+    own = data[config.dataset_args.frontend_section]
+    own.get("upstream_args", {}).pop("path_or_url", None)
+    own.get("adapters", {}).pop("path", None)
     return of_parts([json.dumps(tree, sort_keys=True)])
 
 

@@ -68,8 +68,9 @@ def _whole(path: Path, config: Config, classes: int) -> dict[str, Tensor]:
     mark = frozen.mark_of(found)
     if mark is None or checkpoint.frozen_beside(path, mark).is_file():
         return checkpoint.load_model(path)
-    state = build_detector(config, classes).state_dict()
-    tensors = {name: tensor for name, tensor in state.items() if name.startswith(frozen.UPSTREAM)}
+    detector = build_detector(config, classes)
+    names, state = frozen.frozen_names(detector), detector.state_dict()
+    tensors = {name: state[name] for name in sorted(names)}
     return frozen.put_back(found, tensors, path, "the encoder that its config names")
 
 

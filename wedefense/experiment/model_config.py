@@ -9,15 +9,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from wedefense.config.frontend import PretrainedOptions, S3prlOptions, WhisperOptions
+from wedefense.config.adapters import AdapterOptions
+from wedefense.config.frontend import NativeOptions, PretrainedOptions, S3prlOptions, WhisperOptions
 from wedefense.config.loader import load_config
 from wedefense.config.registry import Untrusted
 from wedefense.config.schema import Config
-from wedefense.config.tree import read_tree
+from wedefense.config.tree import Leaf, read_tree
+from wedefense.config.typed import build
+from wedefense.experiment.folder import NAMES, folder_of
 from wedefense.frontend.s3prl import is_native
 from wedefense.frontend.ssl.formats.recorded import FILE
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import is_known
+from wedefense.utils.errors import InputError
 
 
 def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = False) -> Config:
@@ -35,6 +39,19 @@ def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = Fal
     return replace(config, dataset_args=config.dataset_args.with_frontend_options(own))
 
 
+def adapters_beside(weights: Path) -> AdapterOptions:
+    """Those of the experiment that a checkpoint lies in, whatever else its config names."""
+    folder = folder_of(weights)
+    if folder is None:
+        raise InputError(f"{weights}: holds adapters, and no {NAMES.config} beside it says how they are scaled; give "
+                         "the file in its experiment")
+    data = read_tree(folder.config).get("dataset_args", {})
+    frontend = data.get("frontend") if isinstance(data, dict) else None
+    section = data.get(f"{frontend.value}_args") if isinstance(data, dict) and isinstance(frontend, Leaf) else None
+    tree = section.get("adapters", {}) if isinstance(section, dict) else {}
+    return build(AdapterOptions, tree if isinstance(tree, dict) else {}, "adapters.", str(folder.config))
+
+
 def _confined(options: PretrainedOptions, path: Path, recorded: bool) -> PretrainedOptions:
     """The options with what a recorded shape makes idle left out, or an error."""
     upstream, place = options.upstream_args, f"{path}: upstream_args"
@@ -47,6 +64,8 @@ def _confined(options: PretrainedOptions, path: Path, recorded: bool) -> Pretrai
         elif not (is_known if isinstance(options, WhisperOptions) else find_model)(upstream.name):
             raise Untrusted(f"{place}.name: '{upstream.name}' is no known model, and no {FILE} lies beside the "
                             "config")
+    if isinstance(options, NativeOptions):
+        options = replace(options, adapters=replace(options.adapters, path=None))  # they are among the weights
     return replace(options, download_dir=None, upstream_args=replace(upstream, path_or_url=file))
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from wedefense.config.frontend import WhisperOptions
 from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.frontend.pretrained import PretrainedFrontend
+from wedefense.frontend.ssl.adapters import adapt
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
 from wedefense.frontend.ssl.attention import attends_packed
 from wedefense.frontend.ssl.formats.huggingface import read_weights
+from wedefense.frontend.ssl.formats.peft import load_adapter, read_adapter
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.frontend.ssl.transformer import Block, run_block
@@ -156,6 +158,7 @@ class WhisperFrontend(PretrainedFrontend):
 
     def __init__(self, options: WhisperOptions, sample_rate: int = 16000, architecture: Architecture | None = None):
         own = {"freeze_extractor": options.freeze_extractor, "gradient_checkpointing": options.gradient_checkpointing}
+        read = architecture is None
         if architecture is not None:
             upstream = WhisperEncoder(architecture, **own)
         else:
@@ -163,6 +166,9 @@ class WhisperFrontend(PretrainedFrontend):
             upstream = read_whisper(source, **own)
         architecture = upstream.architecture
         super().__init__(options, sample_rate, upstream, architecture.dim, architecture.num_blocks + 1, STRIDE)
+        adapt(upstream, options.adapters)
+        if options.adapters.path and read:
+            load_adapter(upstream, options.adapters, read_adapter(options.adapters.path))
 
     @property
     def architecture(self) -> Architecture:

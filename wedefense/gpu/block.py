@@ -227,10 +227,12 @@ class _WayBack:
             self.gradients[f"{name}.weight"] = weight_gradient(dy, x)
 
 
-def fused_block(block: nn.Module, shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows,
+def fused_block(parameters: dict[str, Tensor | None], shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows,
                 products: Products) -> tuple[Tensor, Tensor | None]:
-    """(rows, dim) float32 -> the block's output, and its copy in the products' precision for the next block."""
-    parameters = parameters_of(block)
+    """(rows, dim) float32 -> the block's output, and its copy in the products' precision for the next block.
+
+    Gradients go to `parameters`, whose products' weights `products` holds in its precision.
+    """
     x = x.contiguous()  # one utterance after a convolution comes with its frames along the rows
     seed = torch.randint(2 ** 30, (1,), device=x.device) if any(shape.dropouts) else None
     if not torch.is_grad_enabled():
@@ -238,13 +240,18 @@ def fused_block(block: nn.Module, shape: Shape, x: Tensor, copy: Tensor | None, 
     return _Block.apply(shape, rows, products, seed, x, copy, rows.table, *parameters.values())
 
 
-def parameters_of(block: nn.Module) -> dict[str, Tensor | None]:
-    """A block's parameters by the names of this file, in the order of `NAMES`."""
+def parameters_of(block: nn.Module, adapted: bool = True) -> dict[str, Tensor | None]:
+    """A block's parameters by the names of this file, in the order of `NAMES`.
+
+    `adapted`: weights of products are as adapters make them, which takes as many launches as there are adapters.
+    """
     attention, feed_forward = block.attention, block.feed_forward
     parts = {"q": attention.q_proj, "k": attention.k_proj, "v": attention.v_proj, "out": attention.out_proj,
              "norm": block.layer_norm, "inner": feed_forward.intermediate_dense, "outer": feed_forward.output_dense,
              "final": block.final_layer_norm}
     found = {f"{name}.{kind}": getattr(part, kind) for name, part in parts.items() for kind in ("weight", "bias")}
+    if adapted:
+        found |= {f"{name}.weight": parts[name].adapted() for name in ("q", "k", "v", "out", "inner", "outer")}
     relative = attention.relative
     linear = attention.gru_rel_pos_linear if relative else None
     return {**found, "gate.weight": None if linear is None else linear.weight,

@@ -1,5 +1,6 @@
 """What is about to be trained, in words."""
 
+from wedefense.config.frontend import adapters_in
 from wedefense.config.modes import STANDARD
 from wedefense.config.schema import Config
 from wedefense.models.cost import multiply_adds, parameters, training_bytes
@@ -34,5 +35,7 @@ def _kind(config: Config, detector) -> str:
     """The mode; the standard one is told by what happens to the front-end."""
     if config.chosen_mode != STANDARD:
         return config.chosen_mode
+    if (adapters := adapters_in(config.dataset_args.frontend_options)).wanted:
+        return adapters.in_words()
     learnt = [parameter.requires_grad for parameter in detector.frontend.parameters()]
     return "frozen" if learnt and not any(learnt) else "full"

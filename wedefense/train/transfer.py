@@ -6,13 +6,15 @@ from pathlib import Path
 from torch import Tensor
 
 from wedefense.config.augment import SPEEDS
-from wedefense.config.frontend import FRONTENDS
+from wedefense.config.frontend import FRONTENDS, adapters_in
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import folder_of
 from wedefense.experiment.load import architecture_in
+from wedefense.experiment.model_config import adapters_beside
 from wedefense.frontend.conformer.architecture import ConformerArchitecture
+from wedefense.frontend.ssl.adapters import is_adapter, merged
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.frontend.ssl.zoo import find_model
@@ -33,15 +35,17 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
     A part fits where the file has all its tensors in their shapes, a head where the classes are the same too; what
     does not fit begins as without `model_init`. A pruned experiment goes on with the shape that was cut; gates that
     the weights lack stay as they begin. Large-margin fine-tuning leaves the speakers at other speeds behind, which
-    come last among the classes.
+    come last among the classes. Adapters go on where the config has the same; others are merged into the weights that
+    they change, and those of the config begin.
     """
     assert config.model_init
     path = Path(config.model_init)
     weights = own_weights(checkpoint.load_model(path))
     architecture = _architecture(path, config) if any(name.startswith("frontend.") for name in weights) else None
     detector = build_detector(config, len(names), architecture)
-    own, weights = detector.state_dict(), checkpoint.adopted(detector, weights)
-    weights = {name: value for name, value in own.items() if name.endswith("gate.log_alpha")} | weights
+    own, weights = detector.state_dict(), _of_adapters(path, checkpoint.adopted(detector, weights), config)
+    begins = {name: value for name, value in own.items() if name.endswith("gate.log_alpha") or is_adapter(name)}
+    weights = begins | weights
     if config.do_lm:
         weights |= _first_speed(own, weights)
     taken, left = _parts(own, weights)
@@ -56,6 +60,20 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
     for part, reason in left.items():
         log.warning("model_init: the %s of %s is left behind (%s) and begins as without it", part, path, reason)
     return detector
+
+
+def _of_adapters(path: Path, weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """`weights` without adapters that are others than those of `config`."""
+    if not any(map(is_adapter, weights)):
+        return weights
+    theirs = adapters_beside(path)
+    if theirs.computes_as(adapters_in(config.dataset_args.frontend_options)):
+        return weights
+    if theirs.type != "lora":
+        raise InputError(f"model_init: {path}: {theirs.in_words()} cannot be merged into weights; set the same under "
+                         f"dataset_args.{config.dataset_args.frontend_section}.adapters")
+    log.info("model_init: %s: its adapters, %s, are merged into the weights that they change", path, theirs.in_words())
+    return merged(weights, theirs.scale)
 
 
 def _parts(own: dict[str, Tensor], weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:

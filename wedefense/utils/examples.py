@@ -20,6 +20,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "prune": ("wedefense prune --exp_dir exp/mhfa_pruned   # what a pruned training closed",
               "wedefense prune --model exp/mhfa --exp_dir exp/mhfa_cut \\\n"
               "      --target_sparsity 0.3 --num_epochs 2"),
+    "adapters": ("wedefense adapters exp/mhfa_lora --peft adapter",
+                 "wedefense adapters adapter   # the section of a config that begins as it"),
     "embed": ("wedefense embed --model exp/mhfa clip.wav recordings/ --out embeddings.npz",
               "wedefense embed --exp_dir exp/mhfa --sets dev --data data/dev/raw.list"),
     "logits": ("wedefense logits --exp_dir exp/mhfa --sets dev",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.packing import Span
-from wedefense.frontend.ssl.products import Derived, Linear, weights_of, wide_dtype
+from wedefense.frontend.ssl.products import Derived, Linear, drops, weights_of, wide_dtype, with_dropped
 from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import kept, numbers_on, send
 
@@ -139,7 +139,7 @@ class Attention(nn.Module):
         self.kept = None if self.heads == self.total_heads else tuple(shape.heads)
         self.relative = architecture.rel_buckets > 0
         if self.heads:
-            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
+            self.q_proj, self.k_proj, self.v_proj = (Linear(dim, inner) for _ in range(3))
             self.out_proj = Linear(inner, dim)
             self.joined = Derived()
             if self.relative:
@@ -198,8 +198,12 @@ class Attention(nn.Module):
     def _projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values by one product: (rows, dim) -> (rows, 3 * heads * head_dim)."""
         parts = self.q_proj, self.k_proj, self.v_proj
-        weights, biases = tuple(part.weight for part in parts), tuple(part.bias for part in parts)
-        return weights_of(self.joined, weights + biases, lambda: (torch.cat(weights), torch.cat(biases)))(x)
+
+        def joined() -> tuple[Tensor, Tensor]:
+            return torch.cat([part.adapted() for part in parts]), torch.cat([part.bias for part in parts])
+
+        y = weights_of(self.joined, tuple(source for part in parts for source in part.sources), joined)(x)
+        return with_dropped(parts, x, y) if drops(parts) else y
 
     def _bias_scales(self, x: Tensor) -> Tensor:
         """What multiplies the position bias of a query and a head: (rows, dim) of the queries -> (rows, heads)."""

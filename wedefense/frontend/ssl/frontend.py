@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from wedefense.config.frontend import SSLOptions
 from wedefense.frontend.features import LayerFeatures, frame_mask
 from wedefense.frontend.pretrained import PretrainedFrontend
+from wedefense.frontend.ssl.adapters import adapt
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder, pad_to_s3prl
+from wedefense.frontend.ssl.formats.peft import load_adapter, read_adapter
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.formats.tensor_names import locate, to_our_names
 from wedefense.frontend.ssl.source import looks_like_reference
@@ -34,6 +36,7 @@ class SSLFrontend(PretrainedFrontend):
 
     def __init__(self, options: SSLOptions, sample_rate: int = 16000, architecture: Architecture | None = None):
         own = {"freeze_extractor": options.freeze_extractor, "gradient_checkpointing": options.gradient_checkpointing}
+        read = architecture is None
         if architecture is not None:
             upstream = Encoder(with_choices(architecture, options), **own)
         else:
@@ -43,6 +46,9 @@ class SSLFrontend(PretrainedFrontend):
                          architecture.stride, architecture.receptive_field)
         if architecture.norm_first and not architecture.final_norm:
             upstream.encoder.transformer.layer_norm.requires_grad_(False)  # takes no part
+        adapt(upstream, options.adapters)
+        if options.adapters.path and read:
+            load_adapter(upstream, options.adapters, read_adapter(options.adapters.path))
         self.s3prl_frames = options.s3prl_frames
         self.register_load_state_dict_pre_hook(rename_upstream)
 

@@ -4,14 +4,19 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.frontend.ssl.packing import Span
-from wedefense.frontend.ssl.products import working_dtype
+from wedefense.frontend.ssl.products import drops, working_dtype
 from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import numbers_on
 
 
 def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
-    """Whether `fused` serves a block: a whole one without gates, over a residual stream in float32."""
+    """Whether `fused` serves a block: a whole one without gates, over a residual stream in float32.
+
+    An adapter that is a change of weights is one; a bottleneck, or one that something drops out of, stands in the way.
+    """
     if not span.packed or not block.has_attention or block.feed_forward is None or torch.compiler.is_compiling():
+        return False
+    if block.bottlenecks is not None or drops(block.linears().values()):
         return False
     if block.attention.relative and block.attention.head_dim & (block.attention.head_dim - 1):
         return False  # the kernel of its gate wants a power of two
@@ -22,7 +27,7 @@ def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
 
 def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple[Tensor, Tensor | None]:
     """`block(x, [span])`, and a copy of it in the precision of the products, which the next block begins with."""
-    from wedefense.gpu.block import Rows, Shape, fused_block
+    from wedefense.gpu.block import Rows, Shape, fused_block, parameters_of
 
     attention, heads = block.attention, block.attention.kept or range(block.attention.total_heads)
     place = [-1] * attention.total_heads
@@ -32,23 +37,20 @@ def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple
     shape = Shape(attention.heads, attention.head_dim, block.norm_first, attention.relative, block.layer_norm.eps,
                   dropouts, numbers_on(tuple(place), x.device))
     rows = Rows(span.packing.starts, span.packing.frames, attention.own_rows(span.table))
-    return fused_block(block, shape, x, copy, rows, _products(block))
+    learns = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in block.parameters())
+    parameters = parameters_of(block, adapted=learns)
+    return fused_block(parameters, shape, x, copy, rows, _products(block, parameters, learns))
 
 
-def _products(block: nn.Module):
+def _products(block: nn.Module, parameters: dict[str, Tensor | None], learns: bool):
     """The weights of the block's products in their precision; frozen ones, and those of evaluation, are kept."""
     from wedefense.gpu.block import Products, parameters_of
 
-    parameters = {name: value for name, value in parameters_of(block).items() if value is not None}
     dtype = working_dtype(block.attention.out_proj.weight)
-
-    def make() -> Products:
-        return Products.of(parameters, dtype)
-
-    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters.values()):
+    if learns:
         block.products.clear()
-        return make()
-    return block.products.get(tuple(parameters.values()), dtype, make)
+        return Products.of(parameters, dtype)
+    return block.products.get(tuple(block.parameters()), dtype, lambda: Products.of(parameters_of(block), dtype))
 
 
 def samples_fused(signal: Tensor, stride: int) -> bool:

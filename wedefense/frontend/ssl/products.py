@@ -6,7 +6,7 @@ same. On a CPU this costs the memory of the weights once more.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -102,14 +102,43 @@ def weights_of(kept: Derived, sources: tuple[Any, ...],
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by the fastest product at hand."""
+    """`nn.Linear` by the fastest product at hand.
+
+    `adapter` (see `wedefense.frontend.ssl.adapters`) makes the weight that rows are multiplied with from its own.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs)
         self.kept = Derived()
+        self.adapter: Any = None
+
+    @property
+    def sources(self) -> tuple[Tensor, ...]:
+        """All that the weights are made from."""
+        return (self.weight, self.bias, *(() if self.adapter is None else self.adapter.parameters()))
+
+    def adapted(self) -> Tensor:
+        """The weight of the product, (out, in)."""
+        return self.weight if self.adapter is None else self.adapter.changed(self.weight)
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
-        return weights_of(self.kept, (self.weight, self.bias), lambda: (self.weight, self.bias))(x, gelu)
+        weights = weights_of(self.kept, self.sources, lambda: (self.adapted(), self.bias))
+        if not drops((self,)):
+            return weights(x, gelu)
+        y = with_dropped((self,), x, weights(x))
+        return F.gelu(y) if gelu else y
+
+
+def drops(parts: Iterable[Linear]) -> bool:
+    """Whether what an adapter adds is computed for itself, since something drops out of it."""
+    return any(part.adapter is not None and part.adapter.drops for part in parts)
+
+
+def with_dropped(parts: Sequence[Linear], x: Tensor, y: Tensor) -> Tensor:
+    """y (rows, outputs of all parts), with what those adapters add that are not in the weights."""
+    columns = y.split([part.out_features for part in parts], dim=1)
+    return torch.cat([column + part.adapter(x) if drops((part,)) else column
+                      for part, column in zip(parts, columns, strict=True)], dim=1)
 
 
 class StridedConv(nn.Conv1d):

@@ -64,6 +64,13 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(architecture.hidden_dropout)
         self.norm_first = architecture.norm_first
         self.products = Derived()
+        self.bottlenecks = None  # of adapters: one after each sum
+
+    def linears(self) -> dict[str, Linear]:
+        """The products that there are, by name."""
+        parts = (self.attention if self.has_attention else None, self.feed_forward)
+        return {name: part for sublayer in parts if sublayer is not None for name, part in sublayer.named_children()
+                if isinstance(part, Linear)}
 
     def forward(self, x: Tensor, spans: list[Span], dropped: bool = False) -> Tensor:
         """(rows, dim) -> (rows, dim); `dropped`: hands on its input, see `Transformer.calls_dropped`."""
@@ -71,18 +78,23 @@ class Block(nn.Module):
             return hand_on(x, self)
         if fuses(self, x, spans[0]):
             return fused(self, x, None, spans[0])[0]
+        after_attention, after_feed_forward = self.bottlenecks or (_as_it_is, _as_it_is)
         if self.norm_first:
             if self.has_attention:
-                x = x + self.dropout(self.attention(self.layer_norm(x), spans))
+                x = after_attention(x + self.dropout(self.attention(self.layer_norm(x), spans)))
             if self.feed_forward is not None:
-                x = x + self.dropout(self.feed_forward(self.final_layer_norm(x)))
+                x = after_feed_forward(x + self.dropout(self.feed_forward(self.final_layer_norm(x))))
             return x
         if self.has_attention:
-            x = x + self.dropout(self.attention(x, spans))
+            x = after_attention(x + self.dropout(self.attention(x, spans)))
         x = self.layer_norm(x)  # a block without a sublayer still has its norm
         if self.feed_forward is not None:
-            x = x + self.dropout(self.feed_forward(x))
+            x = after_feed_forward(x + self.dropout(self.feed_forward(x)))
         return self.final_layer_norm(x)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def run_block(block: Block, x: Tensor, copy: Tensor | None, spans: list[Span], checkpointing: bool,
