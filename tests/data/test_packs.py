@@ -130,6 +130,13 @@ def test_what_was_interrupted_goes_on_and_what_is_there_is_not_written_again(tmp
     assert contents_of(packed(path, folder)) == contents and len(started) == 1
 
 
+def test_a_pack_of_short_recordings_is_closed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "_MANY", 3)
+    contents = [encoded(i, 100) for i in range(8)]
+    assert contents_of(packed(write(tmp_path / "t.parquet", contents), tmp_path / "packs")) == contents
+    assert len(tars(tmp_path / "packs")) == 3
+
+
 def tars(folder):
     return sorted(folder.glob("*.tar"))
 

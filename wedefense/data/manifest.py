@@ -101,7 +101,10 @@ def check_recordings(name: str, recordings: list[Recording], num_workers: int) -
     found = iter(parallel_map(_look, unseen, num_workers, f"checking {name}", "file"))
     manifest = Manifest(name, [])
     for recording in recordings:
-        info = recording.file or next(found)
+        if recording.file is not None:
+            manifest.recordings.append(recording)
+            continue
+        info = next(found)
         if isinstance(info, AudioInfo):
             manifest.recordings.append(Recording(recording.key, recording.label, recording.wav, info))
         elif info.startswith("no such file"):

@@ -23,7 +23,7 @@ from wedefense.utils.files import atomic_write
 from wedefense.utils.fingerprint import of_file
 from wedefense.utils.log import get_logger, progress
 
-_FULL = 1 << 30  # bytes after which a pack is closed
+_FULL, _MANY = 1 << 30, 50_000  # bytes and rows, after either of which a pack is closed
 _HEADS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au", b"caff": ".caf",
           b"riff": ".w64", b"RF64": ".rf64", b"NIST": ".sph"}
 
@@ -94,7 +94,7 @@ class Packs:
                     for row, content in zip(count(done + 1), recordings):
                         lines.append(_add(tar, stream, f"{self.name}-{row}", content or b""))
                         bar.update()
-                        if stream.tell() >= _FULL:
+                        if stream.tell() >= _FULL or len(lines) == _MANY:
                             break
                 with atomic_write(self._index(number), "w") as index:
                     index.writelines(f"{json.dumps(line)}\n"

@@ -5,6 +5,7 @@ A corpus file gives a function from a corpus folder to `{set: [Entry, ...]}` and
 
 import argparse
 import fnmatch
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,18 +142,12 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counter(entry.key for entry in entries)
     once = [entry for entry in entries if counts[entry.key] == 1]
-    recordings = [Recording(e.key, e.label, str(Path(e.wav).absolute()), e.info) for e in once if not e.wrong]
+    recordings = [Recording(e.key, e.label, _absolute(e.wav), e.info) for e in once if not e.wrong]
     manifest = check_recordings(str(folder), recordings, num_workers)
     manifest.problems += [Problem("unusable audio", e.key, f"{e.wav}: {e.wrong}") for e in once if e.wrong]
     manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]
     manifest.require_sound(allow_problems, folder / "problems.txt")
-    usable = {recording.key: recording for recording in manifest.recordings}
-    tables = {name: {e.key: e.tables[name] for e in once if e.key in usable and name in e.tables}
-              for name in sorted({name for entry in once for name in entry.tables})}
-    tables["utt2dur"] = {key: f"{r.info.seconds:.6f}" for key, r in usable.items()}
-    tables["wav.scp"] = {key: r.wav for key, r in usable.items()}
-    tables["utt2lab"] = {key: r.label for key, r in usable.items()}
-    for name, table in tables.items():
+    for name, table in _tables(once, {recording.key: recording for recording in manifest.recordings}):
         if not _is_said(folder / name, table):  # else stage 2 need not run again
             write_table(folder / name, table)
     return manifest
@@ -161,3 +156,16 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
 def _is_said(path: Path, table: Mapping[str, str]) -> bool:
     """Whether a file holds just this table."""
     return path.exists() and all(old == new for old, new in zip_longest(each_row(path), table.items()))
+
+
+def _absolute(wav: Path | str) -> str:
+    return str(wav) if os.path.isabs(wav) else str(Path(wav).absolute())
+
+
+def _tables(entries: Sequence[Entry], usable: Mapping[str, Recording]) -> Iterator[tuple[str, dict[str, str]]]:
+    """One after the other, as each takes the memory of a table of millions."""
+    for name in sorted({name for entry in entries for name in entry.tables}):
+        yield name, {e.key: e.tables[name] for e in entries if e.key in usable and name in e.tables}
+    yield "utt2dur", {key: f"{r.info.seconds:.6f}" for key, r in usable.items()}
+    yield "wav.scp", {key: r.wav for key, r in usable.items()}
+    yield "utt2lab", {key: r.label for key, r in usable.items()}
