@@ -93,8 +93,8 @@ wedefense() { python -m wedefense.cli "$@"; }
 takes_part() { [ "$node_rank" -eq 0 ] || [[ "$1" =~ ^[348]$ ]]; }
 
 launched=0
-# The same command on every rank: one process alone, or torchrun for several. Each launch over nodes has a port of its own,
-# so that a node that is ahead never meets the launcher that is about to end.
+# The same command on every rank: one process alone, or several as torchrun starts them. Each launch over nodes has a
+# port of its own, so that a node that is ahead never meets the launcher that is about to end.
 launch() {
   local ranks endpoint
   ranks=$(wedefense config --config "$1" --print num_gpus "${settings[@]}")
@@ -102,12 +102,12 @@ launch() {
   if [ "$ranks" -eq 1 ] && [ "$nnodes" -eq 1 ]; then
     python -m "$@"
   elif [ "$nnodes" -eq 1 ]; then
-    python -m torch.distributed.run --standalone --nproc_per_node "$ranks" -m "$@"
+    python "$tools/launch.py" --standalone --nproc_per_node "$ranks" -m "$@"
   else
     endpoint=${rdzv_endpoint%:*}:$((${rdzv_endpoint##*:} + launched))
     launched=$((launched + 1))
     echo "node $node_rank of $nnodes, $ranks ranks: the nodes meet at $endpoint"
-    python -m torch.distributed.run --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
+    python "$tools/launch.py" --nnodes "$nnodes" --node_rank "$node_rank" --nproc_per_node "$ranks" \
       --rdzv_backend static --rdzv_endpoint "$endpoint" --rdzv_conf "timeout=$nodes_wait" -m "$@"
   fi
 }
