@@ -259,7 +259,9 @@ def test_skip_counter_stops_past_one_per_cent():
     counter.check()
     counter.add([("c", "empty")])
     assert counter.exceeded
-    with pytest.raises(InputError, match="3 of 200 .*1%.*a: NaN; b: no such file: b.wav; c: empty"):
+    counter.add([("d", "empty")])
+    assert counter.told() == "a: NaN; b: no such file: b.wav; c: empty; and 1 more"
+    with pytest.raises(InputError, match="4 of 200 .*1%.*a: NaN; b: no such file: b.wav; c: empty"):
         counter.check()
 
 

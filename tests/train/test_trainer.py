@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -152,6 +153,17 @@ def test_an_unreadable_list_ends_at_once_with_the_first_cause(experiment, tmp_pa
     trainer = experiment(train_data=str(tmp_path / "bad.list"), val_data=None, dataloader_args__num_workers=1)
     with pytest.raises(InputError, match="missing/"):
         trainer.fit()
+
+
+def test_a_recording_that_others_stand_in_for_is_named(experiment, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("wedefense.train.trainer.log.warning", lambda text, *values: said.append(text % values))
+    listed = make_list(tmp_path, "many", utterances=120)
+    gone = json.loads(listed.read_text().splitlines()[7])
+    Path(gone["wav"]).unlink()
+    experiment(num_epochs=1, train_data=str(listed)).fit()
+    assert said[-1] == (f"epoch 1: 1 utterance could not be used, others stand in: {gone['key']}: no such file: "
+                        f"{gone['wav']}")
 
 
 def test_early_stopping_without_validation_needs_the_training_loss(experiment, tmp_path):

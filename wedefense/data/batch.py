@@ -59,6 +59,11 @@ class SkipCounter:
             if len(self._first) < 3:
                 self._first.append(f"{key}: {reason}")
 
+    def told(self) -> str:
+        """The first of them, and why."""
+        more = f"; and {self.count - len(self._first)} more" if self.count > len(self._first) else ""
+        return "; ".join(self._first) + more
+
     @property
     def exceeded(self) -> bool:
         return self.count > self.limit * self.planned
@@ -66,5 +71,5 @@ class SkipCounter:
     def check(self) -> None:
         if self.exceeded:
             raise InputError(f"{self.count} of {self.planned} utterances could not be used "
-                             f"(more than {self.limit:.0%}): {'; '.join(self._first)}. "
+                             f"(more than {self.limit:.0%}): {self.told()}. "
                              f"Mend or leave out these recordings and make the list again (stage 2)")

@@ -36,6 +36,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger, progress
 from wedefense.utils.precision import resolve
+from wedefense.utils.tables import plural
 
 log = get_logger()
 
@@ -129,8 +130,8 @@ class Trainer:
                     self._save_last()
         self._check_finite(pending)
         if skips.count:
-            log.warning("epoch %d: %d utterances could not be used and were replaced by others", self.epoch + 1,
-                        skips.count)
+            log.warning("epoch %d: %s could not be used, others stand in: %s", self.epoch + 1,
+                        plural(skips.count, "utterance"), skips.told())
         self.sums = torch.zeros(3)
         loss, right, count = torch.tensor(gather(sums.tolist())).sum(dim=0).tolist()
         return loss / count, right / count
