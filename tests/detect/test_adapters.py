@@ -14,6 +14,7 @@ from wedefense.bin.adapters import main
 from wedefense.bin.average import main as average
 from wedefense.bin.info import main as info
 from wedefense.detect.export import export
+from wedefense.detect.share import write_folder
 from wedefense.frontend.ssl.adapters import is_adapter
 from wedefense.frontend.ssl.formats.peft import CONFIG, WEIGHTS
 from wedefense.train.run import build_trainer
@@ -68,6 +69,18 @@ def test_a_folder_of_peft_begins_another_training(experiment, tmp_path, capsys):
         torch.testing.assert_close(begun[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
     with pytest.raises(SystemExit):
         main([str(tmp_path / "peft"), "--merged", str(tmp_path / "x")])
+
+
+def test_a_shared_config_opens_no_adapter_elsewhere(experiment, tmp_path):
+    """A folder that nobody may read, and one that is no adapter: the weights hold what there is."""
+    write_folder(load_detector(experiment), tmp_path / "shared")
+    config = tmp_path / "shared/config.yaml"
+    told = yaml.safe_load(config.read_text())
+    expected = load_detector(tmp_path / "shared").score(wave(1.0), 16000).llr
+    for place in ("/proc/1/root", str(tmp_path)):
+        told["dataset_args"]["ssl_args"]["adapters"]["path"] = place
+        config.write_text(yaml.safe_dump(told))
+        assert load_detector(tmp_path / "shared").score(wave(1.0), 16000).llr == expected
 
 
 def test_a_check_without_peft_names_the_extra(experiment, tmp_path, monkeypatch):

@@ -3,6 +3,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.corpus import write_config
+from tests.frontend.ssl.test_adapters import adapted
+from wedefense.config.adapters import AdapterOptions
 from wedefense.config.loader import load_config
 from wedefense.config.models import BACKENDS
 from wedefense.frontend.features import LayerFeatures
@@ -39,6 +41,14 @@ def test_a_pretrained_encoder_counts_by_its_architecture(tmp_path):
         detector.frontend.upstream.stop_after(layer)
         costs.append(encoder_multiply_adds(detector.frontend.upstream, 16000))
     assert costs[3] == encoder and costs[1] - costs[0] == costs[2] - costs[1] == costs[3] - costs[2] > 0
+
+
+@pytest.mark.parametrize("family, frames", [("wavlm", 49), ("whisper", 50)])
+def test_changes_of_weights_cost_nothing_and_detours_two_products_for_each_sum(family, frames):
+    """One second of audio."""
+    plain, *costs = (encoder_multiply_adds(adapted(family, options), 16000) for options in (
+        AdapterOptions(), AdapterOptions("lora"), AdapterOptions("bottleneck", dim=5, layers=(0, 2))))
+    assert costs == [plain, plain + frames * 2 * 2 * (24 * 5 + 5 * 24)]
 
 
 @pytest.mark.parametrize("name, embed_dim, published", [

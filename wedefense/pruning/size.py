@@ -161,13 +161,15 @@ def gated_multiply_adds(encoder: nn.Module, width: Widths, samples: int) -> Tens
 
 
 def fixed_multiply_adds(encoder: nn.Module, samples: int) -> int:
-    """Those of the parts that are never cut: positions, and Whisper's convolutions."""
-    shape, (lengths, _) = encoder.architecture, frame_counts(encoder, samples)
+    """Those of the parts that are never cut: positions, Whisper's convolutions, bottlenecks of adapters."""
+    shape, (lengths, windows) = encoder.architecture, frame_counts(encoder, samples)
+    detour = sum(windows) * sum(part.weight.numel() for block in blocks(encoder) if block.bottlenecks is not None
+                                for part in block.bottlenecks.modules() if isinstance(part, nn.Linear))
     if shape.mel_bins:
-        return 3 * shape.dim * (lengths[0] * shape.mel_bins + lengths[1] * shape.dim)
+        return detour + 3 * shape.dim * (lengths[0] * shape.mel_bins + lengths[1] * shape.dim)
     kernel = shape.pos_conv_kernel if shape.pos_conv_depth == 1 else \
         shape.pos_conv_depth * max(3, shape.pos_conv_kernel // shape.pos_conv_depth)
-    return lengths[-1] * shape.dim * (shape.dim // shape.pos_conv_groups) * kernel
+    return detour + lengths[-1] * shape.dim * (shape.dim // shape.pos_conv_groups) * kernel
 
 
 def multiply_adds(encoder: nn.Module, samples: int) -> int:
