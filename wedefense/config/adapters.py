@@ -1,6 +1,6 @@
 """Adapters: small parts that are trained in the place of a pretrained encoder's own weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from wedefense.utils.checks import fraction, within
@@ -52,14 +52,21 @@ class AdapterOptions:
         return self.type != "none"
 
     @property
+    def idle(self) -> set[str]:
+        """Options that say nothing with this type."""
+        of_lora = {"r", "alpha", "rank_stabilised", "dora", "dropout", "targets", "path"}
+        return {"none": of_lora | {"dim", "layers", "norms"}, "lora": {"dim"}, "bottleneck": of_lora}[self.type]
+
+    @property
     def scale(self) -> float:
         """Of what low rank adds."""
         return self.alpha / (self.r ** 0.5 if self.rank_stabilised else self.r)
 
     def computes_as(self, other: "AdapterOptions") -> bool:
         """Whether the same tensors are the same adapter under both."""
-        ours, theirs = (replace(one, path=None, dropout=0.0, norms=False) for one in (self, other))
-        return ours == theirs
+        free = self.idle | {"path", "dropout", "norms"}
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(self)
+                   if field.name not in free)
 
     def in_words(self) -> str:
         """For a table."""

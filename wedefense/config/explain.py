@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from wedefense.config.adapters import AdapterOptions
 from wedefense.config.data import DatasetOptions
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.loader import read_config_tree
@@ -33,6 +34,8 @@ def in_use(options: Any) -> Iterator[tuple[dataclasses.Field, Any]]:
         unused = {"frontend_args", *(f"{name}_args" for name in FRONTENDS.names())} - {options.frontend_section}
     elif isinstance(options, Config) and not options.use_pruning_loss:
         unused = {field.name for field in dataclasses.fields(PruningOptions)} - {"use_pruning_loss"}
+    elif isinstance(options, AdapterOptions):
+        unused = options.idle
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     unused |= {f"{name}_args" for name, value in values.items() if value is False}
     yield from ((field, values[field.name]) for field in dataclasses.fields(options) if field.name not in unused)

@@ -16,9 +16,8 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.share import write_folder
 from wedefense.frontend.ssl.adapters import adapted_products, is_adapter, merge
 from wedefense.frontend.ssl.formats.peft import CONFIG, Adapter, read_adapter, save_adapter
-from wedefense.frontend.ssl.zoo import find_model
-from wedefense.frontend.whisper import HUB_IDS
 from wedefense.models.cost import parameters
+from wedefense.report.hub_card import base_model
 from wedefense.utils.errors import InputError
 
 
@@ -61,9 +60,7 @@ def write_peft(model: LoadedDetector, out: str | os.PathLike) -> list[Path]:
     """A folder that peft loads over the model of transformers of the same name."""
     options, config = options_of(model), model.config
     assert config is not None  # as it has options
-    upstream = config.dataset_args.frontend_options.upstream_args
-    known = find_model(upstream.name)
-    base = upstream.path_or_url or known and known.hub_id or HUB_IDS.get(upstream.name, upstream.name)
+    base = base_model(config) or config.dataset_args.frontend_options.upstream_args.name
     return save_adapter(model.detector.pretrained.upstream, options, out, base)
 
 

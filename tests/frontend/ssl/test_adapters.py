@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.pruning.helpers import BASE, FAMILIES, LENGTHS, batch, encoder_of
 from wedefense.config.adapters import AdapterOptions
+from wedefense.config.explain import commented
 from wedefense.config.frontend import SSLOptions, UpstreamOptions
 from wedefense.frontend.ssl.adapters import Bottleneck, adapt, adapted_products, is_adapter, merge
 from wedefense.frontend.ssl.encoder import Encoder
@@ -242,3 +243,13 @@ def test_only_blocks_that_run_have_them_and_nothing_is_frozen_twice():
         SSLOptions(frozen=True, adapters=AdapterOptions("lora"))
     with pytest.raises(InputError, match="adapters.type: units are pruned of an encoder that is trained itself"):
         SSLOptions(upstream_args=UpstreamOptions(pruning_units="head"), adapters=AdapterOptions("lora"))
+
+
+def test_a_config_is_printed_with_what_counts():
+    assert commented(AdapterOptions()).startswith("type: none") and "dim" not in commented(AdapterOptions())
+    lora, bottleneck = commented(KINDS["lora"]), commented(KINDS["bottleneck"])
+    assert "r: 3" in lora and "dim:" not in lora and "dim: 5" in bottleneck and "alpha" not in bottleneck
+    assert KINDS["bottleneck"].computes_as(replace(KINDS["bottleneck"], r=99))
+    assert not KINDS["bottleneck"].computes_as(replace(KINDS["bottleneck"], dim=6))
+    assert "LoRA of rank 2, scale 8, on q_proj, v_proj of blocks 2, and their layer norms" == KINDS[
+        "some layers"].in_words()
