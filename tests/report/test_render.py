@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib
 import pytest
 from matplotlib.font_manager import findfont
 
@@ -63,6 +64,16 @@ def test_letters_of_papers(fonts, name, tmp_path, caplog):
     assert b"DejaVuSans" in usual and b"/FontFile2" in usual and b"/Type3" not in usual
     with pytest.raises(OptionError, match="one of sans, latex, times, got 'comic'"), render.letters("comic"):
         pass
+
+
+@pytest.mark.parametrize("drawn", [render.svg, render.png, render.pdf])
+def test_what_a_table_names_is_no_program_of_tex(drawn, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)  # as a matplotlibrc may have it
+    monkeypatch.setattr("matplotlib.texmanager.TexManager._run_checked_subprocess", None)
+    figure = a_figure()
+    figure.axes[0].set(xlabel=r"\input{/etc/passwd}", xticks=[0, 1], xticklabels=["50 %", "a_b"])
+    figure.legend()
+    assert drawn(figure)
 
 
 def test_a_text_of_other_letters_keeps_its_font():

@@ -24,7 +24,8 @@ FONTS: Mapping[str, tuple[str, ...]] = {  # of each the first that is installed;
 }
 _letters: ContextVar[str] = ContextVar("letters", default="sans")
 _DOTS, _PACKED = 200, 3  # of the PNG, an inch; a higher level takes three times as long for a tenth less
-_AS_WRITTEN = {"text.parse_math": False}  # a $ in the name of an attack or a file is a $
+# A $ in the name of an attack or a file is a $, also where somebody's matplotlibrc has TeX set all text.
+_AS_WRITTEN = {"text.parse_math": False, "text.usetex": False}
 _SAVING = {"svg.fonttype": "none", "svg.hashsalt": "wedefense", **_AS_WRITTEN}
 _TRUETYPE = {"pdf.fonttype": 42}  # what publishers ask for
 
@@ -85,7 +86,7 @@ def finished(figure) -> None:
         with matplotlib.rc_context(_AS_WRITTEN):
             laid_below(figure)
             for text in figure.findobj(Text):
-                text.set(text=visible(text.get_text(), but="\n"), parse_math=False)
+                text.set(text=visible(text.get_text(), but="\n"), parse_math=False, usetex=False)
             figure.get_layout_engine().execute(figure)
         figure.set_layout_engine(None)  # a second time it would lay out what is settled
 
