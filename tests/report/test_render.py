@@ -5,7 +5,8 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from matplotlib.font_manager import findfont
+from fontTools.ttLib import TTCollection, TTFont
+from matplotlib.font_manager import findfont, get_font
 
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.report import lean_fonts, render, style
@@ -64,6 +65,16 @@ def test_letters_of_papers(fonts, name, tmp_path, caplog):
     assert b"DejaVuSans" in usual and b"/FontFile2" in usual and b"/Type3" not in usual
     with pytest.raises(OptionError, match="one of sans, latex, times, got 'comic'"), render.letters("comic"):
         pass
+
+
+def test_the_usual_font_may_lie_in_a_collection(tmp_path, monkeypatch):
+    collection = TTCollection()
+    collection.fonts = [TTFont(findfont("DejaVu Sans"))]
+    collection.save(tmp_path / "fonts.ttc")
+    monkeypatch.setattr("matplotlib.font_manager.findfont", lambda properties: str(tmp_path / "fonts.ttc"))
+    monkeypatch.setattr("matplotlib.get_cachedir", lambda: str(tmp_path))
+    made = lean_fonts.lean.__wrapped__()
+    assert made.endswith("-fonts.ttf") and get_font(made).family_name == "DejaVu Sans"
 
 
 @pytest.mark.parametrize("drawn", [render.svg, render.png, render.pdf])

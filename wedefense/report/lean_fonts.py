@@ -29,12 +29,13 @@ def lean(style: str = "normal", weight: str | int = "normal") -> str:
     from fontTools import subset
     from matplotlib.font_manager import FontProperties, findfont
 
-    font = findfont(FontProperties(style=style, weight=weight))
-    path = Path(matplotlib.get_cachedir()) / f"wedefense-{matplotlib.__version__}-{Path(font).name}"
+    font = Path(findfont(FontProperties(style=style, weight=weight)))
+    name = f"{font.stem}{'.ttf' if font.suffix == '.ttc' else font.suffix}"  # of a collection the first, as elsewhere
+    path = Path(matplotlib.get_cachedir()) / f"wedefense-{matplotlib.__version__}-{len(_LETTERS)}-{name}"
     if not path.is_file():
-        options = subset.Options(layout_features=[], hinting=False)
+        options = subset.Options(layout_features=[], hinting=False, font_number=0)
         options.drop_tables = [*(set(options.drop_tables) - {"kern"}), "FFTM"]
-        whole, cut = subset.load_font(font, options), subset.Subsetter(options)
+        whole, cut = subset.load_font(str(font), options), subset.Subsetter(options)
         cut.populate(unicodes=map(ord, _LETTERS))
         cut.subset(whole)
         with atomic_write(path) as stream:
