@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wedefense.config.adapters import AdapterOptions
 from wedefense.config.loader import load_config
+from wedefense.frontend.ssl.adapters import adapt
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.zoo import find_model
@@ -18,13 +20,14 @@ from wedefense.utils.distributed import World
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def trained(name, graphs, frozen=False, low=False, steps=6):
+def trained(name, graphs, how="trained", low=False, steps=6):
     """Weights and the last layers after some steps of training."""
     torch.manual_seed(0)
     architecture = replace(find_model(name).architecture, layer_drop=0.0, blocks=full_blocks(2, 2, 256), dim=128,
                            total_heads=2)
     encoder = Encoder(architecture).cuda().train()
-    encoder.requires_grad_(not frozen)
+    encoder.requires_grad_(how != "frozen")
+    adapt(encoder, AdapterOptions("lora" if how == "adapted" else "none", targets=("q_proj", "output_dense")))
     encoder.graphs = graphs
     weight = torch.ones(architecture.num_blocks + 1, device="cuda", requires_grad=True)
     optimizer = torch.optim.SGD([weight, *(p for p in encoder.parameters() if p.requires_grad)], 1e-3)
@@ -42,11 +45,11 @@ def trained(name, graphs, frozen=False, low=False, steps=6):
 @on_a_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
+@pytest.mark.parametrize("how", ["trained", "frozen", "adapted"])
 @pytest.mark.parametrize("name", ["wavlm_base_plus", "wavlm_large"])
-def test_training_is_the_same_with_recordings(name, frozen, low):
+def test_training_is_the_same_with_recordings(name, how, low):
     graphs = Graphs(4, 8000)
-    recorded, plain = trained(name, graphs, frozen, low), trained(name, None, frozen, low)
+    recorded, plain = trained(name, graphs, how, low), trained(name, None, how, low)
     assert len(graphs._recorded) == 1
     for one, other in zip(recorded, plain, strict=True):
         difference = (one - other).norm()

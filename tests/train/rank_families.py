@@ -29,6 +29,8 @@ MODES = {
     "checkpointing": {"gradient_checkpointing": True},
     "one layer": ONE_LAYER,
     "a sum": {"layerwise_feature": False},
+    "lora": {"adapters": {"type": "lora", "targets": ["q_proj", "v_proj", "output_dense"], "dropout": 0.1}},
+    "bottlenecks": {"adapters": {"type": "bottleneck", "dim": 8, "norms": True}},
     "pruning": {"upstream_args": {"pruning_units": UNITS}},
     "gates only": {"upstream_args": {"pruning_units": UNITS}},
 }

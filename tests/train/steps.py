@@ -16,6 +16,8 @@ MODES = {
     "frozen": {"dataset_args__ssl_args__frozen": True},
     "full": {},
     "two stages": {},
+    "lora": {"dataset_args__ssl_args__adapters": {"type": "lora", "targets": ["q_proj", "out_proj", "output_dense"]}},
+    "bottlenecks": {"dataset_args__ssl_args__adapters": {"type": "bottleneck", "dim": 8}},
     "pruning": {"use_pruning_loss": True, "target_sparsity": 0.5,
                 "dataset_args__ssl_args__upstream_args__pruning_units": "conv,head,attlayer,interm,ffnlayer"},
 }
