@@ -26,7 +26,7 @@ def test_stages(tmp_path, data_type, monkeypatch):
     with pytest.raises(InputError) as error:
         stages.run(4, "--seed", "8")
     words = shlex.split(str(error.value)[str(error.value).index("--fork"):])
-    assert words == ["--fork", f"{stages.exp}-2"]  # as it can be typed
+    assert words[:2] == ["--fork", f"{stages.exp}-2"]  # as it can be typed
     assert np.isfinite(load_detector(stages.exp).score(stages.data / "eval/eval_0000.wav").llr)
 
 

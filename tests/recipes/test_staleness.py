@@ -17,6 +17,7 @@ from tests.corpus import make_list, make_partial
 from tests.detect.experiments import SSL as TINY
 from tests.detect.experiments import make_experiment, make_pruned
 from tests.recipes.stages_here import PRUNED, SETS, SSL, Stages
+from wedefense.bin import check
 from wedefense.experiment import lineage
 from wedefense.experiment.record import read
 from wedefense.utils.errors import InputError
@@ -272,6 +273,18 @@ def test_spans_noises_and_tables_to_draw_by(rich, change, start):
         assert result == "made again"
     else:
         assert result.startswith("refused"), result
+
+
+@pytest.mark.parametrize("gone", ["noises/noise/wav.scp", "data/train/raw.list", "data/train/utt2corpus"])
+def test_what_the_training_had_may_be_gone_where_weights_are_scored(rich, gone):
+    rich.restore()
+    (rich.root / gone).unlink()
+    with pytest.raises(InputError, match="--as_trained true"):
+        rich.run(5)
+    folder = ["--data", str(rich.data), "--train_sets", "train", "--sets", "dev", "eval"]
+    settings = ["--config", str(rich.config), "--exp_dir", str(rich.exp), "--train_data", rich.list("train"),
+                "--val_data", rich.list("dev")]
+    assert check.main(["--stage", "5", "--as_trained", *folder, *settings]) == 0
 
 
 def test_segments_are_judged_by_the_spans_that_are_there(rich):

@@ -1,5 +1,6 @@
 """Before a recipe starts in the middle: is what the earlier stages made still of what lies here now?"""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,11 @@ def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], sk
     folder = ExperimentFolder(config.exp_dir)
     if stage > 2:
         for name, path in lists.items():
-            if name in sets or not as_trained:
+            if name in sets:
                 lineage.require_list(path, config.data_type)
+            elif not as_trained:
+                with _of_training(stage):
+                    lineage.require_list(path, config.data_type)
     if read(folder.training) is not None:
         if not as_trained and (stage > 3 or has_weights(folder)):
             _settings(folder, config, stage)
@@ -48,16 +52,28 @@ def check(config: Config, stage: int, lists: dict[str, str], sets: list[str], sk
         _results(folder)
 
 
+@contextlib.contextmanager
+def _of_training(stage: int):
+    """What only the training needed may be gone by now, or lie on another machine."""
+    try:
+        yield
+    except InputError as error:
+        cure = " (to score the weights as they are: --as_trained true)" if stage > 3 else ""
+        raise InputError(f"{error}{cure}") from None
+
+
 def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
     found = (read(folder.training) or {})["inputs"]
     now = lineage.settings(config)
     if stage > 3:
-        now |= {key: held for key, held in lineage.trained_on(config).items() if held is not None}
+        with _of_training(stage):
+            now |= {key: held for key, held in lineage.trained_on(config).items() if held is not None}
     free = {"dataset_args.eval_frms"}  # an option of stage 4, which is compared there
     if stage <= 3 and not config.scheduler_args.spans_all_epochs and config.num_epochs >= epochs_done(folder):
         free.add("num_epochs")
     differences = changes({key: found.get(key) for key in now}, now)
-    refuse(folder, [change for change in differences if change.key not in free])
+    with _of_training(stage):
+        refuse(folder, [change for change in differences if change.key not in free])
 
 
 def _weights(folder: ExperimentFolder, config: Config) -> None:
