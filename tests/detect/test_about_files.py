@@ -14,6 +14,7 @@ import soundfile
 from tests.corpus import make_list, write_config
 from wedefense.bin.info import main
 from wedefense.data.shards import write_shard
+from wedefense.data.spans import read_spans, write_spans
 from wedefense.detect import about_files
 from wedefense.detect.about_files import about
 from wedefense.experiment.folder import ExperimentFolder
@@ -110,6 +111,8 @@ def test_label_files_calibrations_and_lists_without_labels(place, capsys):
                                               for start, label in ((0, "bonafide"), (0.5, "spoof"))))
     assert told("spans.rttm", capsys).startswith(
         "label file spans.rttm kind rttm utterances 1 spans 2 classes bonafide 1, spoof 1 more wedefense segments")
+    write_spans(place / "dev_seglab_0.16.npy", read_spans(place / "spans.rttm"))
+    assert "kind seglab utterances 1 spans 2" in told("dev_seglab_0.16.npy", capsys)
     Calibration((2.0,), 1.0).save(place / "calibration.json")
     assert "formula llr = 2 x score + 1" in told("calibration.json", capsys)
     (place / "raw.list").write_text('{"key": "a", "wav": "a.wav", "dur": 3600}\n{"key": "b", "wav": "b.wav"}\n')
@@ -146,6 +149,7 @@ def test_a_config_of_a_folder_runs_nothing(place, capsys):
 @pytest.mark.parametrize("name, content, said", [
     ("page.html", b"<html>\n", "of no kind that is known here"),
     ("x.list", b"{1}\n", "neither a list of recordings"),
+    ("x_seglab_0.16.npy", b"\x93NUMPY", "x_seglab_0.16.npy"),
     ("x.npz", b"PK\x03\x04", "no arrays of NumPy"),
     ("x.wav", b"RIFF", "x.wav"),
     ("x.json", b"[1]", "expected a JSON object"),

@@ -33,6 +33,9 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main([str(tmp_path), "--height", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and lines[-1] == "best of 10 epochs: 10, EER 3.00 %"
+    (tmp_path / "history.json").write_text(json.dumps(
+        {"rows": ROWS[:1], "best": {"epoch": 1, "metric": "val_eer", "value": 0.03}}))
+    assert main([str(tmp_path)]) == 0 and "best of 1 epoch: 1," in capsys.readouterr().out
     assert lines[0] == "Loss" and lines[1].startswith("     1 |") and sum(line.count("|") for line in lines) == 24
     (tmp_path / "history.json").unlink()
     with pytest.raises(InputError, match="history.json: no epoch is finished yet"):

@@ -233,7 +233,7 @@ def test_a_recording_of_two_labels_is_not_dropped_but_named(tmp_path):
     sound(tmp_path / "a.wav"), sound(tmp_path / "b.wav")
     (tmp_path / "c.wav").write_bytes((tmp_path / "a.wav").read_bytes())
     (tmp_path / "labels.csv").write_text(HEADER + TWO + "c.wav,fake,train\n")
-    with pytest.raises(InputError, match="1 recordings have more than one label: a = c with different labels; correct"):
+    with pytest.raises(InputError, match="1 recording of more than one label: a = c with different labels; correct"):
         prepare(tmp_path, "--duplicates", "drop")
 
 

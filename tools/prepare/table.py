@@ -19,7 +19,7 @@ from wedefense.utils.files import atomic_write, flush_all
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
-from wedefense.utils.tables import count_text, first_few, read_lines
+from wedefense.utils.tables import count_text, first_few, plural, read_lines
 
 log = get_logger()
 CLASSES = ("bonafide", "spoof")
@@ -103,8 +103,8 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
              for group in groups]
     torn = [said for group, said in zip(groups, alike) if len({labels[key] for key in group}) > 1]
     if options.duplicates == "drop" and torn:
-        raise InputError(f"{options.table}: {len(torn)} recordings have more than one label: {first_few(torn)}; "
-                         "correct the table, --duplicates drop cannot know which is right")
+        raise InputError(f"{options.table}: {plural(len(torn), 'recording')} of more than one label: {first_few(torn)}"
+                         "; correct the table, --duplicates drop cannot know which is right")
     if options.duplicates == "stop":
         raise InputError(f"{options.table}: {len(groups)} recordings come under several names: {first_few(alike)}. "
                          f"--duplicates drop keeps the first of each, --duplicates ignore keeps all")

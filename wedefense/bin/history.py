@@ -8,6 +8,7 @@ from wedefense.experiment.records import read_history
 from wedefense.metrics.catalogue import METRICS
 from wedefense.utils.arguments import command_parser
 from wedefense.utils.errors import InputError
+from wedefense.utils.tables import plural
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     print("\n\n".join(text_plot(panel, width, options.height) for panel in panels(history["rows"])))
     if best := history.get("best"):
         metric = METRICS[best["metric"].removeprefix("val_")]
-        print(f"\nbest of {len(history['rows'])} epochs: {best['epoch']}, {metric.phrase(best['value'])}")
+        print(f"\nbest of {plural(len(history['rows']), 'epoch')}: {best['epoch']}, {metric.phrase(best['value'])}")
     return 0
 
 

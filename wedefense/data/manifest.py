@@ -11,7 +11,7 @@ from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
-from wedefense.utils.tables import first_few, read_lines, read_seconds
+from wedefense.utils.tables import first_few, plural, read_lines, read_seconds
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
 
@@ -58,7 +58,7 @@ class Manifest:
         every = sorted(s for of_class in seconds.values() for s in of_class)
         classes = [f"{label} {len(seconds[label])} ({_hours(seconds[label])})" for label in sorted(seconds)]
         lines = [f"{self.name}: {len(every)} utterances, {_hours(every)}",
-                 f"  {len(classes)} classes: {first_few(classes, 12)}"]
+                 f"  {plural(len(classes), 'class')}: {first_few(classes, 12)}"]
         if every:
             lines.append(f"  durations: {every[0]:.2f} to {every[-1]:.2f} s, median {every[len(every) // 2]:.2f} s")
         lines.append(f"  sample rates: {_counted(r.info.rate for r in self.recordings)} (Hz: files); "

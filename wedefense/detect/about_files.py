@@ -140,7 +140,8 @@ def _file(place: Path) -> Rows | None:
         return {"TorchScript": str(place), "size": _size(place)}
     if suffix in AUDIO_SUFFIXES or needs_ffmpeg(place):
         return _recording(place)
-    other: dict[str, Callable[[Path], Rows]] = {"tar": _shard, "json": _json, "onnx": _onnx, "npz": _arrays}
+    other: dict[str, Callable[[Path], Rows]] = {"tar": _shard, "json": _json, "onnx": _onnx, "npz": _arrays,
+                                                "npy": _labels_of_spans}
     if suffix in other:
         return other[suffix](place)
     with place.open("rb") as stream:

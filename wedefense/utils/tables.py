@@ -135,8 +135,11 @@ def count_text(counts: Mapping[str, int] | Counter) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    """
+    >>> plural(1, "class"), plural(2, "class"), plural(0, "trial")
+    ('1 class', '2 classes', '0 trials')
+    """
+    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}" if count != 1 else f"1 {noun}"
 
 
 def first_few(names, limit: int = 3) -> str:
