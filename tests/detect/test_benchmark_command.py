@@ -200,6 +200,14 @@ def test_what_cannot_be_done_is_named(place, monkeypatch, words, match):
     assert not (place / "out/systems").exists()
 
 
+def test_the_calibration_that_a_detector_brings_is_told(place, capsys):
+    assert run(place) == 0 and "calibration: the scores are taken as they are\n" in capsys.readouterr().out
+    Calibration((0.5,), 1.0).save(place / "exp/calibration.json")
+    assert run(place) == 0
+    assert "calibration: the detector's own, llr = 0.5 x score + 1" in capsys.readouterr().out
+    assert run(place, "--fix_on", "dev") == 0 and "the detector's own" not in capsys.readouterr().out
+
+
 def test_a_set_is_called_as_its_folder_is_also_from_inside(place, monkeypatch):
     monkeypatch.chdir(place / "dev")
     assert run(place, "--sets", ".") == 0
