@@ -39,6 +39,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tools.rates import KINDS, Rates, crop_ms, entry, named, of_check
+from wedefense.config.frontend import adapters_in
 from wedefense.config.loader import load_config
 from wedefense.config.recipes import titles
 from wedefense.data.layouts import read_layouts
@@ -154,7 +155,9 @@ def work_of(path: Path, config, detector: torch.nn.Module, forward: int) -> Work
     samples = data.samples(data.num_frms)
     frozen = data.frontend in ("ssl", "conformer") and not any(
         p.requires_grad for p in detector.frontend.upstream.parameters())
-    backward = 2 * (forward - (of_encoder(detector.frontend, samples) if frozen else 0))
+    # through an encoder with adapters gradients pass, and few of weights are wanted
+    spared = 2 if frozen else 1 if adapters_in(data.frontend_options).wanted else 0
+    backward = 2 * forward - spared * (of_encoder(detector.frontend, samples) if spared else 0)
     crops = (data.sample_num_per_epoch or utterances) * config.num_epochs
     return Work(crops, forward, backward, frozen, samples / data.resample_rate, config.dataloader_args.num_workers,
                 data, suffix)

@@ -85,6 +85,9 @@ def test_the_light_count_is_that_of_the_whole_detector():
     full = counted(FROZEN.with_name("MHFA_wavlmplus-FT.yaml"), options)
     assert not full.frozen and full.backward == 2 * full.forward and 0 < work.backward < full.backward
     assert full.crops == 25_380 * 5
+    adapted = counted(FROZEN.with_name("MHFA_wavlmplus-FT.yaml"), (*options, "--dataset_args.ssl_args.adapters.type",
+                                                                   "lora"))
+    assert not adapted.frozen and 2 * adapted.backward == full.backward + work.backward
 
 
 @pytest.mark.parametrize("recipe", ["detection/mini", "egs/detection/mini/"])
