@@ -210,9 +210,9 @@ train_stage() {  # config, exp_dir, extra settings ...
   finish "$dir/models, $dir/train.log, $dir/tensorboard"
 }
 
-# Is what lies in an experiment of what lies here now? Asked before a stage that builds on it.
+# Are the lists and what lies in an experiment of what lies here now? Asked before a stage that builds on them.
 check_stage() {  # stage, config, exp_dir
-  if [ ! -e "$3/config.yaml" ] || [ "$node_rank" -gt 0 ]; then return; fi
+  if { [ "$1" -lt 3 ] && [ ! -e "$3/config.yaml" ]; } || [ "$node_rank" -gt 0 ]; then return; fi
   local sets=($dev_set $eval_sets) more=()
   if [ "$task" = speaker ] && [ "$cohort" != none ]; then sets+=("$cohort"); fi
   if [ "$skip_bad" = true ]; then more+=(--skip_bad); fi

@@ -50,7 +50,7 @@ class Stages:
             settings += [f"--{key}_data", self.list(name), f"--{key}_label", str(data / name / "utt2lab")]
         config = ["--config", str(self.config), *settings]
         folder, skip_bad = ExperimentFolder(exp), ["--skip_bad"] * (stage_options.get("skip_bad") == "true")
-        if folder.config.is_file() and check_first:
+        if (start > 2 or folder.config.is_file()) and check_first:
             self.call(check.main, ["--stage", str(start), "--data", str(data), "--train_sets", "train", "--sets", *sets,
                                    *skip_bad, *config])
         wanted = range(start, stop + 1)

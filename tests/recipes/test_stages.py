@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_a_set_that_stage_2_has_not_made_is_named(finished):
     done = run("--stage", 4, "--stop_stage", 4, "--data", folder / "data", "--exp_dir", folder / "exp",
                "--eval_sets", "other", *SMALL)
     assert done.returncode == 2 and "data/other/raw.list: no such list; stage 2 makes it" in done.stderr, done.stderr
+
+
+def test_a_training_does_not_begin_on_labels_that_changed_after_stage_2(finished, tmp_path):
+    shutil.copytree(finished[0] / "data", tmp_path / "data")
+    labels = tmp_path / "data/train/utt2lab"
+    labels.write_text(labels.read_text().replace("bonafide", "human", 1))
+    done = run("--stage", 3, "--stop_stage", 3, "--data", tmp_path / "data", "--exp_dir", tmp_path / "exp", *SMALL)
+    assert done.returncode == 2 and "utt2lab changed" in done.stderr and "go back to --stage 2" in done.stderr
+    assert not (tmp_path / "exp").exists()
 
 
 def test_shards_give_the_same_scores_as_files(finished, tmp_path):
