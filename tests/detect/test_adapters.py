@@ -14,7 +14,7 @@ from wedefense.bin.adapters import main
 from wedefense.bin.average import main as average
 from wedefense.bin.info import main as info
 from wedefense.detect.export import export
-from wedefense.detect.share import write_folder
+from wedefense.detect.share import About, share
 from wedefense.frontend.ssl.adapters import is_adapter
 from wedefense.frontend.ssl.formats.peft import CONFIG, WEIGHTS
 from wedefense.train.run import build_trainer
@@ -73,7 +73,8 @@ def test_a_folder_of_peft_begins_another_training(experiment, tmp_path, capsys):
 
 def test_a_shared_config_opens_no_adapter_elsewhere(experiment, tmp_path):
     """A folder that nobody may read, and one that is no adapter: the weights hold what there is."""
-    write_folder(load_detector(experiment), tmp_path / "shared")
+    share(load_detector(experiment), tmp_path / "shared", About())
+    assert "RA of rank 2, scale 2, on q_proj" in (tmp_path / "shared/README.md").read_text()
     config = tmp_path / "shared/config.yaml"
     told = yaml.safe_load(config.read_text())
     expected = load_detector(tmp_path / "shared").score(wave(1.0), 16000).llr

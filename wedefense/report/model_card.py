@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wedefense import __version__
 from wedefense.config.augment import parse_steps
+from wedefense.config.frontend import adapters_in
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
 from wedefense.experiment.folder import NAMES, ExperimentFolder
@@ -145,8 +146,10 @@ def _settings(config: Config | None, trained: str) -> str:
                                            ("speed_perturb", data.speed_perturb),
                                            ("noise or reverberation", data.aug_prob)) if wanted]
     augmented += [step.type for step in parse_steps(data.augment)]
-    return (f"## Training\n\nFront-end {_frontend(config)} at {data.resample_rate} Hz, back-end {config.model}, head "
-            f"{config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
+    adapters = adapters_in(data.frontend_options)
+    adapted = f" with {adapters.in_words()}" if adapters.wanted else ""
+    return (f"## Training\n\nFront-end {_frontend(config)}{adapted} at {data.resample_rate} Hz, back-end {config.model}, "
+            f"head {config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
             f"{config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr} over {config.num_epochs} "
             f"epochs{trained and '; '}{trained}. `{NAMES.config}` has every setting.\n")
 
