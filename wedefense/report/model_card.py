@@ -147,9 +147,9 @@ def _settings(config: Config | None, trained: str) -> str:
                                            ("noise or reverberation", data.aug_prob)) if wanted]
     augmented += [step.type for step in parse_steps(data.augment)]
     adapters = adapters_in(data.frontend_options)
-    adapted = f" with {adapters.in_words()}" if adapters.wanted else ""
-    return (f"## Training\n\nFront-end {_frontend(config)}{adapted} at {data.resample_rate} Hz, back-end {config.model}, "
-            f"head {config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
+    frontend = f"{_frontend(config)} with {adapters.in_words()}" if adapters.wanted else _frontend(config)
+    return (f"## Training\n\nFront-end {frontend} at {data.resample_rate} Hz, back-end {config.model}, head "
+            f"{config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
             f"{config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr} over {config.num_epochs} "
             f"epochs{trained and '; '}{trained}. `{NAMES.config}` has every setting.\n")
 
