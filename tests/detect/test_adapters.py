@@ -63,6 +63,10 @@ def test_a_folder_of_peft_begins_another_training(experiment, tmp_path, capsys):
     printed = capsys.readouterr().out
     own = yaml.safe_load(printed)["adapters"]
     assert own["path"] == str(tmp_path / "peft") and printed.startswith("# ") and "over wavlm_tiny" in printed
+    info([str(tmp_path / "peft")])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "of rank 2, scale 2, on q_proj, v_proj, output_dense of blocks 0, 1, 2" in shown
+    assert f"to begin with it wedefense adapters {tmp_path / 'peft'}" in shown
     config = config_of(tmp_path, ssl={"frozen": False, "adapters": own}, num_epochs=1)
     begun = build_trainer(config, ALONE).detector.frontend.state_dict()
     for name, tensor in load_detector(experiment).detector.frontend.state_dict().items():

@@ -9,6 +9,7 @@ from wedefense.config.registry import Untrusted
 from wedefense.config.schema import Config
 from wedefense.detect import published
 from wedefense.detect.about_files import about, experiment
+from wedefense.detect.adapters import adapter_in, of_adapter
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.experiment.folder import ExperimentFolder, folder_of
@@ -29,6 +30,8 @@ def model_or_checkpoint(options) -> dict[str, str]:
     folder = ExperimentFolder(path) if os.path.isdir(path) else folder_of(path) if os.path.isfile(path) else None
     trained = folder and (folder.is_trained or published.is_pruned_folder(folder.root))
     of_hub = not os.path.exists(path) and find_model(path) is None and parse_name(path, options.revision) is not None
+    if (adapter := adapter_in(path)) is not None:
+        return of_adapter(adapter)
     if not (options.config or os.path.isdir(path) and trained) and (other := about(path)):
         return other
     if not (options.config or trained or of_hub or published.find(path)):

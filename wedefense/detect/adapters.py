@@ -26,6 +26,13 @@ def adapter_in(path: str | os.PathLike) -> Adapter | None:
     return read_adapter(Path(path)) if (Path(path) / CONFIG).is_file() else None
 
 
+def of_adapter(adapter: Adapter) -> dict[str, str]:
+    """Label -> value, for a table."""
+    count = sum(tensor.numel() for parts in adapter.tensors.values() for tensor in parts.values())
+    return {"adapter of PEFT": str(adapter.folder), "kind": adapter.options.in_words(), "parameters": f"{count:,}",
+            "trained over": adapter.base, "to begin with it": f"wedefense adapters {adapter.folder}"}
+
+
 def section(adapter: Adapter) -> str:
     """The section of a config under which a training begins as this adapter."""
     options = to_builtin(replace(adapter.options, path=str(adapter.folder)))

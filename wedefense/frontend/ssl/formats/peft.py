@@ -68,7 +68,7 @@ def read_adapter(folder: str | Path) -> Adapter:
         config = read_json(folder / CONFIG)
         r = _checked(config, folder / CONFIG)
         tensors = _read_tensors(folder / WEIGHTS, r)
-        base = visible(str(config.get("base_model_name_or_path")))[:200]
+        base = visible(str(config.get("base_model_name_or_path") or "an unnamed model"))[:200]
         return Adapter(folder, _options(config, r, tensors, folder), tensors, base)
 
 
