@@ -76,6 +76,21 @@ def test_heads_of_segments_export_with_the_numbers_of_python(utterance, style, t
     assert "frame i from i x 20 ms on" in description["frames"]
 
 
+def test_int8_leaves_the_head_as_it_is(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    exp = make_experiment(tmp_path, **SSL, projection_args__project_type="linear")
+    export(load_detector(exp), tmp_path / "out", "onnx", int8=True)
+    graph = onnx.load(str(tmp_path / "out/model.int8.onnx")).graph
+    small = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    assert len([name for name in small if "frontend" in name or "onnx::MatMul" in name]) > 10, small
+    float_ones = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    assert any("projection" in name for name in float_ones) and not any("projection" in name for name in small)
+    read_by = [(node.op_type, name) for node in graph.node for name in node.input]
+    assert all("Integer" in kind for kind, name in read_by if name in small)
+    assert "detector.backend.pooling_fc.weight" in float_ones  # which the scores of frames read too
+
+
 def test_pruned_encoders_export_too():
     tiny = MODELS["wavlm_tiny"].architecture
     blocks = (BlockShape((1, 3), 128), BlockShape((), 40), BlockShape((0, 2, 3), 0))

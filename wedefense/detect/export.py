@@ -7,6 +7,7 @@ import logging
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,10 +200,23 @@ def _quantise_onnx(content, path: Path, buffers: set[str]) -> None:
     """The linear layers of front-end and back-end; filter banks, which are buffers, span too wide a range."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    _give_each_gemm_its_weight(content.graph)
     kept = [node.name for node in content.graph.node if node.name.startswith("/projection") or buffers & {*node.input}]
+    kept += [f"{name}_MatMul" for name in kept]  # what becomes of a Gemm before it is looked at
     with _quiet():
         quantize_dynamic(content, str(path), weight_type=QuantType.QInt8, per_channel=True,
                          op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=kept)
+
+
+def _give_each_gemm_its_weight(graph) -> None:
+    """onnxruntime before 1.24 transposes the weight of a Gemm for all that read it."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    weights = {weight.name: weight for weight in graph.initializer if readers[weight.name] > 1}
+    for number, node in enumerate(graph.node):
+        if node.op_type == "Gemm" and node.input[1] in weights:
+            copy = graph.initializer.add()
+            copy.CopyFrom(weights[node.input[1]])
+            node.input[1] = copy.name = f"{copy.name}.{number}"
 
 
 @contextlib.contextmanager
