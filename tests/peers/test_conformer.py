@@ -59,7 +59,10 @@ def test_the_log_mel_frames_equal_theirs(both, monkeypatch):
     def mel(sr, n_fft, n_mels, fmin, fmax, norm):
         return mel_filter_bank(n_fft // 2 + 1, n_mels, fmin, fmax, sr, norm=norm, mel_scale="slaney").T
 
-    monkeypatch.setattr(theirs, "librosa", SimpleNamespace(filters=SimpleNamespace(mel=mel)), raising=False)
+    try:
+        monkeypatch.setattr(theirs, "librosa", SimpleNamespace(filters=SimpleNamespace(mel=mel)), raising=False)
+    except ImportError as error:  # some versions hand out nothing of the module without librosa
+        pytest.skip(str(error).strip().splitlines()[0])
     extractor = theirs.ParakeetFeatureExtractor(feature_size=16)
     for samples in (16000, 9003):
         wav = 0.1 * np.random.default_rng(samples).standard_normal(samples).astype(np.float32)

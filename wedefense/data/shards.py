@@ -175,7 +175,8 @@ def _members_by_header(path) -> PackedMembers:
     words: dict[str, str] = {}
     try:
         with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            while (info := tar.next()) is not None:
+            empty = tar.firstmember is None  # type: ignore[attr-defined]  # of which Python 3.10 cannot ask the next
+            while not empty and (info := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # it would hold every header of the tar
                 stem, _, suffix = info.name.rpartition(".")
                 suffix = suffix.lower()
