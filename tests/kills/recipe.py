@@ -16,7 +16,9 @@ MODES = {
     "frozen": SSL | {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, "frozen": True}},
     "full": SSL | {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}}},
     "pruning": SSL | PRUNED,
-    "localizing": {"localization_args": {"resolutions": [20, 160]}, "num_epochs": 1, "num_avg": 1},
+    "localizing": {"model": "SSL_BACKEND_MHFA", "num_epochs": 1, "num_avg": 1,
+                   "model_args": {"embed_dim": 16, "head_nb": 4, "compression_dim": 8},
+                   "localization_args": {"resolutions": [20, 160]}},
 }
 CASES = [f"{data_type}-{mode}" for data_type in ("raw", "shard") for mode in MODES]
 TUNED = ("--num_epochs", "1", "--seed", "8")
