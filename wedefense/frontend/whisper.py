@@ -20,6 +20,7 @@ from wedefense.frontend.ssl.attention import attends_packed
 from wedefense.frontend.ssl.formats.huggingface import read_weights
 from wedefense.frontend.ssl.formats.peft import load_adapter, read_adapter
 from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.products import Forgetting
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.frontend.ssl.transformer import Block, run_block
 from wedefense.utils.devices import numbers_on
@@ -80,7 +81,7 @@ def log_mel(wav: Tensor, lengths: Lengths, bands: int) -> tuple[Tensor, np.ndarr
         return _silenced((log[:, :, :frames.max()] + 4) / 4, frames.tolist()), frames
 
 
-class WhisperEncoder(nn.Module):
+class WhisperEncoder(Forgetting):
     """Two convolutions over the log-mel frames, sinusoid positions, pre-norm blocks.
 
     `forward(wav, lengths)` gives N+1 layers: the input of the first block, then the output of every block, the

@@ -205,6 +205,31 @@ def test_what_evaluation_keeps_follows_the_adapter():
     torch.testing.assert_close(after, layers_of(encoder)[-1], rtol=1e-5, atol=1e-5)  # with gradients
 
 
+@pytest.mark.parametrize("kind", ["none", "lora", "bottleneck"])
+@pytest.mark.parametrize("family", ["wavlm", "whisper"])
+def test_evaluation_follows_a_fused_step(family, kind):
+    """It leaves the version of a parameter as it was, so that nothing but the change of mode tells of it."""
+    encoder = encoder_of(family) if kind == "none" else adapted(family, KINDS[kind])
+    learnt = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    with torch.no_grad():
+        before = layers_of(encoder)[-1]
+    layers_of(encoder.train())[-1].square().sum().backward()
+    torch.optim.AdamW(learnt, lr=0.05, fused=True).step()
+    with torch.no_grad():
+        after = layers_of(encoder.eval())[-1]
+    assert not torch.allclose(after, before, atol=0.1)
+    torch.testing.assert_close(after, layers_of(encoder)[-1], rtol=1e-4, atol=1e-4)  # with gradients
+
+
+@pytest.mark.parametrize("family", ["wavlm", "whisper"])
+def test_what_drops_out_is_not_kept_for_evaluation(family):
+    options = replace(KINDS["lora"], dropout=0.3)
+    encoder = adapted(family, options).eval()
+    with torch.no_grad():
+        expected, dropped = layers_of(encoder)[-1], layers_of(encoder.train())[-1]
+        assert torch.equal(layers_of(encoder.eval())[-1], expected) and not torch.equal(dropped, expected)
+
+
 def test_the_rest_of_a_detector_begins_as_without():
     torch.manual_seed(3)
     plain = Encoder(BASE)

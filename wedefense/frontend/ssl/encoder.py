@@ -1,13 +1,13 @@
 """The wav2vec 2.0 family of encoders: samples to the features of every layer."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.extractor import Extractor, conv_lengths
 from wedefense.frontend.ssl.packing import Packing
-from wedefense.frontend.ssl.products import clear_derived
+from wedefense.frontend.ssl.products import Forgetting
 from wedefense.frontend.ssl.transformer import FrameEncoder
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
@@ -34,7 +34,7 @@ def groups_of(counts: list[int], rows: int = 768) -> list[list[int]]:
     return groups
 
 
-class Encoder(nn.Module):
+class Encoder(Forgetting):
     """An encoder of the wav2vec 2.0 family.
 
     `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the
@@ -91,17 +91,9 @@ class Encoder(nn.Module):
         self.encoder.transformer.gradient_checkpointing = value
         self.feature_extractor.gradient_checkpointing = value
 
-    def train(self, mode: bool = True) -> "Encoder":
-        self._forget()
-        return super().train(mode)
-
-    def _apply(self, *args, **kwargs) -> "Encoder":
-        self._forget()
-        return super()._apply(*args, **kwargs)
-
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """What was made from the weights, or has them in it."""
-        clear_derived(self)
+        super().forget()
         if self.graphs is not None:
             self.graphs.clear()
 

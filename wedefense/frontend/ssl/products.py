@@ -34,8 +34,9 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 class Derived:
     """A value computed from parameters, computed anew when one of them has been written to or replaced.
 
-    Writing through a parameter's `.data` goes unseen until `train()` or `eval()` is called. The value is no part of
-    the module's state: copies and pickles of a module start without it.
+    Writing through a parameter's `.data`, or by the fused step of an optimiser, goes unseen until `train()` or `eval()`
+    is called, see `Forgetting`. The value is no part of the module's state: copies and pickles of a module start
+    without it.
     """
 
     def __init__(self):
@@ -66,6 +67,21 @@ def clear_derived(module: nn.Module) -> None:
         for value in vars(part).values():
             if isinstance(value, Derived):
                 value.clear()
+
+
+class Forgetting(nn.Module):
+    """An encoder: forgets what was derived from its parameters when its mode changes and when they move."""
+
+    def train(self, mode: bool = True):
+        self.forget()
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs):
+        self.forget()
+        return super()._apply(*args, **kwargs)
+
+    def forget(self) -> None:
+        clear_derived(self)
 
 
 @dataclass
