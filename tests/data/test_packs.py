@@ -40,7 +40,10 @@ def write(path, contents, group=4, **options):
 
 
 def packed(path, folder):
-    return list(Packs(ParquetTable(path), "audio", folder, "train"))
+    """As whoever makes a corpus asks: for a place for each row, and then for nothing more."""
+    table = ParquetTable(path)
+    places = iter(Packs(table, "audio", folder, "train"))
+    return [next(places) for _ in range(table.rows)]
 
 
 def contents_of(rows):
@@ -103,6 +106,26 @@ def test_a_damaged_row_group_is_named_and_what_came_before_is_kept(tmp_path, mon
     assert len(list((tmp_path / "packs").glob("*.tar"))) == 4 and not list((tmp_path / "packs").glob(".*"))
 
 
+def test_a_page_that_says_that_it_holds_fewer_rows_is_damaged(tmp_path):
+    """pyarrow takes it, so that all recordings after it in its row group would lie one row too early."""
+    path = write(tmp_path / "t.parquet", [encoded(i) for i in range(6)], 3, use_dictionary=False)
+    start = parquet.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x2c\x15\x06", start, start + 40) + 2] = 4  # of the header: a struct begins with 3 values
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"row group 1 \(rows 4 to 6\) is damaged \(2 rows are in it\); get it again"):
+        packed(path, tmp_path / "packs")
+
+
+def test_a_table_that_says_that_it_has_other_rows_is_not_whole(tmp_path):
+    path = write(tmp_path / "t.parquet", [encoded(i) for i in range(6)], 3)
+    content = path.read_bytes()
+    assert content.count(b"\x16\x0c\x19") == 1  # 6 rows, before the list of row groups
+    path.write_bytes(content.replace(b"\x16\x0c\x19", b"\x16\x0e\x19"))
+    with pytest.raises(InputError, match="not a whole parquet file .it says 7 rows, and its row groups 6.; get it"):
+        ParquetTable(path)
+
+
 def test_what_was_interrupted_goes_on_and_what_is_there_is_not_written_again(tmp_path, small_packs, monkeypatch):
     contents = [encoded(i) for i in range(20)]
     path, folder = write(tmp_path / "t.parquet", contents, 7), tmp_path / "packs"
@@ -142,11 +165,20 @@ def tars(folder):
 
 
 def test_a_table_that_became_another_is_packed_anew(tmp_path, small_packs):
+    """And no place that the earlier one had holds another recording."""
     path, folder = write(tmp_path / "t.parquet", [encoded(i) for i in range(20)]), tmp_path / "packs"
-    packed(path, folder)
+    before = packed(path, folder)
+    of_others = [folder / f"{name}-0000.tar" for name in ("train-00000-of-00002-0123abcd", "train2-0123abcd")]
+    for other in of_others:
+        other.write_bytes(b"")
     contents = [encoded(100 + i) for i in range(5)]
     write(path, contents)
     assert contents_of(packed(path, folder)) == contents
+    for row in before:
+        with pytest.raises(BadAudio, match="no such file"), open_audio(row.place):
+            pass
+    for other in of_others:
+        other.unlink()
     assert len(tars(folder)) == 2 and len(list(folder.iterdir())) == 4
     tars(folder)[0].write_bytes(b"something else")
     assert contents_of(packed(path, folder)) == contents
@@ -179,7 +211,7 @@ def test_batches_are_those_of_files_bit_for_bit_by_any_rank_and_worker(tmp_path)
 def test_a_part_is_a_recording_wherever_a_file_is(tmp_path):
     contents = [encoded(1), encoded(2), encoded(1)]
     first, other, again = (row.place for row in packed(write(tmp_path / "t.parquet", contents), tmp_path / "packs"))
-    assert size_of(first) == len(contents[0]) and part_of(first).file == str(tmp_path / "packs/train-0000.tar")
+    assert size_of(first) == len(contents[0]) and part_of(first).file == str(tars(tmp_path / "packs")[0])
     assert same_content({"a": first, "b": other, "c": again}) == [["a", "c"]]
     assert of_file(first) == of_file(again) != of_file(other)
     (tmp_path / "a.wav").write_bytes(contents[0])
@@ -195,10 +227,11 @@ def test_a_part_is_a_recording_wherever_a_file_is(tmp_path):
 
 
 @pytest.mark.parametrize("place, why", [
-    ("gone.tar:0:100.wav", "no such file: .*gone.tar$"), ("packs/train-0000.tar:999999:100.wav", "not readable"),
-    ("packs/train-0000.tar:512:2000.wav", "cut short: its header says"), ("packs.tar:0:1", "no file but a folder")])
+    ("gone.tar:0:100.wav", "no such file: .*gone.tar$"), ("packs/train.tar:999999:100.wav", "not readable"),
+    ("packs/train.tar:512:2000.wav", "cut short: its header says"), ("packs.tar:0:1", "no file but a folder")])
 def test_a_part_that_is_not_there(tmp_path, place, why):
     packed(write(tmp_path / "t.parquet", [encoded(1)]), tmp_path / "packs")
+    tars(tmp_path / "packs")[0].rename(tmp_path / "packs/train.tar")
     (tmp_path / "packs.tar").mkdir()
     with pytest.raises(BadAudio, match=why), open_audio(tmp_path / place):
         pass

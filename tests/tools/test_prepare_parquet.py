@@ -11,6 +11,7 @@ import soundfile
 from tools.prepare.table import main
 from wedefense.data.manifest import read_data_dir
 from wedefense.utils.errors import InputError
+from wedefense.utils.file_parts import opened
 from wedefense.utils.tables import read_table
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -193,6 +194,19 @@ def test_labels_are_understood_before_a_recording_is_written(tmp_path):
     with pytest.raises(InputError, match="row 2: column 'label': unknown label 'odd'"):
         prepare(tmp_path)
     assert not (tmp_path / "data/audio").exists()
+
+
+def test_sets_that_are_refused_leave_the_recordings_of_an_earlier_call(tmp_path):
+    """Another table of the same name, for another set of the same folder."""
+    write(tmp_path / "a/t.parquet", TWO | {"split": ["train"] * 2}, [AUDIO, TEXT, TEXT])
+    write(tmp_path / "b/t.parquet", {"audio": [audio(3)], "label": ["fake"], "split": ["eval"]}, [AUDIO, TEXT, TEXT])
+    call = ["--out", str(tmp_path / "data"), "--num_workers", "1", "--table"]
+    main([*call, str(tmp_path / "a/t.parquet")])
+    with pytest.raises(InputError, match="data/train: is of an earlier call, .* in eval now; remove it, or give"):
+        main([*call, str(tmp_path / "b/t.parquet")])
+    for wav, content in zip(read_table(tmp_path / "data/train/wav.scp").values(), TWO["audio"], strict=True):
+        with opened(wav) as stream:
+            assert stream.read() == content["bytes"]
 
 
 def test_a_recording_is_read_once_and_found_again_by_its_content(tmp_path, monkeypatch):

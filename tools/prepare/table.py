@@ -23,6 +23,7 @@ from wedefense.utils.tables import count_text, first_few, plural, read_lines
 
 log = get_logger()
 CLASSES = ("bonafide", "spoof")
+_SHARES = (8.0, 1.0, 1.0)  # of the sets that are made
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -80,7 +81,8 @@ def main(argv: list[str] | None = None) -> int:
                  first_few(unused, 12))
     labels = {**LABELS, **{name.lower(): value for name, value in options.labels}}
     sweep(options.out)
-    made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"))
+    made = entries_of(rows, Choice(columns, labels, options.audio, options.out / "audio"),
+                      lambda splits: _refuse_stale(options.out, _names(splits, options)))
     if "start" in columns or "end" in columns:
         flush_all()
     made = _without_duplicates(made, options)
@@ -114,9 +116,20 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
     return [(entry, split) for entry, split in made if entry.key not in left_out]
 
 
+def _by_column(splits: list[str], options) -> bool:
+    return options.split is None and options.by is None and any(splits)
+
+
+def _names(splits: list[str], options) -> set[str]:
+    """Of the sets that will be there."""
+    if _by_column(splits, options):
+        return set(splits)
+    return {name for name, share in zip(SETS, options.split or _SHARES) if share}
+
+
 def _sets(made: list[tuple[Entry, str]], columns: dict[str, str], options) -> dict[str, list[Entry]]:
     entries, splits = [entry for entry, _ in made], [split for _, split in made]
-    if options.split is None and options.by is None and any(splits):
+    if _by_column(splits, options):
         if not all(splits):
             first = entries[splits.index("")].key
             raise InputError(f"{options.table}: {splits.count('')} rows have no split, first {first}; fill them in, or "
@@ -124,14 +137,13 @@ def _sets(made: list[tuple[Entry, str]], columns: dict[str, str], options) -> di
         told = f"sets by the column '{columns.get('split', 'split')}'"
     else:
         by = options.by or ("speaker" if "speaker" in columns else "recording")
-        shares = options.split or (8, 1, 1)
+        shares = options.split or _SHARES
         told = f"sets made {':'.join(f'{share:g}' for share in shares)} by {by}, seed {options.seed}"
         splits = split_by_group(_groups(entries, by, options.table), [e.label for e in entries], shares, options.seed)
         require_both_classes(splits, [entry.label for entry in entries], shares, f"{options.table}: {told}")
     sets: dict[str, list[Entry]] = defaultdict(list)
     for entry, split in zip(entries, splits):
         sets[split].append(entry)
-    _refuse_stale(options.out, sets)
     if missing := [name for name in SETS if name not in sets and options.split is None]:
         log.warning("%s: no set is %s; --split 8:1:1 makes sets of all that is there", options.table,
                     " and none is ".join(missing))

@@ -1,16 +1,19 @@
 """Recordings inside parquet files, laid out once in tars where each is read alone: `FILE.tar:OFFSET:SIZE.wav`.
 
 A parquet file gives a recording only with its whole page, mostly packed; training reads in another order every epoch. A
-pack is whole or absent: whoever is interrupted goes on after the last one, and who comes again writes nothing.
+pack is whole or absent: whoever is interrupted goes on after the last one, and who comes again writes nothing. Names
+tell the content of the table, so that a place which an earlier table had is gone, and never another recording.
 """
 
 import functools
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +23,7 @@ from wedefense.data.duplicates import digest_of
 from wedefense.data.parquet_table import ParquetTable
 from wedefense.data.shards import member_name
 from wedefense.utils.files import atomic_write
-from wedefense.utils.fingerprint import of_file
+from wedefense.utils.fingerprint import of_file, of_parts
 from wedefense.utils.log import get_logger, progress
 
 _FULL, _MANY = 1 << 30, 50_000  # bytes and rows, after either of which a pack is closed
@@ -39,7 +42,7 @@ class Packed(NamedTuple):
 
 @dataclass(frozen=True)
 class Packs:
-    """Of one column of a parquet file: `FOLDER/NAME-0000.tar`, each with an index beside it."""
+    """Of one column of a parquet file: `FOLDER/NAME-MARK-0000.tar`, each with an index beside it."""
 
     table: ParquetTable
     column: str
@@ -48,7 +51,8 @@ class Packs:
 
     def __iter__(self) -> Iterator[Packed]:
         """Every row in order; what no pack holds yet is written first."""
-        source, done, number = f"{of_file(self.table.path)} {self.column}", 0, 0
+        self._remove_others()
+        source, done, number = self._source, 0, 0
         while (rows := self._read(number, source, done)) is not None:
             yield from rows
             done, number = done + len(rows), number + 1
@@ -56,11 +60,17 @@ class Packs:
             if done:
                 get_logger().info("%s: goes on after row %d", self.table.path, done)
             yield from self._write(source, done, number)
-        else:
-            self._remove(number)
+
+    @cached_property
+    def _source(self) -> str:
+        return f"{of_file(self.table.path)} {self.column}"
+
+    @cached_property
+    def _mark(self) -> str:
+        return of_parts([self._source])[:8]
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{self.name}-{number:04d}.tar"
+        return self.folder / f"{self.name}-{self._mark}-{number:04d}.tar"
 
     def _index(self, number: int) -> Path:
         return Path(f"{self._path(number)}.idx")
@@ -101,14 +111,13 @@ class Packs:
                                      for line in [_head(self._path(number), source, done), *lines])
                 yield from (self._packed(number, line) for line in lines)
                 done, number = done + len(lines), number + 1
-        self._remove(number)
 
-    def _remove(self, number: int) -> None:
-        """Packs that an earlier table of this name left, from this number on."""
-        while self._path(number).exists() or self._index(number).exists():
-            self._index(number).unlink(missing_ok=True)
-            self._path(number).unlink(missing_ok=True)
-            number += 1
+    def _remove_others(self) -> None:
+        """Packs that an earlier table of this name left, or an earlier content of this one."""
+        ours = re.compile(rf"{re.escape(self.name)}-(?!{self._mark})[0-9a-f]{{8}}-\d{{4,}}\.tar(\.idx)?")
+        for path in list(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if ours.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def pack_name(table: Path, root: Path | None) -> str:

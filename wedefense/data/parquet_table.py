@@ -56,7 +56,10 @@ class ParquetTable:
             # No threads of Arrow: whoever comes after this may fork.
             self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
             self._meta, self._schema = self._file.metadata, self._file.schema_arrow
-        self.rows = self._meta.num_rows
+        self.rows, held = self._meta.num_rows, sum(map(self._rows_of, range(self._meta.num_row_groups)))
+        if held != self.rows:
+            raise InputError(f"{path}: not a whole parquet file (it says {self.rows} rows, and its row groups {held}); "
+                             "get it again, or write it again")
         self._classes = self._features("ClassLabel", "names")
 
     @contextlib.contextmanager
@@ -154,15 +157,21 @@ class ParquetTable:
             for value in held:
                 yield value.as_py()
 
+    def _rows_of(self, group: int) -> int:
+        return self._meta.row_group(group).num_rows
+
     def _batches(self, columns: list[str], size: int, first: int = 0) -> Iterator[Any]:
         done = 0
         for number in range(self._meta.num_row_groups):
-            rows = self._meta.row_group(number).num_rows
+            rows, read = self._rows_of(number), 0
             if done + rows > first:
-                with self._told(f"row group {number} (rows {done + 1} to {done + rows}) is damaged"):
-                    passed = max(0, first - done)
+                what = f"row group {number} (rows {done + 1} to {done + rows}) is damaged"
+                with self._told(what):
                     for batch in self._file.iter_batches(size, [number], columns, use_threads=False):
+                        passed = max(0, first - done - read)
                         if passed < len(batch):
                             yield batch.slice(passed)
-                        passed = max(0, passed - len(batch))
+                        read += len(batch)
+                if read != rows:  # pyarrow ends early where a page says that it holds fewer
+                    raise InputError(f"{self.path}: {what} ({read} rows are in it); get it again, or write it again")
             done += rows

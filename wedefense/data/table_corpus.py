@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -102,8 +102,10 @@ class _Draft(NamedTuple):
     span: tuple[str, str, str] | None  # start, end, and where they stand
 
 
-def entries_of(rows: Iterable[Row], choice: Choice) -> list[tuple[Entry, str]]:
-    """(entry, its split or "") of every row. Nothing is written before every row has been understood."""
+def entries_of(rows: Iterable[Row], choice: Choice,
+               before_writing: Callable[[list[str]], None] = lambda splits: None) -> list[tuple[Entry, str]]:
+    """(entry, its split or "") of every row. Nothing is written before every row has been understood and
+    `before_writing` has seen the splits."""
     drafts: list[_Draft] = []
     refused, words = _Refused(), _Words()
     for row in rows:
@@ -112,6 +114,7 @@ def entries_of(rows: Iterable[Row], choice: Choice) -> list[tuple[Entry, str]]:
         except InputError as error:
             refused.add(error)
     refused.raise_any()
+    before_writing([draft.split for draft in drafts])
     _give_places(drafts, choice)
     _make_distinct(drafts)
     return [(_cut(draft, choice.cuts) if draft.span else draft.entry, draft.split) for draft in drafts]
