@@ -8,9 +8,11 @@ import torch
 
 from tests.corpus import write_config
 from wedefense import load_detector
+from wedefense.config.frontend import adapters_in
 from wedefense.config.loader import load_config
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint
+from wedefense.frontend.ssl.formats.peft import read_adapter, save_adapter
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.detector import build_detector, public_weights
 from wedefense.train.transfer import initialised
@@ -29,14 +31,18 @@ def config_of(folder, **changes):
 @pytest.fixture
 def trained(tmp_path):
     """-> the file of a detector of spoofs, and its weights by our names, none of them as a new one begins."""
-    detector = build_detector(config_of(tmp_path / "old"), 2)
+    return saved(tmp_path / "old")
+
+
+def saved(folder, **changes):
+    detector = build_detector(config_of(folder, **changes), 2)
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in detector.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-    exp = tmp_path / "old/exp"
+    exp = folder / "exp"
     (exp / "models").mkdir(parents=True)
-    (exp / "config.yaml").write_text((tmp_path / "old/config.yaml").read_text())
+    (exp / "config.yaml").write_text((folder / "config.yaml").read_text())
     Labels(SPOOF, (3, 4)).save(exp / "label2id")
     checkpoint.save_architecture(exp, detector)
     checkpoint.save(exp / "models/avg_model.pt", public_weights(detector))
@@ -135,6 +141,51 @@ def test_another_front_end_keeps_its_own_pretrained_weights(tmp_path, trained, c
         "upstream_args": {"name": "hubert_tiny"}}), 2).state_dict()
     assert same(found, fresh, "frontend.upstream.") and same(found, weights, "backend.")
     assert f"the front-end of {path} is left behind" in caplog.text
+
+
+def test_a_front_end_that_sums_otherwise_keeps_its_own_pretrained_weights_too(tmp_path, caplog):
+    """The file's encoder has the shape of the config's, but not the weights of a sum."""
+    last, learnt = (ssl(layerwise_feature=False, multilayer_feature=learnt) for learnt in (False, True))
+    path, weights = saved(tmp_path / "last", **last)
+    found = start(tmp_path, path, **learnt)
+    fresh = build_detector(config_of(tmp_path / "fresh", **learnt), 2).state_dict()
+    assert same(found, fresh, "frontend.") and same(found, weights, "backend.")
+    assert "is left behind (it lacks 'frontend.featurizer.weights') and begins as without it" in caplog.text
+
+
+def ssl(**options):
+    return {"dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}, **options}}
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_folder_of_peft_begins_over_the_encoder_of_the_file(tmp_path, trained, caplog, dora):
+    """With DoRA its rows are as long as the folder says, whatever they were before."""
+    path, weights = trained
+    adapters = {"type": "lora", "r": 2, "dora": dora, "targets": ["q_proj"], "layers": [0, 2]}
+    file, state = saved(tmp_path / "other", **ssl(adapters=adapters))
+    config = load_config(tmp_path / "other/config.yaml")
+    other = build_detector(config, 2)
+    other.load_state_dict(state)
+    save_adapter(other.pretrained.upstream, adapters_in(config.dataset_args.frontend_options), tmp_path / "peft", None)
+    named = ssl(adapters={**adapters, "path": str(tmp_path / "peft")})
+    found = start(tmp_path, path, **named)
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+    place = "frontend.upstream.encoder.transformer.layers.2.attention.q_proj"
+    theirs, own = read_adapter(tmp_path / "peft").tensors[2, "q_proj"], f"{place}.adapter"
+    assert torch.equal(found[f"{own}.up"], theirs["up"]) and theirs["up"].abs().max() > 0
+    if dora:
+        length = (1 + found[f"{own}.gain"]) * found[f"{place}.weight"].norm(dim=1)
+        torch.testing.assert_close(length, theirs["magnitude"])
+    assert "adapters.path" not in caplog.text
+    assert same(start(tmp_path, file, **named), state, "")
+    assert f"go on, and adapters.path {tmp_path / 'peft'} is not read" in caplog.text
+
+
+def test_a_part_of_a_back_end_that_is_called_adapter_is_none_of_the_encoder(tmp_path, trained):
+    path, weights = trained
+    checkpoint.save(path, checkpoint.load(path) | {"adapter.weight": torch.ones(2, 2)})
+    found = start(tmp_path, path, **ssl(adapters={"type": "lora"}))
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items() if name.startswith("frontend."))
 
 
 @pytest.mark.parametrize("wrap", [

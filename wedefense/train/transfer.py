@@ -16,6 +16,7 @@ from wedefense.experiment.model_config import adapters_beside
 from wedefense.frontend.conformer.architecture import ConformerArchitecture
 from wedefense.frontend.ssl.adapters import is_adapter, merged
 from wedefense.frontend.ssl.architecture import Architecture
+from wedefense.frontend.ssl.formats.peft import load_adapter, read_adapter
 from wedefense.frontend.ssl.formats.recorded import architecture_of_weights
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.detector import Detector, build_detector, own_weights
@@ -36,14 +37,29 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
     does not fit begins as without `model_init`. A pruned experiment goes on with the shape that was cut; gates that
     the weights lack stay as they begin. Large-margin fine-tuning leaves the speakers at other speeds behind, which
     come last among the classes. Adapters go on where the config has the same; others are merged into the weights that
-    they change, and those of the config begin.
+    they change, and those of the config begin, as that of PEFT which it names.
     """
     assert config.model_init
     path = Path(config.model_init)
     weights = own_weights(checkpoint.load_model(path))
     architecture = _architecture(path, config) if any(name.startswith("frontend.") for name in weights) else None
+    detector, taken, left = _begun(config, names, path, weights, architecture)
+    if architecture is not None and PARTS["frontend."] in left:  # the shape alone was built, for weights of the file
+        detector, taken, left = _begun(config, names, path, weights, None)
+    log.info("weights start from %s: %s", path, ", ".join(taken))
+    for part, reason in left.items():
+        log.warning("model_init: the %s of %s is left behind (%s) and begins as without it", part, path, reason)
+    if PARTS["frontend."] in taken:
+        _begin_adapter(config, path, detector, taken[PARTS["frontend."]])
+    return detector
+
+
+def _begun(config: Config, names: Sequence[str], path: Path, weights: dict[str, Tensor],
+           architecture: Architecture | ConformerArchitecture | None) -> tuple[Detector, dict[str, set[str]], dict]:
+    """The detector, with what was taken from the file: its names by part; and why other parts were not."""
     detector = build_detector(config, len(names), architecture)
     own, weights = detector.state_dict(), _of_adapters(path, checkpoint.adopted(detector, weights), config)
+    given = set(weights)
     begins = {name: value for name, value in own.items() if name.endswith("gate.log_alpha") or is_adapter(name)}
     weights = begins | weights
     if config.do_lm:
@@ -56,10 +72,18 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
         raise InputError(f"model_init: {path}: nothing of it fits this config: "
                          + "; ".join(f"the {part}: {reason}" for part, reason in left.items()) + _bare(weights))
     detector.load_state_dict(own | {name: tensor for part in taken.values() for name, tensor in part.items()})
-    log.info("weights start from %s: %s", path, ", ".join(taken))
-    for part, reason in left.items():
-        log.warning("model_init: the %s of %s is left behind (%s) and begins as without it", part, path, reason)
-    return detector
+    return detector, {part: given & tensors.keys() for part, tensors in taken.items()}, left
+
+
+def _begin_adapter(config: Config, path: Path, detector: Detector, taken: set[str]) -> None:
+    """As the folder of PEFT that the config names, over the encoder of the file, unless adapters of the file go on."""
+    options = adapters_in(config.dataset_args.frontend_options)
+    if options.path is None:
+        return
+    if any(map(is_adapter, taken)):
+        log.warning("model_init: the adapters of %s go on, and adapters.path %s is not read", path, options.path)
+    else:
+        load_adapter(detector.pretrained.upstream, options, read_adapter(options.path))
 
 
 def _of_adapters(path: Path, weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:

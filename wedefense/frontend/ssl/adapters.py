@@ -6,6 +6,7 @@ once and costs nothing. Only where something drops out of it in training is it c
 """
 
 import math
+import re
 from collections.abc import Mapping
 
 import torch
@@ -136,6 +137,9 @@ def merged(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     return found
 
 
+_OWN = re.compile(r".+\.(adapter\.(down|up|gain)|bottlenecks\.[01]\.(down|up)\.(weight|bias))")
+
+
 def is_adapter(name: str) -> bool:
-    """Whether a tensor of that name is an adapter's own."""
-    return ".adapter." in name or ".bottlenecks." in name
+    """Whether a tensor of that name is an adapter's own; parts of others are called adapters too."""
+    return _OWN.fullmatch(name) is not None

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from wedefense.frontend.ssl.adapters import is_adapter
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import first_few
@@ -77,7 +78,7 @@ def to_our_names(tensors: Mapping[str, Tensor], naming: Naming, prefix: str, sou
         if "hard_concrete" in name or name.endswith("gate.log_alpha"):
             raise InputError(f"{source}: pruning is under way in it ('{key}' is a gate); cut the closed units out "
                              "first (wedefense prune) and give the pruned model")
-        if name.endswith((".adapter.down", ".adapter.up", ".adapter.gain")) or ".bottlenecks." in name:
+        if is_adapter(name):
             raise InputError(f"{source}: holds adapters, and an encoder to begin with has none ('{key}'); merge them "
                              "first: wedefense adapters EXPERIMENT --merged OUT")
         inside = name.startswith(("encoder.", "feature_extractor."))
