@@ -28,10 +28,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"stopped by {error.sigval.name}", file=sys.stderr)
         return 128 + error.sigval
     except (DistError, RendezvousError) as error:
-        print(f"error: the nodes do not meet, or lost one another ({str(error).splitlines()[0]}): start all of "
+        print(f"error: the nodes do not meet, or lost one another ({_first_line(error)}): start all of "
               "them, with one --rdzv_endpoint, a port that is free on the first", file=sys.stderr)
         return 2
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)  # some say nothing
 
 
 def _name(number: int) -> str:

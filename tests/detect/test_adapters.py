@@ -1,6 +1,8 @@
 """`wedefense adapters`: what a detector's adapters are, a folder of PEFT of them, and a detector without any."""
 
+import logging
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from wedefense import load_detector
 from wedefense.bin.adapters import main
 from wedefense.bin.average import main as average
 from wedefense.bin.info import main as info
+from wedefense.detect.adapters import write_peft
 from wedefense.detect.export import export
 from wedefense.detect.share import About, share
 from wedefense.frontend.ssl.adapters import is_adapter
@@ -73,6 +76,17 @@ def test_a_folder_of_peft_begins_another_training(experiment, tmp_path, capsys):
         torch.testing.assert_close(begun[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
     with pytest.raises(SystemExit):
         main([str(tmp_path / "peft"), "--merged", str(tmp_path / "x")])
+
+
+def test_a_folder_of_peft_over_an_encoder_that_was_trained_before_warns(experiment, tmp_path, caplog,
+                                                                                 monkeypatch):
+    monkeypatch.setattr(logging.getLogger("wedefense"), "propagate", True)  # which mains switch off
+    model = load_detector(experiment)
+    write_peft(model, tmp_path / "one")
+    assert not caplog.text
+    model.config = replace(model.config, model_init="exp/whole/avg_model.pt")
+    write_peft(model, tmp_path / "two")
+    assert "its encoder began as that of exp/whole/avg_model.pt, and not as wavlm_tiny came" in caplog.text
 
 
 def test_a_shared_config_opens_no_adapter_elsewhere(experiment, tmp_path):

@@ -1,6 +1,7 @@
 """How ranks ended is told in a line, with the code of the first that failed, and without a traceback of PyTorch's."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.rendezvous import RendezvousClosedError
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -50,6 +52,15 @@ def test_whoever_stops_it_stops_the_ranks(tmp_path):
     _, said = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGTERM and said.endswith("stopped by SIGTERM\n")
     assert "Traceback" not in said
+
+
+def test_an_error_that_says_nothing_is_told_by_its_name(monkeypatch, capsys):
+    def closed(arguments):
+        raise RendezvousClosedError
+
+    monkeypatch.setattr("torch.distributed.run.main", closed)
+    assert runpy.run_path(str(ROOT / "tools/launch.py"))["main"]([]) == 2
+    assert capsys.readouterr().err.startswith("error: the nodes do not meet, or lost one another (RendezvousClosedErr")
 
 
 def test_nodes_that_do_not_meet_are_told(tmp_path):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from wedefense.utils.checks import fraction, within
+from wedefense.utils.checks import fraction, positive, within
 from wedefense.utils.errors import OptionError
 
 Product = Literal["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
@@ -35,7 +35,10 @@ class AdapterOptions:
     def __post_init__(self):
         within(self, 1, MOST, "r", "dim")
         within(self, 0, 1e6, "alpha")
+        positive(self, "alpha")
         fraction(self, "dropout")
+        if self.dropout == 1:
+            raise OptionError("dropout", "must be below 1, where nothing is left to learn from")
         if self.layers is not None:
             if not self.layers or len(set(self.layers)) < len(self.layers) or min(self.layers) < 0:
                 raise OptionError("layers", f"name blocks from 0, each once, or null for all; got {list(self.layers)}")

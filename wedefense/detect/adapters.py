@@ -19,6 +19,7 @@ from wedefense.frontend.ssl.formats.peft import CONFIG, Adapter, read_adapter, s
 from wedefense.models.cost import parameters
 from wedefense.report.hub_card import base_model
 from wedefense.utils.errors import InputError
+from wedefense.utils.log import get_logger
 
 
 def adapter_in(path: str | os.PathLike) -> Adapter | None:
@@ -68,6 +69,10 @@ def write_peft(model: LoadedDetector, out: str | os.PathLike) -> list[Path]:
     options, config = options_of(model), model.config
     assert config is not None  # as it has options
     base = base_model(config) or config.dataset_args.frontend_options.upstream_args.name
+    if config.model_init:
+        get_logger().warning("%s: its encoder began as that of %s, and not as %s came; where the two differ, the "
+                             "adapter is none of that model: --check BASE compares them, --merged gives the detector "
+                             "whole", model.weights, config.model_init, base)
     return save_adapter(model.detector.pretrained.upstream, options, out, base)
 
 

@@ -249,6 +249,7 @@ def test_the_rest_of_a_detector_begins_as_without():
     ({"layers": (1, 1)}, "each once"), ({"targets": ()}, "targets: name products"),
     ({"dora": True, "dropout": 0.1}, "dropout: DoRA scales the changed weight"),
     ({"alpha": float("nan")}, "alpha: must lie between"), ({"dropout": 1.5}, "dropout: must lie between"),
+    ({"alpha": 0.0}, "alpha: must be greater than 0"), ({"dropout": 1.0}, "dropout: must be below 1"),
     ({"type": "bottleneck", "path": "x"}, "path: names an adapter of low rank; set type: lora")])
 def test_what_cannot_be_is_refused(options, told):
     with pytest.raises(OptionError, match=told):
