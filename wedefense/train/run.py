@@ -30,6 +30,7 @@ from wedefense.utils import distributed
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import require_writable
+from wedefense.utils.host_memory import keep_freed_memory
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.owner import owned
 from wedefense.utils.tables import read_table
@@ -47,6 +48,8 @@ def train(config: Config, device: str = "auto") -> None:
         logger_class(name)
     world = distributed.start(config.gpus, device, config.deterministic)
     setup_logging(rank=world.rank)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     try:
         with owned(folder, world.rank, distributed.gather):
             record = _settled(config, world)
