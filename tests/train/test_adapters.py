@@ -8,7 +8,7 @@ import torch
 
 from tests.corpus import make_list
 from tests.detect.experiments import wave
-from tests.train.test_frozen_encoder import ALONE, config_of, trained, write_config_of
+from tests.train.test_frozen_encoder import ALONE, config_of, goes_on_to_the_same_bits, trained, write_config_of
 from tests.train.test_ranks import run
 from wedefense import load_detector
 from wedefense.bin.average import main as average
@@ -79,25 +79,7 @@ def test_every_file_scores_and_so_does_a_shared_folder(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, kind):
-    whole = trained(tmp_path, **adapters(kind))
-    config = config_of(tmp_path, save_step_interval=1, exp_dir=str(tmp_path / "parts"), **adapters(kind))
-    (tmp_path / "parts/models").mkdir(parents=True)
-    trainer = build_trainer(config, ALONE)
-    seen = []
-
-    def stop_after_the_third(batch, train=trainer._train_batch):
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        seen.append(train(batch))
-        return seen[-1]
-
-    trainer._train_batch = stop_after_the_third
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit()
-    build_trainer(config, ALONE).fit()
-    expected, found = (checkpoint.load(folder.epoch(2)) for folder in (whole, ExperimentFolder(config.exp_dir)))
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    goes_on_to_the_same_bits(tmp_path, **adapters(kind))
 
 
 def test_the_first_loss_is_that_of_the_encoder_as_it_came(tmp_path):

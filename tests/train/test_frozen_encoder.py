@@ -90,10 +90,11 @@ def test_another_frozen_encoder_is_refused(tmp_path):
     assert again.last.is_file()
 
 
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path):
-    whole = trained(tmp_path)
-    config = config_of(tmp_path, save_step_interval=1, exp_dir=str(tmp_path / "parts"))
-    (tmp_path / "parts/models").mkdir(parents=True)
+def goes_on_to_the_same_bits(folder, **changes):
+    """Interrupted after its third batch and started again, a training ends with the weights of an undisturbed one."""
+    whole = trained(folder, **changes)
+    config = config_of(folder, save_step_interval=1, exp_dir=str(folder / "parts"), **changes)
+    (folder / "parts/models").mkdir(parents=True)
     trainer = build_trainer(config, ALONE)
     seen = []
 
@@ -107,9 +108,13 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
     build_trainer(config, ALONE).fit()
-    expected, found = (checkpoint.load(folder.epoch(2)) for folder in (whole, ExperimentFolder(config.exp_dir)))
+    expected, found = (checkpoint.load(into.epoch(2)) for into in (whole, ExperimentFolder(config.exp_dir)))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path):
+    goes_on_to_the_same_bits(tmp_path)
 
 
 def test_files_that_hold_everything_still_load(tmp_path):
