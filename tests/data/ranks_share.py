@@ -12,6 +12,7 @@ from test_decoded import CACHED, CROPS, epochs, loading, same
 
 from wedefense.data.loader import train_loader
 from wedefense.utils import distributed
+from wedefense.utils.ending import end_rank, is_rank
 
 world = distributed.start(device="cpu")
 plain, loader = (train_loader(sys.argv[1], "raw", options, loading(2, workers), seed=3, rank=world.rank,
@@ -26,3 +27,5 @@ os.write(1, f"rank{world.rank} {os.fstat(held._file).st_ino} {'same' if equal el
 while "STAY" in os.environ:
     time.sleep(1)
 distributed.stop()
+if is_rank():
+    end_rank(0)

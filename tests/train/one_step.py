@@ -7,6 +7,7 @@ import torch
 from wedefense.config.loader import load_config
 from wedefense.train.run import build_trainer
 from wedefense.utils import distributed
+from wedefense.utils.ending import end_rank, is_rank
 
 config = load_config(sys.argv[1], sys.argv[3:])
 world = distributed.start(config.gpus, "cpu")
@@ -22,3 +23,5 @@ keys = [key for part in distributed.gather(batch.keys) for key in part]
 if world.is_main:
     torch.save({"gradients": everyone, "keys": keys}, sys.argv[2])
 distributed.stop()
+if is_rank():
+    end_rank(0)

@@ -15,6 +15,7 @@ from wedefense.frontend.ssl.zoo import find_model, narrow
 from wedefense.frontend.whisper import whisper_architecture
 from wedefense.train.run import build_trainer
 from wedefense.utils import distributed
+from wedefense.utils.ending import end_rank, is_rank
 
 STEPS = 6
 WHISPER = {"model_type": "whisper", "d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8,
@@ -92,3 +93,5 @@ def main(out: str, train: str, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    if is_rank():
+        end_rank(0)

@@ -10,6 +10,7 @@ import torch
 from wedefense.config.loader import load_config
 from wedefense.train.run import build_trainer
 from wedefense.utils import distributed
+from wedefense.utils.ending import end_rank, is_rank
 
 
 def whole(gradient: torch.Tensor | None) -> torch.Tensor | None:
@@ -43,3 +44,5 @@ for path in sys.argv[2:]:
 if world.is_main:
     torch.save(results, sys.argv[1])
 distributed.stop()
+if is_rank():
+    end_rank(0)

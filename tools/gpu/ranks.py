@@ -24,6 +24,7 @@ from wedefense.train.parallel import Replicated, Sharded
 from wedefense.train.step import TrainStep
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World, gather
+from wedefense.utils.ending import end_rank, is_rank
 
 
 def say(world: World, what: str, value, right: bool) -> None:
@@ -95,3 +96,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    if is_rank():
+        end_rank(0)
