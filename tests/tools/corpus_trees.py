@@ -356,4 +356,33 @@ TREES = {
         ("fleurs-r/data/af_za/audio/train/1.wav", "fleurs-r/data/am_et/audio/test/2.wav"),
         {"train": {"af_za/audio/train/1": "spoof miipher . af_za"},
          "eval": {"am_et/audio/test/2": "spoof miipher . am_et"}}),
+    "scenefake": Tree(
+        ("SceneFake/train/real/A_01.wav", "SceneFake/train/fake/A_0001_10_B.wav", "SceneFake/dev/real/B_0092_10_B.wav",
+         "SceneFake/dev/fake/B_10000_20_C.wav", "SceneFake/eval/fake/C_1.wav", "SceneFake/eval/other/C_2.wav"),
+        {"train": {"train/real/A_01": "bonafide . . en", "train/fake/A_0001_10_B": "spoof . . en"},
+         "dev": {"dev/real/B_0092_10_B": "bonafide . . en", "dev/fake/B_10000_20_C": "spoof . . en"},
+         "eval": {"eval/fake/C_1": "spoof . . en"}}),
+    "speechfake": Tree(
+        ("Real/LibriTTS/a.wav", "BD/CosyVoice_VC/Aishell3/b.wav", "BD/HiFiGAN/VCTK/c.wav", "Real/VCTK-Corpus/d.wav"),
+        {"train": {"Real/LibriTTS/a": "bonafide - 84 en", "BD/CosyVoice_VC/Aishell3/b": "spoof CosyVoice_VC SSB05 zh"},
+         "dev": {"BD/HiFiGAN/VCTK/c": "spoof HiFiGAN p225 en"}, "eval": {"Real/VCTK-Corpus/d": "bonafide - p226 en"}},
+        {f"metadata/{name}_all.csv": f"file,label,generator,model,speaker,language\n{lines}" for name, lines in (
+            ("experiments/baseline/train", "Real/LibriTTS/a.wav,bonafide,-,-,84,en\n"
+                                           "BD/CosyVoice_VC/Aishell3/b.wav,spoof,VC,CosyVoice_VC,SSB05,zh\n"),
+            ("experiments/baseline/dev", "BD/HiFiGAN/VCTK/c.wav,spoof,NV,HiFiGAN,p225,en\n"),
+            ("metadata/experiments/baseline/test", "Real/VCTK-Corpus/d.wav,bonafide,-,-,p226,en\n"))}),
+    "voicewukong": Tree(
+        ("Alldataset/en/audio1.wav", "gaussadded15/en/audio1.wav", "Re-Alldataset/zh/audio7590.wav"),
+        {"voicewukong_en": {"Alldataset/en/audio1": "bonafide - . en", "gaussadded15/en/audio1": "spoof StarGan . en"},
+         "voicewukong_zh": {"Re-Alldataset/zh/audio7590": "spoof ChatTTS . zh"}},
+        {"eval_list.txt": "Alldataset Alldataset/en/audio1.wav fix real bonafide\n"
+                          "gaussadded15 gaussadded15/en/audio1.wav random StarGan spoof\n",
+         "zh_eval_list.txt": "Re-Alldataset Re-Alldataset/zh/audio7590.wav fix ChatTTS spoof\n"}),
+    "replaydf": Tree(
+        ("wav/09252b6aeda2/spoof/bark/de/9d0b.wav", "wav/09252b6aeda2/benign/de/02f7.wav",
+         "wav/0129dbe27753/benign/pl/02f7.wav", "aux/09252b6aeda2/RIR.wav"),
+        {"replaydf": {"wav/09252b6aeda2/spoof/bark/de/9d0b": "spoof bark . de",
+                      "wav/09252b6aeda2/benign/de/02f7": "bonafide - . de",
+                      "wav/0129dbe27753/benign/pl/02f7": "bonafide - . pl"}},
+        {"wav/09252b6aeda2/meta.csv": "original_file|recorded_file|label|language\n"}),
 }

@@ -54,7 +54,8 @@ def test_an_empty_folder_is_named_with_the_page(tmp_path, name):
 @pytest.mark.parametrize("name, said", [
     ("cfad", "cfad_seen: bonafide 1 of 14,000, spoof 0 of 28,000"), ("pyara", "pyara: bonafide 1 of 73,583"),
     ("cd_add", "cd_add_ted: bonafide 0 of 899, valle 0 of 452"), ("dfadd", "spoof 1 of 3,000, GradTTS 1 of 600"),
-    ("j_spaw", "j_spaw_pa: bonafide 1 of 800, spoof 1 of 6,300"), ("lrlspoof", "utterances 2 of 1,304,455")])
+    ("j_spaw", "j_spaw_pa: bonafide 1 of 800, spoof 1 of 6,300"), ("lrlspoof", "utterances 2 of 1,304,455"),
+    ("speechfake", "train: utterances 2 of 704,862"), ("voicewukong", "voicewukong_en: spoof 1 of 265,200")])
 def test_published_counts_are_told(tmp_path, name, said):
     TREES[name].make(tmp_path)
     assert said in "; ".join(ROWS[name].complaints(ROWS[name].read(tmp_path)))
