@@ -186,7 +186,7 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
     (HEADER + "a.wav,real,../x\n", [], r"labels.csv:2: column 'split': '../x' cannot be the name of a set"),
     (HEADER + "a.wav,real\n", [], r"labels.csv:2: 2 columns where the header has 3 \(path, label, split\)"),
     (HEADER + 'a.wav,"real,train\n', [], r"labels.csv:2: .*is a quote left open"),
-    ("path;label\na.wav;real\n", [], r"labels.csv:1: one column 'path;label'"),
+    ("path\tlabel\na.wav\treal\n", [], r"labels.csv:1: one column 'path\tlabel'"),
     (HEADER + "a.wav,real,train\nb.wav,fake,\n", [], r"1 rows have no split, first b"),
     (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recordings come under several names: a = c with"),
     (HEADER + TWO + "text.wav,fake,train\n", [], r"1 x unusable audio: text .*not readable"),
@@ -217,6 +217,24 @@ def test_json_lines_that_cannot_be_used(tmp_path, line, match):
     (tmp_path / "labels.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=match):
         prepare(tmp_path, table="labels.jsonl")
+
+
+def test_a_table_as_a_spreadsheet_on_windows_saves_it(tmp_path):
+    sound(tmp_path / "my clips/a.wav"), sound(tmp_path / "my clips/b.wav")
+    (tmp_path / "labels.csv").write_bytes("\ufeffpath;label;split\r\nmy clips\\a.wav;REAL;train\r\n"
+                                          '"my clips\\b";Fake;train\r\n'.encode())
+    prepare(tmp_path)
+    assert rows(tmp_path, "train/utt2lab") == {"my_clips/a": "bonafide", "my_clips/b": "spoof"}
+    assert rows(tmp_path, "train/wav.scp")["my_clips/b"] == str(tmp_path / "my clips/b.wav")
+
+
+def test_a_table_of_an_earlier_call_does_not_stay_beside_the_new_ones(folder):
+    prepare(folder, "--columns", "tongue=Lang")
+    shutil.copy(folder / "data/train/utt2spk", folder / "data/train/utt2room")  # somebody's own
+    assert (folder / "data/train/utt2tongue").exists()
+    prepare(folder, "--seed", "5")
+    assert not list((folder / "data").glob("*/utt2tongue"))
+    assert (folder / "data/train/utt2room").exists() and (folder / "data/train/utt2language").exists()
 
 
 def test_duplicates_may_be_dropped_or_kept(tmp_path):

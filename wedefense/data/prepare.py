@@ -8,7 +8,7 @@ import fnmatch
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -16,12 +16,15 @@ from pathlib import Path
 from wedefense.data.audio import AudioInfo
 from wedefense.data.manifest import Manifest, Problem, Recording, check_recordings
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.owner import sweep
 from wedefense.utils.parallel_map import default_workers
 from wedefense.utils.tables import each_row, first_few, read_lines, write_table
 
 log = get_logger()
+
+_NOTED = "tables.txt"  # in a data folder: which of its tables stage 1 wrote besides those that every folder has
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,8 @@ def _off(sets: Mapping[str, Sequence[Entry]], official: Mapping[str, int]) -> li
 
 
 def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, allow_problems: bool) -> Manifest:
-    """Check the audio of `entries` and write their tables; `utt2lab` comes last, as the mark of a whole folder."""
+    """Check the audio of `entries` and write their tables; `utt2lab` comes last, as the mark of a whole folder. Tables of
+    an earlier call that are none of this one are taken away; those that somebody else wrote stay."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counter(entry.key for entry in entries)
     once = [entry for entry in entries if counts[entry.key] == 1]
@@ -147,10 +151,23 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     manifest.problems += [Problem("unusable audio", e.key, f"{e.wav}: {e.wrong}") for e in once if e.wrong]
     manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]
     manifest.require_sound(allow_problems, folder / "problems.txt")
+    _take_away_others(folder, {name for entry in once for name in entry.tables})
     for name, table in _tables(once, {recording.key: recording for recording in manifest.recordings}):
         if not _is_said(folder / name, table):  # else stage 2 need not run again
             write_table(folder / name, table)
     return manifest
+
+
+def _take_away_others(folder: Path, names: Collection[str]) -> None:
+    """Tables of an earlier call that are none of this one's `names`, which are noted for the next."""
+    noted = folder / _NOTED
+    before = read_lines(noted) if noted.exists() else []
+    for name in before:
+        if name.startswith("utt2") and "/" not in name and name not in names:
+            (folder / name).unlink(missing_ok=True)
+    if before != sorted(names):
+        with atomic_write(noted, "w") as stream:
+            stream.writelines(f"{name}\n" for name in sorted(names))
 
 
 def _is_said(path: Path, table: Mapping[str, str]) -> bool:

@@ -256,6 +256,8 @@ def _file(row: Row, column: str, value: str, folder: Path) -> tuple[str, Path]:
     if not value.strip():
         raise InputError(f"{row.where}: column '{column}': no file is named")
     folder = Path(os.path.abspath(folder))
+    if "\\" in value and not os.path.exists(folder / value):  # as Windows writes it
+        value = value.replace("\\", "/")
     path = Path(os.path.normpath(folder / value))
     if not path.is_relative_to(folder):
         raise InputError(f"{row.where}: column '{column}': {value} leads out of {folder}; name the folder that holds "

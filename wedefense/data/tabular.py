@@ -61,7 +61,8 @@ def _separated(path: Path) -> Iterator[Row]:
 
 
 def separated_rows(path: Path, separator: str) -> Iterator[Row]:
-    """A header line, then lines of as many cells; quotes as in spreadsheets."""
+    """A header line, then lines of as many cells; quotes as in spreadsheets, some of which write semicolons for commas.
+    """
     lines = (f"{line}\n" for line in read_lines(path))
     if separator == "|":
         reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE, strict=True)
@@ -73,7 +74,10 @@ def separated_rows(path: Path, separator: str) -> Iterator[Row]:
         if not any(header) or repeated:
             why = f"names {first_few(sorted(repeated))} twice" if repeated else "has no names"
             raise InputError(f"{path}:1: the header line {why}; it names every column once")
-        if len(header) == 1 and any(other in header[0] for other in ",;\t" if other != separator):
+        if len(header) == 1 and separator == "," and ";" in header[0]:
+            yield from separated_rows(path, ";")
+            return
+        if len(header) == 1 and any(other in header[0] for other in ",\t" if other != separator):
             raise InputError(f"{path}:1: one column '{header[0][:60]}'; a {path.suffix} file separates columns by "
                              f"{separator!r}, so give it the suffix of what it is (.csv: commas, .tsv: tabs)")
         for cells in reader:
