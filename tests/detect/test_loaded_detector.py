@@ -2,6 +2,7 @@
 
 import doctest
 import io
+import json
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from tests.detect.experiments import SSL, make_experiment, wave
 from wedefense import load_detector
+from wedefense.cli import main
 from wedefense.data.labels import Labels
 from wedefense.data.silence import trim
 from wedefense.detect.export import export
@@ -164,6 +166,18 @@ def test_calibration_beside_the_experiment_is_used(tmp_path):
     other = exp / "models" / "model_3.pt"
     other.write_bytes((exp / "models" / "avg_model.pt").read_bytes())
     assert not load_detector(other).score(wave(1), 16000).calibrated  # it was fitted on the average's scores
+
+
+def test_what_is_to_be_said_against_a_calibration_is_said_with_every_score(tmp_path, capsys):
+    exp = make_experiment(tmp_path)
+    Calibration((20.0,), -1.0, doubts=("the scores are near chance",)).save(exp / "calibration.json")
+    soundfile.write(tmp_path / "a.wav", wave(1), 16000)
+    for command in (["score", "--model", str(exp), str(tmp_path / "a.wav")], ["info", str(exp)],
+                    ["info", str(exp / "calibration.json")]):
+        assert main(command) == 0
+        assert "but the scores are near chance" in " ".join(capsys.readouterr().out.split())
+    main(["score", "--model", str(exp), str(tmp_path / "a.wav"), "--format", "json"])
+    assert json.loads(capsys.readouterr().out)["model"]["calibration_doubts"] == ["the scores are near chance"]
 
 
 def test_frame_scores_say_what_the_back_end_says(model, exp, tmp_path):

@@ -95,5 +95,5 @@ def rows(model: LoadedDetector) -> dict[str, str]:
               "classes": first_few((f"{name} ({count:,})" for name, count in zip(labels.names, labels.counts)), 8),
               "audio": f"{model.input_policy.rate} Hz, frames of {detector.frontend.frame_shift:g} ms",
               "embedding": f"{detector.backend.embed_dim} dimensions",
-              "calibration": model.calibration.formula() if model.calibration else "none"}
+              "calibration": model.calibration.told() if model.calibration else "none"}
     return found | ({"remark": model.remark} if model.remark else {})

@@ -217,7 +217,7 @@ def _known_json(place: Path, tree: dict) -> Rows:
     if tree and all(isinstance(each, dict) and "sets" in each for each in tree.values()):
         return {"benchmark": str(place)} | _benchmark(tree)
     if "scales" in tree and "bias" in tree:
-        return {"calibration": str(place), "formula": Calibration.load(place).formula()}
+        return {"calibration": str(place), "formula": Calibration.load(place).told()}
     if MAIN in tree:
         return {"evaluation": str(place)} | {METRICS[key].title: METRICS[key].number(tree[key]) for key in SUMMARY
                                              if key in tree}

@@ -218,7 +218,7 @@ def run(made: Sequence[System], sets: Sequence[BenchmarkSet], out: Path, fix_on:
         fixed.setdefault(plain, fix(scored[system.title], fix_on))
         results[system.title] = result = evaluate(scored[system.title], fixed[plain], resamples=resamples)
         if fix_on is None and (own := system.model.calibration):
-            result["calibration"] = f"the detector's own, {own.formula()}"
+            result["calibration"] = f"the detector's own, {own.told()}"
         if system.condition is not None and resamples:
             found = {name: difference(scored[plain][name], one, DetectionCosts(), resamples)
                      for name, one in scored[system.title].items()}

@@ -100,7 +100,7 @@ def legend(model: LoadedDetector, costs: DetectionCosts) -> list[str]:
 def calibration_state(model: LoadedDetector) -> str:
     """Whether the size of a score means something, in words."""
     if model.calibration is not None:
-        return f"calibrated: {model.calibration.formula()}"
+        return f"calibrated: {model.calibration.told()}"
     return ("not calibrated: trust the order of the scores more than their size; stage 7 on a dev and an eval "
             f"set writes {NAMES.calibration} into the experiment")
 
@@ -121,4 +121,6 @@ def failure_lines(failures: dict[str, str]) -> list[str]:
 def about(model: LoadedDetector, costs: DetectionCosts) -> dict:
     return {"weights": str(model.weights), "precision": str(model.arithmetic), "prior_spoof": costs.p_spoof,
             "cost_miss": costs.c_miss, "cost_false_accept": costs.c_fa, "threshold": costs.bayes_threshold,
-            "calibration": model.calibration.formula() if model.calibration else None, "remark": model.remark or None}
+            "calibration": model.calibration.formula() if model.calibration else None,
+            "calibration_doubts": list(model.calibration.doubts) if model.calibration else [],
+            "remark": model.remark or None}

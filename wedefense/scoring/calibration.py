@@ -75,6 +75,10 @@ class Calibration:
         return (f"llr = {first:.5g}{of}{tail} "
                 f"(fitted on {self.n_bonafide} {self.classes[0]} and {self.n_spoof} {self.classes[1]} trials)")
 
+    def told(self) -> str:
+        """The formula, and what is to be said against it."""
+        return "; but ".join((self.formula(), *self.doubts))
+
     def refuse_known(self, names: Iterable[str]) -> None:
         """An error if the model was fitted on some of these utterances."""
         known = set(self.sketch)
