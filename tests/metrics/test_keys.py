@@ -5,7 +5,7 @@ import pytest
 
 from wedefense.metrics.columns import positions
 from wedefense.metrics.detection import detection_metrics
-from wedefense.metrics.keys import doubts, load_trials, read_keys, read_meta, read_scores
+from wedefense.metrics.keys import Trials, doubts, load_trials, read_keys, read_meta, read_scores
 from wedefense.utils.errors import InputError
 
 SCORES = {"u1": "1.5", "u2": "-2", "u3": "0.25", "u4": "-1e-1"}
@@ -136,6 +136,13 @@ def test_doubts(tmp_path, scores, expected):
     found = doubts(trials, detection_metrics(trials.bonafide, trials.spoof))
     assert len(found) == 1
     assert re.search(expected, found[0])
+
+
+def test_chance_is_not_taken_for_turned_scores():
+    trials = Trials(list("abcdef"), np.array([-1.0, 0, 9, 1, 2, -5]), np.array([True] * 3 + [False] * 3))
+    found = doubts(trials, detection_metrics(trials.bonafide, trials.spoof))
+    assert found == ["EER 66.67 % of 3 bona fide and 3 spoof trials may be chance (95 % interval from 34.2 %): there is "
+                     "nothing in these scores yet"]
 
 
 def test_no_doubt_about_good_scores(files):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
+from wedefense.metrics.confidence import eer_interval
 from wedefense.metrics.detection import CLASSES, DetectionResult
 from wedefense.utils.bonafide import BONAFIDE_NAMES
 from wedefense.utils.errors import InputError
@@ -182,7 +183,11 @@ def doubts(trials: Trials, result: DetectionResult, classes: tuple[str, str] = C
     distinct = np.unique(trials.scores).size
     if distinct < 10 and trials.scores.size > 100:
         found.append(f"only {distinct} distinct scores: these look like decisions, metrics need soft scores")
-    if result.eer > 0.5:
+    if result.eer > 0.5 >= (low := eer_interval(trials.bonafide, trials.spoof, result.eer_threshold).low):
+        found.append(f"EER {100 * result.eer:.2f} % of {trials.bonafide.size} {classes[0]} and {trials.spoof.size} "
+                     f"{classes[1]} trials may be chance (95 % interval from {100 * low:.1f} %): there is nothing in "
+                     "these scores yet")
+    elif result.eer > 0.5:
         found.append(f"EER {100 * result.eer:.2f} % is above 50 %: polarity looks swapped "
                      f"(a higher score must mean {classes[0]})")
     elif result.act_dcf >= 1.0 > result.min_dcf:
