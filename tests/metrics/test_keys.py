@@ -141,8 +141,8 @@ def test_doubts(tmp_path, scores, expected):
 def test_chance_is_not_taken_for_turned_scores():
     trials = Trials(list("abcdef"), np.array([-1.0, 0, 9, 1, 2, -5]), np.array([True] * 3 + [False] * 3))
     found = doubts(trials, detection_metrics(trials.bonafide, trials.spoof))
-    assert found == ["EER 66.67 % of 3 bona fide and 3 spoof trials may be chance (95 % interval from 34.2 %): there is "
-                     "nothing in these scores yet"]
+    assert found == ["EER 66.67 % of 3 bona fide and 3 spoof trials may be chance (95 % interval from 34.2 %): there "
+                     "is nothing in these scores yet"]
 
 
 def test_no_doubt_about_good_scores(files):

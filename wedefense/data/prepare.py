@@ -141,8 +141,10 @@ def _off(sets: Mapping[str, Sequence[Entry]], official: Mapping[str, int]) -> li
 
 
 def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, allow_problems: bool) -> Manifest:
-    """Check the audio of `entries` and write their tables; `utt2lab` comes last, as the mark of a whole folder. Tables of
-    an earlier call that are none of this one are taken away; those that somebody else wrote stay."""
+    """Check the audio of `entries` and write their tables; `utt2lab` comes last, as the mark of a whole folder.
+
+    Tables of an earlier call that are none of this one are taken away; those that somebody else wrote stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counter(entry.key for entry in entries)
     once = [entry for entry in entries if counts[entry.key] == 1]
