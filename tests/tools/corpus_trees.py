@@ -3,34 +3,21 @@
 Written from the pages and readers that tools/layouts.yaml names, not from its rows.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
-import soundfile
-
-
-@dataclass(frozen=True)
-class Tree:
-    """`audio`: paths; `tables`: path -> text; `read`: set -> key -> "label attack speaker language", `.`: none."""
-
-    audio: tuple[str, ...]
-    read: dict[str, dict[str, str]]
-    tables: dict[str, str] = field(default_factory=dict)
-
-    def make(self, root: Path) -> None:
-        for number, name in enumerate(self.audio):
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            wav = 0.1 * np.random.default_rng(number).standard_normal(1600)
-            soundfile.write(path, wav, 16000, format="MP3" if path.suffix == ".mp3" else None)
-        for name, text in self.tables.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, encoding="utf-8")
-
+from tests.tools.language_trees import LANGUAGE_TREES
+from tests.tools.tree import Tree
 
 PA19 = "PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm"
 TREES = {
+    **LANGUAGE_TREES,
+    "asvspoof2017": Tree(
+        tuple(f"DS_10283_3055/ASVspoof2017_V2_{name}.wav" for name in (
+            "train/T_1000001", "train/T_1001508", "dev/D_1000001", "eval/E_1000001")),
+        {"train": {"T_1000001": "bonafide . M0002 .", "T_1001508": "spoof . M0008 ."},
+         "dev": {"D_1000001": "bonafide . M0012 ."}, "eval": {"E_1000001": "spoof . M0020 ."}},
+        {f"DS_10283_3055/protocol_V2/ASVspoof2017_V2_{name}.txt": text for name, text in (
+            ("train.trn", "T_1000001.wav genuine M0002 S02 - - -\nT_1001508.wav spoof M0008 S05 E03 P05 R07\n"),
+            ("dev.trl", "D_1000001.wav genuine M0012 S01 - - -\n"),
+            ("eval.trl", "E_1000001.wav spoof M0020 S10 E20 P12 R14\n"))}),
     "asvspoof2015": Tree(
         ("wav/D4/D4_1000001.wav", "wav/D4/D4_1000002.wav", "wav/D11/D11_1000003.wav", "wav/E1/E1_1000004.wav"),
         {"train": {"D4_1000001": "bonafide - D4 .", "D4_1000002": "spoof S1 D4 ."},
@@ -127,11 +114,6 @@ TREES = {
         {"sonar": {"PromptTTS2/audio49": "spoof PromptTTS2 . .",
                    "seedtts_testset/zh/wavs/10002287-00000094": "spoof seedtts_testset . .",
                    "real_samples/4507_16021_000028_000003": "bonafide - . ."}}),
-    "habla": Tree(
-        ("FinalDataset_16khz/Real/Peru/pef_00610/pef_00610_1.wav",
-         "FinalDataset_16khz/CycleGAN/Peru-Chile/pef_00610-clm_0/x.wav"),
-        {"habla": {"Real/Peru/pef_00610/pef_00610_1": "bonafide - pef_00610 es",
-                   "CycleGAN/Peru-Chile/pef_00610-clm_0/x": "spoof CycleGAN pef_00610-clm_0 es"}}),
     "decro": Tree(
         tuple(f"petrichorwq-DECRO-dataset-6fc9884/{name}.wav" for name in (
             "ch_train/20033611", "ch_dev/1", "ch_eval/2", "en_train/103-534-127537-0043", "en_dev/3", "en_eval/4")),
@@ -192,36 +174,6 @@ TREES = {
                                     "a.wav,1,s1,-,train\nb.wav,0,s2,-,val\nb.wav,1,s2,-,val\n",
          "mailabs-de/meta.csv": "sample_name,is_fake,speaker_id,meta,split\nc.wav,0,s3,-,test\nc.wav,1,s3,-,test\n",
          "voxpopuli/meta.csv": "sample_name,is_fake,speaker_id,meta,split\nd.wav,0,s4,-,test\nd.wav,1,s4,-,test\n"}),
-    "j_spaw": Tree(
-        ("wav/LA/F001_R1_E2_L1_BT.wav", "wav/ASV/F001_R1_E2_M2_BT.wav", "wav/PA/F001_R1_E2_M3_s1_r1_e1_m1_AA.wav"),
-        {"j_spaw_la": {"F001_R1_E2_M2_BT": "bonafide - F001 ja", "F001_R1_E2_L1_BT": "spoof L1 F001 ja"},
-         "j_spaw_pa": {"F001_R1_E2_M2_BT": "bonafide . F001 ja", "F001_R1_E2_M3_s1_r1_e1_m1_AA": "spoof . F001 ja"}},
-        {"eval-package/metadata_LA.txt": "F001 F001_R1_E2_L1_BT - E2 L1 spoof notrim eval\n"
-                                         "F001 F001_R1_E2_M2_BT - E2 bonafide bonafide notrim eval\n",
-         "eval-package/metadata_PA.txt":
-         "F001 F001_R1_E2_M3_s1_r1_e1_m1_AA R1 M3 E2 r1 m1 s1 e1 spoof notrim eval\n"
-         "F001 F001_R1_E2_M2_BT R1 M3 E2 - - - - bonafide notrim eval\n"}),
-    "pyara": Tree(
-        ("final_dataset/Real/real_12713.wav", "final_dataset/Fake/alg_1_0.wav"),
-        {"pyara": {"real_12713": "bonafide - . ru", "alg_1_0": "spoof alg_1 . ru"}},
-        {"final_dataset/final_dataset.tsv":
-         "path\tsentence\tage\tgender\tfake\talgorithm\tlength\n"
-         "Real/real_12713.wav\t\"Да, сказал он\t30\tmale\t0\t\t3.2\nFake/alg_1_0.wav\tНет\t\t\t1\talg_1\t4.1\n"}),
-    "lrlspoof": Tree(
-        ("lrl_spoof/russian/xtts/1.wav", "lrl_spoof/english/fastpitch/line_59.wav"),
-        {"lrlspoof": {"russian/xtts/1.wav": "spoof xtts . russian",
-                      "english/fastpitch/line_59.wav": "spoof fastpitch . english"}}),
-    "dsd": Tree(
-        ("09MKIS0040_12815.wav", "12MWKH0048_000026.wav", "x.wav"),
-        {"train": {"09MKIS0040_12815": "bonafide - 09MKIS0040 Korean"}, "dev": {"x": "spoof VITS s English"},
-         "eval": {"12MWKH0048_000026": "spoof VITS 12MWKH0048 Korean"}},
-        {"DSD_corpus_v1.csv":
-         "Utterence name (file name),TTS or VC,Is multi-speaker?,Language,Noise type 1,Source link,utt,group,"
-         "Speaker name,Gender,Age,label,Model,subset,duration\n"
-         "09MKIS0040_12815.wav,-,No,Korean,-,-,09MKIS0040_12815,AIHUB,09MKIS0040,Male,Adult,bonafide,-,train,6.25\n"
-         "x.wav,TTS,No,English,-,-,x,VITS,s,Male,Adult,spoof,VITS,dev,1\n"
-         "12MWKH0048_000026.wav,TTS,No,Korean,-,-,12MWKH0048_000026,VITS-AIHUB,12MWKH0048,Male,Adult,spoof,VITS,eval,"
-         "1.552\n"}),
     "diffuse_or_confuse": Tree(
         ("dataset_01/wavegrad2/LJ044-0144.wav", "dataset_02/tacotron2-DCA_wavegrad/LJ001-0001.wav"),
         {"diffuse_or_confuse": {"dataset_01/wavegrad2/LJ044-0144": "spoof wavegrad2 LJ en",
@@ -237,11 +189,16 @@ TREES = {
          "real_speech/ljspeech/LJ001-0001.wav,0,val\n"
          "real_speech/librispeech/dev-clean/84/121123/84-121123-0000.flac,0,test\n"}),
     "ctrsvdd": Tree(
-        ("test_set/CtrSVDD_0001_E_0000001.flac", "test_set/CtrSVDD_0002_E_0000002.flac"),
+        ("test_set/CtrSVDD_0001_E_0000001.flac", "test_set/CtrSVDD_0002_E_0000002.flac",
+         "train_set/CtrSVDD_0053_T_0038470.flac", "dev_set/CtrSVDD_0097_D_0010993.flac"),
         {"ctrsvdd": {"CtrSVDD_0001_E_0000001": "spoof A09 CtrSVDD_0001 .",
-                     "CtrSVDD_0002_E_0000002": "bonafide - CtrSVDD_0002 ."}},
+                     "CtrSVDD_0002_E_0000002": "bonafide - CtrSVDD_0002 ."},
+         "train": {"CtrSVDD_0053_T_0038470": "bonafide - CtrSVDD_0053 ."},
+         "dev": {"CtrSVDD_0097_D_0010993": "spoof A06 CtrSVDD_0097 ."}},
         {"test.txt": "m4singer CtrSVDD_0001 CtrSVDD_0001_E_0000001 - A09 deepfake\n"
-                     "kising CtrSVDD_0002 CtrSVDD_0002_E_0000002 - - bonafide\n"}),
+                     "kising CtrSVDD_0002 CtrSVDD_0002_E_0000002 - - bonafide\n",
+         "train.txt": "opencpop CtrSVDD_0053 CtrSVDD_0053_T_0038470 - - bonafide\n",
+         "dev.txt": "jvsmusic CtrSVDD_0097 CtrSVDD_0097_D_0010993 - A06 deepfake\n"}),
     "timit_tts": Tree(
         ("TIMIT-TTS/CLEAN/multi_speaker/vits/a.wav",), {"timit_tts": {"CLEAN/multi_speaker/vits/a": "spoof . . en"}}),
     "fakesound": Tree(

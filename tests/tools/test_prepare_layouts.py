@@ -55,7 +55,9 @@ def test_an_empty_folder_is_named_with_the_page(tmp_path, name):
     ("cfad", "cfad_seen: bonafide 1 of 14,000, spoof 0 of 28,000"), ("pyara", "pyara: bonafide 1 of 73,583"),
     ("cd_add", "cd_add_ted: bonafide 0 of 899, valle 0 of 452"), ("dfadd", "spoof 1 of 3,000, GradTTS 1 of 600"),
     ("j_spaw", "j_spaw_pa: bonafide 1 of 800, spoof 1 of 6,300"), ("lrlspoof", "utterances 2 of 1,304,455"),
-    ("speechfake", "train: utterances 2 of 704,862"), ("voicewukong", "voicewukong_en: spoof 1 of 265,200")])
+    ("speechfake", "train: utterances 2 of 704,862"), ("voicewukong", "voicewukong_en: spoof 1 of 265,200"),
+    ("asvspoof2017", "train: utterances 2 of 3,014"), ("banglafake", "bonafide 2 of 13,796, spoof 2 of 12,796"),
+    ("csalt_urdu", "bonafide 2 of 3,398, Spoofed_TTS 1 of 1,698")])
 def test_published_counts_are_told(tmp_path, name, said):
     TREES[name].make(tmp_path)
     assert said in "; ".join(ROWS[name].complaints(ROWS[name].read(tmp_path)))
