@@ -104,6 +104,25 @@ def test_paths_bytes_streams_arrays_and_tensors_are_the_same(model, tmp_path):
     assert model.score(integers, sample_rate=44100).llr == pytest.approx(expected, abs=0.05)
 
 
+def test_costs_are_refused_by_the_names_that_they_were_given_by(model):
+    with pytest.raises(InputError, match="^prior: must lie between 0 and 1"):
+        model.score(wave(0.5), 16000, prior=5)
+
+
+@pytest.mark.parametrize("kind, match", [
+    (np.int32, "integers of 32 bits, none of them over 32767"),
+    (np.int64, "integers of 64 bits, none of them over 32767"),
+    (np.float64, r"numbers up to 32767; expected .* in \[-1, 1\]: divide by 32768"),
+    (np.float32, r"numbers up to 32767")])
+def test_samples_of_another_scale_are_refused(model, kind, match):
+    """As numpy makes them of 16-bit samples: they were heard as silence, or 32768 times too loud."""
+    wav = (wave(0.5) / np.abs(wave(0.5)).max() * 32767).astype(np.int16)
+    assert np.isfinite(model.score(wav, 16000).llr) and np.isfinite(model.score(wav.astype(np.int32) << 16, 16000).llr)
+    assert model.score(np.zeros(8000, np.int32), 16000).doubts  # silence is silence in any type
+    with pytest.raises(InputError, match=match):
+        model.score(wav.astype(kind), 16000)
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_other_rates_are_near_the_models_own(model, rate):
     def low(rate):

@@ -9,6 +9,7 @@ from wedefense.data.converted import FORMATS, is_installed
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
+from wedefense.detect.score import costs_for
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.download import is_url, set_offline
 from wedefense.utils.errors import InputError, OptionError
@@ -26,10 +27,9 @@ def load_model(options, precision: str = "auto") -> LoadedDetector:
 def costs_of(options) -> DetectionCosts:
     """--prior, --cost_miss and --cost_fa, refused by these names."""
     try:
-        return DetectionCosts(options.prior, options.cost_miss, options.cost_fa)
+        return costs_for(options.prior, options.cost_miss, options.cost_fa)
     except OptionError as error:
-        name = {"p_spoof": "prior", "c_miss": "cost_miss", "c_fa": "cost_fa"}[error.key]
-        raise InputError(f"--{name} {error.message}") from None
+        raise InputError(f"--{error.key} {error.message}") from None
 
 
 def collect(names: Sequence[str], by_stem: bool = False) -> tuple[dict[str, object], list[str]]:

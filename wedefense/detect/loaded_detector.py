@@ -14,7 +14,7 @@ from wedefense.detect.framewise import Framewise
 from wedefense.detect.loaded_model import name_of
 from wedefense.detect.model_output import ModelOutput, assembled, level, or_reason
 from wedefense.detect.recordings import Recording
-from wedefense.detect.score import Score, Window, decide, doubts, meaning, posterior
+from wedefense.detect.score import Score, Window, costs_for, decide, doubts, meaning, posterior
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.scoring.embed import head_logits
 from wedefense.scoring.llr import llr
@@ -77,7 +77,7 @@ class LoadedDetector(Framewise):
         >>> round(model.score(samples, sample_rate=44100).seconds, 2)
         1.0
         """
-        costs = DetectionCosts(prior, cost_miss, cost_fa)
+        costs = costs_for(prior, cost_miss, cost_fa)
         return self._each(audio, sample_rate, window, lambda output: self.score_of(output, costs))
 
     def embed(self, audio, sample_rate: int | None = None, *, window: float | None = None) -> np.ndarray:

@@ -15,6 +15,8 @@ from wedefense.data.converted import converted, needs_ffmpeg
 from wedefense.data.silence import trim
 from wedefense.utils.errors import InputError
 
+_LOUDEST = 100.0  # of floats: speech that was normalised to a deviation of 1 stays below, 16-bit samples do not
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -123,8 +125,16 @@ def mono(audio) -> np.ndarray:
     if wav.dtype.kind not in "fi" or wav.ndim not in (1, 2):
         raise InputError(f"audio is an array of {wav.dtype} with {wav.ndim} dimensions; expected floats in [-1, 1] or "
                          "signed integers, (samples,) or (channels, samples)")
+    peak = max(abs(float(wav.max(initial=0))), abs(float(wav.min(initial=0))))
     if wav.dtype.kind == "i":
+        bits = 8 * wav.dtype.itemsize
+        if bits > 16 and 0 < peak <= 2 ** (bits // 2):
+            raise InputError(f"audio is integers of {bits} bits, none of them over {peak:g}, which would be silence; "
+                             "give them as what they were recorded with, as in samples.astype(numpy.int16)")
         wav = wav / -float(np.iinfo(wav.dtype).min)
+    elif peak > _LOUDEST and math.isfinite(peak):
+        raise InputError(f"audio is numbers up to {peak:g}; expected floats in [-1, 1]: divide by 32768 what was "
+                         "16-bit integers")
     if wav.ndim == 2:
         wav = wav.mean(axis=int(np.argmin(wav.shape)))
     if wav.size == 0:

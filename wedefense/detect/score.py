@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from wedefense.metrics.detection import DetectionCosts
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, OptionError
 
 _SILENT = 1e-4    # of full scale: -80 dB
 _CLIPPED = 0.01   # of the samples
 _LARGEST = 1e6    # likelihood ratios beyond it are not told apart in words
+
+
+def costs_for(prior: float, cost_miss: float, cost_fa: float) -> DetectionCosts:
+    """What decides, refused by the names that it has here."""
+    try:
+        return DetectionCosts(prior, cost_miss, cost_fa)
+    except OptionError as error:
+        name = {"p_spoof": "prior", "c_miss": "cost_miss", "c_fa": "cost_fa"}[error.key]
+        raise OptionError(name, error.message) from None
 
 
 @dataclass(frozen=True)
