@@ -200,7 +200,10 @@ TREES = {
          "train.txt": "opencpop CtrSVDD_0053 CtrSVDD_0053_T_0038470 - - bonafide\n",
          "dev.txt": "jvsmusic CtrSVDD_0097 CtrSVDD_0097_D_0010993 - A06 deepfake\n"}),
     "timit_tts": Tree(
-        ("TIMIT-TTS/CLEAN/multi_speaker/vits/a.wav",), {"timit_tts": {"CLEAN/multi_speaker/vits/a": "spoof . . en"}}),
+        ("TIMIT-TTS/CLEAN/multi_speaker/vits/speaker_1/fadg0_sa1.wav",
+         "TIMIT-TTS/DTW_AUG/single_speaker/mixertts_x/fadg0_sa2.wav"),
+        {"timit_tts": {"CLEAN/multi_speaker/vits/speaker_1/fadg0_sa1": "spoof vits . en",
+                       "DTW_AUG/single_speaker/mixertts_x/fadg0_sa2": "spoof mixertts_x . en"}}),
     "fakesound": Tree(
         ("FakeSound/audio_data/easy/a.wav", "FakeSound/audio_data/zeroshot/a.wav"),
         {"fakesound": {"audio_data/easy/a": "spoof . . .", "audio_data/zeroshot/a": "spoof . . ."}}),
