@@ -249,9 +249,13 @@ TREES = {
                          "E2/p237/p237_321_edited_partial_16k": "spoof E2 p237 ."}},
         {"PartialEdit_E1E2.csv": "E1/p237/p237_321_edited_partial_16k.wav,0.002,0.004,0.01\n"}),
     "had": Tree(
-        ("HAD/HAD_test/test/HAD_test_00000001.wav", "HAD/HAD_test/test/HAD_test_00000002.wav"),
-        {"had": {"HAD_test_00000001": "spoof . . .", "HAD_test_00000002": "bonafide . . ."}},
-        {"HAD/HAD_test/HAD_test_label.txt": "HAD_test_00000001 0.00-0.004-T/0.004-0.01-F 0\n"
+        ("HAD/HAD_train/conbine/HAD_train_fake_00000001.wav", "HAD/HAD_dev/conbine/HAD_dev_real_00000001.wav",
+         "HAD/HAD_test/test/HAD_test_00000001.wav", "HAD/HAD_test/test/HAD_test_00000002.wav"),
+        {"train": {"HAD_train_fake_00000001": "spoof . . ."}, "dev": {"HAD_dev_real_00000001": "bonafide . . ."},
+         "had": {"HAD_test_00000001": "spoof . . .", "HAD_test_00000002": "bonafide . . ."}},
+        {"HAD/HAD_train/HAD_train_label.txt": "HAD_train_fake_00000001 0.00-0.004-T/0.004-0.01-F 0\n",
+         "HAD/HAD_dev/HAD_dev_label.txt": "HAD_dev_real_00000001 0.00-0.01-T 1\n",
+         "HAD/HAD_test/HAD_test_label.txt": "HAD_test_00000001 0.00-0.004-T/0.004-0.01-F 0\n"
                                             "HAD_test_00000002 0.00-0.01-T 1\n"}),
     "asvspoof_laundered": Tree(
         ("ASVspoofLD/Reverberation/flac/RT_0_3_LA_E_2834763.flac",
