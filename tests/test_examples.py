@@ -15,6 +15,15 @@ train --config conf/mhfa.yaml --exp_dir exp/mhfa_lora --dataset_args.ssl_args.fr
 average --config exp/mhfa_lora/config.yaml
 """,
          "classify": "classify --exp_dir exp/fold2 --data data --sets eval",
+         "experiments": """
+train --config conf/mhfa.yaml --exp_dir exp/seed43 --seed 43
+average --config exp/seed43/config.yaml
+embed --exp_dir exp/seed43 --sets dev eval --data data/dev/raw.list data/eval/raw.list
+logits --exp_dir exp/seed43 --sets dev eval
+llr --exp_dir exp/seed43 --sets dev eval
+results --exp_dir exp/seed43 --data data --sets dev eval --bootstrap 0
+results --exp_dir exp/mhfa --data data --sets dev eval --bootstrap 0
+""",
          "prune": """
 train --config conf/mhfa.yaml --exp_dir exp/mhfa_pruned --use_pruning_loss true --target_sparsity 0.3
   --sparsity_warmup_epochs 1 --num_epochs 1 --dataset_args.ssl_args.upstream_args.pruning_units head,interm

@@ -31,6 +31,7 @@ COMMANDS = {
     "table": "stage 9: an experiment beside a published row",
     "evaluate": "metrics of a score file against its keys",
     "benchmark": "many sets with many detectors: tables, a heat map, leaderboard files",
+    "experiments": "experiments side by side: settings that differ, seeds as mean and deviation",
     "compare": "experiments or score files: which is better, and is it significant",
     "calibrate": "turn scores into calibrated log-likelihood ratios",
     "fuse": "combine the scores of several systems",

@@ -40,35 +40,36 @@ class Change:
     new: object
 
     def __str__(self) -> str:
-        if _is_fingerprint(self.old) and _is_fingerprint(self.new):
+        if is_fingerprint(self.old) and is_fingerprint(self.new):
             return f"{self.key} changed"
         return f"{self.key} {_shown(self.old)} -> {_shown(self.new)}"
 
 
-def _is_fingerprint(value) -> bool:
+def is_fingerprint(value) -> bool:
     return isinstance(value, str) and bool(_FINGERPRINT.fullmatch(value))
 
 
 def _shown(value) -> str:
     text = "(none)" if value is None else f"{value}"
-    return "(a file)" if _is_fingerprint(value) else text if len(text) < 80 else f"{text[:77]}..."
+    return "(a file)" if is_fingerprint(value) else text if len(text) < 80 else f"{text[:77]}..."
 
 
 def changes(old: Mapping, new: Mapping) -> list[Change]:
     """Every dotted key whose value differs, in the order of `new`."""
-    old, new = _flat(old), _flat(new)
+    old, new = flat(old), flat(new)
     return [Change(key, old.get(key), new.get(key)) for key in [*new, *(old.keys() - new.keys())]
             if old.get(key) != new.get(key)]
 
 
-def _flat(tree: Mapping, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
+def flat(tree: Mapping, prefix: str = "") -> dict[str, object]:
+    """Dotted key -> value."""
+    found: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from wedefense.metrics.catalogue import METRICS
 from wedefense.report.published import NONE, Comparison, PublishedTable
 
 _LATEX = {"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$"}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:

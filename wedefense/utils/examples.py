@@ -47,6 +47,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
                   "      --out bench --fix_on dev",
                   "wedefense benchmark --model exp/mhfa --sets data/eval --out bench2 \\\n"
                   "      --with noise@10dB telephone"),
+    "experiments": ("wedefense experiments exp/mhfa exp/seed43   # or exp/*",
+                    "wedefense experiments exp/mhfa exp/seed43 --metrics eer min_dcf --format latex"),
     "compare": ("wedefense compare exp/mhfa exp/sls --keys data/eval/utt2lab --html out.html",
                 "wedefense compare old.txt new.txt --keys data/eval/utt2lab \\\n"
                 "      --groups data/eval/utt2spk"),

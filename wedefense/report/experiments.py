@@ -1,0 +1,180 @@
+"""Experiments as one table: seeds of a setting in one row, and columns of the settings by which rows differ."""
+
+import statistics
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wedefense.config.explain import shown
+from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.record import flat, is_fingerprint
+from wedefense.experiment.records import read_results
+from wedefense.metrics.catalogue import METRICS, ORDERED
+from wedefense.scoring.comparison import short_names
+from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.log import get_logger
+from wedefense.utils.tables import first_few
+
+_MOST_NAMES = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An experiment with results. `settings` are all that may have changed a number, by dotted key."""
+
+    name: str
+    settings: Mapping[str, Any]
+    weights: str | None
+    code: tuple[str, ...]
+    dev_set: str | None
+    sets: Mapping[str, Mapping]
+
+    def alike(self, over: Sequence[str]) -> str:
+        """The same for experiments that differ in nothing but the settings `over`."""
+        return repr(sorted((key, value) for key, value in self.settings.items() if not _is_one(key, over)))
+
+
+def read(folders: Sequence[str], calibrated: bool = False) -> list[Trained]:
+    """Those that have results; the others are told."""
+    there = [folder for folder in folders if ExperimentFolder(folder).results.is_file()]
+    lost = [f"{folder}: no results yet (stage 7)" for folder in folders if folder not in there]
+    if not there:
+        raise InputError(lost[0])
+    for line in lost:
+        get_logger().warning("%s, left out", line)
+    names = short_names(list(map(Path, there))) if len(there) > 1 else [Path(there[0]).absolute().name]
+    return [_trained(name, read_results(folder), calibrated) for name, folder in zip(names, there)]
+
+
+def _trained(name: str, results: Mapping, calibrated: bool) -> Trained:
+    made, sets = results.get("made_by", {}), results["sets"]
+    settings: dict[str, Any] = {"record": name}  # where nothing tells, who knows whether two are alike
+    if "training" in made:
+        settings = _in_short(made["training"])
+        settings["averaged"] = made.get("scored") or made.get("epochs_averaged")
+    for key, found in sets.items():
+        how = made.get("embeddings", {}).get(key, {})
+        settings[f"trials of {key}"] = [how.get("utterances"), found.get("n_bonafide"), found.get("n_spoof")]
+        settings[f"costs of {key}"] = found.get("costs")
+        settings |= {f"{what} of {key}": how.get(what) for what in ("eval_frms", "precision")}
+    if calibrated:
+        sets = {key: found.get("calibrated", {}) for key, found in sets.items()}
+    return Trained(name, settings, made.get("weights"), tuple(each["version"] for each in made.get("code", [])),
+                   results.get("dev_set"), sets)
+
+
+def _in_short(training: Mapping) -> dict[str, Any]:
+    """Dotted key -> value; of content, whose fingerprints say nothing to anybody, one key for each list."""
+    settings: dict[str, Any] = {}
+    for key, value in flat(training).items():
+        first, _, rest = key.partition(".")
+        if rest and is_fingerprint(value):
+            settings[first] = [*settings.get(first, []), value]
+        else:
+            settings[key] = value
+    return settings
+
+
+def side_by_side(trained: Sequence[Trained], over: Sequence[str], sets: Sequence[str],
+                 metrics: Sequence[str]) -> tuple[list[str], list[list[str]], str]:
+    """(header, rows, caption)"""
+    known = {key for each in trained for key in each.settings} | {"seed"}
+    for key in over:
+        if not any(_is_one(name, [key]) for name in known):
+            raise InputError(f"--over {key}: no such setting{did_you_mean(key, known)}")
+    groups: dict[str, list[Trained]] = {}
+    for each in trained:
+        groups.setdefault(each.alike(over), []).append(each)
+    rows = list(groups.values())
+    for group in rows:
+        _require_different(group)
+    keys = [key for key in dict.fromkeys(key for each in trained for key in each.settings)
+            if not _is_one(key, over) and len({repr(group[0].settings.get(key)) for group in rows}) > 1]
+    columns = _columns(trained, sets, metrics)
+    several = max(map(len, rows)) > 1
+    header = ["", *_headings(keys), *["trainings"] * several, *(f"{name} {METRICS[m].heading}" for name, m in columns)]
+    settings = [_cells([group[0].settings.get(key) for group in rows]) for key in keys]
+    body = [[_named(group), *(column[number] for column in settings), *[str(len(group))] * several,
+             *(_number(group, *column) for column in columns)] for number, group in enumerate(rows)]
+    caption = f"Mean ± standard deviation over trainings that differ in {' and '.join(over)} alone." if several else ""
+    return header, body, caption
+
+
+def remarks(trained: Sequence[Trained], sets: Sequence[str]) -> list[str]:
+    """What the table does not show and may matter."""
+    found = []
+    for name in sets:
+        if doubted := [each.name for each in trained if each.sets.get(name, {}).get("doubts")]:
+            found.append(f"doubts about {name} of {first_few(doubted, 8)}: {NAMES.summary} there tells them")
+    if len(code := {each.code for each in trained}) > 1:
+        found.append(f"trained by {len(code)} versions of the code: {NAMES.training} of each tells which")
+    return found
+
+
+def _is_one(key: str, of: Sequence[str]) -> bool:
+    return any(key == name or key.endswith(f".{name}") for name in of)
+
+
+def _require_different(group: Sequence[Trained]) -> None:
+    seen: dict[str, str] = {}
+    for each in group:
+        if each.weights and (other := seen.setdefault(each.weights, each.name)) != each.name:
+            raise InputError(f"{other} and {each.name}: the same weights; one training counts once, leave one out")
+
+
+def chosen_sets(trained: Sequence[Trained], sets: Sequence[str]) -> Sequence[str]:
+    """`sets`, which must be there; without any all but those of dev."""
+    there = list(dict.fromkeys(name for each in trained for name in each.sets))
+    dev = {each.dev_set for each in trained}
+    for name in sets:
+        if name not in there:
+            raise InputError(f"no results of '{name}'{did_you_mean(name, there)}")
+    return sets or [name for name in there if name not in dev] or there
+
+
+def _columns(trained: Sequence[Trained], sets: Sequence[str], metrics: Sequence[str]) -> list[tuple[str, str]]:
+    """(set, metric) of each column that some experiment has."""
+    for name in metrics:
+        if name not in METRICS:
+            raise InputError(f"--metrics {name}{did_you_mean(name, METRICS)}")
+    found = []
+    for name in sets:
+        results = [each.sets[name] for each in trained if name in each.sets]
+        if not any(results):
+            raise InputError(f"no calibrated results of '{name}'; leave --calibrated out")
+        found += [(name, key) for key in ORDERED if (key in metrics if metrics else METRICS[key].shown)
+                  and any(key in result for result in results)]
+    return found
+
+
+def _headings(keys: Sequence[str]) -> list[str]:
+    """The ends of dotted keys by which these can be told apart."""
+    parts = [key.split(".") for key in keys]
+    length = next(n for n in range(1, 99) if len({tuple(part[-n:]) for part in parts}) == len(parts))
+    return [".".join(part[-length:]) for part in parts]
+
+
+def _cells(values: Sequence[Any]) -> list[str]:
+    """Settings as text; content and what else is long as letters, the same for the same."""
+    texts = ["-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else shown(value)
+             for value in values]
+    if not any(len(text) >= 24 or isinstance(value, list) and any(map(is_fingerprint, value))
+               for text, value in zip(texts, values)):
+        return texts
+    letters = dict(zip(dict.fromkeys(texts), [*string.ascii_lowercase, *map(str, range(len(texts)))]))
+    return [letters[text] for text in texts]
+
+
+def _named(group: Sequence[Trained]) -> str:
+    names = [each.name for each in group]
+    return first_few(names, _MOST_NAMES)
+
+
+def _number(group: Sequence[Trained], name: str, metric: str) -> str:
+    values = [each.sets[name][metric] for each in group if metric in each.sets.get(name, {})]
+    if len(values) < len(group):
+        return ""
+    mean = METRICS[metric].number(statistics.fmean(values))
+    return f"{mean} ± {METRICS[metric].number(statistics.stdev(values))}" if len(values) > 1 else mean
