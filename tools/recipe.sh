@@ -82,6 +82,7 @@ if [ -n "$checkpoint" ]; then checkpoint=$(find_file "$checkpoint"); fi
 if [ -n "$corpus" ]; then corpus=$(find_file "$corpus"); fi
 if given data; then data=$(find_file "$data"); fi
 if given exp_dir; then exp_dir=$(find_file "$exp_dir"); fi
+if [ -n "$fork" ]; then fork=$(find_file "$fork"); fi
 if [ -n "$model" ]; then
   if [ "$task" != detection ]; then echo "--model: only detectors are scored so" >&2; exit 2; fi
   if [ -e "$(find_file "$model")" ]; then model=$(find_file "$model"); fi

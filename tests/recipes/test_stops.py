@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes.tiny import SCRIPTS, corpora, title
+from tests.recipes.tiny import EGS, SCRIPTS, corpora, title
 
 PYTHON = """#!/usr/bin/env bash
 echo "$*" >> "$CALLS"
@@ -37,7 +37,7 @@ def run(folder: Path, script: Path, failing: str, *arguments: str) -> tuple[subp
                    "CALLS": str(folder / "calls"), "FAILING": failing}
     (folder / "calls").write_text("")
     done = subprocess.run(["bash", script, "--data", folder / "data", "--exp_dir", folder / "exp", "--corpus", folder,
-                           *arguments], env=environment, capture_output=True, text=True, timeout=60)
+                           *arguments], env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
     return done, (folder / "calls").read_text()
 
 
@@ -74,6 +74,13 @@ def test_a_failure_in_fine_tuning_ends_it(python, script):
         assert failing in calls.splitlines()[-1]
     done, calls = run(python, script, "nothing")
     assert done.returncode == 0 and f"--model_init {python}/exp/models/avg_model.pt" in calls
+
+
+def test_folders_lie_where_the_user_stands(python):
+    script = EGS / "detection/mini/run.sh"
+    done, calls = run(python, script, "nothing", "--exp_dir", "mine", "--fork", "mine2", "--stage", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"newest_weights --exp_dir {python}/mine " in calls and f"--exp_dir {python}/mine2 " in calls
 
 
 def test_a_recipe_without_a_corpus_says_what_it_needs(python):
