@@ -127,6 +127,16 @@ def test_labels_mean_what_the_user_says(folder, words, meant):
         make(folder, "--labels", "ai=fake")
 
 
+def test_one_label_in_two_spellings_is_no_two_classes(folder):
+    given = (folder / "utt2lab").read_text().replace("spoof", "Spoof", 1)
+    (folder / "utt2lab").write_text(given)
+    with pytest.raises(InputError, match=r"utt2lab: one label in two spellings, which would be two classes: Spoof 1, "
+                                         r"spoof \d; say which it is: --labels 'Spoof=spoof'"):
+        make(folder, "--task", "detection")
+    assert make(folder, "--task", "detection", "--labels", "Spoof=spoof") == 0
+    assert {json.loads(line)["lab"] for line in (folder / "raw.list").read_text().splitlines()} == {"bonafide", "spoof"}
+
+
 def test_fewer_shards_leave_no_old_ones(folder):
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "2")
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "4")
