@@ -10,7 +10,7 @@
 What makes the host wait for a GPU, and what a GPU refuses, is a fault here: copies to the host, values read by
 Python, shapes that depend on values, indices and operands on the CPU, copies to the device that block or that lie in
 pageable memory beyond what a driver takes along with the command. Launches are operations that run a kernel of their
-own, one each, however many kernels a library makes of them.
+own, one each, however many kernels a library makes of them. What a GPU would play back is launched each time.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import wedefense.gpu
 from tests.emulation.device import Emulation, OnDevice, each, held, tensors
 from tests.emulation.engine import backward
+from wedefense.gpu.graphs import Graphs
 
 # compute capability -> KiB of shared memory that one program may have
 SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
@@ -185,6 +186,7 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
                        shared_memory_per_block_optin=1024 * SHARED[capability])}
         for name, value in (_HARDWARE | of_card).items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
+        patches.enter_context(mock.patch.object(Graphs, "_record", lambda self, encoder, wav, layers, grad: layers))
         patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         patches.enter_context(mock.patch.object(torch._C, "_current_graph_task_id", lambda: 0))  # for checkpoints
         patches.enter_context(mock.patch.object(F, "scaled_dot_product_attention",

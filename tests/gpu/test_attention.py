@@ -45,6 +45,21 @@ def test_values_and_gradients_are_those_of_the_definition(biased, dim):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("biased, dim", [(True, DIM), (False, DIM), (True, 24)], ids=str)
+def test_bfloat16_is_near_the_definition_in_float32(biased, dim):
+    (qkv, gate, table), starts, frames = inputs(biased, dim=dim)
+    low = qkv.detach().bfloat16().requires_grad_()
+    others = [tensor for tensor in (gate, table) if tensor is not None]
+    here = packed_attention(low, gate, table, starts, frames)
+    there = written_out(low.float(), gate, table, COUNTS, frames)
+    assert here.dtype == torch.bfloat16
+    weight = torch.randn_like(there).bfloat16()
+    found = [here, *torch.autograd.grad(here, [low, *others], weight)]
+    expected = [there, *torch.autograd.grad(there, [low, *others], weight.float())]
+    for one, other in zip(found, expected, strict=True):
+        assert (one.float() - other.float()).norm() <= 1e-2 * other.float().norm()
+
+
 def test_an_utterance_alone_is_the_same_to_the_last_bit():
     (qkv, gate, table), starts, frames = inputs(True, requires_grad=False)
     together = packed_attention(qkv, gate, table, starts, frames)

@@ -82,6 +82,40 @@ def test_gradients_are_those_of_plain_torch(both, name, options):
             assert difference <= 1e-3 * there.norm() + 1e-4, (name, difference / there.norm())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_is_as_near_to_float32_as_that_of_plain_torch(both, name):
+    encoder, wav = encoder_of(name).eval(), audio()
+
+    def layers():
+        encoder.forget()
+        return encoder(wav, LENGTHS).layers
+
+    with torch.no_grad():
+        expected = both(layers)[0]
+        with torch.autocast(DEVICE, torch.bfloat16):
+            plain, kernels = both(layers)
+    for exact, there, here in zip(expected, plain, kernels, strict=True):
+        assert here.dtype == torch.float32
+        error, of_plain = ((low - exact).norm() / exact.norm() for low in (here, there))
+        assert 1e-4 < error <= 2 * of_plain
+
+
+@pytest.mark.parametrize("name", ["wavlm_base_plus", pytest.param("wavlm_large", marks=pytest.mark.slow)])
+def test_gradients_in_bfloat16_are_as_near_to_float32_as_those_of_plain_torch(both, name):
+    encoder, wav = encoder_of(name).eval(), audio(SHORT)  # without dropout
+
+    def gradients():
+        encoder.zero_grad()
+        sum(layer.float().sin().sum() for layer in encoder(wav, SHORT).layers).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in encoder.parameters() if parameter.grad is not None])
+
+    expected = both(gradients)[0]
+    with torch.autocast(DEVICE, torch.bfloat16):
+        plain, kernels = both(gradients)
+    error, of_plain = ((low - expected).norm() / expected.norm() for low in (kernels, plain))
+    assert 1e-4 < error <= 2 * of_plain
+
+
 def test_training_draws_anew_and_layer_drop_leaves_blocks_out(both):
     encoder, wav = encoder_of("wavlm_base_plus").train(), audio()
     encoder.encoder.transformer.layer_drop = 1.0

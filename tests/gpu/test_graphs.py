@@ -1,6 +1,7 @@
 """Recorded launches: the same numbers as without, dropout included."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,12 @@ from wedefense.config.loader import load_config
 from wedefense.frontend.ssl.adapters import adapt
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
+from wedefense.frontend.ssl.products import Derived
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import build_detector
 from wedefense.train.recording import record_encoder
+from wedefense.utils.devices import holding
 from wedefense.utils.distributed import World
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -106,6 +109,17 @@ def test_a_recording_leaves_the_encoder_as_it_is(monkeypatch):
     with torch.no_grad():
         assert torch.equal(Graphs(1, 3)(encoder, torch.ones(1, 3), lambda wav: [wav * 2])[0], torch.full((1, 3), 2.0))
     assert not modes
+
+
+def test_weights_that_a_recording_reads_outlive_their_cache():
+    """As those of frozen blocks, which the cache replaces when they are wanted in another precision."""
+    cache, weight = Derived(), torch.ones(2)
+    with holding() as held:
+        low = weakref.ref(cache.get((weight,), "bfloat16", weight.bfloat16))
+    cache.get((weight,), "float64", weight.double)
+    assert low() is held[0]
+    held.clear()
+    assert low() is None
 
 
 @pytest.mark.parametrize("changes, recorded", [

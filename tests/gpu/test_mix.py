@@ -9,18 +9,21 @@ from wedefense.gpu.mix import Mix
 from wedefense.models.mix import mix_features
 
 
+@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)], ids=str)
 @pytest.mark.parametrize("mixes", [1, 2, 3])
-def test_mixes_and_gradients(mixes):
+def test_mixes_and_gradients(mixes, dtype, bound):
     torch.manual_seed(0)
-    layers = [torch.randn(3, 70, 50, device=DEVICE, requires_grad=True) for _ in range(5)]
+    layers = [torch.randn(3, 70, 50, device=DEVICE).to(dtype).requires_grad_() for _ in range(5)]
     weights = torch.rand(mixes, 5, device=DEVICE, requires_grad=True)
     here = Mix.apply(weights, *layers)
-    there = [sum(w * layer for w, layer in zip(row, layers)) for row in weights]
+    there = [sum(w * layer.float() for w, layer in zip(row, layers)) for row in weights]
     given = [weights, *layers]
-    gradients = torch.randn(mixes, 3, 70, 50, device=DEVICE).unbind()
-    found, expected = torch.autograd.grad(here, given, gradients), torch.autograd.grad(there, given, gradients)
+    gradients = torch.randn(mixes, 3, 70, 50, device=DEVICE).to(dtype).unbind()
+    found = torch.autograd.grad(here, given, gradients)
+    expected = torch.autograd.grad(there, given, [gradient.float() for gradient in gradients])
     for one, other in zip([*here, *found], [*there, *expected], strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(one.float(), other.float(), rtol=bound, atol=10 * bound)
+    assert all(one.dtype == dtype for one in (*here, *found[1:]))
 
 
 def test_frozen_layers_get_no_gradient():

@@ -101,7 +101,7 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     """dy (rows, out), x (rows, in) -> (out, in) float32."""
     if dy.is_cuda and dy.dtype != torch.float32:
         return torch.mm(dy.t(), x, out_dtype=torch.float32)
-    return dy.t() @ x
+    return dy.t().float() @ x.float()
 
 
 def total_of(x: Tensor) -> Tensor:

@@ -13,13 +13,20 @@ _holders: list[list] = []
 
 @contextlib.contextmanager
 def holding() -> Iterator[list]:
-    """Collects what `kept` functions give meanwhile: for those who need it to outlive their caches."""
+    """Collects what `hold` is told meanwhile: for those who need it to outlive the caches that it comes from."""
     held: list = []
     _holders.append(held)
     try:
         yield held
     finally:
         _holders.remove(held)
+
+
+def hold(value):
+    """`value`, which comes from a cache."""
+    for holder in _holders:
+        holder.append(value)
+    return value
 
 
 def kept(maxsize: int) -> Callable[[Callable], Callable]:
@@ -29,10 +36,7 @@ def kept(maxsize: int) -> Callable[[Callable], Callable]:
 
         @functools.wraps(make)
         def get(*arguments):
-            value = cached(*arguments)
-            for holder in _holders:
-                holder.append(value)
-            return value
+            return hold(cached(*arguments))
 
         vars(get)["cache_clear"] = cached.cache_clear
         return get

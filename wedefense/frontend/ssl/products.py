@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense.gpu import kernels_run_on
+from wedefense.utils.devices import hold
 
 ROWS_PACKED_FOR = 512  # a hint: weights packed for so many rows serve any number
 
@@ -49,7 +50,7 @@ class Derived:
         state = (variant, *((source.data_ptr(), source._version) for source in given))
         if self.key is None or state != self.key[0] or any(a is not b for a, b in zip(given, self.key[1])):
             self.value, self.key = make(), (state, given)  # holding the sources keeps their addresses from reuse
-        return self.value
+        return hold(self.value)
 
     def clear(self) -> None:
         self.key, self.value = None, None
