@@ -164,6 +164,24 @@ def test_what_the_score_command_writes_is_joined_by_stems(tmp_path, caplog):
     assert "names are paths; 4 are known by the key they end in" in caplog.text
 
 
+@pytest.mark.parametrize("rows", [["/in/a b/u 1.wav", "/in/a b/u2.v2.WAV", "/in/u3.mp3", "/in/a b/u4.flac"],
+                                  ["u 1", "u2.v2", "u3", "u4"], ["u_1", "u2.v2", "u3", "u4"]])
+def test_the_table_of_labels_of_the_files_that_were_scored_is_taken_for_keys(tmp_path, rows):
+    """It names files with their suffixes; scores are called by paths, by stems, or by the keys that stage 1 makes."""
+    scores = write(tmp_path / "scores", dict(zip(rows, (1.5, -2, 0.25, -0.1))), "filename\tcm-score\n")
+    (tmp_path / "labels.csv").write_text("path,label,speaker\nu 1.wav,Real,x\nu2.v2.WAV,FAKE,y\nu3.mp3,real,x\n"
+                                         "u4.flac,fake,y\n")
+    trials = load_trials(scores, tmp_path / "labels.csv")
+    assert trials.scores.tolist() == [1.5, -2, 0.25, -0.1] and trials.is_bonafide.tolist() == [True, False, True, False]
+
+
+def test_a_stem_that_two_keys_have_is_none_of_them(tmp_path):
+    scores = write(tmp_path / "scores", {"u1": 1, "u2": 0}, "filename\tcm-score\n")
+    keys = write(tmp_path / "keys", {"u1.wav": "bonafide", "u1.flac": "spoof", "u2.wav": "spoof"})
+    with pytest.raises(InputError, match="2 utterances of .* without a score"):
+        load_trials(scores, keys)
+
+
 def test_a_stem_that_two_paths_have_is_no_key(tmp_path):
     scores = write(tmp_path / "scores", {"a/u1.wav": 1, "b/u1.wav": 2, "b/u2.wav": 0}, "filename\tcm-score\n")
     with pytest.raises(InputError, match="'u1' of the keys may be a/u1.wav or b/u1.wav"):

@@ -12,7 +12,8 @@ from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few, plural, read_lines
 from wedefense.utils.visible import from_cell
 
-_NAME_COLUMNS = {"filename", "file", "utt", "utt-id", "uttid", "utterance", "utterance-id", "trial", "name", "id"}
+_NAME_COLUMNS = {"filename", "file", "utt", "utt-id", "uttid", "utterance", "utterance-id", "trial", "name", "id",
+                 "path", "file-name", "file-path", "filepath"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Scores and keys of detection trials: read, joined, and every doubt about them spoken out."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, plural
 
 LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), "spoof": 0, "fake": 0}
+_AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".sph", ".aif", ".aiff")
 _META_LINE = "NAME VALUE"
 
 
@@ -102,23 +104,35 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
 
 
 def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
-    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in, without its suffix."""
-    known = set(names)
+    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in; of both the suffix may be left
+    out, and blanks be written as stage 1 does."""
+    plain = [_plain(key) for key in names]
+    counts = Counter(plain)
+    known = {short: key for short, key in zip(plain, names) if counts[short] == 1} | {key: key for key in names}
     taken: dict[str, str] = {}
     found = []
     for name in paths:
-        stem = "_".join(os.path.splitext(name)[0].split())  # keys hold no blanks
-        parts = stem.split("/")
-        tails = ("/".join(parts[start:]) for start in range(len(parts)))
-        key = next((tail for tail in tails if tail in known), name)
-        if key in known and taken.setdefault(key, name) != name:
+        ends = ("/".join(parts[start:]) for parts in map(_parts, (name, _plain(name), _plain(name, of_any_kind=True)))
+                for start in range(len(parts)))
+        key = next((known[end] for end in ends if end in known), None)
+        if key is not None and taken.setdefault(key, name) != name:
             raise InputError(f"{path}: '{key}' of the keys may be {taken[key]} or {name}; name the scores "
                              f"as the keys are")
-        found.append(key)
+        found.append(name if key is None else key)
     if taken:
         get_logger().info("%s: names are paths; %d are known by the key they end in, such as %s", path, len(taken),
                           next(iter(taken)))
     return found
+
+
+def _plain(name: str, of_any_kind: bool = False) -> str:
+    """Without the suffix (of audio), and with `_` for blanks."""
+    stem, suffix = os.path.splitext(name)
+    return "_".join((stem if of_any_kind or suffix.lower() in _AUDIO else name).split())
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/")
 
 
 def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None,
