@@ -21,10 +21,20 @@ BYTES, TEXT = pyarrow.binary(), pyarrow.string()
 AUDIO = pyarrow.struct([("bytes", BYTES), ("path", TEXT)])
 
 
+def samples_of(kind):
+    return pyarrow.struct([("array", pyarrow.list_(kind)), ("sampling_rate", pyarrow.int64())])
+
+
 def encoded(seed):
     stream = io.BytesIO()
     soundfile.write(stream, 0.1 * np.random.default_rng(seed).standard_normal(800), 8000, format="WAV")
     return stream.getvalue()
+
+
+def decoded(seed):
+    """As data sets are saved once something went over their recordings."""
+    samples, rate = soundfile.read(io.BytesIO(encoded(seed)))
+    return {"array": samples.tolist(), "sampling_rate": rate}
 
 
 def audio(seed, path=None):
@@ -60,6 +70,8 @@ TWO = {"audio": [audio(1), audio(2)], "label": ["real", "fake"]}
     (pyarrow.struct([("bytes", BYTES)]), [{"bytes": encoded(1)}, {"bytes": encoded(2)}]),
     (pyarrow.struct([("path", TEXT), ("bytes", BYTES), ("sampling_rate", pyarrow.int32())]),
      [{**audio(1), "sampling_rate": 8000}, {**audio(2), "sampling_rate": 8000}]),
+    (samples_of(pyarrow.float64()), [decoded(1), decoded(2)]),
+    (samples_of(pyarrow.float32()), [decoded(1), decoded(2)]),
     (pyarrow.struct([("path", TEXT)]), [{"path": "1.wav"}, {"path": "2.wav"}]),
     (AUDIO, [{"bytes": None, "path": "1.wav"}, {"bytes": None, "path": "2.wav"}]),
     (AUDIO, [audio(1, "1.wav"), {"bytes": None, "path": "2.wav"}]),
@@ -125,9 +137,8 @@ def test_a_converted_data_set_has_its_splits_as_folders(tmp_path):
      r"t.parquet: row 1: no column is the path .*it has clip, label. Say --columns path=NAME"),
     ({"audio": [[0.1], [0.2]], "label": ["real", "fake"]}, [pyarrow.list_(pyarrow.float32()), TEXT],
      r"t.parquet: row 1: column 'audio' holds list<element: float>, which is no path; .*--columns path=NAME"),
-    ({"audio": [{"array": [0.1], "path": "a", "sampling_rate": 8000}] * 2, "label": ["real", "fake"]},
-     [pyarrow.struct([("array", pyarrow.list_(pyarrow.float32())), ("path", TEXT), ("sampling_rate", pyarrow.int32())]),
-      TEXT], r"t.parquet: row 1: column 'audio' holds struct<array: .*, which is no path"),
+    ({"audio": [{"array": [1], "sampling_rate": 8000}] * 2, "label": ["real", "fake"]},
+     [samples_of(pyarrow.int16()), TEXT], r"t.parquet: row 1: column 'audio' holds struct<array: .*, which is no path"),
     (TWO | {"label": [["real"], ["fake"]]}, [AUDIO, pyarrow.list_(TEXT)],
      r"t.parquet: row 1: column 'label' holds list<element: string>, which is no label; say --columns label=NAME"),
     (TWO | {"label": [0, 1]}, [AUDIO, pyarrow.int64()], r"t.parquet: row 1: .*which of the classes '0' is"),
@@ -156,6 +167,24 @@ BAD = {"null": (None, r"row 2: column 'audio' holds neither bytes nor a path"),
        "zeros": ({"bytes": bytes(5000), "path": "z.wav"}, r"z \(.*t.parquet: row 2: not readable: "),
        "text": ({"bytes": b"<html>404</html>", "path": "z.wav"}, r"z \(.*t.parquet: row 2: not readable: "),
        "half": ({"bytes": encoded(5)[:900], "path": "z.wav"}, r"z \(.*t.parquet: row 2: cut short: ")}
+
+
+def test_decoded_samples_are_those_of_the_table_and_found_again_by_them(tmp_path):
+    loud = {"array": [1.5, 2 ** -30, -3.0, 0.0], "sampling_rate": 8000}
+    rows = [decoded(1), None, loud, {**decoded(3), "sampling_rate": 0}, {**decoded(4), "array": None}, decoded(1)]
+    write(tmp_path / "t.parquet", {"audio": rows, "label": ["real", "fake"] * 3},
+          [samples_of(pyarrow.float64()), TEXT], row_group_size=2)
+    prepare(tmp_path, "--allow_problems", "--duplicates", "ignore")
+    problems = (tmp_path / "data/train/problems.txt").read_text()
+    assert re.findall(r"row (\d): column 'audio' holds", problems) == ["2", "4", "5"]
+    for wav, row in zip(read_table(tmp_path / "data/train/wav.scp").values(), (rows[0], rows[2], rows[5]), strict=True):
+        with opened(wav) as stream:
+            assert b"PEAK" not in stream.read()  # which tells when a file was written
+            stream.seek(0)
+            samples, rate = soundfile.read(stream)
+        assert rate == 8000 and np.array_equal(samples, row["array"])
+    with pytest.raises(InputError, match="1 recordings come under several names: t-1 = t-6"):
+        prepare(tmp_path, "--allow_problems")
 
 
 @pytest.mark.parametrize("name", BAD)

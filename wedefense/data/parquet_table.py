@@ -5,12 +5,15 @@ unpacked, has 1 MB and up to 1,024 rows more as pyarrow writes it, and never mor
 """
 
 import contextlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import soundfile
 
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import require_regular
@@ -81,10 +84,10 @@ class ParquetTable:
 
     @cached_property
     def audio(self) -> list[str]:
-        """Columns with recordings inside: bytes, alone or beside a path, not all of them null."""
+        """Columns with recordings inside: bytes, alone or beside a path, or decoded samples, not all of them null."""
         images = self._features("Image", "_type")
         return [field.name for field in self._schema if field.name not in images
-                and (leaf := self._bytes_of(field)) is not None and not self._all_null(leaf)]
+                and (leaf := self._bytes_of(field) or self._samples_of(field)) is not None and not self._all_null(leaf)]
 
     def _bytes_of(self, field) -> str | None:
         """The path of the column of bytes."""
@@ -93,15 +96,28 @@ class ParquetTable:
         inner = field.type.get_field_index("bytes") if self._types.is_struct(field.type) else -1
         return f"{field.name}.bytes" if inner >= 0 and self._is_binary(field.type.field(inner).type) else None
 
+    def _samples_of(self, field) -> str | None:
+        """The path of the column of samples, where a rate is beside them."""
+        inner = {part.name: part.type for part in field.type} if self._types.is_struct(field.type) else {}
+        array, rate = inner.get("array"), inner.get("sampling_rate")
+        if array is None or rate is None or not self._types.is_integer(rate):
+            return None
+        is_list = self._types.is_list(array) or self._types.is_large_list(array)
+        return f"{field.name}.array" if is_list and self._types.is_floating(array.value_type) else None
+
     def _is_binary(self, kind) -> bool:
         return any(test(kind) for test in (self._types.is_binary, self._types.is_large_binary,
                                            self._types.is_fixed_size_binary, self._types.is_binary_view))
 
     def _all_null(self, leaf: str) -> bool:
         groups = [self._meta.row_group(number) for number in range(self._meta.num_row_groups)]
-        place = next(i for i in range(self._meta.num_columns) if self._meta.schema.column(i).path == leaf)
+        place = self._place_of(leaf)
         return all((said := group.column(place).statistics) is not None and said.has_null_count
                    and said.null_count == group.num_rows for group in groups)
+
+    def _place_of(self, leaf: str) -> int:
+        return next(i for i in range(self._meta.num_columns)
+                    if f"{self._meta.schema.column(i).path}.".startswith(f"{leaf}."))
 
     def cells(self) -> Iterator[dict[str, Cell]]:
         """Of every row, in order; nothing of the recordings is read."""
@@ -147,15 +163,15 @@ class ParquetTable:
 
     def recordings(self, column: str, first: int = 0) -> Iterator[bytes | None]:
         """The bytes of every row from `first` on (from 0), in order; None where there are none."""
-        leaf = self._bytes_of(self._schema.field(column))
-        assert leaf is not None
-        place = next(i for i in range(self._meta.num_columns) if self._meta.schema.column(i).path == leaf)
+        field = self._schema.field(column)
+        leaf = self._bytes_of(field)
+        place = self._place_of(leaf or f"{column}.array")
         size = sum(self._meta.row_group(i).column(place).total_uncompressed_size
                    for i in range(self._meta.num_row_groups)) // max(1, self.rows)
-        for batch in self._batches([leaf], max(1, min(_ROWS, _BYTES // max(1, size))), first):
-            held = batch.column(0).field("bytes") if leaf != column else batch.column(0)
+        for batch in self._batches([leaf or column], max(1, min(_ROWS, _BYTES // max(1, size))), first):
+            held = batch.column(0).field("bytes") if leaf not in (None, column) else batch.column(0)
             for value in held:
-                yield value.as_py()
+                yield value.as_py() if leaf else _encoded(value)
 
     def _rows_of(self, group: int) -> int:
         return self._meta.row_group(group).num_rows
@@ -175,3 +191,14 @@ class ParquetTable:
                 if read != rows:  # pyarrow ends early where a page says that it holds fewer
                     raise InputError(f"{self.path}: {what} ({read} rows are in it); get it again, or write it again")
             done += rows
+
+
+def _encoded(value) -> bytes | None:
+    """Samples as a file; a WAV of floats would hold the time of its writing."""
+    array, rate = (value["array"], value["sampling_rate"].as_py()) if value.is_valid else (None, None)
+    if array is None or not array.is_valid or not rate or rate < 0:
+        return None
+    stream = io.BytesIO()
+    soundfile.write(stream, array.values.to_numpy(zero_copy_only=False).astype("float32"), rate,
+                    format="AU", subtype="FLOAT")
+    return stream.getvalue()
