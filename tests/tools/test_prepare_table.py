@@ -190,6 +190,8 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
     (HEADER + "a.wav,real,train\nb.wav,fake,\n", [], r"1 rows have no split, first b"),
     (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recordings come under several names: a = c with"),
     (HEADER + TWO + "text.wav,fake,train\n", [], r"1 x unusable audio: text .*not readable"),
+    (HEADER + TWO + "film.m4a,fake,train\n", [],
+     r"1 x unusable audio: film .*film.m4a: lists hold no \.m4a files; convert it, as in: ffmpeg -i a.m4a a.flac"),
     (HEADER + TWO + "gone.wav,fake,train\n", [], r"1 x missing file: gone"),
     (HEADER + TWO + "a.wav,real,train\n", [], r"1 x duplicate key: a"),
     (HEADER + TWO, ["--by", "speaker"], r"--by speaker, but no column is the speaker"),
@@ -203,7 +205,8 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
 def test_what_cannot_be_used_is_named(tmp_path, text, options, match):
     sound(tmp_path / "a.wav"), sound(tmp_path / "b.wav")
     (tmp_path / "c.wav").write_bytes((tmp_path / "a.wav").read_bytes())
-    (tmp_path / "text.wav").write_text("this is no audio")
+    for name in ("text.wav", "film.m4a"):
+        (tmp_path / name).write_text(f"{name} is no audio")
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(InputError, match=match):
         prepare(tmp_path, *options)

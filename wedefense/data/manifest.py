@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wedefense.data.audio import AudioInfo, BadAudio, probe
+from wedefense.data.converted import kind, needs_ffmpeg
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -118,6 +119,8 @@ def _look(path: str) -> AudioInfo | str:
     try:
         return probe(path)
     except BadAudio as error:
+        if needs_ffmpeg(path) and os.path.isfile(path):
+            return f"lists hold no .{kind(path)} files; convert it, as in: ffmpeg -i a.{kind(path)} a.flac"
         return str(error)
 
 
