@@ -12,7 +12,8 @@ import soundfile
 from corpora import noise
 
 from wedefense.bin.make_list import main
-from wedefense.data.manifest import read_data_dir
+from wedefense.data.audio import AudioInfo
+from wedefense.data.manifest import Manifest, Recording, read_data_dir
 from wedefense.data.sources import open_source
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import write_table
@@ -135,6 +136,21 @@ def test_one_label_in_two_spellings_is_no_two_classes(folder):
         make(folder, "--task", "detection")
     assert make(folder, "--task", "detection", "--labels", "Spoof=spoof") == 0
     assert {json.loads(line)["lab"] for line in (folder / "raw.list").read_text().splitlines()} == {"bonafide", "spoof"}
+
+
+def test_what_tells_the_classes_apart_without_listening_is_doubted():
+    def report(*files):
+        return Manifest("x", [Recording(f"u{n}", label, f"a/{n}.{suffix}", AudioInfo(rate, 1, rate))
+                              for n, (label, suffix, rate, count) in enumerate(files) for _ in range(count)]).report()
+
+    real = ("bonafide", "wav", 16000, 40)
+    assert "doubt" not in report(real, ("spoof", "wav", 16000, 90), ("spoof", "mp3", 44100, 10))
+    found = report(real, ("spoof", "wav", 16000, 10), ("spoof", "wav", 22050, 90))
+    assert ("  doubt: the sample rate alone gives away 95 % of the classes (bonafide 16000: 40; spoof 16000: 10, "
+            "22050: 90), and a detector learns that instead: give all recordings one") in found.splitlines()
+    assert "doubt: the suffix alone gives away 100 % of the classes (bonafide wav: 40; spoof mp3: 30)" in report(
+        real, ("spoof", "mp3", 16000, 30))
+    assert "doubt" not in report(("a", "wav", 8000, 3), ("b", "mp3", 16000, 3))  # of so few who knows
 
 
 def test_fewer_shards_leave_no_old_ones(folder):

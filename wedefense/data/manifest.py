@@ -15,6 +15,7 @@ from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import first_few, plural, read_lines, read_seconds
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
+_FEW_CLASSES, _FEW_RECORDINGS = 20, 20  # of so many classes, with so many recordings each, something may be said
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Manifest:
             lines.append(f"  durations: {every[0]:.2f} to {every[-1]:.2f} s, median {every[len(every) // 2]:.2f} s")
         lines.append(f"  sample rates: {_counted(r.info.rate for r in self.recordings)} (Hz: files); "
                      f"channels: {_counted(r.info.channels for r in self.recordings)}")
+        lines += [f"  doubt: {line}" for line in _given_away(self.recordings)]
         lines += [f"  problem: {line}" for line in _by_kind(self.problems)] or ["  problems: none"]
         return "\n".join(lines)
 
@@ -86,7 +88,33 @@ def _hours(seconds: Iterable[float]) -> str:
 
 
 def _counted(values: Iterable) -> str:
-    return ", ".join(f"{value}: {count}" for value, count in sorted(Counter(values).items()))
+    return _counted_of(Counter(values))
+
+
+def _counted_of(counts: Counter) -> str:
+    return ", ".join(f"{value}: {count}" for value, count in sorted(counts.items()))
+
+
+def _given_away(recordings: Iterable[Recording]) -> list[str]:
+    """By what, besides the sound, the classes may be told apart; not asked of many classes, nor of a few recordings."""
+    found = []
+    counts: dict[str, dict[str, Counter]] = {
+        what: defaultdict(Counter) for what in ("sample rate", "number of channels", "suffix")}
+    for recording in recordings:
+        values = recording.info.rate, recording.info.channels, os.path.splitext(recording.wav)[1].lower().lstrip(".")
+        for by_label, value in zip(counts.values(), values):
+            by_label[recording.label][value] += 1
+    for what, by_label in counts.items():
+        if not 2 <= len(by_label) <= _FEW_CLASSES or min(each.total() for each in by_label.values()) < _FEW_RECORDINGS:
+            continue
+        shares = [{value: count / each.total() for value, count in each.items()} for each in by_label.values()]
+        every = {value for share in shares for value in share}
+        right = sum(max(share.get(value, 0) for share in shares) for value in every) / len(shares)
+        if right > (1 + 1 / len(shares)) / 2:  # half way from chance to all
+            said = "; ".join(f"{label} {_counted_of(by_label[label])}" for label in sorted(by_label))
+            found.append(f"the {what} alone gives away {100 * right:.0f} % of the classes ({said}), and a detector "
+                         "learns that instead: give all recordings one")
+    return found
 
 
 def _by_kind(problems: Iterable[Problem]) -> list[str]:
