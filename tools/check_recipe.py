@@ -254,7 +254,7 @@ def run(arguments) -> list[Result]:
                 if result.config not in found or not found[result.config].error:
                     found[result.config] = result
         if not found or done.returncode and not any(result.error for result in found.values()):
-            lost = next(path for path in left if path not in found)
+            lost = next((path for path in left if path not in found), left[-1])  # the last, if all had passed
             last = (done.stderr.strip().splitlines() or ["no word"])[-1]
             found[lost] = Result(lost, arguments.ranks, error=f"ended with {done.returncode}: {last}")
         for result in found.values():
@@ -290,4 +290,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from wedefense.cli import run as run_command
+
+    run_command(main)

@@ -1,22 +1,23 @@
 """`tools/check_recipe.py` on the recipes: each config trains, validates, saves and goes on, on one rank and on two."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.recipes.tiny import CONFIGS, ROOT
+from tests.recipes.tiny import EGS, ROOT
 from tests.train.test_ranks import ENVIRONMENT
 
 CONFIG = ROOT / "egs/detection/partialspoof/ssl_mhfa/conf/MHFA_wavlmplus.yaml"
 
 
-def check(folder, *arguments, timeout: int = 300) -> tuple[int, list[dict], str]:
+def check(folder, *arguments, folders=ROOT, timeout: int = 300) -> tuple[int, list[dict], str]:
     command = [sys.executable, ROOT / "tools/check_recipe.py", "--width", "small", "--device", "cpu", "--work", folder,
                "--json", folder / "found.json", *arguments]
-    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, capture_output=True, text=True,
-                          timeout=timeout)
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT | {"PYTHONPATH": str(folders)},
+                          capture_output=True, text=True, timeout=timeout)
     return done.returncode, json.loads((folder / "found.json").read_text()), done.stdout + done.stderr
 
 
@@ -29,8 +30,34 @@ def test_a_config_that_runs_and_one_that_does_not(tmp_path):
     assert "head_nb" in bad["error"]
 
 
+ENDS = """
+import atexit
+import os
+
+from wedefense.config.modes import ModeOptions
+from wedefense.train.modes import Mode
+
+
+class Ends(Mode):
+    Options = ModeOptions
+
+    def __init__(self, options, detector):
+        super().__init__()
+        atexit.register(os._exit, 9)
+"""
+
+
+def test_a_process_that_fails_once_all_is_told_fails_its_last_config(tmp_path):
+    (tmp_path / "ends.py").write_text(ENDS)
+    config = tmp_path / "ends.yaml"
+    config.write_text(f"base: {CONFIG}\nmode: ends:Ends\n")
+    code, (found,), printed = check(tmp_path, config, folders=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert code == 1 and found["error"].startswith("ended with 9: "), printed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_every_config_of_the_recipes_passes(tmp_path, ranks):
-    code, found, printed = check(tmp_path, "--ranks", ranks, *CONFIGS, timeout=7200)
-    assert code == 0 and len(found) == len(CONFIGS), printed
+    configs = sorted(EGS.rglob("conf/*.yaml"))
+    code, found, printed = check(tmp_path, "--ranks", ranks, *configs, timeout=7200)
+    assert code == 0 and len(found) == len(configs), printed

@@ -1,6 +1,7 @@
 """A rank ends as it should, whatever threads of the exchange still run; PyTorch's own abort it with all done."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import atexit, os, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +55,7 @@ def ended(folder: Path, how: str) -> subprocess.CompletedProcess:
     (folder / "program.py").write_text(PROGRAM)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", "RANK": "0",
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RANK": "0",
                    "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return subprocess.run([sys.executable, folder / "program.py", how], env=environment, capture_output=True, text=True,
                           timeout=120)
@@ -88,7 +90,7 @@ run(main)
 
 def test_a_rank_that_lost_another_says_so(tmp_path):
     (tmp_path / "program.py").write_text(LONELY)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1",
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
                    "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment["MASTER_PORT"] = str(server.getsockname()[1])
@@ -104,3 +106,13 @@ def test_a_rank_that_lost_another_says_so(tmp_path):
 def test_leaving_the_group_ends_its_threads(tmp_path):
     done = ended(tmp_path, "over")
     assert done.stdout == "['pt_gloo_runloop', 'pt_gloo_runloop'] []\n", done.stdout + done.stderr
+
+
+JOINING = [path for folder in ("wedefense/bin", "tools", "tests") for path in sorted((ROOT / folder).rglob("*.py"))
+           if re.search(r"^ *distributed\.stop\(\)", path.read_text("utf-8"), re.MULTILINE)
+           and not path.name.startswith("test_") and path.name != "contributing.py"]  # which is always alone
+
+
+@pytest.mark.parametrize("path", JOINING, ids=lambda path: path.stem)
+def test_every_script_that_joins_ranks_ends_so(path):
+    assert re.search(r"^ +(end_rank\(0\)|run\(main\)|run_command\(main\))$", path.read_text("utf-8"), re.MULTILINE)
