@@ -26,6 +26,7 @@ from wedefense.config.loader import load_config
 
 pytestmark = pytest.mark.slow
 WITH_CORPUS = [path for path in CONFIGS if corpora(path.parents[1])]
+SECOND = ("FT", "LoRA", "LMF")  # what the names of configs for run_ft.sh end with
 MEASURED = {"detection": ("eval", "eer"), "speaker": ("vox1_o", "eer"), "classes": ("eval", "accuracy")}
 
 
@@ -85,7 +86,7 @@ class Walk:
         if path in self.output:
             return recipe / "exp" / name, self.output[path]
         base, _, step = name.rpartition("-")
-        if step in ("FT", "LMF"):  # fine-tunes what another config trained
+        if step in SECOND:  # begins from what another config trained
             first = path.with_name(f"{base}.yaml")
             self.experiment(first)
             command = ["./run_ft.sh", "--config", f"conf/{base.removesuffix('-FT')}.yaml", "--ft_config",
@@ -114,6 +115,7 @@ def test_every_config_goes_through_the_stages(walk, path):
     assert 0 <= results["sets"][test_set][metric] <= 1 and "== stage 7: " in output
     config = load_config((folder if (folder / "config.yaml").exists() else folder / "fold1") / "config.yaml")
     assert config.model == load_config(path).model
+    assert bool(config.model_init) == (path.stem.rpartition("-")[2] in SECOND)
     if config.use_pruning_loss:
         assert json.loads((folder / "pruning.json").read_text())["difference"] < 1e-4
     for name in re.findall(r'^eval_sets="(.*)"', text, re.MULTILINE):
