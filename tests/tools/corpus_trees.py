@@ -349,4 +349,21 @@ TREES = {
                       "wav/09252b6aeda2/benign/de/02f7": "bonafide - . de",
                       "wav/0129dbe27753/benign/pl/02f7": "bonafide - . pl"}},
         {"wav/09252b6aeda2/meta.csv": "original_file|recorded_file|label|language\n"}),
+    "compspoof": Tree(
+        ("CompSpoofV2/development/mixed_audio/48570_spoof_bonafide.wav",
+         "CompSpoofV2/development/mixed_audio/124039_bonafide_spoof.wav",
+         "CompSpoofV2/development/original_audio/a.wav", "CompSpoofV2/development/speech_sources/s.wav",
+         "CompSpoofV2/eval/audio/ec68.mp3", "CompSpoofV2/eval/audio/1131.wav"),
+        {"train": {"development/mixed_audio/48570_spoof_bonafide": "spoof XTTS . .",
+                   "development/mixed_audio/124039_bonafide_spoof": "bonafide - . ."},
+         "dev": {"development/original_audio/a": "bonafide - . ."},
+         "eval": {"ec68": "spoof . . .", "1131": "bonafide . . ."}},
+        {"CompSpoofV2/development/metadata/train.csv":
+         "audio_path,label,split,speech_path,speech_generation_model\n"
+         "development/mixed_audio/48570_spoof_bonafide.wav,spoof_bonafide,train,x,XTTS\n"
+         "development/mixed_audio/124039_bonafide_spoof.wav,bonafide_spoof,train,x,-\n",
+         "CompSpoofV2/development/metadata/val.csv":
+         "audio_path,label,split,speech_path,speech_generation_model\ndevelopment/original_audio/a.wav,original,val,-,-\n",
+         "CompSpoofV2/eval_label.csv": "audio_path,label\neval/audio/ec68.mp3,spoof_spoof\n"
+                                       "eval/audio/1131.wav,bonafide_bonafide\n"}),
 }

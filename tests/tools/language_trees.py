@@ -54,4 +54,14 @@ LANGUAGE_TREES = {
                         "Bonafide/Speaker_01/Part_2/7": "bonafide - Speaker_01 ur",
                         "Spoofed_TTS/Speaker_01/7": "spoof Spoofed_TTS Speaker_01 ur",
                         "Spoofed_Tacotron/Speaker_02/9": "spoof Spoofed_Tacotron Speaker_02 ur"}}),
+    "audiospoof": Tree(
+        ("AudioSpoof/wav/train/5_541/5_541_1.wav", "AudioSpoof/wav/train-F5TTS/5_541/5_541_1.wav",
+         "AudioSpoof/wav/dev/5_542/5_542_1.wav", "AudioSpoof/wav/dev-sparktts/5_542/5_542_1.wav",
+         "AudioSpoof/wav/test/5_543/5_543_1.wav", "AudioSpoof/wav/test-cosyvoice/5_543/5_543_1.wav"),
+        {"train": {"wav/train/5_541/5_541_1": "bonafide - 5_541 zh",
+                   "wav/train-F5TTS/5_541/5_541_1": "spoof F5TTS 5_541 zh"},
+         "dev": {"wav/dev/5_542/5_542_1": "bonafide - 5_542 zh",
+                 "wav/dev-sparktts/5_542/5_542_1": "spoof sparktts 5_542 zh"},
+         "eval": {"wav/test/5_543/5_543_1": "bonafide - 5_543 zh",
+                  "wav/test-cosyvoice/5_543/5_543_1": "spoof cosyvoice 5_543 zh"}}),
 }

@@ -58,6 +58,8 @@ def test_an_empty_folder_is_named_with_the_page(tmp_path, name):
     ("speechfake", "train: utterances 2 of 704,862"), ("voicewukong", "voicewukong_en: spoof 1 of 265,200"),
     ("asvspoof2017", "train: utterances 2 of 3,014"), ("banglafake", "bonafide 2 of 13,796, spoof 2 of 12,796"),
     ("csalt_urdu", "bonafide 2 of 3,398, Spoofed_TTS 1 of 1,698"),
+    ("audiospoof", "dev: bonafide 1 of 118, spoof 1 of 472"),
+    ("compspoof", "dev: original 1 of 6,939, bonafide_bonafide 0 of 2,784, bonafide_spoof 0 of 8,071"),
     ("timit_tts", "CLEAN 1 of 19,780, AUG 0 of 19,780, DTW 0 of 19,780, DTW_AUG 1 of 19,780")])
 def test_published_counts_are_told(tmp_path, name, said):
     TREES[name].make(tmp_path)
