@@ -1,4 +1,5 @@
-"""Run by the tests on each rank: the gradients of the first step, written by rank 0."""
+"""Run by the tests on each rank: the gradients of the first step, and in how many pieces of memory they lie, written by
+rank 0."""
 
 import sys
 
@@ -21,7 +22,8 @@ gradients = {name: parameter.grad for name, parameter in trainer.detector.named_
 everyone = distributed.gather({name: gradient.clone() for name, gradient in gradients.items()})
 keys = [key for part in distributed.gather(batch.keys) for key in part]
 if world.is_main:
-    torch.save({"gradients": everyone, "keys": keys}, sys.argv[2])
+    memory = {gradient.untyped_storage().data_ptr() for gradient in gradients.values() if gradient is not None}
+    torch.save({"gradients": everyone, "keys": keys, "pieces": len(memory)}, sys.argv[2])
 distributed.stop()
 if is_rank():
     end_rank(0)

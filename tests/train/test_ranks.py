@@ -42,6 +42,8 @@ def test_one_rank_and_two_have_the_same_gradients(tmp_path):
         assert torch.equal(first[name], second[name]), f"{name} differs between the ranks"
         assert torch.allclose(gradient, first[name], atol=1e-6, rtol=1e-5), name
         assert gradient.abs().sum() > 0, name
+    # of two ranks they lie where they are summed, and not once more by themselves
+    assert results[2]["pieces"] < results[1]["pieces"] == len(reference)
 
 
 LATE = """

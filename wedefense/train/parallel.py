@@ -72,7 +72,9 @@ class Replicated(Alone):
 
     def __init__(self, step: nn.Module, world: World):
         device_ids = [world.device.index] if world.device.type == "cuda" else None
-        self.module = nn.parallel.DistributedDataParallel(_Whole(step), device_ids=device_ids)
+        # gradients lie in the memory in which they are summed, and not once more beside it
+        self.module = nn.parallel.DistributedDataParallel(_Whole(step), device_ids=device_ids,
+                                                          gradient_as_bucket_view=True)
 
     def gradients(self, wanted: bool):
         return contextlib.nullcontext() if wanted else self.module.no_sync()
