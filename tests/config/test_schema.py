@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from wedefense.config.explain import explain
 from wedefense.config.loader import load_config, save_config
 from wedefense.utils.errors import InputError
 
@@ -173,6 +174,20 @@ def test_an_override_of_a_component_drops_the_options_of_the_old_one(tmp_path):
 def test_wrong_overrides(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path), arguments)
+
+
+@pytest.mark.parametrize("key, place", [
+    ("--initial_lr", "'scheduler_args.initial_lr'"), ("--batch_size", "'dataloader_args.batch_size'"),
+    ("--dataset_args.batch_size", "'dataloader_args.batch_size'"), ("--nesterov", "'optimizer_args.nesterov'"),
+    ("--lr", "'scheduler_args.initial_lr' or 'scheduler_args.final_lr'"),
+    ("--frozen", "'dataset_args.s3prl_args.frozen'")])
+def test_a_key_without_its_section_is_told_where_it_belongs(tmp_path, key, place):
+    """`--initial_lr` was told to be `initial_reg_lr`, which is pruning's and trains at the rate as before."""
+    with pytest.raises(InputError, match=f"unknown key '{key[2:]}', did you mean {place}\\?$"):
+        load_config(write(tmp_path), [key, "1"])
+    if "." not in key and key != "--lr":
+        with pytest.raises(InputError, match=f"--explain {key[2:]}: did you mean {place}\\?$"):
+            explain(write(tmp_path), [], key[2:])
 
 
 CONFIGS = sorted(path for path in ROOT.glob("egs/**/conf/**/*.yaml"))

@@ -70,6 +70,8 @@ def explain(path: str | os.PathLike, overrides: list[str], key: str) -> str:
         known = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else (
             list(value) if isinstance(value, dict) else [])
         if name not in known:
+            if found := places(value, name, ".".join([*names[:depth], ""])):
+                raise InputError(f"--explain {key}: did you mean {found}?")
             above = ".".join(names[:depth])
             raise InputError(f"--explain {key}: no '{name}'{f' in {above}' if above else ''}"
                              f"{did_you_mean(name, known)}")
@@ -84,6 +86,22 @@ def explain(path: str | os.PathLike, overrides: list[str], key: str) -> str:
         rows = {"meaning": meaning(type(parent), field.name) or "as its name says",
                 "type": type_text(typing.get_type_hints(type(parent))[field.name]), "default": default_of(field)} | rows
     return "\n".join([f"{key}: {shown(value)}", *(f"  {name:<8} {text}" for name, text in rows.items())])
+
+
+def places(options: Any, name: str, prefix: str = "", part: bool = False) -> str:
+    """The dotted keys in use that are called so, in words; with `part` those that end in `_name`."""
+    found = [key for key in _keys(options, prefix)
+             if (last := key.rpartition(".")[2]) == name or part and last.endswith(f"_{name}")]
+    return " or ".join(f"'{key}'" for key in found[:3])
+
+
+def _keys(options: Any, prefix: str) -> Iterator[str]:
+    for field, value in in_use(options):
+        yield f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, f"{prefix}{field.name}.")
+        elif isinstance(value, dict):
+            yield from (f"{prefix}{field.name}.{name}" for name in value)
 
 
 def difference(one: Config, other: Config) -> list[tuple[str, str, str]]:

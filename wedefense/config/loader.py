@@ -8,8 +8,8 @@ import yaml
 from wedefense.config.foreign import understood
 from wedefense.config.registry import foreign_code
 from wedefense.config.schema import REPLACES, Config
-from wedefense.config.tree import Tree, override, read_composed
-from wedefense.config.typed import build, to_builtin
+from wedefense.config.tree import Leaf, Tree, override, read_composed
+from wedefense.config.typed import UnknownKey, build, to_builtin
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
@@ -24,7 +24,28 @@ def load_config(path: str | os.PathLike, overrides: Iterable[str] = (), trust: b
     """
     tree = read_config_tree(path, overrides)
     with foreign_code(trust):
-        return build(Config, tree, source=str(path))
+        try:
+            return build(Config, tree, source=str(path))
+        except UnknownKey as error:
+            raise _placed(error, tree) from None
+
+
+def _placed(error: UnknownKey, tree: Tree) -> InputError:
+    """With where a key belongs that stands in no section, or in another."""
+    from wedefense.config.explain import places
+
+    section: Leaf | Tree = tree
+    for name in error.section.split(".")[:-1]:
+        assert isinstance(section, dict)
+        section = section[name]
+    assert isinstance(section, dict)
+    del section[error.key]
+    try:
+        config = build(Config, tree)
+    except InputError:  # something else is wrong too
+        return error
+    found = places(config, error.key) or places(config, error.key, part="did you mean" not in str(error))
+    return InputError(f"{error.told}, did you mean {found}?") if found else error
 
 
 def read_config_tree(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Tree:

@@ -13,6 +13,14 @@ from wedefense.utils.visible import visible
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
+class UnknownKey(InputError):
+    """Nobody reads it; `section` is its dotted place and ends in a dot, unless it is empty."""
+
+    def __init__(self, where: str, section: str, key: str, known: typing.Iterable[str]):
+        self.section, self.key, self.told = section, key, f"{where}: unknown key '{section}{key}'"
+        super().__init__(f"{self.told}{did_you_mean(key, known)}")
+
+
 class _Mismatch(Exception):
     """A value does not fit a type; the message says what was expected."""
 
@@ -27,7 +35,7 @@ def build(cls: type[Any], tree: Tree, path: str = "", source: str = ""):
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key, value in tree.items():
         if key not in fields:
-            raise InputError(f"{_origin(value, source)}: unknown key '{path}{key}'{did_you_mean(key, fields)}")
+            raise UnknownKey(_origin(value, source), path, key, fields)
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, field in fields.items():
