@@ -240,6 +240,17 @@ def test_what_cannot_be_loaded_is_told(tmp_path, exp, monkeypatch):
             load_detector(path)
 
 
+@pytest.mark.parametrize("name", ["out", "out/model.onnx", "out/model.ts"])
+def test_an_export_is_told_to_be_one(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/export.json").write_text("{}")
+    for file in ("model.onnx", "model.ts"):
+        (tmp_path / "out" / file).write_bytes(b"x")
+    with pytest.raises(InputError, match=f"{name}: was exported to run without WeDefense, as MODEL.md beside it tells; "
+                                         "give the experiment that it was made of"):
+        load_detector(tmp_path / name)
+
+
 def test_a_checkpoint_in_its_experiment_and_one_on_its_own_with_a_config(exp, model, tmp_path):
     wav = wave(1.0)
     expected = model.score(wav, 16000)

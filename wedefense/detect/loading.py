@@ -19,6 +19,7 @@ from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
 from wedefense.models.published_localizers import is_published
+from wedefense.report.model_card import DESCRIPTION, RUNS
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.download import NotFound, is_offline
 from wedefense.utils.errors import InputError, did_you_mean, of_paths
@@ -61,6 +62,9 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
 def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if found.is_dir() and published.is_pruned_folder(found) and not ExperimentFolder(found).config.is_file():
         return _calibrated(_pruned(found, trust), ExperimentFolder(found))
+    if found.name in RUNS or (found / DESCRIPTION).is_file() and not ExperimentFolder(found).config.is_file():
+        raise InputError(f"{found}: was exported to run without WeDefense, as {NAMES.card} beside it tells; give the "
+                         "experiment that it was made of")
     folder = ExperimentFolder(found) if found.is_dir() else folder_of(found)
     if folder is not None and config is None:
         model = _ready(load_experiment(folder, weights or (None if found.is_dir() else found), trust))
