@@ -7,11 +7,13 @@ import pytest
 with contextlib.suppress(pytest.skip.Exception):  # where Triton is missing
     import tests.gpu.interpreter  # noqa: F401  before any kernel is defined
 
+SLOW = 12
+
 
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too")
     parser.addoption("--limit", type=float, default=600, help="seconds that the setup, the call and the teardown of a "
-                     "test may take that is not slow")
+                     f"test may take; {SLOW} times as many where it is slow")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,20 +33,18 @@ def pytest_runtest_teardown(item):
 
 def _limited(item):
     """A test that waits for ever fails, and says where it stood, so that the others are run."""
-    seconds = item.config.getoption("--limit")
+    seconds = item.config.getoption("--limit") * (SLOW if "slow" in item.keywords else 1)
 
     def late(*_):
         raise TimeoutError(f"{item.nodeid}: not over after {seconds:g} s (--limit)")
 
-    if "slow" not in item.keywords:
-        before = signal.signal(signal.SIGALRM, late)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 60)  # again, for what it waits for while it ends
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 60)  # again, for what it waits for while it ends
     try:
         return (yield)
     finally:
-        if "slow" not in item.keywords:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -233,7 +233,7 @@ def start(listed, *launcher, **environment):
 
 def test_ranks_share_one_memory(mixture):
     running = start(mixture.raw_list(), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate()
     assert running.returncode == 0, err
     lines = sorted(line.split() for line in out.splitlines() if line.startswith("rank"))
     (_, file, *first), (_, other, *second) = lines
@@ -255,10 +255,8 @@ def test_a_killed_run_leaves_nothing(mixture):
     assert any("memfd:wedefense" in os.readlink(link) for link in Path(f"/proc/{pids[0]}/fd").iterdir())
     running.kill()
     running.communicate()
-    deadline = time.monotonic() + 60
-    while any(map(alive, pids)) and time.monotonic() < deadline:
+    while any(map(alive, pids)):
         time.sleep(0.1)
-    assert not [pid for pid in pids if alive(pid)]
     assert not [name for name in set(os.listdir("/dev/shm")) - before if "wedefense" in name]
 
 

@@ -45,7 +45,7 @@ def submit(folder: Path, job: int, srun: str, *command) -> subprocess.CompletedP
     environment = {**os.environ, **slurm, "PATH": path, "VIRTUAL_ENV": "set", "LOGS": str(folder),
                    "OMP_NUM_THREADS": "1"}
     return subprocess.run(["bash", ROOT / "tools/slurm.sh", *map(str, command)], env=environment,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True)
 
 
 def test_two_nodes_do_what_two_ranks_of_one_do(tmp_path):

@@ -3,7 +3,6 @@
 import io
 import os
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def special(path, kind: str):
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder"])
 def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, exp, kind, capsys):
     monkeypatch.chdir(tmp_path)
-    path, started = special(tmp_path / "a.wav", kind), time.monotonic()
+    path = special(tmp_path / "a.wav", kind)
     for look in (probe, lambda path: open_audio(path).__enter__()):
         with pytest.raises(BadAudio, match="no file but a folder, a pipe, a socket or a device"):
             look(path)
@@ -58,7 +57,6 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, exp, kind, ca
     (tmp_path / "wav.scp").write_text("a a.wav\nb b.wav\n")
     assert score.main(["--model", str(exp), "wav.scp"]) == 1
     assert "not scored: a: no file but" in capsys.readouterr().err
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("suffix, kind", HALVES)

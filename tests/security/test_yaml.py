@@ -35,21 +35,21 @@ DOCUMENTS = {
 def test_a_config_that_is_none(tmp_path, name):
     path = tmp_path / "conf.yaml"
     path.write_text(DOCUMENTS[name])
-    started = time.monotonic()
+    started = time.process_time()
     for read in (load_config, lambda path: config_command.main(["--config", str(path)])):
         with pytest.raises(InputError, match="conf.yaml") as error:
             read(path)
         assert len(str(error.value)) < 20_000
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("text", [
     "[" * 100_000, "{a: " * 10_000, "!!int abc", "&a [*a]", LAUGHS, "'", "\0", "9" * 5000])
 def test_a_value_of_the_command_line_that_is_none_is_text(text):
-    started = time.monotonic()
+    started = time.process_time()
     assert parse_scalar(text) == text
     assert as_list(text) == text or not text.startswith("[")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_within_bounds_aliases_serve(tmp_path):

@@ -22,7 +22,7 @@ if how == "killed" and rank == "1":
     os.kill(os.getpid(), signal.SIGKILL)
 if how == "waits":
     open(sys.argv[2] + rank, "w").close()
-    time.sleep(120)
+    time.sleep(1000)
 """
 
 
@@ -38,18 +38,17 @@ def launched(folder: Path, *words: str, options=("--standalone", "--nproc_per_no
     ("killed", 137, "error: rank 1 was killed by SIGKILL\n")])
 def test_what_ended_the_ranks_is_told_in_a_line(tmp_path, how, code, told):
     process = launched(tmp_path, how)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate()
     assert (process.returncode, said) == (code, told)
 
 
 def test_whoever_stops_it_stops_the_ranks(tmp_path):
     process = launched(tmp_path, "waits", str(tmp_path / "there"))
-    until = time.monotonic() + 100
     while not all((tmp_path / f"there{rank}").exists() for rank in (0, 1)):
-        assert time.monotonic() < until and process.poll() is None
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM and said.endswith("stopped by SIGTERM\n")
     assert "Traceback" not in said
 
@@ -67,6 +66,6 @@ def test_nodes_that_do_not_meet_are_told(tmp_path):
     process = launched(tmp_path, "done", options=(
         "--nnodes", "2", "--node_rank", "0", "--rdzv_backend", "static", "--rdzv_endpoint", "localhost:0",
         "--rdzv_conf", "timeout=1"))
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate()
     assert process.returncode == 2 and "Traceback" not in said
     assert said.startswith("error: the nodes do not meet, or lost one another (")

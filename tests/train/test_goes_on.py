@@ -1,16 +1,14 @@
 """A training goes on with what changes no number, and with nothing else; a refusal leaves everything untouched."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.corpus import make_list, write_config
+from tests.train.test_ranks import run
 from wedefense.bin import train
 from wedefense.config.loader import load_config
 from wedefense.config.typed import to_builtin
@@ -21,8 +19,6 @@ from wedefense.experiment.provenance import provenance, sentence
 from wedefense.report.sections import training
 from wedefense.utils.errors import InputError
 from wedefense.utils.owner import owned
-
-ROOT = Path(__file__).parents[2]
 
 
 def content(folder: Path) -> dict:
@@ -226,10 +222,7 @@ def repeated(tmp_path, times: int, ranks: int) -> set[bytes]:
             exp_dir=str(tmp_path / str(number)), gpus=list(range(ranks)), dataset_args__frontend="ssl",
             dataset_args__ssl_args={"upstream_args": {"name": "wavlm_tiny", "pruning_units": "head,interm"}},
             use_pruning_loss=True, target_sparsity=0.3, dataloader_args__batch_size=4 // ranks)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if ranks == 2 else []
-        done = subprocess.run([sys.executable, *launcher, "-m", "wedefense.bin.train", "--config", str(config),
-                               "--device", "cpu"], capture_output=True, text=True, timeout=300,
-                              env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+        done = run(ranks, "-m", "wedefense.bin.train", "--config", config, "--device", "cpu")
         assert done.returncode == 0, done.stderr
         found.add((tmp_path / str(number) / "models/model_1.pt").read_bytes())
     return found

@@ -35,7 +35,7 @@ def results(tmp_path_factory):
             folder = tmp_path_factory.mktemp("families")
             train = make_list(folder, utterances=4 * STEPS)
             cases = [f"{one}/{mode}/{sharding}" for one in group for mode in MODES for sharding in shardings(mode)]
-            done = run(2, ROOT / "tests/train/rank_families.py", folder / "out.pt", train, *cases, timeout=900)
+            done = run(2, ROOT / "tests/train/rank_families.py", folder / "out.pt", train, *cases)
             assert done.returncode == 0, done.stderr[-3000:]
             known[group] = torch.load(folder / "out.pt", weights_only=True)
         return known[group]

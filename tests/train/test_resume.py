@@ -1,5 +1,6 @@
 """Killed at any instant and started again, a run ends with the very weights of an uninterrupted one."""
 
+import json
 import os
 import random
 import signal
@@ -12,7 +13,9 @@ import pytest
 import torch
 
 from tests.corpus import make_list, write_config
+from tests.train.test_ranks import until
 from wedefense.bin.make_list import main as make_data_list
+from wedefense.utils.processes import started
 from wedefense.utils.tables import read_table, write_table
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -27,7 +30,7 @@ def start(config: Path, exp_dir: Path, ranks: int, data: list[str]) -> subproces
 
 
 def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
 
 
@@ -61,12 +64,12 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, data_type, ranks, mixed
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     time.sleep(random.uniform(0.0, 0.5))
-    still_running = process.poll() is None
+    assert process.poll() is None, "the run was over before it could be killed: give it more epochs"
+    owner = json.loads((tmp_path / "killed/.owner").read_text())["pid"]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stderr.close()
-    time.sleep(0.5)  # ranks of a killed launcher end with it
-    assert still_running, "the run was over before it could be killed: give it more epochs"
+    until(lambda: started(owner) is None)  # ranks of a killed launcher end with it, sooner or later
     finish(start(config, tmp_path / "killed", ranks, data))
 
     whole, killed = weights(tmp_path / "whole", epochs), weights(tmp_path / "killed", epochs)
