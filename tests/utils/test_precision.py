@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from wedefense.train.optimizer import build_optimizer
+from wedefense.train.parallel import Alone
 from wedefense.utils import distributed
+from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
 from wedefense.utils.precision import Precision, resolve, resolve_for_inference
 
@@ -104,6 +106,22 @@ def test_the_optimiser_is_fused_on_a_gpu_unless_told_otherwise(monkeypatch):
     for given in ({"fused": False}, {"foreach": True}, {"differentiable": True}):
         assert arguments("AdamW", [there], **given) == {"lr": 0.0} | given
     assert "fused" not in arguments("AdamW", [there, here]) and "fused" not in arguments("Rprop", [there])
+
+
+@pytest.mark.parametrize("here, there", [(True, None), (None, True)], ids=["from a CPU", "to a CPU"])
+def test_a_training_that_moves_is_fused_where_it_is_now(here, there):
+    def stepped(fused, state=None):
+        parameter = torch.nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.AdamW([parameter], lr=0.1, fused=fused)
+        if state is not None:
+            Alone(torch.nn.Identity(), World(0, 1, 0, CPU)).load_optimizer(optimizer, state)
+        parameter.grad = torch.tensor([1.0, -2.0])
+        optimizer.step()
+        return optimizer
+
+    moved = stepped(here, stepped(there).state_dict())
+    assert moved.param_groups[0]["fused"] is here
+    assert [float(state["step"]) for state in moved.state.values()] == [2.0]
 
 
 def test_a_process_group_of_gpus_knows_its_device(monkeypatch):

@@ -24,3 +24,12 @@ def build_optimizer(name: str, options: Any, groups: list[dict]) -> torch.optim.
     if on_gpu and name in _FUSED_ON_GPU and not set(_OWN_WAY) & options.keys():
         options = options | {"fused": True}
     return made(groups, lr=0.0, **options)
+
+
+def on_this_device(state: dict, optimizer: torch.optim.Optimizer) -> dict:
+    """A state to load, its steps to be computed as `optimizer` does, not as the device that the state comes from."""
+    groups, own = state["param_groups"], optimizer.param_groups
+    if len(groups) != len(own):
+        return state  # of another kind of training, as PyTorch will say
+    return {**state, "param_groups": [group | {way: here[way] for way in _OWN_WAY if way in here}
+                                      for group, here in zip(groups, own)]}

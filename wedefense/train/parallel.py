@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from wedefense.data.batch import Batch
 from wedefense.frontend.ssl.products import clear_derived
 from wedefense.frontend.ssl.transformer import Transformer
+from wedefense.train.optimizer import on_this_device
 from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
 
@@ -36,7 +37,7 @@ class Alone:
         return optimizer.state_dict()
 
     def load_optimizer(self, optimizer, state: dict) -> None:
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(on_this_device(state, optimizer))
 
 
 class _Whole(nn.Module):
@@ -129,7 +130,8 @@ class Sharded(Alone):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
         if state["state"]:  # plain SGD keeps none
-            set_optimizer_state_dict(self.step, optimizer, state, options=StateDictOptions(full_state_dict=True))
+            set_optimizer_state_dict(self.step, optimizer, on_this_device(state, optimizer),
+                                     options=StateDictOptions(full_state_dict=True))
 
 
 def _is_later_block(name: str) -> bool:
