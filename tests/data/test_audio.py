@@ -122,6 +122,15 @@ def test_probe_sees_the_end_of_the_file(tmp_path):
         probe(cut)
 
 
+@pytest.mark.parametrize("kind", [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("mp3", None)])
+def test_probe_tells_silence(tmp_path, kind):
+    suffix, subtype = kind
+    sounds = {"none": np.zeros(48000), "late": np.append(np.zeros(47000), noise(1000)), "some": noise(48000)}
+    for name, wav in sounds.items():
+        soundfile.write(tmp_path / f"{name}.{suffix}", wav, 16000, subtype=subtype)
+    assert [probe(tmp_path / f"{name}.{suffix}").silent for name in sounds] == [True, False, False]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_probe_finds_nan_in_float_files(tmp_path, value):
     wav = noise(8000)

@@ -153,6 +153,21 @@ def test_what_tells_the_classes_apart_without_listening_is_doubted():
     assert "doubt" not in report(("a", "wav", 8000, 3), ("b", "mp3", 16000, 3))  # of so few who knows
 
 
+def test_silence_and_what_is_shorter_than_a_frame_are_told_and_listed(folder, capsys):
+    """A file of zeros, one that begins with them, one in which only a bit moves, and one sample."""
+    audio = Path(str(folder / "../audio"))
+    sounds = {"u0": np.zeros(16000), "u1": np.append(np.zeros(20000), noise(8000)), "u2": np.zeros(32000),
+              "u3": np.full(1, 0.5)}
+    sounds["u2"][::2] = 1 / 32768
+    for key, wav in sounds.items():
+        soundfile.write(audio / f"{key}.flac", wav, 16000, subtype="PCM_16")
+    assert make(folder) == 0
+    text = capsys.readouterr().out.splitlines()
+    assert "  doubt: 2 x silence, of which nothing can be learnt: u0 (spoof), u2 (bonafide)" in text
+    assert "  doubt: 1 x shorter than a frame (0.025 s), repeated up to one: u3 (bonafide)" in text
+    assert "  problems: none" in text and len((folder / "raw.list").read_text().splitlines()) == 6
+
+
 def test_fewer_shards_leave_no_old_ones(folder):
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "2")
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "4")

@@ -123,6 +123,13 @@ def test_samples_of_another_scale_are_refused(model, kind, match):
         model.score(wav.astype(kind), 16000)
 
 
+def test_a_batch_is_not_heard_as_the_channels_of_one_recording(model):
+    batch = np.stack([wave(0.5, seed=seed) for seed in range(9)])
+    with pytest.raises(InputError, match=r"9 x 8000: .* give recordings one by one"):
+        model.score(batch, 16000)
+    assert np.isfinite(model.score(batch[:8].T, 16000).llr)  # 7.1
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_other_rates_are_near_the_models_own(model, rate):
     def low(rate):

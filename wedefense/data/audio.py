@@ -20,6 +20,8 @@ _PROMISED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: *(\d+) \(s
 _SLACK = 8               # bytes that writers of headers get wrong
 _STREAMED = 0x7FFFF000   # bytes: about what is written where the length was not known yet
 _RATES, _LONGEST_FILTER = range(1000, 1_000_001), 400_000  # Hz; a header may say anything
+SILENT = 1e-4            # of full scale: -80 dB; what stays below is silence
+_LOOK = 4096             # samples looked at at a time
 _PCM16_SCALE = np.float32(1 / 32768)
 
 
@@ -171,6 +173,7 @@ class AudioInfo:
     rate: int
     channels: int
     frames: int
+    silent: bool = False  # from beginning to end
 
     @property
     def seconds(self) -> float:
@@ -178,10 +181,18 @@ class AudioInfo:
 
 
 def probe(source) -> AudioInfo:
-    """What the header of a path or a binary stream says, after a look at its end; `BadAudio` when it cannot be used.
+    """What the header of a path or a binary stream says, after a look at its beginning, as far as that is silent, and
+    at its end; `BadAudio` when it cannot be used.
 
     Floating-point files, the only ones that can hold NaN, are read whole.
     """
     with open_audio(source) as sound:
-        read_frames(sound, 0 if sound.subtype in ("FLOAT", "DOUBLE") else sound.frames - 1)
-        return AudioInfo(sound.samplerate, sound.channels, sound.frames)
+        starts = range(0, sound.frames, _LOOK)
+        silent = not any(_sounds(read_frames(sound, start, min(_LOOK, sound.frames - start))) for start in starts)
+        if not silent:
+            read_frames(sound, 0 if sound.subtype in ("FLOAT", "DOUBLE") else sound.frames - 1)
+        return AudioInfo(sound.samplerate, sound.channels, sound.frames, silent)
+
+
+def _sounds(wav: np.ndarray) -> bool:
+    return max(wav.max(), -wav.min()) >= SILENT

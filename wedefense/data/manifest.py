@@ -15,6 +15,7 @@ from wedefense.utils.parallel_map import parallel_map
 from wedefense.utils.tables import first_few, plural, read_lines, read_seconds
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
+_FRAME = 0.025  # seconds, of encoders
 _FEW_CLASSES, _FEW_RECORDINGS = 20, 20  # of so many classes, with so many recordings each, something may be said
 
 
@@ -65,7 +66,7 @@ class Manifest:
             lines.append(f"  durations: {every[0]:.2f} to {every[-1]:.2f} s, median {every[len(every) // 2]:.2f} s")
         lines.append(f"  sample rates: {_counted(r.info.rate for r in self.recordings)} (Hz: files); "
                      f"channels: {_counted(r.info.channels for r in self.recordings)}")
-        lines += [f"  doubt: {line}" for line in _given_away(self.recordings)]
+        lines += [f"  doubt: {line}" for line in [*_given_away(self.recordings), *_little_to_hear(self.recordings)]]
         lines += [f"  problem: {line}" for line in _by_kind(self.problems)] or ["  problems: none"]
         return "\n".join(lines)
 
@@ -115,6 +116,18 @@ def _given_away(recordings: Iterable[Recording]) -> list[str]:
             found.append(f"the {what} alone gives away {100 * right:.0f} % of the classes ({said}), and a detector "
                          "learns that instead: give all recordings one")
     return found
+
+
+def _little_to_hear(recordings: Iterable[Recording]) -> list[str]:
+    """What is trained and scored, but has nothing to judge by."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for recording in recordings:
+        if recording.info.silent:
+            kinds["silence, of which nothing can be learnt"].append(f"{recording.key} ({recording.label})")
+        if recording.info.seconds < _FRAME:
+            kinds[f"shorter than a frame ({_FRAME:g} s), repeated up to one"].append(
+                f"{recording.key} ({recording.label})")
+    return [f"{len(found)} x {kind}: {first_few(found)}" for kind, found in kinds.items()]
 
 
 def _by_kind(problems: Iterable[Problem]) -> list[str]:

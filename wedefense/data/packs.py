@@ -88,9 +88,9 @@ class Packs:
     def _packed(self, number: int, line: list) -> Packed:
         if len(line) == 1:
             return Packed(None, *line)
-        offset, size, suffix, rate, channels, frames, digest = line
+        offset, size, suffix, rate, channels, frames, digest, *silent = line
         place = f"{self._path(number)}:{offset}:{size}{suffix}"
-        return Packed(place, "", _info(rate, channels, frames), bytes.fromhex(digest))
+        return Packed(place, "", _info(rate, channels, frames, *silent), bytes.fromhex(digest))
 
     def _write(self, source: str, done: int, number: int) -> Iterator[Packed]:
         bar = progress(total=self.table.rows, initial=done, desc=f"packing {self.table.path.name}", unit="row")
@@ -143,7 +143,8 @@ def _add(tar: tarfile.TarFile, stream, name: str, content: bytes) -> list:
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
     offset = stream.tell() - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    return [offset, len(content), _suffix_of(content), info.rate, info.channels, info.frames, digest_of(content).hex()]
+    return [offset, len(content), _suffix_of(content), info.rate, info.channels, info.frames, digest_of(content).hex(),
+            *[True] * info.silent]
 
 
 def _suffix_of(content: bytes) -> str:

@@ -15,6 +15,7 @@ from wedefense.data.converted import converted, needs_ffmpeg
 from wedefense.data.silence import trim
 from wedefense.utils.errors import InputError
 
+_MOST_CHANNELS = 8  # of an array; files say themselves what they are
 _LOUDEST = 100.0  # of floats: speech that was normalised to a deviation of 1 stays below, 16-bit samples do not
 
 
@@ -117,6 +118,8 @@ def _from_samples(key: str, audio, rate: int, sample_rate: int | None) -> Record
 def mono(audio) -> np.ndarray:
     """(samples,) float32 of an array or tensor; of two dimensions the shorter one is the channels, which are averaged.
 
+    More than eight are a batch.
+
     Integers are divided by their full scale.
     """
     if hasattr(audio, "detach"):
@@ -125,6 +128,9 @@ def mono(audio) -> np.ndarray:
     if wav.dtype.kind not in "fi" or wav.ndim not in (1, 2):
         raise InputError(f"audio is an array of {wav.dtype} with {wav.ndim} dimensions; expected floats in [-1, 1] or "
                          "signed integers, (samples,) or (channels, samples)")
+    if wav.ndim == 2 and min(wav.shape) > _MOST_CHANNELS:
+        raise InputError(f"audio is an array of {wav.shape[0]} x {wav.shape[1]}: the shorter side would be channels of "
+                         "one recording, which are averaged; give recordings one by one, or one channel")
     peak = max(abs(float(wav.max(initial=0))), abs(float(wav.min(initial=0))))
     if wav.dtype.kind == "i":
         bits = 8 * wav.dtype.itemsize

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wedefense.data.audio import SILENT
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.errors import InputError, OptionError
 
-_SILENT = 1e-4    # of full scale: -80 dB
 _CLIPPED = 0.01   # of the samples
 _LARGEST = 1e6    # likelihood ratios beyond it are not told apart in words
 
@@ -82,7 +82,7 @@ def doubts(samples: int, rate: int, source_rate: int, peak: float, clipped: floa
     ('shorter than a second', 'recorded at 8000 Hz: nothing above 4000 Hz, which the model listens to')
     """
     found = []
-    if peak < _SILENT:
+    if peak < SILENT:
         found.append("silence: there is nothing to judge")
     if samples < rate:
         found.append("shorter than a second")
