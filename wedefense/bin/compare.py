@@ -1,4 +1,7 @@
-"""Compare systems on the same trials: each less the first in every metric, the interval, and whether it is chance."""
+"""Compare systems on the same trials: each less the first in every metric, the interval, and whether it is chance.
+
+By chance of the trials, that is: of seeds, `wedefense experiments` gives mean, deviation and number.
+"""
 
 import json
 from dataclasses import asdict

@@ -116,11 +116,8 @@ def _from_samples(key: str, audio, rate: int, sample_rate: int | None) -> Record
 
 
 def mono(audio) -> np.ndarray:
-    """(samples,) float32 of an array or tensor; of two dimensions the shorter one is the channels, which are averaged.
-
-    More than eight are a batch.
-
-    Integers are divided by their full scale.
+    """(samples,) float32 of an array or tensor; of two dimensions the shorter one is the channels, which are averaged;
+    more than eight are a batch, which is refused. Integers are divided by their full scale.
     """
     if hasattr(audio, "detach"):
         audio = audio.detach().cpu().float().numpy() if audio.is_floating_point() else audio.detach().cpu().numpy()

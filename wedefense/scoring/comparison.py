@@ -94,7 +94,7 @@ def explanation(found: Mapping[str, Sequence[Difference]], first: str, trials: T
             f"({len(trials.bonafide)} bona fide). ")
     if many > 1:
         text += f"Intervals are of one comparison each; p is corrected for {many} in each metric. "
-    text += f"better, worse: p < {SIGNIFICANT:g}."
+    text += f"better, worse: p < {SIGNIFICANT:g}, on other trials by these weights; other seeds are another question."
     if (least := many * 2 / (resamples + 1)) >= SIGNIFICANT:
         text += f" No p can fall under {least:.2g} with so few resamples: give --resamples {100 * many} or more."
     return textwrap.fill(text, 80)
