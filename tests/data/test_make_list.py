@@ -151,6 +151,7 @@ def test_what_tells_the_classes_apart_without_listening_is_doubted():
     assert "doubt: the suffix alone gives away 100 % of the classes (bonafide wav: 40; spoof mp3: 30)" in report(
         real, ("spoof", "mp3", 16000, 30))
     assert "doubt" not in report(("a", "wav", 8000, 3), ("b", "mp3", 16000, 3))  # of so few who knows
+    assert "doubt" not in report(*((label, f"{n:04d}", 16000, 1) for n, label in enumerate(["a", "b"] * 40)))  # names
 
 
 def test_silence_and_what_is_shorter_than_a_frame_are_told_and_listed(folder, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wedefense.data.audio import AudioInfo, BadAudio, probe
 from wedefense.data.converted import kind, needs_ffmpeg
+from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.data.spans import Span
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -99,12 +100,12 @@ def _counted_of(counts: Counter) -> str:
 def _given_away(recordings: Iterable[Recording]) -> list[str]:
     """By what, besides the sound, the classes may be told apart; not asked of many classes, nor of a few recordings."""
     found = []
+    alike = Counter((r.label, r.info.rate, r.info.channels, _suffix(r.wav)) for r in recordings)
     counts: dict[str, dict[str, Counter]] = {
         what: defaultdict(Counter) for what in ("sample rate", "number of channels", "suffix")}
-    for recording in recordings:
-        values = recording.info.rate, recording.info.channels, os.path.splitext(recording.wav)[1].lower().lstrip(".")
+    for (label, *values), count in alike.items():
         for by_label, value in zip(counts.values(), values):
-            by_label[recording.label][value] += 1
+            by_label[label][value] += count
     for what, by_label in counts.items():
         if not 2 <= len(by_label) <= _FEW_CLASSES or min(each.total() for each in by_label.values()) < _FEW_RECORDINGS:
             continue
@@ -128,6 +129,12 @@ def _little_to_hear(recordings: Iterable[Recording]) -> list[str]:
             kinds[f"shorter than a frame ({_FRAME:g} s), repeated up to one"].append(
                 f"{recording.key} ({recording.label})")
     return [f"{len(found)} x {kind}: {first_few(found)}" for kind, found in kinds.items()]
+
+
+def _suffix(path: str) -> str:
+    """Of audio; what else follows a dot belongs to the name."""
+    suffix = path.rpartition(".")[2].lower()
+    return suffix if suffix in AUDIO_SUFFIXES else "none"
 
 
 def _by_kind(problems: Iterable[Problem]) -> list[str]:
