@@ -198,7 +198,8 @@ def test_what_is_up_to_date_is_not_touched(stages):
 def test_results_say_what_made_them_and_not_what_was_asked_last(stages):
     stages.run(4, "--num_avg", "1", "--log_batch_interval", "7")
     made = json.loads((stages.exp / "results.json").read_text())["made_by"]
-    assert made["epochs_averaged"] == [3] and made["epochs_trained"] == 3 and made["training"]["seed"] == 7
+    assert made["epochs_averaged"] == [3] and made["epochs_chosen"] == "last 1"
+    assert made["epochs_trained"] == 3 and made["training"]["seed"] == 7
     assert made["embeddings"]["eval"]["precision"] == "float32" and made["scores"].keys() == {"dev", "eval"}
     for page in ("detection_result.txt", "MODEL.md"):
         text = (stages.exp / page).read_text()

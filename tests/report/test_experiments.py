@@ -13,14 +13,16 @@ def made(tmp_path, monkeypatch):
     """Writes the results of an experiment as stage 7 does, with what made them."""
     monkeypatch.chdir(tmp_path)
 
-    def make(name, eer, seed=42, weights=None, trials=8, more=None, averaged=(1, 2), cut="a" * 24, **settings):
+    def make(name, eer, seed=42, weights=None, trials=8, more=None, averaged=(1, 2), cut="a" * 24, chosen=None,
+             trained=2, **settings):
         training = {"seed": seed, "num_epochs": 2, "optimizer": "AdamW", "scheduler_args": {"initial_lr": 0.1},
                     "train_data": {"utterances": "0" * 24, "audio": "1" * 24}} | settings
         of = {"n_bonafide": trials, "n_spoof": 4, "costs": {"p_spoof": 0.05, "c_miss": 1, "c_fa": 10}, "doubts": []}
         results = {"dev_set": "dev", "sets": {
             "dev": of | {"n_bonafide": 8, "eer": 0.5, "min_dcf": 1.0},
             "eval": of | {"eer": eer, "min_dcf": 2 * eer} | (more or {})},
-            "made_by": {"training": training, "epochs_averaged": list(averaged), "weights": weights or name,
+            "made_by": {"training": training, "epochs_averaged": list(averaged), "epochs_chosen": chosen,
+                        "epochs_trained": trained, "weights": weights or name,
                         "embeddings": {"eval": {"utterances": cut, "eval_frms": 0, "weights": name}}}}
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "results.json").write_text(json.dumps(results))
@@ -51,6 +53,18 @@ def test_rows_say_by_which_settings_they_differ(made, capsys):
         ["", "initial_lr", "train_data", "averaged", "trainings", "eval EER %"],
         ["a1, a2", "0.1", "a", "1, 2", "2", "20.000 ± 14.142"], ["b1", "0.01", "a", "1, 2", "1", "20.000"],
         ["c", "0.1", "b", "2", "1", "40.000"]]
+
+
+def test_epochs_that_validation_chose_are_no_setting(made, capsys):
+    """Those of `average: best`, and the last ones of trainings that stopped early, differ from seed to seed."""
+    best = [made("a1", 0.1, 1, averaged=(1,), chosen="best 1"), made("a2", 0.3, 2, averaged=(2,), chosen="best 1")]
+    early = {"chosen": "last 1", "early_stop_patience": 3}
+    last = [made("b1", 0.1, 1, averaged=(7,), trained=7, **early), made("b2", 0.3, 2, averaged=(9,), trained=9, **early)]
+    for names in (best, last):
+        assert table(capsys, *names, "--metrics", "eer")[1] == [", ".join(names), "2", "20.000 ± 14.142"]
+    half = made("c", 0.2, 3, averaged=(1,), chosen="best 1", trained=1)  # not yet trained as the others
+    assert [row[:2] for row in table(capsys, *best, half)] == [
+        ["", "averaged"], ["a1, a2", "best 1 of 2"], ["c", "best 1 of 1"]]
 
 
 def test_results_of_other_trials_or_costs_are_not_averaged(made, capsys):

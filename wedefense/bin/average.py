@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
                 weights = checkpoint.average(folder, epochs)
                 checkpoint.save(folder.average, weights)
                 outputs.append(folder.average)
+                step.told["chosen"] = f"{asked.average} {asked.num_avg}"
                 step.told["layer_weights"] = shares_of_layers(weights)
     print(f"{folder.average}: average of epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}")
     return 0

@@ -103,9 +103,10 @@ def averaging(folder: ExperimentFolder, epochs: list[int]) -> Step:
 def cutting(folder: ExperimentFolder, config: Config, weights: Path, unpruned: str | None) -> Step:
     inputs = {"weights": of_weights(weights), "unpruned": unpruned, "settings": of_settings(config),
               "code": of_sources("models", "frontend", "pruning", "train/cut.py")}
-    averaged = (read(folder.averaging) or {}).get("averaged")
+    averaged = read(folder.averaging) or {}
     return Step("pruned model", 4, folder.cut.cutting, inputs,
-                {"cut_from": os.path.relpath(weights, folder.cut), "averaged": averaged})
+                {"cut_from": os.path.relpath(weights, folder.cut),
+                 **{key: averaged.get(key) for key in ("averaged", "chosen")}})
 
 
 def embedding(folder: ExperimentFolder, name: str, weights: Path, config: Config, data: str, data_type: str,

@@ -25,8 +25,8 @@ def provenance(exp_dir: str | os.PathLike) -> dict:
         made |= {key: training[key] for key in ("started_from", "trained_on") if key in training}
     if history is not None:
         made["epochs_trained"] = history["rows"][-1]["epoch"]
-    if averaging is not None and averaging.get("averaged"):
-        made["epochs_averaged"] = averaging["averaged"]
+    if averaging is not None:  # chosen: "best 3", which older records do not tell
+        made |= {f"epochs_{key}": averaging[key] for key in ("averaged", "chosen") if averaging.get(key)}
     if folder.average.is_file():
         made["weights"] = of_weights(folder.average)
     return made
@@ -42,7 +42,8 @@ def provenance_of_sets(exp_dir: str | os.PathLike, names: list[str]) -> dict:
     made, average = provenance(folder), newest(folder).average
     scored = {path for name in embeddings if (path := scored_weights(folder, name))}
     if scored - {average}:  # epochs that somebody chose; the average is not what the results tell of
-        made.pop("epochs_averaged", None)
+        for key in ("epochs_averaged", "epochs_chosen"):
+            made.pop(key, None)
         made["scored"] = sorted(path.name for path in scored)
     return made | {"embeddings": embeddings, "scores": scores}
 

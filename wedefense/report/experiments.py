@@ -53,7 +53,7 @@ def _trained(name: str, results: Mapping, calibrated: bool) -> Trained:
     settings: dict[str, Any] = {"record": name}  # where nothing tells, who knows whether two are alike
     if "training" in made:
         settings = _in_short(made["training"])
-        settings["averaged"] = made.get("scored") or made.get("epochs_averaged")
+        settings["averaged"] = made.get("scored") or _averaged(made)
     for key, found in sets.items():
         how = made.get("embeddings", {}).get(key, {})
         settings[f"trials of {key}"] = [how.get("utterances"), found.get("n_bonafide"), found.get("n_spoof")]
@@ -63,6 +63,14 @@ def _trained(name: str, results: Mapping, calibrated: bool) -> Trained:
         sets = {key: found.get("calibrated", {}) for key, found in sets.items()}
     return Trained(name, settings, made.get("weights"), tuple(each["version"] for each in made.get("code", [])),
                    results.get("dev_set"), sets)
+
+
+def _averaged(made: Mapping) -> Any:
+    """The epochs of the weights; where validation chose them or the end, they differ from seed to seed: by what rule."""
+    chosen = made.get("epochs_chosen") or ""
+    if chosen and made["training"].get("early_stop_patience"):
+        return f"{chosen} until it stopped"
+    return f"{chosen} of {made.get('epochs_trained')}" if chosen.startswith("best") else made.get("epochs_averaged")
 
 
 def _in_short(training: Mapping) -> dict[str, Any]:
