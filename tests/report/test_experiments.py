@@ -59,7 +59,8 @@ def test_epochs_that_validation_chose_are_no_setting(made, capsys):
     """Those of `average: best`, and the last ones of trainings that stopped early, differ from seed to seed."""
     best = [made("a1", 0.1, 1, averaged=(1,), chosen="best 1"), made("a2", 0.3, 2, averaged=(2,), chosen="best 1")]
     early = {"chosen": "last 1", "early_stop_patience": 3}
-    last = [made("b1", 0.1, 1, averaged=(7,), trained=7, **early), made("b2", 0.3, 2, averaged=(9,), trained=9, **early)]
+    last = [made(f"b{seed}", eer, seed, averaged=(end,), trained=end, **early)
+            for seed, eer, end in ((1, 0.1, 7), (2, 0.3, 9))]
     for names in (best, last):
         assert table(capsys, *names, "--metrics", "eer")[1] == [", ".join(names), "2", "20.000 ± 14.142"]
     half = made("c", 0.2, 3, averaged=(1,), chosen="best 1", trained=1)  # not yet trained as the others

@@ -34,12 +34,13 @@ def settle(folder: str | os.PathLike, words: Mapping[str, str]) -> None:
         raise InputError(f"{path}: labels that are neither bona fide ({', '.join(BONAFIDE_NAMES)}) nor a spoof "
                          f"({', '.join(others)}): {count_text(unknown)}; say what they are: --labels '{example}'")
     counts = Counter(meant.values())
-    alike = [label for label in counts if sum(other.lower() == label.lower() for other in counts) > 1]
+    means = {label: "bonafide" if LABELS[label.lower()] else "spoof" for label in sorted(counts)}
+    words_of = Counter(means.values())
+    alike = {label: meaning for label, meaning in means.items() if words_of[meaning] > 1}
     if alike:
-        means = {label: "bonafide" if LABELS[label.lower()] else "spoof" for label in sorted(alike)}
-        written = " ".join(f"{label}={meaning}" for label, meaning in means.items() if label != meaning)
-        raise InputError(f"{path}: one label in two spellings, which would be two classes: "
-                         f"{count_text(Counter({label: counts[label] for label in alike}))}; say which it is: "
+        written = " ".join(f"{label}={meaning}" for label, meaning in alike.items() if label != meaning)
+        raise InputError(f"{path}: one class by several words, which would be trained as several: "
+                         f"{count_text({label: counts[label] for label in alike})}; say what they are: "
                          f"--labels '{written}'")
     if meant != table:
         if not (Path(folder) / GIVEN).exists():

@@ -66,7 +66,7 @@ def _trained(name: str, results: Mapping, calibrated: bool) -> Trained:
 
 
 def _averaged(made: Mapping) -> Any:
-    """The epochs of the weights; where validation chose them or the end, they differ from seed to seed: by what rule."""
+    """The epochs of the weights; where validation chose them or the end, they differ from seed to seed: the rule."""
     chosen = made.get("epochs_chosen") or ""
     if chosen and made["training"].get("early_stop_patience"):
         return f"{chosen} until it stopped"
