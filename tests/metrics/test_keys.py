@@ -175,6 +175,15 @@ def test_the_table_of_labels_of_the_files_that_were_scored_is_taken_for_keys(tmp
     assert trials.scores.tolist() == [1.5, -2, 0.25, -0.1] and trials.is_bonafide.tolist() == [True, False, True, False]
 
 
+def test_a_table_as_a_spreadsheet_on_windows_saves_it_is_taken_for_keys(tmp_path):
+    """Stage 1 reads it, so that keys are of the same file."""
+    scores = write(tmp_path / "scores", {"/in/my clips/u1.wav": 1, "/in/u2.wav": 0}, "filename\tcm-score\n")
+    (tmp_path / "labels.csv").write_bytes("\ufeffpath;label;sex\r\nmy clips\\u1.wav;REAL;m\r\n"
+                                          "u2.wav;Fake;f\r\n".encode())
+    trials = load_trials(scores, tmp_path / "labels.csv")
+    assert trials.scores.tolist() == [1, 0] and trials.is_bonafide.tolist() == [True, False]
+
+
 def test_a_stem_that_two_keys_have_is_none_of_them(tmp_path):
     scores = write(tmp_path / "scores", {"u1": 1, "u2": 0}, "filename\tcm-score\n")
     keys = write(tmp_path / "keys", {"u1.wav": "bonafide", "u1.flac": "spoof", "u2.wav": "spoof"})

@@ -51,10 +51,10 @@ def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
     if first is None:
         raise InputError(f"{path}: the file is empty (expected lines: {expected})")
     titles = {separator: tuple(name.strip().lower().replace("_", "-") for name in first.split(separator))
-              for separator in ",\t"}
+              for separator in ",;\t"}
     named = {separator: names for separator, names in titles.items() if len(names) > 1 and names[0] in _NAME_COLUMNS}
-    if "," in named:
-        return _separated(path, named[","], lines, ",")
+    for separator in named.keys() - "\t":
+        return _separated(path, named[separator], lines, separator)
     words = [word.lower().replace("_", "-") for word in first.split()]
     header = tuple(words) if words[0] in _NAME_COLUMNS or words[1:2] == ["filename"] else None
     fields = len(words) if header else width

@@ -126,8 +126,8 @@ def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
 
 
 def _plain(name: str, of_any_kind: bool = False) -> str:
-    """Without the suffix (of audio), and with `_` for blanks."""
-    stem, suffix = os.path.splitext(name)
+    """Without the suffix (of audio), with `_` for blanks, and with `/` between folders."""
+    stem, suffix = os.path.splitext(name := name.replace("\\", "/"))
     return "_".join((stem if of_any_kind or suffix.lower() in _AUDIO else name).split())
 
 
