@@ -51,6 +51,21 @@ def test_a_pruned_model_says_what_is_left(exp):
     assert "its encoder keeps 400 of 1,000 parameters (40.0 %)" in write_card(exp).read_text()
 
 
+def test_code_that_a_model_needs_besides_is_named_with_the_option_that_loads_it(tmp_path, monkeypatch):
+    (tmp_path / "flips.py").write_text(
+        "from wedefense.config.augment import StepOptions\n\n\nclass Flip:\n    Options = StepOptions\n\n"
+        "    def __init__(self, options, setting):\n        pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    exp = make_experiment(tmp_path / "exp", dataset_args__augment=[{"type": "flips:Flip", "prob": 0.5}], **SSL)
+    needed = "neither in WeDefense nor in this folder: augmentation step `flips:Flip`."
+    assert needed in write_card(exp).read_text()
+    assert main([str(exp), "--format", "hub", "--out", str(tmp_path / "shared"), "--trust"]) == 0
+    text = (tmp_path / "shared/README.md").read_text()
+    assert needed in text and "`--trust`" in text
+    plain = make_experiment(tmp_path / "plain", **SSL)
+    assert "nor in this folder" not in write_card(plain).read_text()
+
+
 def test_a_doubted_calibration_is_told(exp):
     evaluated(exp)
     results = json.loads((exp / "results.json").read_text())

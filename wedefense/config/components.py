@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
 from wedefense.config.modes import MODES
 from wedefense.config.registry import Registry, imported
+from wedefense.config.schema import Config
 from wedefense.config.train import KEYWORDS, OPTIMIZERS, SCHEDULERS
 from wedefense.utils.errors import InputError
 
@@ -41,6 +43,17 @@ def components(table: Registry) -> Iterator[Component]:
             yield Component(name, _says(imported(table.row(name).target)), origin(point))
         except (InputError, ImportError) as error:
             yield Component(name, f"cannot be used: {error}", origin(point))
+
+
+def from_elsewhere(config: Config) -> Iterator[tuple[str, str]]:
+    """Parts of a config that are none of WeDefense: kind and name, and the distribution that declares it, if any."""
+    for key, table in TABLES.items():
+        place, _, of_each = key.partition(", ")
+        value: Any = reduce(getattr, place.split("."), config)
+        for name in (each[of_each] for each in value) if of_each else (value,):
+            if name not in table.names():
+                found = next((p for p in table.plugins().values() if name in (p.name, p.value)), None)
+                yield f"{table.kind} `{name}`", origin(found) if found else ""
 
 
 def readers() -> dict[str, EntryPoint]:

@@ -14,7 +14,7 @@ from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.frontend.whisper import HUB_IDS as WHISPERS
 from wedefense.metrics.catalogue import METRICS, SUMMARY
-from wedefense.report.model_card import RUNS, card_text, exported_usage
+from wedefense.report.model_card import RUNS, card_text, exported_usage, other_code
 from wedefense.scoring.results import overview
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
@@ -36,7 +36,7 @@ def write_hub_card(folder: ExperimentFolder, exp_dir: ExperimentFolder, lines: S
                    hub_id: str = "", remark: str = "") -> Path:
     """`exp_dir`: of the results. `hub_id`: where the folder is to go, for what is shown of its use."""
     front = yaml.safe_dump(front_matter(exp_dir, about, hub_id), sort_keys=False, allow_unicode=True, width=120)
-    usage = [_USAGE.replace("{model}", hub_id or "FOLDER")]
+    usage = [_USAGE.replace("{model}", hub_id or "FOLDER"), other_code(read_config(exp_dir))]
     if any((folder.root / name).is_file() for name in RUNS):
         usage.append(exported_usage(folder).replace("## How to use", "### Without this package"))
     path = folder.root / README

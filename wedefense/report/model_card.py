@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wedefense import __version__
 from wedefense.config.augment import parse_steps
+from wedefense.config.components import from_elsewhere
 from wedefense.config.frontend import adapters_in
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
@@ -28,9 +29,10 @@ def write_card(folder: str | os.PathLike, exp_dir: str | os.PathLike | None = No
     does not have, the card says it does not know.
     """
     folder = ExperimentFolder(folder)
-    usage = [exported_usage(folder)] if exported else [_USAGE]
+    exp_dir = ExperimentFolder(exp_dir or folder)
+    usage = [exported_usage(folder)] if exported else [_USAGE, other_code(read_config(exp_dir))]
     with atomic_write(folder.card, "w") as stream:
-        stream.write(card_text(folder, ExperimentFolder(exp_dir or folder), lines, remark, usage))
+        stream.write(card_text(folder, exp_dir, lines, remark, usage))
     return folder.card
 
 
@@ -53,6 +55,13 @@ def exported_usage(folder: ExperimentFolder) -> str:
     """How the exported files in a folder are run, which need nothing of this package."""
     runs = "\n".join(text for name, text in RUNS.items() if (folder.root / name).is_file())
     return _EXPORTED_USAGE.replace("{run}", runs)
+
+
+def other_code(config: Config | None) -> str:
+    """What else a user needs, if anything: parts that come with neither this package nor the folder."""
+    parts = [] if config is None else [f"{part} of {package}" if package else part
+                                       for part, package in from_elsewhere(config)]
+    return _OTHER_CODE.format(parts=", ".join(dict.fromkeys(parts))) if parts else ""
 
 
 def _title(config: Config | None) -> str:
@@ -119,6 +128,12 @@ import wedefense
 model = wedefense.load_detector("FOLDER")
 print(model.score("recording.wav").meaning)
 ```
+"""
+
+
+_OTHER_CODE = """It has parts that lie neither in WeDefense nor in this folder: {parts}.
+Install the package that has them, or name their folder in PYTHONPATH. What no installed package declares is loaded with
+`--trust` alone, in Python `trust=True`: read that code first.
 """
 
 
