@@ -103,6 +103,9 @@ def test_a_page_with_every_number_of_the_table(place, capsys):
     low, high = (100 * end for end in eer["interval"])
     assert f"sls {100 * eer['b']:.3f} {100 * eer['difference']:+.3f} {low:+.3f} to {high:+.3f} {eer['p_holm']:.3f}" in \
         text.replace("−", "-")
+    page = (place / "deep/c.html").read_text().replace("−", "-")  # in five columns, as many as a phone shows
+    assert (f"<td>{100 * eer['difference']:+.3f}<small>{low:+.3f} to {high:+.3f}</small></td>"
+            f"<td>{eer['p_holm']:.3f}</td><td>") in page
     said = next(label for label in checker.figures if label.startswith("EER % less that of mhfa"))
     assert f"sls {100 * eer['difference']:+.3f} ({low:+.3g} to {high:+.3g})" in said
     for scores in (GOOD, GOOD + 2 * NOISE):
