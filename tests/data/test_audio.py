@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from corpora import noise
 
+from wedefense.data import audio
 from wedefense.data.audio import BadAudio, open_audio, probe, read_frames, read_span, resample
 
 
@@ -125,10 +126,19 @@ def test_probe_sees_the_end_of_the_file(tmp_path):
 @pytest.mark.parametrize("kind", [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("mp3", None)])
 def test_probe_tells_silence(tmp_path, kind):
     suffix, subtype = kind
-    sounds = {"none": np.zeros(48000), "late": np.append(np.zeros(47000), noise(1000)), "some": noise(48000)}
+    sounds = {"none": np.zeros(48000), "late": np.append(np.zeros(47000), noise(1000)), "some": noise(48000),
+              "early": np.append(noise(1000), np.zeros(47000))}
     for name, wav in sounds.items():
         soundfile.write(tmp_path / f"{name}.{suffix}", wav, 16000, subtype=subtype)
-    assert [probe(tmp_path / f"{name}.{suffix}").silent for name in sounds] == [True, False, False]
+    assert [probe(tmp_path / f"{name}.{suffix}").silent for name in sounds] == [True, False, False, False]
+
+
+def test_probe_reads_no_more_than_the_end_where_that_sounds(tmp_path, monkeypatch):
+    """Of a million files, another look costs minutes."""
+    soundfile.write(tmp_path / "x.flac", noise(48000), 16000)
+    read = []
+    monkeypatch.setattr(audio, "read_frames", lambda *given: read.append(given) or read_frames(*given))
+    assert not probe(tmp_path / "x.flac").silent and len(read) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -21,7 +21,7 @@ _SLACK = 8               # bytes that writers of headers get wrong
 _STREAMED = 0x7FFFF000   # bytes: about what is written where the length was not known yet
 _RATES, _LONGEST_FILTER = range(1000, 1_000_001), 400_000  # Hz; a header may say anything
 SILENT = 1e-4            # of full scale: -80 dB; what stays below is silence
-_LOOK = 4096             # samples looked at at a time
+_LOOK, _END = 4096, 64   # samples looked at at a time, and first of all, at the end
 _PCM16_SCALE = np.float32(1 / 32768)
 
 
@@ -181,16 +181,15 @@ class AudioInfo:
 
 
 def probe(source) -> AudioInfo:
-    """What the header of a path or a binary stream says, after a look at its beginning, as far as that is silent, and
-    at its end; `BadAudio` when it cannot be used.
+    """What the header of a path or a binary stream says, after a look at its end and, where that is silent, as far as
+    silence goes; `BadAudio` when it cannot be used.
 
     Floating-point files, the only ones that can hold NaN, are read whole.
     """
     with open_audio(source) as sound:
-        starts = range(0, sound.frames, _LOOK)
-        silent = not any(_sounds(read_frames(sound, start, min(_LOOK, sound.frames - start))) for start in starts)
-        if not silent:
-            read_frames(sound, 0 if sound.subtype in ("FLOAT", "DOUBLE") else sound.frames - 1)
+        end = 0 if sound.subtype in ("FLOAT", "DOUBLE") else max(0, sound.frames - _END)
+        silent = not _sounds(read_frames(sound, end)) and not any(
+            _sounds(read_frames(sound, start, min(_LOOK, end - start))) for start in range(0, end, _LOOK))
         return AudioInfo(sound.samplerate, sound.channels, sound.frames, silent)
 
 
