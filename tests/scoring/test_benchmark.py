@@ -96,6 +96,9 @@ def test_tables_and_page(tmp_path):
     assert rows_of(results["one"])[0][3:5] == [f"{dev.min_dcf:.4f}", "25.00"]
     assert rows_of(results["one"])[0][7] == f"{dev.min_cllr:.4f}"
     checker, page = parse(tmp_path / "benchmark.html")
+    low, high = (100 * end for end in results["one"]["sets"]["dev"]["eer_interval"])
+    text = (tmp_path / "benchmark.html").read_text()  # eleven columns are more than a sheet of paper holds
+    assert f"<td>25.00<small>{low:.2f}-{high:.2f}</small></td>" in text and ">95 %</th>" not in text
     assert "EER in per cent of each set: one: dev 25.00, eval 0.00; two, mp3@64: dev 25.00, eval 0.00." in \
         checker.figures
     assert "dev: EER +1.00 points against the recordings as they are, 95 % [-2.00, +3.00]" in page

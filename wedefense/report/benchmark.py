@@ -114,13 +114,20 @@ def _page(results: Mapping[str, Mapping], settings: Mapping[str, Any]) -> str:
                                           html.Figure("sets", "EER of each set, with 95 % intervals", _sets(results))
                                           ]))]
     for name, result in results.items():
-        parts = [html.table(_HEADER, [Row(row, "rule" if row[0] == MEAN else "") for row in rows_of(result)]),
-                 *(html.paragraph(note, "note") for note in (*_notes(result), *_changes(result)))]
+        parts = [_table(result), *(html.paragraph(note, "note") for note in (*_notes(result), *_changes(result)))]
         parts += [html.paragraph(f"{a_set}: {doubt}", "doubt") for a_set, values in result["sets"].items()
                   for doubt in values.get("doubts", [])]
         content.append(html.section(name, *parts))
     named = {key: ["=".join(pair) for pair in pairs] for key, pairs in settings.items() if key in ("model", "sets")}
     return page_of("Benchmark", {**settings, **named}, content)
+
+
+def _table(result: Mapping) -> str:
+    """The interval under its rate: a sheet of paper holds ten columns, and a phone fewer."""
+    inner = _HEADER.index("95 %")
+    rows = [[*row[:inner - 1], f"{row[inner - 1]}\n{row[inner]}".strip(), *row[inner + 1:]] for row in rows_of(result)]
+    table = html.table(_HEADER[:inner] + _HEADER[inner + 1:], [Row(row, "rule" * (row[0] == MEAN)) for row in rows])
+    return table + html.paragraph("Small figures: 95 % intervals.", "note") * ("<small>" in table)
 
 
 def _means(results: Mapping[str, Mapping]):
