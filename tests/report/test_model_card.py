@@ -82,6 +82,8 @@ def test_a_damaged_results_file_is_told(exp):
 def test_a_shared_folder_loads_anywhere_and_tells_nothing_of_where_it_was_made(tmp_path, capsys):
     exp = make_experiment(tmp_path / "made", train_data=str(tmp_path / "made/corpus/train/raw.list"), **SSL)
     Calibration((2.0,), 1.0).save(exp / "calibration.json")
+    (exp / "training.json").write_text(json.dumps(
+        {"inputs": {"seed": 7}, "outputs": {}, "started_from": str(tmp_path / "made/first/models/avg_model.pt")}))
     evaluated(exp)
     expected = load_detector(exp).score(wave(1), 16000).llr
     assert main([str(exp), "--format", "hub", "--out", str(tmp_path / "shared")]) == 0
@@ -91,6 +93,7 @@ def test_a_shared_folder_loads_anywhere_and_tells_nothing_of_where_it_was_made(t
     assert load_detector(folder).score(wave(1), 16000).llr == expected
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "config.yaml", "label2id", "frontend.json", "calibration.json", "model.safetensors"}
+    assert "from the weights of models/avg_model.pt" in (folder / "README.md").read_text()
     for path in folder.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes(), path.name
     assert "train/raw.list" in (folder / "config.yaml").read_text()

@@ -22,7 +22,7 @@ from wedefense.report.hub_card import About, write_hub_card
 from wedefense.report.model_card import DESCRIPTION, RUNS
 from wedefense.scoring.calibration import Calibration
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, portable_path
 from wedefense.utils.hub import Push, push_folder, require_token
 
 # Of an older model, where the new one has none: what would then be taken for a part of the new one.
@@ -85,12 +85,12 @@ def write_folder(model: LoadedDetector, out: str | os.PathLike) -> str:
 
 
 def portable(tree):
-    """A config whose absolute paths keep their last two parts, which tell a reader enough."""
+    """A config of portable paths."""
     if isinstance(tree, dict):
         return {key: portable(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [portable(value) for value in tree]
-    return "/".join(Path(tree).parts[-2:]) if isinstance(tree, str) and os.path.isabs(tree) else tree
+    return portable_path(tree) if isinstance(tree, str) else tree
 
 
 def _numbers(calibration: Calibration | None) -> Calibration | None:

@@ -10,6 +10,7 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import newest, scored_weights
 from wedefense.experiment.record import read
 from wedefense.experiment.resume import known_history
+from wedefense.utils.files import portable_path
 from wedefense.utils.fingerprint import of_content, of_weights
 from wedefense.utils.tables import read_table
 
@@ -61,7 +62,7 @@ def sentence(made: dict) -> str:
     if "epochs_trained" in made:
         parts.append(f"trained for {made['epochs_trained']} of {training.get('num_epochs', '?')} epochs")
     if "started_from" in made:
-        parts.append(f"from the weights of {made['started_from']}")
+        parts.append(f"from the weights of {portable_path(made['started_from'])}")
     if "epochs_averaged" in made:
         epochs = made["epochs_averaged"]
         parts.append(f"average of epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}")

@@ -70,6 +70,15 @@ def open_regular(path: str | os.PathLike):
     return open(path, "rb")
 
 
+def portable_path(path: str) -> str:
+    """An absolute one by its last two parts, which tell a reader enough and not where a machine has it.
+
+    >>> portable_path("/home/me/data/train/raw.list"), portable_path("data/train/raw.list")
+    ('train/raw.list', 'data/train/raw.list')
+    """
+    return "/".join(Path(path).parts[-2:]) if os.path.isabs(path) else path
+
+
 def require_writable(*paths: str | os.PathLike | None) -> None:
     """What will be written can be: asked before the work, not after it. None stands for nothing to write."""
     for path in paths:
