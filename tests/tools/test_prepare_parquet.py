@@ -171,12 +171,13 @@ BAD = {"null": (None, r"row 2: column 'audio' holds neither bytes nor a path"),
 
 def test_decoded_samples_are_those_of_the_table_and_found_again_by_them(tmp_path):
     loud = {"array": [1.5, 2 ** -30, -3.0, 0.0], "sampling_rate": 8000}
-    rows = [decoded(1), None, loud, {**decoded(3), "sampling_rate": 0}, {**decoded(4), "array": None}, decoded(1)]
-    write(tmp_path / "t.parquet", {"audio": rows, "label": ["real", "fake"] * 3},
+    rows = [decoded(1), None, loud, {**decoded(3), "sampling_rate": 0}, {**decoded(4), "array": None}, decoded(1),
+            {**decoded(5), "sampling_rate": 2 ** 40}, None]
+    write(tmp_path / "t.parquet", {"audio": rows, "label": ["real", "fake"] * 4},
           [samples_of(pyarrow.float64()), TEXT], row_group_size=2)
     prepare(tmp_path, "--allow_problems", "--duplicates", "ignore")
     problems = (tmp_path / "data/train/problems.txt").read_text()
-    assert re.findall(r"row (\d): column 'audio' holds", problems) == ["2", "4", "5"]
+    assert re.findall(r"row (\d): column 'audio' holds", problems) == ["2", "4", "5", "7", "8"]
     for wav, row in zip(read_table(tmp_path / "data/train/wav.scp").values(), (rows[0], rows[2], rows[5]), strict=True):
         with opened(wav) as stream:
             assert b"PEAK" not in stream.read()  # which tells when a file was written

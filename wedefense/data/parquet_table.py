@@ -196,7 +196,7 @@ class ParquetTable:
 def _encoded(value) -> bytes | None:
     """Samples as a file; a WAV of floats would hold the time of its writing."""
     array, rate = (value["array"], value["sampling_rate"].as_py()) if value.is_valid else (None, None)
-    if array is None or not array.is_valid or not rate or rate < 0:
+    if array is None or not array.is_valid or not 0 < (rate or 0) < 2 ** 31:
         return None
     stream = io.BytesIO()
     soundfile.write(stream, array.values.to_numpy(zero_copy_only=False).astype("float32"), rate,
