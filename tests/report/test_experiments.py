@@ -55,6 +55,22 @@ def test_rows_say_by_which_settings_they_differ(made, capsys):
         ["c", "0.1", "b", "2", "1", "40.000"]]
 
 
+def test_options_of_parts_that_others_lack_are_no_columns(made, capsys):
+    """Three front-ends took a column for each option of each: 41."""
+    ssl = {"layer": -1, "frozen": True}
+    names = [made("a", 0.1, dataset_args={"frontend": "ssl", "ssl_args": ssl}),
+             made("b", 0.2, dataset_args={"frontend": "ssl", "ssl_args": ssl | {"frozen": False}}),
+             made("c", 0.3, dataset_args={"frontend": "fbank", "fbank_args": {"num_mel_bins": 80}})]
+    assert table(capsys, *names, "--metrics", "eer") == [
+        ["", "frontend", "frozen", "eval EER %"], ["a", "ssl", "true", "10.000"], ["b", "ssl", "false", "20.000"],
+        ["c", "fbank", "-", "30.000"]]
+    ssl = ssl | {"adapters": {"r": 8}}
+    adapted = made("d", 0.4, dataset_args={"frontend": "ssl", "ssl_args": ssl}, optimizer="SGD")
+    assert table(capsys, names[0], adapted, names[2], "--metrics", "eer")[:3] == [  # of one part, it is told
+        ["", "optimizer", "frontend", "r", "eval EER %"], ["a", "AdamW", "ssl", "-", "10.000"],
+        ["d", "SGD", "ssl", "8", "40.000"]]
+
+
 def test_epochs_that_validation_chose_are_no_setting(made, capsys):
     """Those of `average: best`, and the last ones of trainings that stopped early, differ from seed to seed."""
     best = [made("a1", 0.1, 1, averaged=(1,), chosen="best 1"), made("a2", 0.3, 2, averaged=(2,), chosen="best 1")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wedefense.config.explain import shown
+from wedefense.config.frontend import FRONTENDS
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.record import flat, is_fingerprint
 from wedefense.experiment.records import read_results
@@ -18,6 +19,10 @@ from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few
 
 _MOST_NAMES = 4
+_OPTIONS = {  # of the part that a setting names, where they stand
+    "dataset_args.frontend": tuple(f"dataset_args.{name}_args." for name in (*FRONTENDS.names(), "frontend")),
+    "model": ("model_args.",), "loss": ("loss_args.",), "mode": ("mode_args.",), "optimizer": ("optimizer_args.",),
+    "scheduler": ("scheduler_args.",), "projection_args.project_type": ("projection_args.",)}
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,7 @@ def side_by_side(trained: Sequence[Trained], over: Sequence[str], sets: Sequence
     rows = list(groups.values())
     for group in rows:
         _require_different(group)
-    keys = [key for key in dict.fromkeys(key for each in trained for key in each.settings)
-            if not _is_one(key, over) and len({repr(group[0].settings.get(key)) for group in rows}) > 1]
+    keys = _telling([group[0].settings for group in rows], over)
     columns = _columns(trained, sets, metrics)
     several = max(map(len, rows)) > 1
     header = ["", *_headings(keys), *["trainings"] * several, *(f"{name} {METRICS[m].heading}" for name, m in columns)]
@@ -108,6 +112,22 @@ def side_by_side(trained: Sequence[Trained], over: Sequence[str], sets: Sequence
              *(_number(group, *column) for column in columns)] for number, group in enumerate(rows)]
     caption = f"Mean ± standard deviation over trainings that differ in {' and '.join(over)} alone." if several else ""
     return header, body, caption
+
+
+def _telling(rows: Sequence[Mapping[str, Any]], over: Sequence[str]) -> list[str]:
+    """The settings by which rows differ, without those that follow from the name of a part: the options of two
+    front-ends are forty columns."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in keys if not _is_one(key, over) and len({repr(row.get(key)) for row in rows}) > 1
+            and not _follows(key, rows)]
+
+
+def _follows(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a setting is the same in all rows that have it, and the others name another part in its place."""
+    part = next((part for part, sections in _OPTIONS.items() if key.startswith(sections)), None)
+    having, lacking = [row for row in rows if key in row], [row for row in rows if key not in row]
+    return (part is not None and len({repr(row[key]) for row in having}) == 1
+            and not {row.get(part) for row in having} & {row.get(part) for row in lacking})
 
 
 def remarks(trained: Sequence[Trained], sets: Sequence[str]) -> list[str]:
