@@ -123,6 +123,14 @@ def test_samples_of_another_scale_are_refused(model, kind, match):
         model.score(wav.astype(kind), 16000)
 
 
+def test_no_type_is_named_that_does_not_hold_the_samples(model):
+    """Such as the sum of two channels of 16 bits, of which int16 would turn the loudest around."""
+    wav = (wave(0.5) / np.abs(wave(0.5)).max() * 32767).astype(np.int64)
+    for samples, cure in ((wav, r"recorded with, or give samples.astype\(numpy.int16\)$"), (2 * wav, "recorded with$")):
+        with pytest.raises(InputError, match=cure):
+            model.score(samples, 16000)
+
+
 def test_a_batch_is_not_heard_as_the_channels_of_one_recording(model):
     batch = np.stack([wave(0.5, seed=seed) for seed in range(9)])
     with pytest.raises(InputError, match=r"9 x 8000: .* give recordings one by one"):

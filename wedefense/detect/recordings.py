@@ -133,7 +133,8 @@ def mono(audio) -> np.ndarray:
         bits = 8 * wav.dtype.itemsize
         if bits > 16 and 0 < peak <= 2 ** (bits // 2):
             raise InputError(f"audio is integers of {bits} bits, none of them over {peak:g}, which would be silence; "
-                             "give them as what they were recorded with, as in samples.astype(numpy.int16)")
+                             "divide them by the full scale of what they were recorded with"
+                             + ", or give samples.astype(numpy.int16)" * (peak <= 2 ** 15))
         wav = wav / -float(np.iinfo(wav.dtype).min)
     elif peak > _LOUDEST and math.isfinite(peak):
         raise InputError(f"audio is numbers up to {peak:g}; expected floats in [-1, 1]: divide by 32768 what was "
