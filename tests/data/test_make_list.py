@@ -110,14 +110,14 @@ def test_what_changed_is_listed_again_whatever_its_time_says(folder, data_type):
     assert listed() == first
 
 
-@pytest.mark.parametrize("words, meant", [(["ai=spoof", "human=bonafide"], {"bonafide", "spoof"}),
-                                          (["ai=spoof"], {"human", "spoof"})])
+@pytest.mark.parametrize("words, meant", [(["robot=spoof", "human=bonafide"], {"bonafide", "spoof"}),
+                                          (["robot=spoof"], {"human", "spoof"})])
 def test_labels_mean_what_the_user_says(folder, words, meant):
-    given = (folder / "utt2lab").read_text().replace("spoof", "ai").replace("bonafide", "human")
+    given = (folder / "utt2lab").read_text().replace("spoof", "robot").replace("bonafide", "human")
     (folder / "utt2lab").write_text(given)
-    count = given.count(" ai\n")
-    with pytest.raises(InputError, match=rf"utt2lab: labels that are neither bona fide \(.*human\) nor a spoof "
-                                         rf"\(spoof, fake\): ai {count}; say what they are: --labels 'ai=spoof'"):
+    count = given.count(" robot\n")
+    with pytest.raises(InputError, match=rf"utt2lab: labels that are neither bona fide \(.*human.*\) nor a spoof "
+                                         rf"\(spoof, .*\): robot {count}; say what they are: --labels 'robot=spoof'"):
         make(folder, "--task", "detection")
     assert not (folder / "raw.list").exists()
     for _ in range(2):

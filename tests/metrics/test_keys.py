@@ -3,6 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from wedefense.data.span_checks import SpanRules
+from wedefense.data.table_corpus import LABELS
 from wedefense.metrics.columns import positions
 from wedefense.metrics.detection import detection_metrics
 from wedefense.metrics.keys import Trials, doubts, load_trials, read_keys, read_meta, read_scores
@@ -99,6 +101,13 @@ def test_irregular_lines_that_add_up_are_seen(tmp_path):
     (tmp_path / "s").write_text("a 1\nb\nc 3 4\n")
     with pytest.raises(InputError, match="s:2: 1 columns"):
         read_scores(tmp_path / "s")
+
+
+def test_keys_and_spans_know_the_words_that_stage_1_knows(tmp_path):
+    words = {word: meaning for word, meaning in LABELS.items() if " " not in word}
+    keys = write(tmp_path / "keys.txt", {f"u{number}": word.upper() for number, word in enumerate(words)})
+    assert read_keys(keys)[1].tolist() == [meaning == "bonafide" for meaning in words.values()]
+    assert [SpanRules().class_of(word) for word in LABELS] == list(LABELS.values())
 
 
 @pytest.mark.parametrize("text, message", [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wedefense.metrics.keys import LABELS
-from wedefense.utils.bonafide import BONAFIDE_NAMES
+from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import count_text, read_table, write_table
 
@@ -29,10 +29,9 @@ def settle(folder: str | os.PathLike, words: Mapping[str, str]) -> None:
     meant = {key: words.get(label, label) for key, label in table.items()}
     unknown = Counter(label for label in meant.values() if label.lower() not in LABELS)
     if unknown:
-        others = [name for name in LABELS if name not in BONAFIDE_NAMES]
         example = " ".join(f"{label}=spoof" for label in sorted(unknown)[:3])
         raise InputError(f"{path}: labels that are neither bona fide ({', '.join(BONAFIDE_NAMES)}) nor a spoof "
-                         f"({', '.join(others)}): {count_text(unknown)}; say what they are: --labels '{example}'")
+                         f"({', '.join(SPOOF_NAMES)}): {count_text(unknown)}; say what they are: --labels '{example}'")
     counts = Counter(meant.values())
     means = {label: "bonafide" if LABELS[label.lower()] else "spoof" for label in sorted(counts)}
     words_of = Counter(means.values())

@@ -9,14 +9,13 @@ from pathlib import Path
 from wedefense.data.manifest import Manifest, Problem, read_data_dir
 from wedefense.data.spans import Span, Spans, read_spans
 from wedefense.metrics.segments import Range
-from wedefense.utils.bonafide import BONAFIDE_NAMES
+from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, plural
 
 CLASSES = ("bonafide", "spoof")
-_SPOOF_NAMES = ("spoof", "spoofed", "fake")
 _ROUNDING = 0.002   # seconds; times of three decimals, added, are off by as much
 _SHORTEST = 0.0001  # seconds; what is shorter is left out
 
@@ -36,7 +35,7 @@ class SpanRules:
     def class_of(self, label: str) -> str | None:
         """Our name of a label, None where there is none."""
         lowered = label.lower()
-        usual = "bonafide" if lowered in BONAFIDE_NAMES else "spoof" if lowered in _SPOOF_NAMES else None
+        usual = "bonafide" if lowered in BONAFIDE_NAMES else "spoof" if lowered in SPOOF_NAMES else None
         return self.labels.get(label, label if label in self.labels.values() else usual)
 
 

@@ -16,6 +16,7 @@ from wedefense.data.parquet_table import Held, NoText, ParquetTable
 from wedefense.data.prepare import Entry
 from wedefense.data.shards import AUDIO_SUFFIXES, member_name
 from wedefense.data.tabular import SPLITS, Row
+from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import control_in, first_few, plural
@@ -33,12 +34,7 @@ COLUMNS = {
 }
 TABLES = {"speaker": "utt2spk"}  # the others are utt2<column>
 PLACES = ("path", "label", "split", "start", "end")  # not tables
-LABELS = {
-    **dict.fromkeys(("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "real", "human", "original",
-                     "authentic"), "bonafide"),
-    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake", "ai", "ai-generated", "synthetic", "generated", "machine",
-                     "tts", "vc"), "spoof"),
-}
+LABELS = {**dict.fromkeys(BONAFIDE_NAMES, "bonafide"), **dict.fromkeys(SPOOF_NAMES, "spoof")}
 NOTHING = ("", "-", "none", "nan", "null")
 
 

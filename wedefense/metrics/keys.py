@@ -9,12 +9,12 @@ import numpy as np
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
 from wedefense.metrics.confidence import eer_interval
 from wedefense.metrics.detection import CLASSES, DetectionResult
-from wedefense.utils.bonafide import BONAFIDE_NAMES
+from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, plural
 
-LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), "spoof": 0, "fake": 0}
+LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), **dict.fromkeys(SPOOF_NAMES, 0)}
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".sph", ".aif", ".aiff")
 _META_LINE = "NAME VALUE"
 
