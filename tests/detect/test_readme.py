@@ -1,5 +1,7 @@
 """What the README shows of using a detector runs as it stands there."""
 
+import glob
+import json
 import re
 import shlex
 from pathlib import Path
@@ -37,6 +39,7 @@ def folder(tmp_path, monkeypatch):
     for name, sign in (("mhfa", 1), ("sls", -1)):  # scored sets, to be compared
         (tmp_path / f"exp/{name}/posteriors/eval").mkdir(parents=True)
         write_table(tmp_path / f"exp/{name}/posteriors/eval/llr.txt", {f"u{n}": str(sign * n) for n in range(8)})
+    (tmp_path / "exp/sls/results.json").write_text(json.dumps({"sets": {"eval": {"eer": 0.2}}}))
     (tmp_path / "data/eval").mkdir(parents=True)
     (tmp_path / "data/eval/utt2lab").write_bytes((tmp_path / "utt2lab").read_bytes())
     spans = {"one": [Span(0, 0.2, "bonafide"), Span(0.2, 0.6, "spoof")],
@@ -63,6 +66,7 @@ def test_the_commands(folder, monkeypatch):
         if "|" in words:
             monkeypatch.setattr("sys.stdin", open(words[1], encoding="latin-1"))
             words = words[words.index("|") + 1:]
+        words = [name for word in words for name in sorted(glob.glob(word)) or [word]]  # as shells do
         assert words[0] == "wedefense" and main(words[1:]) == 0, line
     exported = {path.name for path in folder.glob("exported/*")}
     assert exported == {"model.onnx", "model.int8.onnx", "export.json", "MODEL.md"}

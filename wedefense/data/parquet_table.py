@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import require_regular
 
@@ -195,6 +193,8 @@ class ParquetTable:
 
 def _encoded(value) -> bytes | None:
     """Samples as a file; a WAV of floats would hold the time of its writing."""
+    import soundfile  # where it is wanted: tables of spans are read where it is not there
+
     array, rate = (value["array"], value["sampling_rate"].as_py()) if value.is_valid else (None, None)
     if array is None or not array.is_valid or not 0 < (rate or 0) < 2 ** 31:
         return None

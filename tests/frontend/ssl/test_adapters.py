@@ -88,7 +88,7 @@ def test_every_path_computes_with_the_weights_that_a_loop_makes(family, kind):
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
             for there, here in zip(layers_of(plain), layers_of(encoder), strict=True):
-                torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-5)
+                torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
             with torch.autocast("cpu", torch.bfloat16):
                 for there, here in zip(layers_of(plain), layers_of(encoder), strict=True):
                     torch.testing.assert_close(here, there, rtol=0.02, atol=0.06)
