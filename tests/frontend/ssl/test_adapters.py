@@ -77,18 +77,23 @@ def test_they_begin_as_no_change_at_all(family, kind):
 @pytest.mark.parametrize("kind", ["lora", "rank-stabilised", "dora", "some layers"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_path_computes_with_the_weights_that_a_loop_makes(family, kind):
-    """Training and evaluation, in float32 and under autocast, against an encoder that has those weights itself."""
+    """Training and evaluation, in float64, in float32 and under autocast, against an encoder that has those weights
+    itself."""
     options = KINDS[kind]
     encoder, plain = adapted(family, options), encoder_of(family)
-    plain.freeze_extractor, products = True, adapted_products(encoder)
-    assert products
-    blocks = plain.get_submodule(plain.blocks_at)
-    for (number, name), product in products.items():
-        blocks[number].linears()[name].weight.data.copy_(by_hand(product, options))
+    plain.freeze_extractor = True
+    exact, exact_plain = copy.deepcopy(encoder).double(), copy.deepcopy(plain).double()
+    for adapters, own in ((encoder, plain), (exact, exact_plain)):
+        products, blocks = adapted_products(adapters), own.get_submodule(own.blocks_at)
+        assert products
+        for (number, name), product in products.items():
+            blocks[number].linears()[name].weight.data.copy_(by_hand(product, options))
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
+            for there, here in zip(layers_of(exact_plain), layers_of(exact), strict=True):
+                torch.testing.assert_close(here, there, rtol=0, atol=1e-11)
             for there, here in zip(layers_of(plain), layers_of(encoder), strict=True):
-                torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
+                assert (here - there).norm() <= 5e-6 * there.norm()  # each is as far from float64
             with torch.autocast("cpu", torch.bfloat16):
                 for there, here in zip(layers_of(plain), layers_of(encoder), strict=True):
                     torch.testing.assert_close(here, there, rtol=0.02, atol=0.06)
