@@ -6,16 +6,19 @@
 
 No pretrained file, no corpus and no network are needed: the encoder is built from what is known of its architecture,
 with the dropouts, layer drop and norms that it has. `--width small` makes it narrow and shallow and crops short,
-nothing else. Prints a line for each config: parameters, trained ones, loss, seconds for a step, the most memory that a
-rank took, sizes of its files. Exit code 1 where one failed; `--json FILE` has it all.
+nothing else. Prints a line for each config as soon as it is through: parameters, trained ones, loss, seconds for a
+step, the most memory that a rank took, sizes of its files. Exit code 1 where one failed; `--json FILE` has it all, also
+of a check that was stopped.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +32,7 @@ import soundfile
 
 from wedefense.config.loader import load_config
 from wedefense.metrics.catalogue import DETECTION, METRICS
+from wedefense.utils.files import atomic_write
 
 RATE = 16_000
 SMALL = {"embed_dim": 16, "head_nb": 4, "compression_dim": 16, "m_channels": 4, "bottleneck_dim": 8, "hid_dim": 16,
@@ -205,8 +209,8 @@ def check(path: str, world, arguments, folder: Path) -> Result:
     result.parameters = sum(p.numel() for p in parameters)
     result.trained = sum(p.numel() for p in parameters if p.requires_grad)
     result.loss, result.seconds = rows[-1]["train_loss"], rows[-1]["seconds"] / STEPS
-    result.memory = max(gather(memory.most()))
     result.last, result.weights = into.last.stat().st_size, into.epoch(2).stat().st_size
+    result.memory = max(gather(memory.most()))  # at last: what passes on rank 0 has passed on all
     return result
 
 
@@ -231,37 +235,71 @@ def child(arguments) -> None:
                 stream.write(json.dumps(vars(result)) + "\n")
         if result.error and world.size > 1:  # the others wait for this rank; who started them starts anew
             os._exit(3)
+        distributed.barrier()  # no rank is at the next before this one is told: what is told is in order
     distributed.stop()
 
 
-def run(arguments) -> list[Result]:
+class Told:
+    """What came of the configs so far, in their order: a line and an entry of `--json` for each as it comes."""
+
+    def __init__(self, arguments):
+        self.results: list[Result] = []
+        self._count, self._file = len(arguments.configs), arguments.json
+        print(" " * len(self._number()), HEADING, flush=True)
+
+    def add(self, result: Result) -> None:
+        self.results.append(result)
+        if self._file:
+            with atomic_write(self._file, "w") as stream:
+                stream.write(json.dumps([vars(result) for result in self.results], indent=1) + "\n")
+        print(self._number(), result.line(), flush=True)
+
+    def _number(self) -> str:
+        return f"{len(self.results):{len(str(self._count))}}/{self._count}"
+
+
+def written(path: Path) -> list[Result]:
+    """What the ranks have told; of a config that failed on one of them, its error."""
+    found: dict[str, Result] = {}
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if line.endswith("\n"):  # else it is being written
+            result = Result(**json.loads(line))
+            if result.config not in found or not found[result.config].error:
+                found[result.config] = result
+    return list(found.values())
+
+
+def run(arguments, told: Told) -> None:
     """Every config, in as few processes as fail."""
-    left, results = list(arguments.configs), []
-    while left:
-        with tempfile.TemporaryDirectory(dir=arguments.work) as work:
-            told = Path(work) / "results"
+    while left := arguments.configs[len(told.results):]:
+        before = len(told.results)
+        with tempfile.TemporaryDirectory(dir=arguments.work) as work, tempfile.TemporaryFile("w+") as said:
+            path = Path(work) / "results"
             command = [sys.executable]
             if arguments.ranks > 1:
                 command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(arguments.ranks)]
-            command += [str(Path(__file__).resolve()), *left, "--child", str(told), "--work", work, "--ranks",
+            command += [str(Path(__file__).resolve()), *left, "--child", str(path), "--work", work, "--ranks",
                         str(arguments.ranks), "--width", arguments.width, "--device", arguments.device, "--batch",
                         str(arguments.batch), *arguments.overrides]
             environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // arguments.ranks)), **os.environ}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            found = {}
-            for line in told.read_text().splitlines() if told.exists() else []:
-                result = Result(**json.loads(line))
-                if result.config not in found or not found[result.config].error:
-                    found[result.config] = result
-        if not found or done.returncode and not any(result.error for result in found.values()):
-            lost = next((path for path in left if path not in found), left[-1])  # the last, if all had passed
-            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            found[lost] = Result(lost, arguments.ranks, error=f"ended with {done.returncode}: {last}")
-        for result in found.values():
-            print(result.line(), flush=True)
-        results += found.values()
-        left = [path for path in left if path not in found]
-    return results
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+            try:
+                while process.poll() is None:
+                    time.sleep(0.1)
+                    for result in written(path)[len(told.results) - before:len(left) - 1]:  # the last may still fail,
+                        told.add(result)                                                    # as the process ends
+            finally:
+                process.terminate()
+                process.wait()
+            found = written(path)
+            if not found or process.returncode and not any(result.error for result in found):
+                said.seek(0)
+                last = (said.read().strip().splitlines() or ["no word"])[-1]
+                lost = min(len(found), len(left) - 1)
+                error = f"ended with {process.returncode}: {last}"
+                found[lost:] = [Result(left[lost], arguments.ranks, error=error)]
+            for result in found[len(told.results) - before:]:
+                told.add(result)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -279,12 +317,15 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.child:
         child(arguments)
         return 0
-    print(HEADING)
-    results = run(arguments)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps([vars(result) for result in results], indent=1) + "\n")
-    failed = sum(bool(result.error) for result in results)
-    print(f"{len(results) - failed} of {len(results)} configs pass on {arguments.ranks} "
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    told = Told(arguments)
+    try:
+        run(arguments, told)
+    except KeyboardInterrupt:
+        print(f"stopped after {len(told.results)} of {len(arguments.configs)} configs")
+        raise
+    failed = sum(bool(result.error) for result in told.results)
+    print(f"{len(told.results) - failed} of {len(told.results)} configs pass on {arguments.ranks} "
           f"rank{'s' if arguments.ranks > 1 else ''} at {arguments.width} width")
     return 1 if failed else 0
 

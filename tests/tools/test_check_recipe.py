@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -53,6 +54,46 @@ def test_a_process_that_fails_once_all_is_told_fails_its_last_config(tmp_path):
     config.write_text(f"base: {CONFIG}\nmode: ends:Ends\n")
     code, (found,), printed = check(tmp_path, config, folders=f"{tmp_path}{os.pathsep}{ROOT}")
     assert code == 1 and found["error"].startswith("ended with 9: "), printed
+
+
+WAITS = """
+import os, time
+from pathlib import Path
+
+from wedefense.config.modes import ModeOptions
+from wedefense.train.modes import Mode
+
+
+class Waits(Mode):
+    Options = ModeOptions
+
+    def __init__(self, options, detector):
+        super().__init__()
+        Path(__file__).with_name("pid").write_text(str(os.getpid()))
+        time.sleep(600)
+"""
+
+
+def test_a_config_is_told_when_it_is_through_and_stays_told_when_the_check_is_stopped(tmp_path):
+    (tmp_path / "waits.py").write_text(WAITS)
+    waits = tmp_path / "waits.yaml"
+    waits.write_text(f"base: {CONFIG}\nmode: waits:Waits\n")
+    command = [sys.executable, ROOT / "tools/check_recipe.py", "--width", "small", "--device", "cpu", "--work",
+               tmp_path, "--json", tmp_path / "found.json", CONFIG, waits]
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    check = subprocess.Popen([str(word) for word in command], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert check.stdout.readline().split()[:2] == ["config", "r"]
+        assert check.stdout.readline().startswith(f"1/2 {CONFIG}")  # while the second waits
+        assert [found["config"] for found in json.loads((tmp_path / "found.json").read_text())] == [str(CONFIG)]
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.05)
+    finally:
+        check.terminate()
+        rest = check.communicate()[0]
+    assert check.returncode == 130 and rest == "stopped after 1 of 2 configs\n"
+    with pytest.raises(ProcessLookupError):  # nothing goes on behind
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 @pytest.mark.slow
