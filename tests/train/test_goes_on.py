@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.corpus import make_list, write_config
@@ -12,13 +14,16 @@ from tests.train.test_ranks import run
 from wedefense.bin import train
 from wedefense.config.loader import load_config
 from wedefense.config.typed import to_builtin
+from wedefense.data.augment.recordings import pack
 from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import FREE, settings
 from wedefense.experiment.provenance import provenance, sentence
+from wedefense.experiment.record import changes, is_fingerprint
 from wedefense.report.sections import training
 from wedefense.utils.errors import InputError
 from wedefense.utils.owner import owned
+from wedefense.utils.tables import write_table
 
 
 def content(folder: Path) -> dict:
@@ -104,6 +109,45 @@ def test_other_data_under_the_same_names_are_refused(again, change, told):
     with pytest.raises(InputError, match=told):
         ask()
     assert content(root / "exp") == before
+
+
+def noises_in(place: Path, level: float) -> str:
+    """Recordings of noise in a folder, a table or a tar, as the name says."""
+    folder = place.parent / "sounds"
+    folder.mkdir(exist_ok=True)
+    soundfile.write(folder / "noise-1.wav", level * np.random.default_rng(0).standard_normal(4000), 16000)
+    if place.suffix == ".tar":
+        pack(folder, place)
+    elif place.suffix == ".scp":
+        place.write_text(f"noise-1 {folder}/noise-1.wav\n")
+    else:
+        place = folder
+    return str(place)
+
+
+@pytest.mark.parametrize("place", ["sounds", "noise.scp", "noise.tar"])
+@pytest.mark.parametrize("how", [
+    lambda place: {"noise_data": place, "dataset_args__aug_prob": 1.0},
+    lambda place: {"dataset_args__noise_args": {"data": place}, "dataset_args__aug_prob": 1.0},
+    lambda place: {"dataset_args__augment": [{"type": "one_of", "steps": [{"type": "noise", "data": place}]}]}])
+def test_recordings_to_augment_with_count_wherever_they_are_named_and_lie(tmp_path, place, how):
+    train_data = str(make_list(tmp_path, utterances=4))
+    config = load_config(write_config(tmp_path, train_data=train_data, **how(noises_in(tmp_path / place, 0.1))))
+    before = lineage.training(config, 1).inputs
+    assert lineage.training(config, 1).inputs == before
+    noises_in(tmp_path / place, 0.2)
+    changed = changes(before, lineage.training(config, 1).inputs)
+    assert len(changed) == 1 and is_fingerprint(changed[0].new), changed
+
+
+def test_a_table_of_speakers_to_draw_by_counts(tmp_path):
+    path = make_list(tmp_path, utterances=4)
+    config = load_config(write_config(tmp_path, train_data=str(path), dataset_args__sampling=[{"column": "speaker"}]))
+    held = []
+    for speakers in ("abab", "aabb"):
+        write_table(path.parent / "utt2spk", {f"train_{number:04d}": one for number, one in enumerate(speakers)})
+        held.append(lineage.trained_on(config))
+    assert str(*changes(*held)) == "utt2spk changed"
 
 
 @pytest.mark.parametrize("resolutions", [[], [20]])

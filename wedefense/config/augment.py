@@ -1,6 +1,6 @@
 """Options of augmentation, one dataclass for each step, and the table of their names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -209,6 +209,15 @@ def _parse_step(values, key: str, number: int) -> Step:
                                                       if option != "type"}, source=place))
     except InputError as error:
         raise OptionError(key, str(error) if str(error).startswith(place) else f"{place}: {error}") from None
+
+
+def places_of(steps: Iterable[Step]) -> Iterator[str]:
+    """Where recordings lie that steps draw from by their own `data`."""
+    for step in steps:
+        if isinstance(step.options, OneOfOptions):
+            yield from places_of(step.options.parsed())
+        elif isinstance(step.options, NoiseOptions | ReverbOptions) and step.options.data:
+            yield step.options.data
 
 
 class Setting(NamedTuple):

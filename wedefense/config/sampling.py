@@ -31,6 +31,15 @@ class Level:
             raise OptionError("weights", "are all 0; nothing would be drawn")
 
 
+def table_of(column: str) -> str:
+    """The table beside the list that a column stands in.
+
+    >>> table_of("corpus"), table_of("speaker")
+    ('utt2corpus', 'utt2spk')
+    """
+    return "utt2spk" if column == "speaker" else f"utt2{column}"
+
+
 def parse_levels(levels: Sequence, key: str = "sampling") -> tuple[Level, ...]:
     """Typed levels from `[{column: corpus, weights: {a: 3, b: 1}}, {column: label}]`, each within the one before.
 

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wedefense.config.sampling import Level
+from wedefense.config.sampling import Level, table_of
 from wedefense.data.catalogue import Catalogue
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.random import generator
 from wedefense.utils.tables import first_few, values_for
-
-TABLES = {"speaker": "utt2spk"}  # the others are utt2<column>
 
 
 class Column:
@@ -33,7 +31,7 @@ def read_column(name: str, entries: Catalogue, indices: np.ndarray) -> Column:
     """The labels of a list, or a table utt2<name> that lies beside it, of the utterances `indices`."""
     if name == "label":
         return Column(name, [entries.label(index) or "-" for index in indices])
-    path = Path(entries.origin).parent / TABLES.get(name, f"utt2{name}")
+    path = Path(entries.origin).parent / table_of(name)
     if not path.exists():
         there = sorted(other.name.removeprefix("utt2") for other in path.parent.glob("utt2*"))
         raise InputError(f"dataset_args.sampling: {path}: no such table, so the column '{name}' is unknown"

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import yaml
 
+from wedefense.config.sampling import table_of
 from wedefense.data.prepare import Entry, class_of, records
 from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.data.tabular import separated_rows
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few
-
-TABLES = {"speaker": "utt2spk"}  # the others are utt2<name>
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,7 @@ def _have(entries: Sequence[Entry], column: str, value: str) -> int:
         return len(entries)
     if column == "label":
         return sum(entry.label == value for entry in entries)
-    return sum(entry.tables.get(_table_name(column)) == value for entry in entries)
-
-
-def _table_name(column: str) -> str:
-    return TABLES.get(column, f"utt2{column}")
+    return sum(entry.tables.get(table_of(column)) == value for entry in entries)
 
 
 def _places(source: Source) -> list[str]:
@@ -198,7 +193,7 @@ def _entry(root: Path, record: dict, source: Source) -> Entry | None:
     key = source.key.format_map(record)
     wav = _present(root / (record["file"] if source.files else source.audio.format_map(record)))
     key = "_".join((Text(key).stem if source.files and source.key == "{key}" else key).split())
-    tables = {_table_name(column): "_".join(record[column].split()) or "-" for column in source.tables
+    tables = {table_of(column): "_".join(record[column].split()) or "-" for column in source.tables
               if column in record}
     if label == "bonafide" and "utt2attack" in tables:
         tables["utt2attack"] = "-"  # where others name the attack, protocols name the class or the corpus

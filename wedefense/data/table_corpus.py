@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 
 import soundfile
 
+from wedefense.config.sampling import table_of
 from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.packs import Packed, Packs, pack_name
 from wedefense.data.parquet_table import Held, NoText, ParquetTable
@@ -32,7 +33,6 @@ COLUMNS = {
     "start": ("start", "start_time", "begin", "onset"),
     "end": ("end", "end_time", "stop", "offset"),
 }
-TABLES = {"speaker": "utt2spk"}  # the others are utt2<column>
 PLACES = ("path", "label", "split", "start", "end")  # not tables
 LABELS = {**dict.fromkeys(BONAFIDE_NAMES, "bonafide"), **dict.fromkeys(SPOOF_NAMES, "spoof")}
 NOTHING = ("", "-", "none", "nan", "null")
@@ -174,7 +174,7 @@ def _draft(row: Row, choice: Choice, words: _Words) -> _Draft:
     split = SPLITS.get(cell("split").lower(), cell("split"))
     if split in ("..", ".") or "/" in split:
         raise InputError(f"{row.where}: column '{columns['split']}': '{split}' cannot be the name of a set")
-    tables = {TABLES.get(kind, f"utt2{kind}"): _one_word(cell(kind)) for kind in columns if kind not in PLACES}
+    tables = {table_of(kind): _one_word(cell(kind)) for kind in columns if kind not in PLACES}
     if "utt2attack" in tables and label == "bonafide":
         tables["utt2attack"] = "-"
     held, said, start, end = _held(row, columns["path"]), cell("path"), cell("start"), cell("end")

@@ -9,13 +9,15 @@ from importlib.metadata import version
 from inspect import getsourcefile
 from pathlib import Path
 
+from wedefense.config.augment import parse_steps, places_of
 from wedefense.config.frontend import FRONTENDS, PretrainedOptions, adapters_in
 from wedefense.config.heads import HEADS
 from wedefense.config.models import BACKENDS
-from wedefense.config.sampling import parse_levels
+from wedefense.config.sampling import parse_levels, table_of
 from wedefense.config.schema import Config
 from wedefense.config.tree import Leaf, read_tree
 from wedefense.config.typed import to_builtin
+from wedefense.data.augment.recordings import open_recordings
 from wedefense.data.fingerprint import of_list
 from wedefense.data.manifest import OPTIONAL_TABLES
 from wedefense.experiment.folder import ExperimentFolder
@@ -23,7 +25,7 @@ from wedefense.experiment.record import Step, read, require
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import file_of
 from wedefense.utils.fingerprint import of_content, of_files, of_parts, of_pretrained, of_sources, of_weights
-from wedefense.utils.tables import read_lines, read_table
+from wedefense.utils.tables import read_lines
 
 FREE = {
     "exp_dir", "checkpoint", "gpus", "deterministic", "compile", "cuda_graphs", "feature_cache",
@@ -77,11 +79,15 @@ def training(config: Config, ranks: int) -> Step:
 def trained_on(config: Config) -> dict:
     """All content that goes into the weights: of lists, of recordings to augment with, of what they start from."""
     held = training_data(config) | {"model_init": config.model_init and of_weights(config.model_init)}
-    for key, table in (("noise_data", config.noise_data), ("reverb_data", config.reverb_data)):
-        held[key] = table and of_parts(of_files(read_table(table).values()))
+    for key, path in (("noise_data", config.noise_data), ("reverb_data", config.reverb_data)):
+        held[key] = path and open_recordings(path, key).fingerprint()
+    data = config.dataset_args
+    mixed = [data.noise_args.data, data.reverb_args.data] if data.aug_prob else []
+    for path in [*mixed, *places_of(parse_steps(data.augment))]:
+        if path:
+            held[f"recordings in {path}"] = open_recordings(path, "dataset_args").fingerprint()
     if config.train_data:
-        for level in parse_levels(config.dataset_args.sampling):
-            table = f"utt2{level.column}"
+        for table in (table_of(level.column) for level in parse_levels(data.sampling)):
             held[table] = of_content(Path(config.train_data).parent / table)
     return held
 

@@ -14,9 +14,10 @@ import numpy as np
 from wedefense.config.augment import NOISE_KINDS
 from wedefense.data.audio import BadAudio, open_audio
 from wedefense.data.catalogue import PackedStrings
-from wedefense.data.shards import AUDIO_SUFFIXES, shard_members, write_shard
+from wedefense.data.shards import AUDIO_SUFFIXES, shard_fingerprint, shard_members, write_shard
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import FileSlice
+from wedefense.utils.fingerprint import of_files, of_parts
 from wedefense.utils.tables import read_table
 
 
@@ -50,7 +51,15 @@ class Recordings:
                              f"or the folders these lie in, have to begin with the kind, as in MUSAN")
         return indices, known[indices]
 
+    def fingerprint(self) -> str:
+        """Of what is drawn: kinds and content, in their order."""
+        return of_parts([*map(self.kind, range(len(self))), *self._contents()])
+
     def _source(self, index: int):
+        raise TypeError(f"{type(self).__name__} has no audio")
+
+    def _contents(self) -> list[str]:
+        """Fingerprints of the files that hold them."""
         raise TypeError(f"{type(self).__name__} has no audio")
 
 
@@ -79,6 +88,9 @@ class FileRecordings(Recordings):
     def _source(self, index: int) -> str:
         return self._files[index]
 
+    def _contents(self) -> list[str]:
+        return of_files(self._files)
+
 
 class TarRecordings(Recordings):
     """An uncompressed tar file, read at random; with the index that `pack` writes it opens at once."""
@@ -93,6 +105,9 @@ class TarRecordings(Recordings):
         if self._stream is None:
             self._stream = open(self.path, "rb", buffering=0)  # read by place only, so a fork may share it
         return FileSlice(self._stream, int(self._offsets[index]), int(self._sizes[index]))
+
+    def _contents(self) -> list[str]:
+        return [shard_fingerprint(self.path)]
 
     def __getstate__(self):
         return {**self.__dict__, "_stream": None}
@@ -112,6 +127,9 @@ class LmdbRecordings(Recordings):
     def _source(self, index: int) -> io.BytesIO:
         with self._environment().begin() as view:
             return io.BytesIO(view.get(self.names[index].encode()))
+
+    def _contents(self) -> list[str]:
+        return of_files([os.path.join(self.path, "data.mdb") if os.path.isdir(self.path) else self.path])
 
     def _environment(self):
         """An environment must not cross a fork, so each process has its own."""
