@@ -7,6 +7,7 @@ import torch
 from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
 from wedefense.data.labels import Labels
+from wedefense.experiment import checkpoint
 from wedefense.models.cost import multiply_adds, parameters
 from wedefense.train.run import build_trainer
 from wedefense.train.summary import describe
@@ -82,6 +83,30 @@ def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_pat
     with pytest.raises(InputError, match=r"the loss is nan in epoch 2 on the batch with train_\d{4}, "):
         trainer.fit()
     assert (tmp_path / "exp/models/last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", ["gradient", "state of the optimiser"])
+@pytest.mark.parametrize("place", ["between epochs", "within one"])
+def test_what_is_no_number_after_a_step_with_a_finite_loss_replaces_no_checkpoint(experiment, tmp_path, place, bad):
+    trainer = experiment(num_epochs=2, val_data=None, monitor="train_loss", save_step_interval=1)
+    step, last = trainer.optimizer.step, trainer.steps_per_epoch + (trainer.steps_per_epoch if place == "between epochs"
+                                                                    else 2)
+
+    def poisoned():
+        parameter = next(p for p in trainer.clipped if p.grad is not None)
+        if bad == "gradient" and trainer.step == last - 1:
+            parameter.grad[0] = float("nan")
+        step()
+        if bad != "gradient" and trainer.step == last - 1:
+            trainer.optimizer.state[parameter]["exp_avg_sq"][0] = float("inf")
+
+    trainer.optimizer.step = poisoned
+    with pytest.raises(InputError, match=f"NaN or infinite values after {last} steps, in epoch 2; .*set grad_clip"):
+        trainer.fit()
+    assert checkpoint.load(tmp_path / "exp/models/last.ckpt")["step"] == last - 1
+    resumed = experiment(num_epochs=2, val_data=None, monitor="train_loss", save_step_interval=1)
+    resumed.fit()
+    assert resumed.epoch == 2
 
 
 @pytest.mark.parametrize("changes, cures", [

@@ -34,11 +34,14 @@ from wedefense.utils.devices import Trailing
 from wedefense.utils.distributed import World, barrier, gather
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
+from wedefense.utils.finite import not_finite
 from wedefense.utils.log import get_logger, progress
 from wedefense.utils.precision import resolve
 from wedefense.utils.tables import plural
 
 log = get_logger()
+
+_STEADIER = "Lower scheduler_args.initial_lr, set grad_clip"
 
 
 class Trainer:
@@ -187,8 +190,7 @@ class Trainer:
             keys = ", ".join(keys_of_batch[:8]) + (" ..." if len(keys_of_batch) > 8 else "")
             raise InputError(
                 f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {keys}; "
-                "the last checkpoint is untouched. Lower scheduler_args.initial_lr, set grad_clip, "
-                "or look at these files")
+                f"the last checkpoint is untouched. {_STEADIER}, or look at these files")
 
     def _validate(self) -> dict[str, float]:
         due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
@@ -238,7 +240,15 @@ class Trainer:
     def _save_weights(self, path: Path) -> None:
         weights = self._weights()
         if self.world.is_main:
-            checkpoint.save(path, weights)
+            self._save(path, weights)
+
+    def _save(self, path: Path, state: dict) -> None:
+        """What could not be read again is not written: a finite loss may have had a gradient that is not."""
+        if (name := not_finite(state)) is not None:
+            raise InputError(f"'{name}' holds NaN or infinite values after {self.step} steps, in epoch "
+                             f"{self.epoch + bool(self.batch)}; {path} is not written, and the last checkpoint is "
+                             f"untouched. {_STEADIER}")
+        checkpoint.save(path, state)
 
     def _weights(self) -> dict[str, Tensor]:
         """What checkpoints hold of the detector: all but a frozen encoder, which is written once."""
@@ -253,7 +263,7 @@ class Trainer:
         state = {"weights": self._weights(), "mode": self.parallel.state(self.mode),
                  "optimizer": self.parallel.optimizer_state(self.optimizer)}
         if self.world.is_main:
-            checkpoint.save(self.folder.last, state | {
+            self._save(self.folder.last, state | {
                 "epoch": self.epoch, "batch": self.batch, "step": self.step, "stopped": self.stopped,
                 "history": self.history, "best": self.best, "stale": self.stale, "sums": gathered_sums,
                 "random": states_of_ranks})

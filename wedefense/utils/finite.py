@@ -1,4 +1,4 @@
-"""Weights are numbers: NaN and infinities are found when they are read, not when they have judged."""
+"""Weights are numbers: NaN and infinities are found when they are written or read, not when they have judged."""
 
 import os
 from collections.abc import Iterator
@@ -10,11 +10,15 @@ from wedefense.utils.errors import InputError
 
 
 def require_finite(tree, source: str | os.PathLike) -> None:
-    """`InputError` that names the first tensor of nested dicts and lists with a value that is no number."""
-    for name, tensor in _tensors(tree, ""):
-        if not _is_finite(tensor):
-            raise InputError(f"{source}: tensor '{name}' holds NaN or infinite values, with which nothing can be "
-                             "judged; get the file again, or take the weights of an earlier epoch")
+    """`InputError` that names the first tensor with a value that is no number."""
+    if (name := not_finite(tree)) is not None:
+        raise InputError(f"{source}: tensor '{name}' holds NaN or infinite values, with which nothing can be "
+                         "judged; get the file again, or take the weights of an earlier epoch")
+
+
+def not_finite(tree) -> str | None:
+    """The first tensor of nested dicts and lists with a value that is no number; None where there is none."""
+    return next((name for name, tensor in _tensors(tree, "") if not _is_finite(tensor)), None)
 
 
 def _tensors(tree, name: str) -> Iterator[tuple[str, Tensor]]:
