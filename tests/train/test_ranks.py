@@ -12,6 +12,11 @@ import pytest
 import torch
 
 from tests.corpus import make_list, write_config
+from wedefense.config.loader import load_config
+from wedefense.experiment.checkpoint import load_model, load_weights
+from wedefense.models.detector import own_weights
+from wedefense.train.run import build_trainer
+from wedefense.utils.distributed import World
 from wedefense.utils.processes import started
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +165,21 @@ def test_sharded_parameters_train_to_the_weights_of_replicated_ones(tmp_path):
     assert weights["none"].keys() == weights["full"].keys()
     for name, expected in weights["none"].items():
         torch.testing.assert_close(weights["full"][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_validation_is_of_the_weights_that_are_kept(tmp_path, sharding):
+    """Each rank has statistics of batch norm of its own, and checkpoints those of the first."""
+    lists = {"train_data": str(make_list(tmp_path)), "val_data": str(make_list(tmp_path, "dev", utterances=9))}
+    config = write_config(tmp_path, gpus=[0, 1], num_epochs=1, sharding=sharding, dataset_args__cmvn=False, **lists,
+                          projection_args={"project_type": "softmax"})
+    done = run(2, "-m", "wedefense.bin.train", "--config", config)
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "exp/history.json").read_text())["rows"][0]
+    trainer = build_trainer(load_config(config, ["--sharding", "none"]), World(0, 1, 0, torch.device("cpu")))
+    load_weights(trainer.detector, own_weights(load_model(tmp_path / "exp/models/model_1.pt")), "model_1.pt")
+    kept = trainer.validator(trainer.detector, trainer.module.criterion)
+    assert row["val_loss"] == pytest.approx(kept["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("what, told", [

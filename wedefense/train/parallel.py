@@ -80,6 +80,9 @@ class Replicated(Alone):
     def gradients(self, wanted: bool):
         return contextlib.nullcontext() if wanted else self.module.no_sync()
 
+    def before_evaluation(self, module: nn.Module) -> None:
+        _as_on_the_first_rank(module)
+
 
 class Sharded(Alone):
     """Every rank holds a share of each parameter (FSDP), for models that do not fit on one device."""
@@ -106,6 +109,7 @@ class Sharded(Alone):
 
     def before_evaluation(self, module: nn.Module) -> None:
         clear_derived(module)  # gathered parameters come and go at the same addresses
+        _as_on_the_first_rank(module)
 
     def state(self, module: nn.Module) -> dict[str, Tensor]:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -132,6 +136,12 @@ class Sharded(Alone):
         if state["state"]:  # plain SGD keeps none
             set_optimizer_state_dict(self.step, optimizer, on_this_device(state, optimizer),
                                      options=StateDictOptions(full_state_dict=True))
+
+
+def _as_on_the_first_rank(module: nn.Module) -> None:
+    """Its statistics of batches, which are those of each rank's own, as checkpoints have them."""
+    for buffer in module.buffers():
+        torch.distributed.broadcast(buffer, 0)
 
 
 def _is_later_block(name: str) -> bool:
