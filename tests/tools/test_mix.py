@@ -47,6 +47,22 @@ def test_tables_of_all_parts(tmp_path, folders):
     assert (tmp_path / "mix/utt2lab").stat().st_mtime_ns == before
 
 
+def test_seconds_are_of_all_utterances_or_of_none(tmp_path, folders):
+    one, other, dev = folders
+    mix(tmp_path, f"a={one}", f"b={other}")
+    assert set(read_table(tmp_path / "mix/utt2dur").values()) == {"0.1"}
+    mix(tmp_path, f"a={one}", f"b={dev}")
+    assert not (tmp_path / "mix/utt2dur").exists()
+
+
+def test_a_table_of_an_earlier_mixture_does_not_stay_beside_the_new_ones(tmp_path, folders):
+    one, other, dev = folders
+    mix(tmp_path, f"a={one}", f"b={other}")
+    write_table(tmp_path / "mix/utt2mine", {"a/u0": "x"})
+    mix(tmp_path, f"a={other}", f"b={dev}")  # whose keys are among those of before
+    assert sorted(path.name for path in (tmp_path / "mix").glob("utt2*")) == ["utt2corpus", "utt2lab", "utt2mine"]
+
+
 def test_a_file_that_is_held_out_too_stops_the_mixture(tmp_path, folders, capsys):
     one, other, dev = folders
     copied, linked = tmp_path / "copy.wav", tmp_path / "link.wav"

@@ -6,18 +6,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wedefense.data.duplicates import same_content
+from wedefense.data.prepare import take_away_others
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import first_few, read_table, write_table
 
 NEEDED = ("wav.scp", "utt2lab")
+SECONDS = "utt2dur"
 
 Tables = dict[str, dict[str, str]]
 
 
 def mixed(parts: Mapping[str, Path]) -> Tables:
-    """Every table of the parts, by its name; a table that one part lacks says `-` of its utterances."""
+    """Every table of the parts, by its name; a table that one part lacks says `-` of its utterances, but for seconds,
+    which are of all or of none."""
     read = {name: _read(folder) for name, folder in parts.items()}
     names = {table for tables in read.values() for table in tables}
+    if not all(SECONDS in tables for tables in read.values()):
+        names -= {SECONDS}
     made: Tables = {table: {} for table in sorted(names)}
     made["utt2corpus"] = {}
     for name, tables in read.items():
@@ -64,9 +69,14 @@ def without(tables: Tables, keys: Collection[str]) -> Tables:
 
 
 def write_mixture(folder: Path, tables: Tables) -> Counter:
-    """Write the tables, `utt2lab` last as the mark of a whole folder; returns the utterances of each part."""
+    """Write the tables, `utt2lab` last as the mark of a whole folder; returns the utterances of each part.
+
+    Tables of an earlier mixture that are none of this one are taken away.
+    """
     if not tables["utt2lab"]:
         raise InputError(f"{folder}: nothing is left of the mixture")
+    folder.mkdir(parents=True, exist_ok=True)
+    take_away_others(folder, tables.keys() - set(NEEDED))
     for name in sorted(tables, key=lambda name: name == "utt2lab"):
         if not (folder / name).exists() or read_table(folder / name) != tables[name]:  # else stage 2 need not run again
             write_table(folder / name, tables[name])

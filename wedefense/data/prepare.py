@@ -153,14 +153,14 @@ def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, all
     manifest.problems += [Problem("unusable audio", e.key, f"{e.wav}: {e.wrong}") for e in once if e.wrong]
     manifest.problems += [Problem("duplicate key", key, f"{n} lines") for key, n in counts.items() if n > 1]
     manifest.require_sound(allow_problems, folder / "problems.txt")
-    _take_away_others(folder, {name for entry in once for name in entry.tables})
+    take_away_others(folder, {name for entry in once for name in entry.tables})
     for name, table in _tables(once, {recording.key: recording for recording in manifest.recordings}):
         if not _is_said(folder / name, table):  # else stage 2 need not run again
             write_table(folder / name, table)
     return manifest
 
 
-def _take_away_others(folder: Path, names: Collection[str]) -> None:
+def take_away_others(folder: Path, names: Collection[str]) -> None:
     """Tables of an earlier call that are none of this one's `names`, which are noted for the next."""
     noted = folder / _NOTED
     before = read_lines(noted) if noted.exists() else []
