@@ -169,6 +169,17 @@ def test_the_length_filter(corpus, known):
     assert all(np.allclose(np.diff(wav) * 32768, 1) for wav in cuts)
 
 
+def test_labels_count_what_the_filter_leaves(voices):
+    """They are the priors that training sees, and that scores are freed from."""
+    for number, record in enumerate(voices.records):
+        if record["lab"] == "bonafide" and number < 10:
+            record["dur"] = 0.01
+    short = sum(record["dur"] == 0.01 for record in voices.records)
+    options = dataclasses.replace(CROPS, filter=True, filter_args=FilterOptions(min_num_frames=5))
+    loader = train_loader(voices.raw_list(), "raw", options, loading(4))
+    assert short and loader.label_counts == {"bonafide": 14 - short, "spoof": 8}
+
+
 def test_all_filtered_out(voices):
     options = dataclasses.replace(CROPS, filter=True)
     with pytest.raises(InputError, match="all 22 utterances are shorter.*min_num_frames"):

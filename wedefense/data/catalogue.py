@@ -107,8 +107,10 @@ class Catalogue(Sequence):
                              f"({first_few(missing)})")
         self._set_labels(labels)
 
-    def label_counts(self) -> dict[str, int]:
-        counts = np.bincount(self._label_numbers[self._label_numbers >= 0], minlength=len(self.label_names))
+    def label_counts(self, indices: np.ndarray | slice = slice(None)) -> dict[str, int]:
+        """How many of these utterances have each label."""
+        numbers = self._label_numbers[indices]
+        counts = np.bincount(numbers[numbers >= 0], minlength=len(self.label_names))
         return dict(zip(self.label_names, counts.tolist()))
 
     def label_ids(self, ids: Mapping[str, int], strict: bool = True) -> np.ndarray:

@@ -33,7 +33,8 @@ _USUAL_SECONDS = 20  # of whole utterances in training
 
 
 class TrainLoader:
-    """Batches of one rank, epoch after epoch; `labels` are the ids, `label_counts` the utterances of each label."""
+    """Batches of one rank, epoch after epoch; `labels` are the ids, `label_counts` how often each comes, which are the
+    priors that training sees."""
 
     def __init__(self, dataset: TrainDataset, sampler: TrainSampler, options: DataLoaderOptions, samples: int,
                  labels: Mapping[str, int], label_counts: Mapping[str, int]):
@@ -145,8 +146,7 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
     `wedefense.data.augment.pipeline.Pipeline`.
     """
     source = labelled_source(list_path, data_type, label_table, dataset_options.trim_silence)
-    counts = source.entries.label_counts()
-    labels = label_ids(counts) if labels is None else labels
+    labels = label_ids(source.entries.label_names) if labels is None else labels
     ids = source.entries.label_ids(labels)
     crop = _crop(dataset_options)
     kept = _long_enough(source, crop)
@@ -162,8 +162,8 @@ def train_loader(list_path: str | os.PathLike, data_type: str, dataset_options: 
         world_size=world_size, seed=seed, shuffle=dataset_options.shuffle,
         groups=None if source.groups is None else source.groups[kept],
         window=dataset_options.shuffle_args.shuffle_size, lengths=lengths, drawing=drawing)
-    if drawing is not None:
-        counts = drawn_labels(drawing, source, kept, sampler.count)
+    counts = drawn_labels(drawing, source, kept, sampler.count) if drawing else source.entries.label_counts(kept)
+    counts = {label: max(1, count) for label, count in counts.items()}  # a class that never comes has a prior too
     source = _cached(source, dataset_options, loader_options)
     dataset = TrainDataset(source, ids, crop, seed, pipeline, substitutes=kept, num_classes=len(labels))
     usual_length = crop.length or crop.longest or _USUAL_SECONDS * crop.rate
@@ -210,7 +210,7 @@ def _drawing(source: Source, kept: np.ndarray, options: DatasetOptions, seed: in
 def drawn_labels(drawing: Drawing, source: Source, kept: np.ndarray, count: int) -> dict[str, int]:
     """How often each label is drawn in an epoch, on average: these are the priors that training sees."""
     shares = drawing.expected(read_column("label", source.entries, kept))
-    return {label: max(1, round(shares.get(label, 0.0) * count)) for label in source.entries.label_names}
+    return {label: round(shares.get(label, 0.0) * count) for label in source.entries.label_names}
 
 
 def labelled_source(list_path, data_type: str, label_table, trimmed: bool = False) -> Source:
