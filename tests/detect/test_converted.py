@@ -11,8 +11,9 @@ import soundfile
 from tests.detect.experiments import SSL, make_experiment
 from wedefense import load_detector
 from wedefense.bin import score
-from wedefense.data.converted import FORMATS, is_installed
+from wedefense.data.converted import is_installed
 from wedefense.detect.inputs import collect
+from wedefense.utils.audio_kinds import FORMATS
 from wedefense.utils.errors import InputError
 
 HERE = pytest.mark.skipif(not is_installed(), reason="ffmpeg is not installed")

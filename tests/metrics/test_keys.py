@@ -8,6 +8,7 @@ from wedefense.data.table_corpus import LABELS
 from wedefense.metrics.columns import positions
 from wedefense.metrics.detection import detection_metrics
 from wedefense.metrics.keys import Trials, doubts, load_trials, read_keys, read_meta, read_scores
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, FORMATS
 from wedefense.utils.errors import InputError
 
 SCORES = {"u1": "1.5", "u2": "-2", "u3": "0.25", "u4": "-1e-1"}
@@ -182,6 +183,13 @@ def test_the_table_of_labels_of_the_files_that_were_scored_is_taken_for_keys(tmp
                                          "u4.flac,fake,y\n")
     trials = load_trials(scores, tmp_path / "labels.csv")
     assert trials.scores.tolist() == [1.5, -2, 0.25, -0.1] and trials.is_bonafide.tolist() == [True, False, True, False]
+
+
+def test_keys_with_any_suffix_of_audio_are_known_by_their_stems(tmp_path):
+    kinds = [*AUDIO_SUFFIXES, *FORMATS]
+    keys = write(tmp_path / "keys", {f"u{i}.{kind}": ("bonafide", "spoof")[i % 2] for i, kind in enumerate(kinds)})
+    scores = write(tmp_path / "scores", {f"u{i}": i for i in range(len(kinds))})
+    assert load_trials(scores, keys).scores.tolist() == list(range(len(kinds)))
 
 
 def test_a_table_as_a_spreadsheet_on_windows_saves_it_is_taken_for_keys(tmp_path):

@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from wedefense.data.prepare import Entry, run
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
@@ -20,7 +21,6 @@ FOLDERS = {"vox1_dev": ("vox1_dev_wav", "vox1/dev", "vox1_dev"),
            "vox1_test": ("vox1_test_wav", "vox1/test", "vox1_test"),
            "vox2_dev": ("vox2_dev", "vox2/dev", "vox2_dev_aac", "vox2_dev_wav"),
            "vox2_test": ("vox2_test", "vox2/test", "vox2_test_aac", "vox2_test_wav")}
-SUFFIXES = (".wav", ".flac")
 # The cleaned lists; vox1_o_original is the one before it was cleaned, of 37,720 trials, which SUPERB is tested on.
 TRIALS = {"vox1_o": ("veri_test2.txt",), "vox1_e": ("list_test_all2.txt",), "vox1_h": ("list_test_hard2.txt",),
           "vox1_o_original": ("voxceleb1_test_v2.txt", "veri_test.txt")}
@@ -40,9 +40,9 @@ def _read_part(corpus: Path, name: str) -> list[Entry]:
     root = next((corpus / folder for folder in FOLDERS[name] if (corpus / folder).is_dir()), None)
     if root is None:
         return []
-    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    files = sorted(path for path in root.rglob("*") if kind_of(path) in AUDIO_SUFFIXES)
     if not files:
-        raise InputError(f"{root}: no audio below it (looked for {', '.join(SUFFIXES)}); m4a files have to be "
+        raise InputError(f"{root}: no audio below it (looked for {', '.join(AUDIO_SUFFIXES)}); m4a files have to be "
                          f"converted: bash tools/prepare/m4a_to_flac.sh {root}")
     strange = [str(path) for path in files if not path.parts[-3].startswith("id")]
     if strange:

@@ -8,26 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 from typing import IO
 
 from wedefense.data.audio import BadAudio, regular_file
+from wedefense.utils.audio_kinds import FORMATS, kind_of
 
-# Suffix -> what ffmpeg calls the format.
-FORMATS = {**dict.fromkeys(("m4a", "m4b", "mp4", "mov", "3gp"), "mov"),
-           **dict.fromkeys(("webm", "mkv", "mka"), "matroska"),
-           **dict.fromkeys(("wma", "wmv"), "asf"), **dict.fromkeys(("mpg", "mpeg"), "mpeg"),
-           "aac": "aac", "ac3": "ac3", "amr": "amr", "avi": "avi", "flv": "flv", "ts": "mpegts"}
 _MINUTES = 30  # that a file may take
 _KEPT = 8      # converted files at a time; one that is asked for later is converted again
-
-
-def needs_ffmpeg(path: str | os.PathLike) -> bool:
-    return kind(path) in FORMATS
-
-
-def kind(path: str | os.PathLike) -> str:
-    return Path(os.fsdecode(path)).suffix.lower().lstrip(".")
 
 
 def is_installed() -> bool:
@@ -38,11 +25,11 @@ def converted(path: str | os.PathLike) -> IO[bytes]:
     """A WAV of the first stream of audio, at its own rate and with all its channels; `BadAudio` if what ffmpeg says is
     more than nothing: half a file is no recording."""
     if not is_installed():
-        raise BadAudio(f"a .{kind(path)} file needs the program ffmpeg, which is not installed; install it, or convert "
-                       f"the file elsewhere, as in: ffmpeg -i a.{kind(path)} a.wav")
+        raise BadAudio(f"a .{kind_of(path)} file needs the program ffmpeg, which is not installed; install it, or "
+                       f"convert the file elsewhere, as in: ffmpeg -i a.{kind_of(path)} a.wav")
     place = os.path.abspath(regular_file(path))
     status = os.stat(place)
-    return open(_converted(place, kind(path), status.st_mtime_ns, status.st_size).name, "rb")
+    return open(_converted(place, kind_of(path), status.st_mtime_ns, status.st_size).name, "rb")
 
 
 @functools.lru_cache(maxsize=_KEPT)

@@ -11,8 +11,8 @@ import yaml
 
 from wedefense.config.sampling import table_of
 from wedefense.data.prepare import Entry, class_of, records
-from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.data.tabular import separated_rows
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wedefense.data.audio import AudioInfo, BadAudio, probe
-from wedefense.data.converted import kind, needs_ffmpeg
-from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.data.spans import Span
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of, needs_ffmpeg
 from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.parallel_map import parallel_map
@@ -168,7 +167,7 @@ def _look(path: str) -> AudioInfo | str:
         return probe(path)
     except BadAudio as error:
         if needs_ffmpeg(path) and os.path.isfile(path):
-            return f"lists hold no .{kind(path)} files; convert it, as in: ffmpeg -i a.{kind(path)} a.flac"
+            return f"lists hold no .{kind_of(path)} files; convert it, as in: ffmpeg -i a.{kind_of(path)} a.flac"
         return str(error)
 
 

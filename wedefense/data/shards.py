@@ -18,12 +18,12 @@ from typing import BinaryIO, cast
 from urllib.parse import quote, unquote
 
 from wedefense.data.catalogue import PackedStrings
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import opened, size_of
 from wedefense.utils.files import atomic_write
 from wedefense.utils.fingerprint import hasher, of_file, reads_everything
 
-AUDIO_SUFFIXES = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64", "sph")
 SPANS_SUFFIX = "spans"
 LABEL_SUFFIXES = ("lab", "spk", "cls", "txt")  # ours first, then those of other tools
 

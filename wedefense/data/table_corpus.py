@@ -15,8 +15,9 @@ from wedefense.data.audio import BadAudio, open_audio, read_frames
 from wedefense.data.packs import Packed, Packs, pack_name
 from wedefense.data.parquet_table import Held, NoText, ParquetTable
 from wedefense.data.prepare import Entry
-from wedefense.data.shards import AUDIO_SUFFIXES, member_name
+from wedefense.data.shards import member_name
 from wedefense.data.tabular import SPLITS, Row
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
@@ -258,7 +259,7 @@ def _file(row: Row, column: str, value: str, folder: Path) -> tuple[str, Path]:
     if not path.is_relative_to(folder):
         raise InputError(f"{row.where}: column '{column}': {value} leads out of {folder}; name the folder that holds "
                          f"all files: --audio DIR (with / any file may be named)")
-    if path.suffix.lower().lstrip(".") not in AUDIO_SUFFIXES and not path.exists():
+    if kind_of(path) not in AUDIO_SUFFIXES and not path.exists():
         path = next((p for p in (Path(f"{path}.{suffix}") for suffix in AUDIO_SUFFIXES) if p.exists()), path)
     root = folder if row.root is None else Path(os.path.abspath(row.root))
     inner = path.relative_to(root if path.is_relative_to(root) else folder)

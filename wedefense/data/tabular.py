@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from wedefense.data.parquet_table import Cell, ParquetTable
-from wedefense.data.shards import AUDIO_SUFFIXES
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_lines
@@ -158,7 +158,7 @@ def _by_class(folder: Path) -> Iterator[Row]:
     """`real/a.wav`, or `train/real/a.wav`: the folder next to the file is its label, the one above that its split."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
-        if path.suffix.lower().lstrip(".") not in AUDIO_SUFFIXES or len(inner.parts) < 2:
+        if kind_of(path) not in AUDIO_SUFFIXES or len(inner.parts) < 2:
             continue
         cells: dict[str, Cell] = {"path": str(inner), "label": inner.parts[-2]}
         if len(inner.parts) > 2:

@@ -15,8 +15,7 @@ import numpy as np
 from wedefense.config.loader import load_config
 from wedefense.config.tree import Leaf, read_tree
 from wedefense.data.audio import BadAudio, probe
-from wedefense.data.converted import needs_ffmpeg
-from wedefense.data.shards import AUDIO_SUFFIXES, shard_members
+from wedefense.data.shards import shard_members
 from wedefense.data.spans import kind_of, read_spans
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.records import read_history, read_results
@@ -24,6 +23,7 @@ from wedefense.metrics.catalogue import MAIN, METRICS, SUMMARY
 from wedefense.metrics.keys import read_scores
 from wedefense.report.model_card import DESCRIPTION
 from wedefense.scoring.calibration import Calibration
+from wedefense.utils.audio_kinds import is_audio, needs_ffmpeg
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import file_of
 from wedefense.utils.json_file import read_json
@@ -69,7 +69,7 @@ def _folder(place: Path) -> Rows | None:
         kinds.update(Path(name).suffix.lower().lstrip(".") for name in files)
         if kinds.total() > _LOOKED_AT:
             break
-    heard = {kind: count for kind, count in kinds.items() if kind in AUDIO_SUFFIXES or needs_ffmpeg(f"x.{kind}")}
+    heard = {kind: count for kind, count in kinds.items() if is_audio(f"x.{kind}")}
     if heard:
         more = f", and more: of the first {kinds.total():,} files" * (kinds.total() > _LOOKED_AT)
         return {"recordings": count_text(heard) + more, "score them": _command("score", "--model", "MODEL", place)}
@@ -138,7 +138,7 @@ def _file(place: Path) -> Rows | None:
         return _list(place)
     if suffix == "ts" and zipfile.is_zipfile(place):
         return {"TorchScript": str(place), "size": _size(place)}
-    if suffix in AUDIO_SUFFIXES or needs_ffmpeg(place):
+    if is_audio(place):
         return _recording(place)
     other: dict[str, Callable[[Path], Rows]] = {"tar": _shard, "json": _json, "onnx": _onnx, "npz": _arrays,
                                                 "npy": _labels_of_spans}

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wedefense.data.converted import FORMATS, is_installed
-from wedefense.data.shards import AUDIO_SUFFIXES
+from wedefense.data.converted import is_installed
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
 from wedefense.detect.score import costs_for
 from wedefense.metrics.detection import DetectionCosts
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, FORMATS
 from wedefense.utils.download import is_url, set_offline
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import first_few, plural, read_table

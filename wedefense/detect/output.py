@@ -8,13 +8,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from wedefense.data.converted import FORMATS
-from wedefense.data.shards import AUDIO_SUFFIXES
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.score import Score, percent, times
 from wedefense.experiment.folder import NAMES
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.table import text_table
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, FORMATS
 from wedefense.utils.tables import first_few
 from wedefense.utils.visible import cell, visible
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from wedefense.config.frontend import SHORTEST
 from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
-from wedefense.data.converted import converted, needs_ffmpeg
+from wedefense.data.converted import converted
 from wedefense.data.silence import trim
+from wedefense.utils.audio_kinds import needs_ffmpeg
 from wedefense.utils.errors import InputError
 
 _MOST_CHANNELS = 8  # of an array; files say themselves what they are

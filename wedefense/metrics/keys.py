@@ -9,13 +9,13 @@ import numpy as np
 from wedefense.metrics.columns import Columns, check_unique, choices, numbers, positions, read_columns
 from wedefense.metrics.confidence import eer_interval
 from wedefense.metrics.detection import CLASSES, DetectionResult
+from wedefense.utils.audio_kinds import is_audio
 from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, plural
 
 LABELS = {**dict.fromkeys(BONAFIDE_NAMES, 1), **dict.fromkeys(SPOOF_NAMES, 0)}
-_AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".sph", ".aif", ".aiff")
 _META_LINE = "NAME VALUE"
 
 
@@ -127,8 +127,9 @@ def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
 
 def _plain(name: str, of_any_kind: bool = False) -> str:
     """Without the suffix (of audio), with `_` for blanks, and with `/` between folders."""
-    stem, suffix = os.path.splitext(name := name.replace("\\", "/"))
-    return "_".join((stem if of_any_kind or suffix.lower() in _AUDIO else name).split())
+    name = name.replace("\\", "/")
+    stem = os.path.splitext(name)[0]
+    return "_".join((stem if of_any_kind or is_audio(name) else name).split())
 
 
 def _parts(path: str) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 from wedefense.config.augment import NOISE_KINDS
 from wedefense.data.audio import BadAudio, open_audio
 from wedefense.data.catalogue import PackedStrings
-from wedefense.data.shards import AUDIO_SUFFIXES, shard_fingerprint, shard_members, write_shard
+from wedefense.data.shards import shard_fingerprint, shard_members, write_shard
+from wedefense.utils.audio_kinds import AUDIO_SUFFIXES
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import FileSlice
 from wedefense.utils.fingerprint import of_files, of_parts
