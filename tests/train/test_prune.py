@@ -24,6 +24,8 @@ from wedefense.pruning.settle import settle
 from wedefense.pruning.size import Size, decided_openness, expected_openness
 from wedefense.pruning.surgery import cut
 from wedefense.train.prune import Prune
+from wedefense.train.run import build_trainer
+from wedefense.utils.distributed import World
 from wedefense.utils.errors import InputError
 
 STEPS = 300
@@ -84,6 +86,21 @@ def test_log_and_history_say_what_happens(trained):
     assert [round(row["target_sparsity"], 2) for row in rows][1:] == [pytest.approx(0.43, abs=0.08), 0.5, 0.5]
     assert rows[-1]["l1"] != 0 and rows[-1]["sparsity"] != rows[0]["sparsity"]
     assert any(file.stat().st_size > 3000 for file in (trained / "exp/tensorboard").iterdir())
+
+
+def test_epochs_of_a_rising_target_neither_stop_a_training_nor_outlive_those_after_it(tmp_path):
+    """The less is pruned the better is an epoch, which says nothing of the ones that hold what was asked for."""
+    config = load_config(config_of(tmp_path, num_epochs=6, keep_last=1, num_avg=2, average="best", monitor="loss",
+                                   early_stop_patience=2, train_data=str(make_list(tmp_path, utterances=4)),
+                                   val_data=str(make_list(tmp_path, "dev", 4)), sparsity_warmup_epochs=3))
+    (tmp_path / "exp/models").mkdir(parents=True)
+    trainer = build_trainer(config, World(0, 1, 0, torch.device("cpu")))
+    losses = iter([0.1, 0.2, 0.3, 0.8, 0.6, 0.7])
+    trainer.validator = lambda detector, criterion: {"loss": next(losses)}
+    trainer.fit()
+    history = json.loads((tmp_path / "exp/history.json").read_text())
+    assert len(history["rows"]) == 6 and history["best"]["epoch"] == 5
+    assert epochs_to_average(config) == [5, 6]
 
 
 def test_resumed_equals_uninterrupted(trained, tmp_path):

@@ -120,6 +120,10 @@ class Config(PruningOptions, RunOptions):
         """The name of the training mode."""
         return PRUNING if self.use_pruning_loss else self.mode
 
+    def has_final_sparsity(self, epoch: int) -> bool:
+        """Whether weights of this epoch were held at the sparsity that pruning is asked for; what is not pruned is."""
+        return not self.use_pruning_loss or epoch > self.sparsity_warmup_epochs
+
     def __post_init__(self):
         super().__post_init__()
         self._check_pruning()

@@ -178,22 +178,29 @@ def average(exp_dir: str | os.PathLike, epochs: list[int]) -> dict[str, Tensor]:
 def epochs_to_average(config: Config) -> list[int]:
     """The last `num_avg` saved epochs, or the best ones by the monitored metric of validation."""
     folder = ExperimentFolder(config.exp_dir)
-    epochs = folder.epochs()
-    if config.use_pruning_loss:  # before the target stands still, each epoch has another sparsity
-        epochs = [epoch for epoch in epochs if epoch > config.sparsity_warmup_epochs] or epochs[-1:]
+    epochs = _comparable(config, folder.epochs())
     if config.average == "best":
         rows = (read_history(folder) or {"rows": []})["rows"]
         if epochs and (not rows or rows[-1]["epoch"] < epochs[-1]):
             raise InputError(f"{folder.history}: ends before {folder.epoch(epochs[-1]).name}, since that training was "
                              "killed there; run stage 3 again, which completes it")
-        metric = history_key(config.monitor)
-        values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
-        if not values:
-            raise InputError(f"average: best: no {metric} in {folder.history}; validate in training or use "
-                             "--average last")
-        ranked = sorted(values, key=values.__getitem__, reverse=METRICS[config.monitor].higher_is_better)
-        epochs = sorted(ranked[:config.num_avg])
+        if not (best := _best(config, rows, epochs)):
+            raise InputError(f"average: best: no {history_key(config.monitor)} in {folder.history}; validate in "
+                             "training or use --average last")
+        epochs = sorted(best)
     return epochs[-config.num_avg:]
+
+
+def _comparable(config: Config, epochs: list[int]) -> list[int]:
+    """Those after a pruning's target stands still, or the last one: before, each epoch has another sparsity."""
+    return list(filter(config.has_final_sparsity, epochs)) or epochs[-1:]
+
+
+def _best(config: Config, rows: list[dict], epochs: list[int]) -> list[int]:
+    """The `num_avg` of these epochs that the monitored metric puts first."""
+    metric = history_key(config.monitor)
+    values = {row["epoch"]: row[metric] for row in rows if metric in row and row["epoch"] in epochs}
+    return sorted(values, key=values.__getitem__, reverse=METRICS[config.monitor].higher_is_better)[:config.num_avg]
 
 
 def forget_epochs(config: Config, history: list[dict]) -> None:
@@ -202,10 +209,7 @@ def forget_epochs(config: Config, history: list[dict]) -> None:
     epochs = folder.epochs()
     kept = set(epochs[-config.keep_last:])
     if config.average == "best":
-        metric = history_key(config.monitor)
-        values = {row["epoch"]: row[metric] for row in history if metric in row and row["epoch"] in epochs}
-        ranked = sorted(values, key=values.__getitem__, reverse=METRICS[config.monitor].higher_is_better)
-        kept |= set(ranked[:config.num_avg])
+        kept |= set(_best(config, history, _comparable(config, epochs)))
     for epoch in epochs:
         if epoch not in kept:
             folder.epoch(epoch).unlink(missing_ok=True)

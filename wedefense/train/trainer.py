@@ -202,10 +202,13 @@ class Trainer:
                     for name, value in self.validator(self.detector, self.module.criterion).items()}
 
     def _select(self, row: dict) -> None:
-        """Keep the best epoch by the monitored metric; stop when it has not moved for too long."""
+        """Keep the best epoch by the monitored metric; stop when it has not moved for too long.
+
+        While a pruning's target rises each epoch removes more than the one before, and none is set beside another.
+        """
         monitor = self.config.monitor
         name = history_key(monitor)
-        if name not in row:
+        if name not in row or not (self.config.has_final_sparsity(self.epoch) or self.epoch == self.config.num_epochs):
             return
         if self.best is None or METRICS[monitor].better(row[name], self.best["value"]):
             self.best, self.stale = {"epoch": self.epoch, "metric": name, "value": row[name]}, 0
