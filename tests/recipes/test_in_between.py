@@ -9,9 +9,12 @@ from wedefense import load_detector
 from wedefense.bin import average, embed, export, llr, logits, results
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.report.sections import results_and_det
+from wedefense.scoring import classes
 from wedefense.scoring import stages as scoring_stages
 from wedefense.scoring.calibration import Calibration
+from wedefense.scoring.comparison import score_file
 from wedefense.scoring.results import evaluate_sets, load_set
+from wedefense.scoring.speaker.verification import read_embeddings
 from wedefense.utils.errors import InputError
 
 
@@ -130,6 +133,42 @@ def test_damaged_outputs_are_made_again(stages):
         stages.run(5)
     stages.run(4)
     assert stages.found() == before
+
+
+READERS = {
+    "results": lambda stages: load_set(stages.exp, stages.data, "dev"),
+    "compare": lambda stages: score_file(str(stages.exp), str(stages.data / "dev/utt2lab")),
+    "classify": lambda stages: classes.evaluate(stages.exp, stages.data, "dev"),
+    "score_trials": lambda stages: read_embeddings(stages.exp, ["dev"])}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_is_read_of_weights_that_are_no_more(stages, reader):
+    READERS[reader](stages)
+    average.main(settings(stages, "--num_avg", "1"))
+    with pytest.raises(InputError, match="'dev' are of other weights than .*avg_model.pt .*--stage 4"):
+        READERS[reader](stages)
+
+
+@pytest.mark.parametrize("stage, reader", [
+    (stage, reader) for stage, readers in (("embed", READERS), ("logits", ("results", "compare", "classify")),
+                                           ("llr", ("results", "compare"))) for reader in readers])
+def test_nothing_is_read_of_a_stage_that_was_killed(stages, monkeypatch, stage, reader):
+    """It has begun to write over what was there, and the record of that is gone."""
+    killed = RuntimeError("killed")
+
+    def die(*arguments, **options):
+        raise killed
+
+    average.main(settings(stages, "--num_avg", "1"))
+    within = {"embed": "write_table", "logits": "head_logits", "llr": "atomic_write"}
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(scoring_stages, within[stage], die)
+        embed_dev(stages)
+        logits.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
+        llr.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
+    with pytest.raises(InputError, match="stage"):
+        READERS[reader](stages)
 
 
 def test_averages_back_and_forth_across_a_kill(stages, monkeypatch):

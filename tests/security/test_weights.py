@@ -130,6 +130,17 @@ def test_an_archive_of_embeddings(tmp_path):
         read_scp(tmp_path / "x.scp")
 
 
+def test_embeddings_of_a_copied_folder_are_its_own(tmp_path):
+    """Its table says where the original has its arks, in which others may be by now."""
+    for folder, value in ((tmp_path / "one", 1.0), (tmp_path / "one", 2.0)):
+        if value == 2.0:
+            shutil.copytree(folder, tmp_path / "copy")
+        write_table(folder / "x.scp", write_ark(folder / "x.ark", [("a", np.full(4, value))]))
+    assert read_scp(tmp_path / "copy/x.scp")[1].tolist() == [[1.0] * 4]
+    (tmp_path / "copy/x.ark").unlink()
+    assert read_scp(tmp_path / "copy/x.scp")[1].tolist() == [[2.0] * 4]
+
+
 @pytest.mark.parametrize("entry, reason", [
     ("touch {}/pwned |", "cannot be read"), ("{}/x.ark:touch {}/pwned |", "invalid literal"),
     ("{}/x.ark:9999", "no vector"), ("{}/x.ark", "cannot be read"), ("{}/fifo:2", "pipe"), ("{}/x.ark:-3", "cannot be"),

@@ -18,7 +18,7 @@ from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.load import load_experiment
 from wedefense.metrics.segments import read_frame_scores
-from wedefense.report.localization import heads_text
+from wedefense.report.localization import heads_text, save_heads
 from wedefense.scoring.segments import localize_sets
 from wedefense.train.trainer import Trainer
 from wedefense.utils.errors import InputError, OptionError
@@ -90,6 +90,9 @@ def test_the_stages_score_and_judge_segments(lists, tmp_path):
     told = {"sets": {name: {"localization": own} for name, own in found.items()}}
     assert heads_text(told).count("by the thresholds of these EERs the other sets are decided") == 2
     assert "train, head of 20 ms\nwhere" in heads_text(told) and "dev, head of 160 ms" in heads_text(told)
+
+    assert save_heads(ExperimentFolder(exp), told) and "dev, head of 160 ms" in ExperimentFolder(exp).where.read_text()
+    assert not save_heads(ExperimentFolder(exp), {"sets": {"dev": {}}}) and not ExperimentFolder(exp).where.exists()
 
     scores = read_frame_scores(exp / "embeddings/dev/segments_20ms.txt")
     detector = load_experiment(exp).detector

@@ -27,12 +27,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    from wedefense.report.localization import heads_text
+    from wedefense.report.localization import save_heads
     from wedefense.report.model_card import write_card
     from wedefense.report.write import write_report
     from wedefense.scoring.results import evaluate_sets, load_set, save_results
     from wedefense.scoring.segments import localize_sets
-    from wedefense.utils.files import atomic_write
 
     names = list(dict.fromkeys(options.sets))
     sets = [load_set(options.exp_dir, options.data, name) for name in names]
@@ -42,10 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, found in localize_sets(folder, Path(options.data), names, options.dev_set, options.bootstrap).items():
         results["sets"][name]["localization"] = found
     print(save_results(folder, results))
-    if where := heads_text(results):
+    if where := save_heads(folder, results):
         print(f"\n{where}")
-        with atomic_write(folder.where, "w") as stream:
-            stream.write(f"{where}\n")
     if calibration:
         calibration.save(folder.calibration)
     else:

@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     print(save_results(folder, results))
     if model:
         model.save(folder.quality)
+    else:
+        folder.quality.unlink(missing_ok=True)
     write_report(folder, results, sets, fonts=options.fonts)
     return 0
 

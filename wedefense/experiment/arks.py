@@ -32,7 +32,8 @@ def write_ark(path: str | os.PathLike, vectors: Iterable[tuple[str, np.ndarray]]
 
 
 def read_scp(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
-    """The keys of an scp and their vectors, (utterances, dim). Moved arks are looked for beside the scp.
+    """The keys of an scp and their vectors, (utterances, dim). Arks lie beside the scp, else where it says: those of a
+    folder that was copied say where they were, and others may be there by now.
 
     Read here: kaldiio would run what an entry says where it ends in a pipe.
     """
@@ -46,7 +47,8 @@ def read_scp(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
             try:
                 ark, _, offset = entry.rpartition(":")
                 if ark not in streams:
-                    place = Path(ark) if os.path.exists(ark) else path.parent / Path(ark).name
+                    beside = path.parent / Path(ark).name
+                    place = beside if beside.is_file() else Path(ark)
                     streams[ark] = stack.enter_context(open_regular(place))
                 vector = _vector(streams[ark], int(offset))
                 if len(vector) != (dim or len(vector)):

@@ -166,6 +166,28 @@ def llrs(folder: ExperimentFolder, name: str) -> Step:
                  "code": of_sources("scoring/llr.py", "data/labels.py")})
 
 
+def require_embeddings(folder: ExperimentFolder, name: str) -> None:
+    """An error where embeddings of a set are not whole, or of weights that are no more; those from elsewhere pass."""
+    if (source := folder.embeddings(name).source).is_file():
+        require(source, f"embeddings of '{name}'", 4, {})
+        scored_weights(folder, name)
+
+
+def require_logits(folder: ExperimentFolder, name: str) -> None:
+    """The same of its logits, which are those of the embeddings that are here."""
+    if folder.posteriors(name).source.is_file():
+        llrs(folder, name)
+        scored_weights(folder, name)
+
+
+def require_llrs(folder: ExperimentFolder, name: str) -> None:
+    """The same of its log-likelihood ratios; what a stage left that was interrupted lacks one of both records."""
+    posteriors = folder.posteriors(name)
+    if posteriors.source.is_file() or posteriors.llr_source.is_file():
+        llrs(folder, name).require()
+        scored_weights(folder, name)
+
+
 def scored_weights(folder: ExperimentFolder, name: str) -> Path | None:
     """The file whose weights scored a set: the average, or an epoch that somebody chose; None where no record tells.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wedefense.data.span_checks import known_ranges
 from wedefense.data.spans import kind_of
+from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics import segments
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
@@ -15,6 +16,7 @@ from wedefense.report.evaluate import Evaluated, ScoreFiles, of_trials
 from wedefense.report.html import Row, paragraph, section, table
 from wedefense.report.timelines import timelines
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_table
 
@@ -157,3 +159,14 @@ def of_heads(results: Mapping) -> list[tuple[str, Mapping]]:
 
 def heads_text(results: Mapping) -> str:
     return "\n\n".join(f"{title}\n{where_text(where)}" for title, where in of_heads(results))
+
+
+def save_heads(folder: ExperimentFolder, results: Mapping) -> str:
+    """The text of these results, which is written; where no segments were judged, an earlier one is taken away."""
+    text = heads_text(results)
+    if not text:
+        folder.where.unlink(missing_ok=True)
+        return ""
+    with atomic_write(folder.where, "w") as stream:
+        stream.write(f"{text}\n")
+    return text

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wedefense import __version__
 from wedefense.data.labels import Labels
+from wedefense.experiment import lineage
 from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.records import write_results
@@ -27,6 +28,7 @@ def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     """The largest logit of each utterance of a set against its label."""
     folder = ExperimentFolder(exp_dir)
     classes, posteriors = list(Labels.load(folder.labels).names), folder.posteriors(name)
+    lineage.require_logits(folder, name)
     keys, logits = read_scp(posteriors.scp)
     truth = read_table(Path(data) / name / "utt2lab")
     if keys_without := [key for key in keys if key not in truth]:

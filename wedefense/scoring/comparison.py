@@ -28,8 +28,7 @@ def score_file(system: str, keys: str) -> Path:
     if name not in there:
         raise InputError(f"{system}: no scores of '{name}', the set of {keys}{did_you_mean(name, there)}; or name a "
                          "score file")
-    if folder.posteriors(name).source.is_file():  # else the scores are from elsewhere
-        lineage.llrs(folder, name).require()
+    lineage.require_llrs(folder, name)
     return folder.posteriors(name).llr
 
 

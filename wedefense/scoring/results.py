@@ -46,9 +46,7 @@ def load_set(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     scores, folder = ExperimentFolder(exp_dir).posteriors(name).llr, Path(data) / name
     if not scores.is_file():
         raise InputError(f"{scores}: no such file; score the set '{name}' first (stages 4 to 6)")
-    if ExperimentFolder(exp_dir).posteriors(name).source.is_file():  # else the scores are from elsewhere
-        lineage.llrs(ExperimentFolder(exp_dir), name).require()
-        lineage.scored_weights(ExperimentFolder(exp_dir), name)
+    lineage.require_llrs(ExperimentFolder(exp_dir), name)
     lost_audio = left_out(exp_dir, folder / "utt2lab", name)
     skipped = set(lost_audio["reasons"]) if lost_audio else set()
     trials = load_trials(scores, folder / "utt2lab", common=True if skipped else None)

@@ -48,7 +48,8 @@ def embed_set(detector: Detector, config: Config, labels: Labels, weights: Path,
     if gather(step and step.is_up_to_date())[0]:
         return
     if step:
-        step.record.unlink(missing_ok=True)
+        for path in (step.record, folder.scp):  # old places in new files would be of others
+            path.unlink(missing_ok=True)
     barrier()
     started, detector = time.time(), detector.to(world.device)
     loader = eval_loader(data, data_type, config.dataset_args, config.dataloader_args, labels.ids(),
@@ -88,6 +89,7 @@ def logits_set(detector: Detector, weights: Path, exp_dir: str | os.PathLike, na
     folder = ExperimentFolder(exp_dir)
     step, posteriors = lineage.logits(folder, name, weights), folder.posteriors(name)
     with step.making() as outputs:
+        posteriors.scp.unlink(missing_ok=True)
         keys, embeddings = read_scp(folder.embeddings(name).scp)
         logits = head_logits(detector.eval(), torch.from_numpy(embeddings)).numpy()
         write_table(posteriors.scp, write_ark(posteriors.ark, zip(keys, logits)))

@@ -181,6 +181,7 @@ def test_command_from_embeddings_to_results(tmp_path, capsys):
     nontarget = [float(score) for _, _, score, label in lines if label == "nontarget"]
     assert detection_metrics(target, nontarget).eer == pytest.approx(best["eer"])
     assert "target" in (tmp_path / "exp/report.html").read_text()
+    assert main([*common, "--sets", "vox1"]) == 0 and not (tmp_path / "exp/scores/qmf.json").exists()
     with pytest.raises(InputError, match="fitted on utterances that it is to score"):
         main([*common, "--sets", "vox1", "--qmf", str(tmp_path / "vox1_o")])
     with pytest.raises(InputError, match="--cohort and --cohort_spk go together"):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from wedefense.experiment import lineage
 from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.columns import positions
@@ -68,6 +69,8 @@ class Utterances:
 
 def read_embeddings(exp_dir: str | os.PathLike, sets: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Utterances and their embeddings (utterances, dim) of some sets of an experiment."""
+    for name in sets:
+        lineage.require_embeddings(ExperimentFolder(exp_dir), name)
     parts = [read_scp(ExperimentFolder(exp_dir).embeddings(name).scp) for name in sets]
     keys = [key for names, _ in parts for key in names]
     if len(set(keys)) < len(keys):
