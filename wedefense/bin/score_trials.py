@@ -44,16 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     others = verification.read_embeddings(options.exp_dir, options.second_sets) if options.second_sets else None
     embeddings = verification.read_embeddings(folder := ExperimentFolder(options.exp_dir), options.sets)
     beside = verification.simpler(how, cohort is not None, options.qmf is not None)
-    sets, model = verification.score_lists(options.trials, options.qmf, folder.scores, lambda names, way=how: (
+    sets = verification.score_lists(options.trials, options.qmf, folder, lambda names, way=how: (
         verification.prepare(names, *embeddings, way, cohort, durations, others)), beside)
     bootstrap = BootstrapOptions(options.bootstrap) if options.bootstrap else None
     results, _ = evaluate_sets(sets, None, bootstrap, verification.CLASSES, verification.COSTS,
                                verification.remark(how, cohort is not None, options.qmf))
     print(save_results(folder, results))
-    if model:
-        model.save(folder.quality)
-    else:
-        folder.quality.unlink(missing_ok=True)
     write_report(folder, results, sets, fonts=options.fonts)
     return 0
 

@@ -153,12 +153,12 @@ def remark(how: SpeakerOptions, has_cohort: bool, qmf: str | None) -> str:
     return f"{text}; the mean of the cohort {'subtracted, but for _plain' if how.subtract_mean else 'kept'}"
 
 
-def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike, load,
-                beside: Mapping[str, SpeakerOptions] | None = None) -> tuple[list[ScoredSet], Calibration | None]:
-    """Score each trials file into `<out>/<name of the file>.txt`; `load(names, ...)` gives the Utterances.
+def score_lists(paths: Sequence[str], fit_on: str | None, folder: ExperimentFolder, load,
+                beside: Mapping[str, SpeakerOptions] | None = None) -> list[ScoredSet]:
+    """Score each trials file into `<name of the file>.txt` of the experiment; `load(names, ...)` gives the Utterances.
 
-    With `fit_on`, a trials file of other speakers, scores become LLRs by a quality measure function. `beside`: other
-    ways to score, for `load`, whose sets have the names of these behind theirs.
+    With `fit_on`, a trials file of other speakers, scores become LLRs by a quality measure function, which is kept
+    beside them. `beside`: other ways to score, for `load`, whose sets have the names of these behind theirs.
     """
     lists = {Path(path).stem: read_trials(path) for path in paths}
     if len(lists) < len(paths):
@@ -167,18 +167,21 @@ def score_lists(paths: Sequence[str], fit_on: str | None, out: str | os.PathLike
     every = [*lists.values(), *([development] if development else [])]
     utterances = load(sorted(set().union(*(trials.names for trials in every))))
     model = fit_quality(utterances, development) if development else None
+    folder.quality.unlink(missing_ok=True)
     sets = []
     for name, trials in lists.items():
         titles, scores = trials.titles(), utterances.score(trials)
         if model:
             model.refuse_known(titles)
             scores = model.apply(scores, utterances.qualities(trials)[0])
-        write_scores(Path(out) / f"{name}.txt", trials, scores)
+        write_scores(folder.scores / f"{name}.txt", trials, scores)
         sets.append(ScoredSet(name, Trials(titles, scores, trials.is_target), {}))
     for way, options in (beside or {}).items():
         simple = load(utterances.names, options)
         for name, trials in lists.items():
             scores = simple.score(trials)
-            write_scores(Path(out) / f"{name}_{way}.txt", trials, scores)
+            write_scores(folder.scores / f"{name}_{way}.txt", trials, scores)
             sets.append(ScoredSet(f"{name}_{way}", Trials(trials.titles(), scores, trials.is_target), {}))
-    return sets, model
+    if model:
+        model.save(folder.quality)
+    return sets
