@@ -23,11 +23,12 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.utils._python_dispatch import _disable_current_modes
 
 import wedefense.gpu
 from tests.emulation.device import Emulation, OnDevice, each, held, tensors
-from tests.emulation.engine import backward
+from tests.emulation.engine import backward, set_materialize_grads
 from wedefense.gpu.graphs import Graphs
 
 # compute capability -> KiB of shared memory that one program may have
@@ -188,6 +189,7 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
         patches.enter_context(mock.patch.object(Graphs, "_record", lambda self, encoder, wav, layers, grad: layers))
         patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
+        patches.enter_context(mock.patch.object(FunctionCtx, "set_materialize_grads", set_materialize_grads))
         patches.enter_context(mock.patch.object(torch._C, "_current_graph_task_id", lambda: 0))  # for checkpoints
         patches.enter_context(mock.patch.object(F, "scaled_dot_product_attention",
                                                 _attention(F.scaled_dot_product_attention)))

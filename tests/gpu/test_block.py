@@ -32,7 +32,7 @@ def block_of(norm_first, relative, heads):
     return block
 
 
-def fused(block, x, dropouts=(0.0, 0.0, 0.0), dtype=torch.float32):
+def fused(block, x, dropouts=(0.0, 0.0, 0.0), dtype=torch.float32, begun=None, following=None):
     attention, heads = block.attention, list(block.attention.kept or range(TOTAL))
     place = torch.full((TOTAL,), -1, dtype=torch.int32)
     place[heads] = torch.arange(len(heads), dtype=torch.int32)
@@ -43,7 +43,7 @@ def fused(block, x, dropouts=(0.0, 0.0, 0.0), dtype=torch.float32):
         table = attention.rel_attn_embed.weight[buckets].t()[heads].contiguous()
     rows = Rows(torch.tensor([0, *COUNTS]).cumsum(0).int().to(DEVICE), max(COUNTS), table)
     parameters = parameters_of(block)
-    return fused_block(parameters, shape, x, None, rows, Products.of(parameters, dtype))
+    return fused_block(parameters, shape, x, begun, rows, Products.of(parameters, dtype), following)
 
 
 @pytest.mark.parametrize("heads", [(0, 1), (1,)], ids=["whole", "cut"])
@@ -54,9 +54,9 @@ def test_values_and_gradients_are_those_of_the_plain_block(norm_first, relative,
     x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
     packing = Packing.of(COUNTS, x.device)
     spans = packing.spans(torch.float32, block.attention.rel_attn_embed if relative else None)
-    there, (here, copy) = block(x, spans), fused(block, x)
+    there, (here, begun) = block(x, spans), fused(block, x)
     torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
-    assert norm_first or torch.equal(here, copy)
+    assert begun is None if norm_first else torch.equal(here, begun[1])
     weight = torch.randn_like(there)
     names, given = zip(("x", x), *block.named_parameters())
     found, expected = (torch.autograd.grad(out, given, weight) for out in (here, there))
@@ -86,6 +86,27 @@ def test_the_way_back_sees_the_dropout_of_the_way_there(norm_first):
     assert (gradient * step).sum().item() == pytest.approx(expected, rel=3e-2)
 
 
+@pytest.mark.parametrize("norm_first, dtype, bound", [(True, torch.float32, 1e-5), (True, torch.bfloat16, 2e-2),
+                                                      (False, torch.float32, 1e-5)], ids=str)
+def test_a_block_begins_with_what_the_one_before_left(norm_first, dtype, bound):
+    """The same to the last bit, and the same gradients, as of a block that begins by itself."""
+    one, two = block_of(norm_first, False, (0, 1)), block_of(norm_first, False, (1,))
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
+    norm, weights = two.layer_norm, torch.randn(2, sum(COUNTS), DIM, device=DEVICE)
+    given, found = [x, *one.parameters(), *two.parameters()], []
+    for hands_on in (True, False):
+        torch.manual_seed(4)
+        options = dict(dropouts=(0.2, 0.3, 0.1), dtype=dtype)
+        first, begun = fused(one, x, **options, following=(norm.weight, norm.bias) if hands_on else None)
+        assert (begun is None) == (norm_first and not hands_on)
+        second, _ = fused(two, first, **options, begun=begun if hands_on else None)
+        gradients = torch.autograd.grad([first, second], given, [*weights])  # of the first, by a mix of layers too
+        found.append([first, second, *gradients])
+    for number, (here, there) in enumerate(zip(*found, strict=True)):
+        # that of a bias of keys, which softmax does not see, is but rounding
+        assert (here - there).norm() <= (number > 1) * (bound * there.norm() + 1e-3) and there.norm() > 0
+
+
 def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same():
     block = block_of(False, True, (0, 1))
     x = torch.randn(sum(COUNTS), DIM, device=DEVICE)
@@ -107,9 +128,9 @@ def test_products_in_bfloat16_round_what_they_multiply_and_no_more(norm_first, r
     """The residual stream, norms and gradients of parameters stay in float32."""
     block = block_of(norm_first, relative, (0, 1))
     x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
-    (here, copy), (there, _) = fused(block, x, dtype=torch.bfloat16), fused(block, x)
+    (here, begun), (there, _) = fused(block, x, dtype=torch.bfloat16), fused(block, x)
     assert here.dtype == torch.float32
-    assert norm_first or torch.equal(here.bfloat16(), copy)
+    assert begun is None if norm_first else torch.equal(here.bfloat16(), begun[1])
     weight = torch.randn_like(there)
     names, given = zip(("x", x), *block.named_parameters())
     found, expected = (torch.autograd.grad(out, given, weight) for out in (here, there))

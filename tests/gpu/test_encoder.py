@@ -14,7 +14,7 @@ from wedefense.models.mix import mix_layers
 
 LENGTHS, SHORT = [2700, 1900, 401], [1300, 801]
 NAMES = ["wavlm_base_plus", "wavlm_large", "xls_r_300m", "hubert_base", "data2vec_base_960", "unispeech_sat_base"]
-SMALL = dict(blocks=full_blocks(2, 2, 48), dim=32, total_heads=2, pos_conv_groups=4)
+SMALL = dict(dim=32, total_heads=2, pos_conv_groups=4)
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def both(monkeypatch):
     torch.backends.cudnn.allow_tf32 = before
 
 
-def encoder_of(name, **options):
+def encoder_of(name, blocks=2, **options):
     """Narrow and shallow, and with every other switch of the real one."""
     torch.manual_seed(0)
     architecture = find_model(name).architecture
     conv = tuple((24, kernel, stride) for _, kernel, stride in architecture.conv_layers)
-    encoder = Encoder(replace(architecture, conv_layers=conv, **SMALL), **options)
+    encoder = Encoder(replace(architecture, conv_layers=conv, blocks=full_blocks(blocks, 2, 48), **SMALL), **options)
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -114,6 +114,30 @@ def test_gradients_in_bfloat16_are_as_near_to_float32_as_those_of_plain_torch(bo
         plain, kernels = both(gradients)
     error, of_plain = ((low - expected).norm() / expected.norm() for low in (kernels, plain))
     assert 1e-4 < error <= 2 * of_plain
+
+
+@pytest.mark.parametrize("name", ["wavlm_large", "hubert_base"])
+def test_gradients_where_layers_drop_are_those_of_plain_torch(both, name):
+    """A block whose next one may be left out prepares nothing for it."""
+    encoder, wav = encoder_of(name, blocks=3, freeze_extractor=True).train(), audio(SHORT)
+    transformer = encoder.encoder.transformer
+    for part in encoder.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    for block in transformer.layers:
+        block.attention.dropout = 0.0
+    transformer.layer_drop = 0.5
+
+    def gradients():
+        encoder.zero_grad()
+        torch.manual_seed(2)
+        layers = encoder(wav, SHORT).layers
+        assert [torch.equal(one, other) for one, other in zip(layers, layers[1:])] == [False, True, False]
+        sum(layer.float().sin().sum() for layer in layers).backward()
+        return torch.cat([p.grad.flatten() for p in transformer.parameters() if p.grad is not None])
+
+    there, here = both(gradients)
+    assert (here - there).norm() <= 1e-3 * there.norm()
 
 
 def test_training_draws_anew_and_layer_drop_leaves_blocks_out(both):

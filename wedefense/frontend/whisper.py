@@ -145,9 +145,9 @@ class WhisperEncoder(Forgetting):
         x = x.to(self.positions.dtype) + self.positions[:x.shape[1]]  # under autocast too in the parameters' precision
         x = self.dropout(packing.pack(x))  # (rows, dim)
         spans = packing.spans(x.dtype, packed=attends_packed(self.architecture.head_dim, x.device))
-        layers, copy = [x], None
-        for block in self.layers[:self.depth]:
-            x, copy = run_block(block, x, copy, spans, self.gradient_checkpointing)
+        layers, begun, blocks = [x], None, self.layers[:self.depth]
+        for block, following in zip(blocks, [*blocks[1:], None]):
+            x, begun = run_block(block, following, x, begun, spans, self.gradient_checkpointing)
             layers.append(x)
         if self.depth == len(self.layers):
             layers[-1] = self.layer_norm(x)

@@ -6,7 +6,7 @@ stays in float32 whatever the precision of the products.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from wedefense.gpu.passes import (
     weight_gradient,
 )
 
+# What a block begins with: its input, and that in the products' precision, normalised where blocks normalise first.
+Begun: TypeAlias = tuple[Tensor, Tensor]
 ATTENTION, AFTER_ATTENTION, INSIDE, AFTER_FEED_FORWARD = range(4)  # what is added to the seed of a block's dropouts
 
 
@@ -49,7 +51,7 @@ class Shape:
 
 NAMES = ("q.weight", "q.bias", "k.weight", "k.bias", "v.weight", "v.bias", "out.weight", "out.bias", "norm.weight",
          "norm.bias", "inner.weight", "inner.bias", "outer.weight", "outer.bias", "final.weight", "final.bias",
-         "gate.weight", "gate.bias", "gate.const")
+         "gate.weight", "gate.bias", "gate.const", "next.weight", "next.bias")
 
 
 @dataclass
@@ -85,69 +87,87 @@ def _linear(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addmm(weights[1], x, weights[0].t())
 
 
-def run(shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows, p: dict[str, Tensor], products: Products,
-        seed: Tensor | None, keep: bool) -> tuple[Tensor, Tensor | None, tuple]:
-    """x (rows, dim) float32, `copy` the same in the products' precision (norm-first blocks make their own).
+class _Beginning(torch.autograd.Function):
+    """x (rows, dim) float32 and a norm or None -> what a block begins with, see `fused_block`."""
 
-    -> the block's output, its copy, and what the way back needs where `keep`.
-    """
+    @staticmethod
+    def forward(ctx, x: Tensor, gain: Tensor | None, shift: Tensor | None, epsilon: float, dtype: torch.dtype):
+        ctx.set_materialize_grads(False)
+        if gain is None:
+            return x.view_as(x), x.to(dtype)
+        _, normed, _, *statistics = residual_norm(x, None, (gain, shift), epsilon, dtype)
+        ctx.save_for_backward(gain, shift, x, *statistics)
+        return x.view_as(x), normed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dx: Tensor | None, dnormed: Tensor | None):
+        if dx is None or dnormed is None:
+            return dx, None, None, None, None
+        if not ctx.saved_tensors:
+            return dx + dnormed, None, None, None, None
+        gain, shift, *kept = ctx.saved_tensors
+        dx, _, sums = residual_norm_backward(kept, (gain, shift), dnormed, dx.contiguous(), False, dnormed, adds=False)
+        return dx, sums[0], sums[1], None, None
+
+
+def run(shape: Shape, x: Tensor, h: Tensor, rows: Rows, p: dict[str, Tensor], products: Products, seed: Tensor | None,
+        keep: bool) -> tuple[Tensor, Tensor | None, tuple]:
+    """What the block begins with, see `fused_block` -> its output, what comes with it for the next block, and what the
+    way back needs where `keep`."""
     dtype, (attention_drop, hidden_drop, unit_drop) = products.out[0].dtype, shape.dropouts
-    first, final = (p["norm.weight"], p["norm.bias"]), (p["final.weight"], p["final.bias"])
-    statistics: Sequence[Tensor | None] = (None, None)
-    if shape.norm_first:
-        _, h, _, *statistics = residual_norm(x, None, first, shape.epsilon, dtype)
-    else:
-        h = x.to(dtype) if copy is None else copy
+
+    def added(x: Tensor, y: Tensor, name: str, salt: int) -> tuple[Tensor, Tensor | None, tuple]:
+        """x + y, in models that normalise last the norm of it; its norm in the products' precision; what is kept."""
+        norm = None if p[f"{name}.weight"] is None else (p[f"{name}.weight"], p[f"{name}.bias"])
+        total, normed, wide, *statistics = residual_norm(
+            x, y, norm, shape.epsilon, dtype, seed, hidden_drop, salt, keep or shape.norm_first,
+            wide=not shape.norm_first)
+        return total if shape.norm_first else wide, normed, (total, *statistics)
+
     qkv = _linear(h, products.qkv).view(len(x), 3, shape.heads, shape.head_dim)
     gate = None
     if shape.relative:
         gate = gates(h, shape.heads, shape.place, (p["gate.weight"], p["gate.bias"]), p["gate.const"])
     attended, sums = attend(qkv, gate, rows.table, rows.starts, seed, rows.frames, attention_drop)
-    y = _linear(attended.view(len(x), -1), products.out)
-    inner_norm = final if shape.norm_first else first
-    total, h2, wide, *inner_statistics = residual_norm(
-        x, y, inner_norm, shape.epsilon, dtype, seed, hidden_drop, AFTER_ATTENTION, keep or shape.norm_first,
-        wide=not shape.norm_first)
+    first, second = _norms(shape)
+    x, h2, inner = added(x, _linear(attended.view(len(x), -1), products.out), first, AFTER_ATTENTION)
     units = _linear(h2, products.inner)
     active = gelu(units, seed, unit_drop, INSIDE)
-    y = _linear(active, products.outer)
-    outer: dict[str, Any] = dict(seed=seed, dropout=hidden_drop, salt=AFTER_FEED_FORWARD)
-    if shape.norm_first:
-        end, copy, last = None, None, [None, None]
-        out = residual_norm(total, y, None, shape.epsilon, dtype, **outer)[0]
-    else:
-        end, copy, out, *last = residual_norm(wide, y, final, shape.epsilon, dtype, keep=keep, wide=True, **outer)
-    kept = (x, h, *statistics, qkv, gate, attended, sums, total, h2, *inner_statistics, units, active, end, *last)
-    return out, copy, kept if keep else ()
+    out, normed, last = added(x, _linear(active, products.outer), second, AFTER_FEED_FORWARD)
+    kept = (h, qkv, gate, attended, sums, h2, units, active, *inner, *last)
+    return out, normed, kept if keep else ()
+
+
+def _norms(shape: Shape) -> tuple[str, str]:
+    """Which norms follow the two sums: where blocks normalise first, the last is the first of the next block."""
+    return ("final", "next") if shape.norm_first else ("norm", "final")
 
 
 class _Block(torch.autograd.Function):
     """`run` with its way back; gradients of the products' weights go to the parameters they were made from."""
 
     @staticmethod
-    def forward(ctx, shape: Shape, rows: Rows, products: Products, seed: Tensor | None, x: Tensor, copy: Tensor | None,
+    def forward(ctx, shape: Shape, rows: Rows, products: Products, seed: Tensor | None, x: Tensor, h: Tensor,
                 table: Tensor | None, *parameters: Tensor | None):
-        p = dict(zip(NAMES, parameters))
-        out, copy, kept = run(shape, x, copy, rows, p, products, seed, keep=True)
-        ctx.shape, ctx.rows, ctx.products, ctx.seed, ctx.dtype = shape, rows, products, seed, x.dtype
+        out, normed, kept = run(shape, x, h, rows, dict(zip(NAMES, parameters)), products, seed, keep=True)
+        ctx.shape, ctx.rows, ctx.products, ctx.seed = shape, rows, products, seed
         ctx.set_materialize_grads(False)
         ctx.count = len(kept)
         ctx.save_for_backward(*kept, *parameters)
-        if copy is not None:
-            ctx.mark_non_differentiable(copy)
-        return out, copy
+        return out, normed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dout: Tensor | None, _):
+    def backward(ctx, dout: Tensor | None, dnormed: Tensor | None):
         if dout is None:
             return (None,) * (7 + len(NAMES))
         saved = ctx.saved_tensors
         p, needed = dict(zip(NAMES, saved[ctx.count:])), ctx.needs_input_grad
         way = _WayBack(ctx.shape, ctx.rows, ctx.products, ctx.seed, p, dict(zip(NAMES, needed[7:])))
-        dx, dtable = way.run(dout.contiguous(), saved[:ctx.count], for_table=needed[6])
+        dx, dh, dtable = way.run(dout.contiguous(), dnormed, saved[:ctx.count], for_table=needed[6])
         grads = [way.gradients.get(name) if wanted else None for name, wanted in zip(NAMES, needed[7:])]
-        return None, None, None, None, dx if needed[4] else None, None, dtable, *grads
+        return None, None, None, None, dx if needed[4] else None, dh if needed[5] else None, dtable, *grads
 
 
 class _WayBack:
@@ -158,37 +178,25 @@ class _WayBack:
         self.shape, self.rows, self.products, self.seed, self.p, self.wanted = shape, rows, products, seed, p, wanted
         self.gradients: dict[str, Tensor] = {}
 
-    def run(self, dout: Tensor, kept: tuple, for_table: bool) -> tuple[Tensor, Tensor | None]:
-        (x, h, mean, scale, qkv, gate, attended, sums, total, h2, inner_mean, inner_scale, units, active, end,
-         last_mean, last_scale) = kept
-        norm_first = self.shape.norm_first
-        outer, inner = (None, "final") if norm_first else ("final", "norm")
-        dy, dtotal = self._before_sum(outer, "outer", (end, last_mean, last_scale), None, dout, h2, AFTER_FEED_FORWARD)
+    def run(self, dout: Tensor, dnormed: Tensor | None, kept: tuple,
+            for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        h, qkv, gate, attended, sums, h2, units, active, *statistics = kept
+        first, second = _norms(self.shape)
+        last = None if self.shape.norm_first and dnormed is None else second
+        dy, dx = self._before_sum(last, "outer", statistics[3:], dnormed, dout, h2, AFTER_FEED_FORWARD)
         dh2 = self._feed_forward(dy, units, active, h2)
-        dy, dtotal = self._before_sum(inner, "out", (total, inner_mean, inner_scale), dh2, dtotal, h2, AFTER_ATTENTION)
+        dy, dx = self._before_sum(first, "out", statistics[:3], dh2, dx, h2, AFTER_ATTENTION)
         dh, dgate, dtable = self._attention(dy, qkv, gate, attended, sums, h, for_table)
-        if not norm_first:
-            dx = self._gate(h, dgate, dh, dtotal, torch.float32)
-        else:
-            dh = self._gate(h, dgate, dh, None, dh.dtype)
-            dx, _, sums = residual_norm_backward((x, mean, scale), self._norm("norm"), dh, None, dtotal, h, adds=False)
-            self.gradients |= {"norm.weight": sums[0], "norm.bias": sums[1]}
-        return dx, dtable
+        return dx, self._gate(h, dgate, dh), dtable
 
-    def _norm(self, name: str | None) -> tuple[Tensor, Tensor] | None:
-        return None if name is None else (self.p[f"{name}.weight"], self.p[f"{name}.bias"])
-
-    def _before_sum(self, norm: str | None, product: str, kept: tuple, dnormed: Tensor | None, dtotal: Tensor,
-                    like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
-        """From the gradients of a residual sum and its norm to those of what was added, and of the sum.
-
-        A block that normalises after the sum hands on the norm's float32 form alone, so `dtotal` is its gradient.
-        """
-        wide, rest = (None, dtotal) if self.shape.norm_first else (dtotal, None)
-        dx, dy, sums = residual_norm_backward(kept, self._norm(norm), dnormed, wide, rest, like, self.seed,
+    def _before_sum(self, name: str | None, product: str, kept: Sequence[Tensor], dnormed: Tensor | None,
+                    dwide: Tensor, like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
+        """From the gradients of a norm and of what runs on beside it to those of what was added, and of the sum."""
+        norm = None if name is None else (self.p[f"{name}.weight"], self.p[f"{name}.bias"])
+        dx, dy, sums = residual_norm_backward(kept, norm, dnormed, dwide, not self.shape.norm_first, like, self.seed,
                                               self.shape.dropouts[1], salt)
-        if norm:
-            self.gradients |= {f"{norm}.weight": sums[0], f"{norm}.bias": sums[1]}
+        if name:
+            self.gradients |= {f"{name}.weight": sums[0], f"{name}.bias": sums[1]}
         self.gradients[f"{product}.bias"] = sums[2]
         return dy, dx
 
@@ -213,12 +221,12 @@ class _WayBack:
                 self.gradients |= {f"{name}.weight": weight, f"{name}.bias": bias}
         return dqkv @ self.products.qkv[0], dgate, dtable if for_table else None
 
-    def _gate(self, h: Tensor, dgate: Tensor, dh: Tensor, residual: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The gradient of the attention's input: by the product, by the gates, and by the sum around it."""
+    def _gate(self, h: Tensor, dgate: Tensor, dh: Tensor) -> Tensor:
+        """The gradient of the attention's input: by the product, and by the gates."""
         if not self.shape.relative:
-            return dh if residual is None else residual + dh
+            return dh
         linear, const = (self.p["gate.weight"], self.p["gate.bias"]), self.p["gate.const"]
-        dx, weight, bias, dconst = gates_backward(h, self.shape.place, linear, const, dgate, dh, residual, dtype)
+        dx, weight, bias, dconst = gates_backward(h, self.shape.place, linear, const, dgate, dh)
         self.gradients |= {"gate.weight": weight, "gate.bias": bias, "gate.const": dconst}
         return dx
 
@@ -227,21 +235,28 @@ class _WayBack:
             self.gradients[f"{name}.weight"] = weight_gradient(dy, x)
 
 
-def fused_block(parameters: dict[str, Tensor | None], shape: Shape, x: Tensor, copy: Tensor | None, rows: Rows,
-                products: Products) -> tuple[Tensor, Tensor | None]:
-    """(rows, dim) float32 -> the block's output, and its copy in the products' precision for the next block.
+def fused_block(parameters: dict[str, Tensor | None], shape: Shape, x: Tensor, begun: Begun | None, rows: Rows,
+                products: Products, following: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Begun | None]:
+    """(rows, dim) float32 -> the block's output, and what the next block begins with.
 
-    Gradients go to `parameters`, whose products' weights `products` holds in its precision.
+    Gradients go to `parameters`, whose products' weights `products` holds in its precision. Where blocks normalise
+    first, `following` is the first norm of the next block; without it that block has to begin by itself.
     """
-    x = x.contiguous()  # one utterance after a convolution comes with its frames along the rows
+    if begun is None:
+        norm = (parameters["norm.weight"], parameters["norm.bias"]) if shape.norm_first else (None, None)
+        x = x.contiguous()  # one utterance after a convolution comes with its frames along the rows
+        begun = _Beginning.apply(x, *norm, shape.epsilon, products.out[0].dtype)
     seed = torch.randint(2 ** 30, (1,), device=x.device) if any(shape.dropouts) else None
-    if not torch.is_grad_enabled():
-        return run(shape, x, copy, rows, parameters, products, seed, keep=False)[:2]
-    return _Block.apply(shape, rows, products, seed, x, copy, rows.table, *parameters.values())
+    parameters = dict(zip(NAMES, (*parameters.values(), *(following or (None, None)))))
+    if torch.is_grad_enabled():
+        out, normed = _Block.apply(shape, rows, products, seed, *begun, rows.table, *parameters.values())
+    else:
+        out, normed, _ = run(shape, begun[0], begun[1], rows, parameters, products, seed, keep=False)
+    return out, None if normed is None else (out, normed)
 
 
 def parameters_of(block: nn.Module, adapted: bool = True) -> dict[str, Tensor | None]:
-    """A block's parameters by the names of this file, in the order of `NAMES`.
+    """A block's parameters by the names of this file, in the order of `NAMES`; the next block's are not among them.
 
     `adapted`: weights of products are as adapters make them, which takes as many launches as there are adapters.
     """

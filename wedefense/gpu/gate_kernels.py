@@ -33,10 +33,10 @@ def gate_kernel(x, weight, bias, const, place, gate, rows, heads, kept, ROWS: tl
 
 
 @triton.jit(do_not_specialize=("rows",))
-def gate_gradient_kernel(x, weight, bias, const, place, dgate, dh, residual, dx, partial, rows, heads, kept,
-                         RESIDUAL: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
-    """dx (rows, heads, DIM) = dh + what the gates add (+ residual); partial (heads, programs, 2 * DIM + 3): the two
-    weights, their two biases, and the head's const."""
+def gate_gradient_kernel(x, weight, bias, const, place, dgate, dh, dx, partial, rows, heads, kept, ROWS: tl.constexpr,
+                         DIM: tl.constexpr):
+    """dx (rows, heads, DIM) = dh + what the gates add; partial (heads, programs, 2 * DIM + 3): the two weights, their
+    two biases, and the head's const."""
     program, head, dims = tl.program_id(0), tl.program_id(1), tl.arange(0, DIM)
     slot = tl.load(place + head)
     w0, shift0 = _sums_of_four(weight, bias, 0, DIM)
@@ -52,8 +52,6 @@ def gate_gradient_kernel(x, weight, bias, const, place, dgate, dh, residual, dx,
         there = row[:, None] < rows
         at = (row[:, None].to(tl.int64) * heads + head) * DIM + dims[None, :]
         d = tl.load(dh + at, mask=there, other=0.0).to(tl.float32)
-        if RESIDUAL:
-            d += tl.load(residual + at, mask=there, other=0.0)
         if slot >= 0:
             values = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
             a = tl.sigmoid(tl.sum(values * w0[None, :], 1) + shift0)

@@ -1,5 +1,7 @@
 """Everything between two products in one pass each: residual sum, dropout, norm, GELU, gates; and the ways back."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,26 +30,26 @@ def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | Non
     return x if y is None else total, normed, also, mean, scale
 
 
-def residual_norm_backward(kept: tuple, norm: tuple[Tensor, Tensor] | None, dnormed: Tensor | None,
-                           dwide: Tensor | None, dtotal: Tensor | None, like: Tensor, seed: Tensor | None = None,
+def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] | None, dnormed: Tensor | None,
+                           dwide: Tensor | None, of_norm: bool, like: Tensor, seed: Tensor | None = None,
                            dropout: float = 0.0, salt: int = 0, adds: bool = True, gelu: bool = False,
                            dx_dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None, Tensor]:
     """-> dx, dy in the type of `like` where y was added, and (3, dim): of the gain, the shift, y's sum over rows.
 
-    `kept`: total, mean and scale.
+    `kept`: total, mean and scale; `dwide`: the gradient of the norm in float32 where `of_norm`, else of the total.
     """
     total, mean, scale = kept if norm else (like, like, like)
     rows, dim = like.shape
-    dx = like.new_empty(rows, dim, dtype=dx_dtype) if norm else dtotal
+    dx = like.new_empty(rows, dim, dtype=dx_dtype) if norm else dwide
     dy = torch.empty_like(like) if adds else None
     tile = 2
     programs = min(2 * PROGRAMS, -(-rows // tile))
     partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
     norm_kernels.residual_norm_gradient_kernel[(programs,)](
-        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), _or(dwide, like), _or(dtotal, like),
-        _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
-        NORMS=norm is not None, NARROW=dnormed is not None, WIDE=dwide is not None, RESIDUAL=dtotal is not None,
-        GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
+        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), _or(dwide, like), _or(seed, like), dx,
+        _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0, NORMS=norm is not None,
+        NARROW=dnormed is not None, WIDE=dwide is not None, OF_NORM=of_norm, GELU=gelu, ROWS=tile, DIM=_power(dim),
+        num_warps=4)
     return dx, dy, total_of(partial[None])[0].view(3, dim)
 
 
@@ -80,15 +82,14 @@ def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], c
     return gate
 
 
-def gates_backward(x: Tensor, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor, dgate: Tensor, dh: Tensor,
-                   residual: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> dx = dh + what the gates add (+ residual), and gradients of the linear layer's weight and bias, of const."""
+def gates_backward(x: Tensor, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor, dgate: Tensor,
+                   dh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """-> dx = dh + what the gates add, and gradients of the linear layer's weight and bias, of const."""
     heads, dim = len(place), x.shape[1] // len(place)
     programs = max(min(4 * PROGRAMS // heads, -(-len(x) // 32)), 1)
-    dx, partial = x.new_empty(x.shape, dtype=dtype), x.new_empty(heads, programs, 2 * dim + 3, dtype=torch.float32)
+    dx, partial = torch.empty_like(dh), x.new_empty(heads, programs, 2 * dim + 3, dtype=torch.float32)
     gate_kernels.gate_gradient_kernel[(programs, heads)](
-        x, *linear, const, place, dgate, dh, _or(residual, dh), dx, partial, len(x), heads, dgate.shape[1],
-        RESIDUAL=residual is not None, ROWS=32, DIM=dim, num_warps=4)
+        x, *linear, const, place, dgate, dh, dx, partial, len(x), heads, dgate.shape[1], ROWS=32, DIM=dim, num_warps=4)
     dlinear = x.new_empty(8 * dim + 8, dtype=torch.float32)
     dconst = x.new_empty(const.shape, dtype=torch.float32)
     tile = min(dim, 16)

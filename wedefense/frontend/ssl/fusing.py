@@ -25,8 +25,12 @@ def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
     return x.dtype == block.layer_norm.weight.dtype == torch.float32 and not any(gate is not None for gate in gates)
 
 
-def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple[Tensor, Tensor | None]:
-    """`block(x, [span])`, and a copy of it in the precision of the products, which the next block begins with."""
+def fused(block: nn.Module, x: Tensor, begun: tuple[Tensor, Tensor] | None, span: Span,
+          following: nn.Module | None = None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """`block(x, [span])`, and what the next block begins with: the same, and its norm, see `wedefense.gpu.block`.
+
+    `begun`: that of x, if the block before made it. `following`: the block that is sure to come next.
+    """
     from wedefense.gpu.block import Rows, Shape, fused_block, parameters_of
 
     attention, heads = block.attention, block.attention.kept or range(block.attention.total_heads)
@@ -39,7 +43,9 @@ def fused(block: nn.Module, x: Tensor, copy: Tensor | None, span: Span) -> tuple
     rows = Rows(span.packing.starts, span.packing.frames, attention.own_rows(span.table))
     learns = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in block.parameters())
     parameters = parameters_of(block, adapted=learns)
-    return fused_block(parameters, shape, x, copy, rows, _products(block, parameters, learns))
+    norm = following.layer_norm if following is not None and block.norm_first and fuses(following, x, span) else None
+    return fused_block(parameters, shape, x, begun, rows, _products(block, parameters, learns),
+                       norm and (norm.weight, norm.bias))
 
 
 def _products(block: nn.Module, parameters: dict[str, Tensor | None], learns: bool):

@@ -97,9 +97,9 @@ def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
-def run_block(block: Block, x: Tensor, copy: Tensor | None, spans: list[Span], checkpointing: bool,
-              calls: bool = False) -> tuple[Tensor, Tensor | None]:
-    """(rows, dim) -> (rows, dim), and its copy for the next block if there is one, see `fusing.fused`.
+def run_block(block: Block, following: Block | None, x: Tensor, begun: tuple[Tensor, Tensor] | None, spans: list[Span],
+              checkpointing: bool, calls: bool = False) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """(rows, dim) -> (rows, dim), and what the next block begins with where this one made it, see `fusing.fused`.
 
     With checkpointing, activations are computed again on the way back; `calls`: by a call, which hooks see.
     """
@@ -107,7 +107,7 @@ def run_block(block: Block, x: Tensor, copy: Tensor | None, spans: list[Span], c
         return checkpoint(block, x, spans, use_reentrant=False), None
     if calls or not fuses(block, x, spans[0]):
         return block(x, spans), None
-    return fused(block, x, copy, spans[0])
+    return fused(block, x, begun, spans[0], following)
 
 
 class Transformer(nn.Module):
@@ -141,10 +141,11 @@ class Transformer(nn.Module):
         x = self.dropout(x)
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
                               attends_packed(self.head_dim, x.device))
-        outputs, copy = [x], None
-        for block in self.layers[:self.depth]:
+        outputs, begun, blocks = [x], None, self.layers[:self.depth]
+        for block, following in zip(blocks, [*blocks[1:], None]):
             if not self._dropped():
-                x, copy = run_block(block, x, copy, spans, self.gradient_checkpointing, self.calls_dropped)
+                x, begun = run_block(block, None if self._drops else following, x, begun, spans,
+                                     self.gradient_checkpointing, self.calls_dropped)
             elif self.calls_dropped:
                 x = block(x, spans, dropped=True)
             outputs.append(x)
@@ -152,9 +153,13 @@ class Transformer(nn.Module):
             outputs[-1] = self.layer_norm(x)
         return outputs
 
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.layer_drop > 0
+
     def _dropped(self) -> bool:
         """Layer drop: in training a block is now and then left out, and hands on its input."""
-        return self.training and self.layer_drop > 0 and torch.rand(()).item() < self.layer_drop
+        return self._drops and torch.rand(()).item() < self.layer_drop
 
 
 class FrameEncoder(nn.Module):
