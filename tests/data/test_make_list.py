@@ -170,6 +170,19 @@ def test_silence_and_what_is_shorter_than_a_frame_are_told_and_listed(folder, ca
     assert "  problems: none" in text and len((folder / "raw.list").read_text().splitlines()) == 6
 
 
+def test_sample_rates_that_no_recording_has_are_refused_and_low_ones_told(folder, capsys):
+    audio = Path(str(folder / "../audio"))
+    for key, rate in {"u0": 7, "u1": 4000, "u2": 2**31 - 1, "u3": 8000}.items():
+        soundfile.write(audio / f"{key}.wav", noise(800), rate)
+        (audio / f"{key}.wav").replace(audio / f"{key}.flac")
+    with pytest.raises(InputError, match=r"2 x unusable audio: u0 \(.*u0.flac: its header says a sample rate of 7 Hz, "
+                                         r"which no recording has; write it again with its own\), u2 \(.* 2147483647"):
+        make(folder)
+    assert make(folder, "--allow_problems") == 0
+    told = "  doubt: 1 x sampled at less than a telephone's 8000 Hz, which leaves little of a voice: u1 (4000 Hz, "
+    assert told in capsys.readouterr().out
+
+
 def test_fewer_shards_leave_no_old_ones(folder):
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "2")
     make(folder, "--data_type", "shard", "--num_utts_per_shard", "4")

@@ -47,6 +47,9 @@ def open_audio(source):
                 raise BadAudio("no samples in it")
             if sound.frames >= _UNKNOWN_LENGTH:
                 raise BadAudio("its header has no length; encode it again")
+            if sound.samplerate not in _RATES:
+                raise BadAudio(f"its header says a sample rate of {sound.samplerate} Hz, which no recording has; write "
+                               "it again with its own")
             _refuse_half(sound.extra_info)
             yield sound
     except BadAudio:

@@ -16,6 +16,7 @@ from wedefense.utils.tables import first_few, plural, read_lines, read_seconds
 
 OPTIONAL_TABLES = ("utt2spk", "utt2attack", "utt2codec")
 _FRAME = 0.025  # seconds, of encoders
+_TELEPHONE = 8000  # Hz
 _FEW_CLASSES, _FEW_RECORDINGS = 20, 20  # of so many classes, with so many recordings each, something may be said
 
 
@@ -127,6 +128,9 @@ def _little_to_hear(recordings: Iterable[Recording]) -> list[str]:
         if recording.info.seconds < _FRAME:
             kinds[f"shorter than a frame ({_FRAME:g} s), repeated up to one"].append(
                 f"{recording.key} ({recording.label})")
+        if recording.info.rate < _TELEPHONE:
+            kinds[f"sampled at less than a telephone's {_TELEPHONE} Hz, which leaves little of a voice"].append(
+                f"{recording.key} ({recording.info.rate} Hz, {recording.label})")
     return [f"{len(found)} x {kind}: {first_few(found)}" for kind, found in kinds.items()]
 
 
