@@ -1,7 +1,9 @@
 import json
+import re
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from tests.report.pages import parse
 from wedefense.bin.compare import main
@@ -114,6 +116,68 @@ def test_a_page_with_every_number_of_the_table(place, capsys):
         odd = ~IS_BONAFIDE & (np.arange(200) % 2 == 1)
         assert f"{100 * detection_metrics(scores[IS_BONAFIDE], scores[odd]).eer:.3f}" in text
     assert "40 bootstrap resamples by spk" in text and "By attack" in text and "p is corrected for 2" in text
+
+
+def seeds(place, **systems):
+    """Score files of several seeds of each system, which are called a-1.txt, a-2.txt ... and their EERs."""
+    found = {}
+    for name, (count, noise) in systems.items():
+        each = [GOOD + noise * np.random.default_rng(10 + n).standard_normal(200) for n in range(count)]
+        for number, scores in enumerate(each, 1):
+            write(place / f"{name}-{number}", scores)
+        found[name] = [100 * detection_metrics(s[IS_BONAFIDE], s[~IS_BONAFIDE]).eer for s in each]
+    return found
+
+
+def test_systems_of_several_seeds_are_compared_by_welchs_test(place, capsys):
+    eers = seeds(place, a=(3, 1.5), b=(4, 2.0), c=(2, 1.6))
+    systems = ["a-1,a-2,a-3", "b-1,b-2,b-3,b-4", "c-1,c-2"]
+    assert main([*systems, "--keys", "data/eval/utt2lab", "--json", "c.json", "--html", "c.html",
+                 "--resamples", "20"]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80 and lines[0].split() == ["mean", "deviation", "difference", "p", "(Holm)"]
+    p_values = [ttest_ind(eers["a"], eers[name], equal_var=False).pvalue for name in "bc"]
+    assert 0.0005 < p_values[0] < 0.025 < p_values[1] < 0.9
+    first, worse, like = (line.split() for line in lines[lines.index("EER %") + 1:][:3])
+    assert first == ["a", f"{np.mean(eers['a']):.3f}", f"{np.std(eers['a'], ddof=1):.3f}"]
+    difference = np.mean(eers["b"]) - np.mean(eers["a"])
+    assert worse == ["b", f"{np.mean(eers['b']):.3f}", f"{np.std(eers['b'], ddof=1):.3f}", f"{difference:+.3f}",
+                     f"{2 * p_values[0]:.3f}", "worse"]
+    assert like[0] == "c" and like[4:] == [f"{p_values[1]:.3f}"]
+    assert "over trainings (3 of 'a', 4 of 'b', 2 of 'c') on 200 trials" in " ".join(text.split())
+    stored = json.loads((place / "c.json").read_text())["others"]["b"]["eer"]
+    expected = ttest_ind(eers["b"], eers["a"], equal_var=False).confidence_interval()
+    assert 100 * np.array(stored["interval"]) == pytest.approx(np.array(expected))
+    assert stored["p_value"] == pytest.approx(p_values[0])
+    page = parse(place / "c.html")[1].replace("−", "-")
+    assert f"b {worse[1]} ± {worse[2]} {worse[3]} {expected.low:+.3f} to {expected.high:+.3f} {worse[4]} worse" in page
+    assert re.search(rf" b-4 80 bona fide, 120 spoof [^b]* {eers['b'][3]:.3f} ", page)  # each seed by itself
+
+
+def test_what_seeds_cannot_be_compared(place):
+    seeds(place, a=(2, 0.3), b=(2, 1.5))
+    write(place / "b-3", np.loadtxt(place / "b-2", usecols=1))
+    write(place / "short", GOOD, first=1)
+    for systems, said in ((["a-1,a-2", "b-1"], "b-1: one training of this system, .* two seeds or more of each"),
+                          (["a-1,", "b-1,b-2"], "a-1,: one training"),
+                          (["a-1,a-2", "b-1,b-2,b-3"], "b-2 and b-3: the same scores; one training counts once"),
+                          (["a-1,a-2", "b-1,short"], "utterance of .* without a score in short: u0"),
+                          (["a-1,a-2", "b-1,a-2"], "a-2: named twice"),
+                          (["a-1,nowhere", "b-1,b-2"], "nowhere: no such file")):
+        with pytest.raises(InputError, match=said):
+            main([*systems, "--keys", "data/eval/utt2lab"])
+
+
+def test_equal_rates_of_all_seeds_tell_nothing(place, capsys):
+    """How far other seeds would lie apart is not known then: that is no p of 0."""
+    for name, shift in (("a-1", 0.0), ("a-2", 0.1), ("b-1", 0.2), ("b-2", 0.3)):
+        scores = GOOD if name.startswith("a") else GOOD + 2 * NOISE
+        write(place / name, scores + shift)
+    assert main(["a-1,a-2", "b-1,b-2", "--keys", "data/eval/utt2lab"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    _, mean, deviation, difference, p = lines[lines.index("EER %") + 2].split()
+    assert deviation == "0.000" and float(difference) > 10 and p == "1.000"
 
 
 def test_differences_are_drawn_where_they_are():

@@ -34,6 +34,7 @@ class Difference:
     interval: Interval
     p_value: float  # two-sided
     p_holm: float   # the same, for as many systems as were compared in this metric
+    deviations: tuple[float, float] | None = None  # over seeds, of which A and B are means
 
     @property
     def value(self) -> float:

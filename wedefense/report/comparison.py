@@ -1,21 +1,21 @@
 """The page of `wedefense compare`: systems on the same trials, each beside the first."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wedefense.metrics.catalogue import BOOTSTRAPPED, MAIN, METRICS
+from wedefense.metrics.catalogue import BOOTSTRAPPED, MAIN, METRICS, Metric
 from wedefense.metrics.confidence import Difference
 from wedefense.metrics.detection import CLASSES, DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions, evaluate_detection
-from wedefense.metrics.keys import Trials, read_meta
+from wedefense.metrics.keys import read_meta
 from wedefense.report import html, sections
 from wedefense.report.heat import heat_map
 from wedefense.report.html import Figure, Row
 from wedefense.report.style import CALIBRATED, GREY, INK, SERIES, SIZE, SMALL, SPOOF, described, new_figure
 from wedefense.report.write import write_page
-from wedefense.scoring.comparison import SIGNIFICANT, explanation
+from wedefense.scoring.comparison import SIGNIFICANT, Comparison
 from wedefense.scoring.results import ScoredSet
 
 _MOST_CURVES = len(SERIES)  # of which each has a colour of its own
@@ -24,31 +24,34 @@ _COLOURS = {"better": CALIBRATED, "worse": SPOOF, "": GREY}
 _MARKS = {"better": "o", "worse": "s", "": "D"}
 
 
-def write_comparison(path: str | os.PathLike, systems: Mapping[str, Trials], found: Mapping[str, Sequence[Difference]],
-                     costs: DetectionCosts, groups: Sequence[str] | None, settings: Mapping[str, Any]) -> None:
+def write_comparison(path: str | os.PathLike, compared: Comparison, costs: DetectionCosts,
+                     settings: Mapping[str, Any]) -> None:
     """`settings` are the options of the command: keys, resamples, groups."""
-    first, trials = next(iter(systems.items()))
+    systems, groups = compared.trials, compared.groups
     by = Path(settings["groups"]).name.removeprefix("utt2") if groups else BootstrapOptions.by
     bootstrap = BootstrapOptions(settings["resamples"], by=by)
     table = Path(settings["keys"]).parent / "utt2attack"
-    meta = read_meta(table, trials.names) if table.is_file() else {}
+    meta = read_meta(table, next(iter(systems.values())).names) if table.is_file() else {}
     evaluated = {name: evaluate_detection(each, meta, costs, bootstrap, groups) for name, each in systems.items()}
     results = {"of": "system", "classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                "sets": evaluated}
     sets = [ScoredSet(name, each, {}) for name, each in systems.items()]
     content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
-               _differences(found, first, explanation(found, first, trials, bootstrap.resamples)),
+               _differences(compared),
                *(_by(title, evaluated) for title in meta)]
-    write_page(path, f"{first} and {', '.join(found)}: comparison", settings, content)
+    write_page(path, f"{compared.first} and {', '.join(compared.found)}: comparison", settings, content)
 
 
-def _differences(found: Mapping[str, Sequence[Difference]], first: str, text: str) -> str:
-    parts = [html.paragraph(" ".join(text.split()) + " Small figures: 95 % intervals.", "note")]
+def _differences(compared: Comparison) -> str:
+    found, first = compared.found, compared.first
+    small = "deviations and 95 % intervals" if compared.over_seeds else "95 % intervals"
+    parts = [html.paragraph(f"{' '.join(compared.explanation.split())} Small figures: {small}.", "note")]
     drawn = []
     for i, key in enumerate(BOOTSTRAPPED):
         metric, each = METRICS[key], {name: differences[i] for name, differences in found.items()}
         rows = [Row([name, *_row_cells(difference)]) for name, difference in each.items()]
-        rows.append(Row([first, metric.number(next(iter(each.values())).a), *[""] * 3], "rule"))
+        some = next(iter(each.values()))
+        rows.append(Row([first, _measured(metric, some.a, some.deviations and some.deviations[0]), *[""] * 3], "rule"))
         parts += [f"<h3>{metric.heading}</h3>",
                   html.table(["system", metric.heading, "difference", "p (Holm)", ""], rows)]
         drawn.append(Figure(f"difference_{key}", f"{metric.title} less that of {first}, with 95 % intervals",
@@ -61,7 +64,12 @@ def _row_cells(found: Difference) -> list[str]:
     metric = METRICS[found.metric]
     value, *ends = (f"{metric.factor * x:+.{metric.decimals}f}".replace("-", "−")
                     for x in (found.value, *found.interval))
-    return [metric.number(found.b), f"{value}\n{' to '.join(ends)}", f"{found.p_holm:.3f}", verdict(found)]
+    measured = _measured(metric, found.b, found.deviations and found.deviations[1])
+    return [measured, f"{value}\n{' to '.join(ends)}", f"{found.p_holm:.3f}", verdict(found)]
+
+
+def _measured(metric: Metric, value: float, deviation: float | None) -> str:
+    return metric.number(value) + (f"\n± {metric.number(deviation)}" if deviation is not None else "")
 
 
 def verdict(found: Difference) -> str:

@@ -1,20 +1,92 @@
 """Systems beside the first of them on the same trials: from experiment folders or score files to one table."""
 
+import itertools
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics.catalogue import BOOTSTRAPPED, METRICS
-from wedefense.metrics.confidence import Difference
-from wedefense.metrics.keys import Trials, load_trials
+from wedefense.metrics.confidence import Difference, compare
+from wedefense.metrics.detection import DetectionCosts
+from wedefense.metrics.keys import Trials, load_trials, read_meta
+from wedefense.metrics.seeds import compare_seeds
 from wedefense.metrics.table import text_table
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.tables import first_few
 
 SIGNIFICANT = 0.05
 _LONGEST_NAME = 20  # with which a line has 80 columns
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The systems `found`, by name, less the `first`."""
+
+    trials: Mapping[str, Trials]              # of every training, by its short name
+    groups: Sequence[str] | None              # of each trial, where whole groups are drawn
+    first: str
+    found: Mapping[str, Sequence[Difference]]
+    explanation: str                          # what the numbers are, and what they cannot show
+
+    @property
+    def over_seeds(self) -> bool:
+        return len(self.trials) > len(self.found) + 1
+
+
+def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None,
+                    costs: DetectionCosts = DetectionCosts(), resamples: int = 1000,
+                    common: bool = False) -> Comparison:
+    """A system is an experiment folder or a score file, or several, joined by commas: those of its seeds.
+
+    One of each are compared on resamples of the trials (or of whole `groups`, a table), several by their seeds.
+    """
+    seeds = [_seeds(system) for system in systems]
+    trials = load_systems([seed for each in seeds for seed in each], keys, common)
+    (_, one), *_ = trials.items()
+    drawn = next(iter(read_meta(groups, one.names).values())) if groups else None
+    if len(trials) == len(systems):
+        (first, *others), differences = trials, compare([each.scores for each in trials.values()], one.is_bonafide,
+                                                        drawn, costs, resamples)
+        text = _explanation(len(others), first, one, resamples)
+    else:
+        left = iter(trials)
+        named = [list(itertools.islice(left, len(each))) for each in seeds]
+        for system, names in zip(systems, named):
+            _require_several(system, {name: trials[name] for name in names})
+        (first, *others), differences = _called(named), compare_seeds(
+            [[trials[name].scores for name in names] for names in named], one.is_bonafide, costs)
+        counts = dict(zip([first, *others], map(len, named)))
+        text = _explanation_of_seeds(counts, one)
+    return Comparison(trials, drawn, first, dict(zip(others, differences)), textwrap.fill(text, 80))
+
+
+def _seeds(system: str) -> list[str]:
+    return [system] if os.path.exists(system) else [seed for seed in system.split(",") if seed]
+
+
+def _require_several(system: str, trials: Mapping[str, Trials]) -> None:
+    if len(trials) < 2:
+        raise InputError(f"{system}: one training of this system, and several of another; name two seeds or more of "
+                         "each, joined by commas")
+    for (one, mine), (other, others) in itertools.combinations(trials.items(), 2):
+        if np.array_equal(mine.scores, others.scores):
+            raise InputError(f"{one} and {other}: the same scores; one training counts once, leave one out")
+
+
+def _called(systems: Sequence[Sequence[str]]) -> list[str]:
+    """What the names of a system's seeds begin with, where that tells systems apart.
+
+    >>> _called([["mhfa-1", "mhfa-2"], ["sls/seed1", "sls/seed2"]]), _called([["a", "b"], ["c", "d"]])
+    (['mhfa', 'sls/seed'], ['a, b', 'c, d'])
+    """
+    names = [os.path.commonprefix(seeds).rstrip("-_./= ") for seeds in systems]
+    return names if all(names) and len(set(names)) == len(names) else [", ".join(seeds) for seeds in systems]
 
 
 def score_file(system: str, keys: str) -> Path:
@@ -62,6 +134,7 @@ def short_names(files: Sequence[Path]) -> list[str]:
 
 def comparison_table(found: Mapping[str, Sequence[Difference]], first: str) -> str:
     """Under each metric the first system and then the others less it, in 80 columns."""
+    seeds = any(each.deviations for differences in found.values() for each in differences)
     names = {name: name for name in (first, *found)}
     if max(map(len, names)) > _LONGEST_NAME:
         names = {name: f"system {number}" for number, name in enumerate(names, 1)}
@@ -69,11 +142,13 @@ def comparison_table(found: Mapping[str, Sequence[Difference]], first: str) -> s
     rows: list[list[str]] = []
     for i, key in enumerate(BOOTSTRAPPED):
         metric = METRICS[key]
-        mine = next(iter(found.values()))[i].a
-        rows += [[metric.heading, *[""] * 5], [f"  {names[first]}", metric.number(mine), *[""] * 4]]
+        some = next(iter(found.values()))[i]
+        deviation = metric.number(some.deviations[0]) if some.deviations else ""
+        rows += [[metric.heading, *[""] * 5], [f"  {names[first]}", metric.number(some.a), deviation, *[""] * 3]]
         rows += [[f"  {names[name]}", *_cells(differences[i])] for name, differences in found.items()]
         rows.append([])
-    table = text_table(["", "", "difference", "95 % interval", "p (Holm)", ""], rows[:-1])
+    columns = ["mean", "deviation", "difference"] if seeds else ["", "difference", "95 % interval"]
+    table = text_table(["", *columns, "p (Holm)", ""], rows[:-1])
     return "\n".join([*legend, *([""] if legend else []), table])
 
 
@@ -83,12 +158,11 @@ def _cells(found: Difference) -> list[str]:
     verdict = ""
     if found.p_holm < SIGNIFICANT:
         verdict = "better" if metric.better(found.b, found.a) else "worse"
-    return [metric.number(found.b), value, f"[{', '.join(ends)}]", f"{found.p_holm:.3f}", verdict]
+    told = [metric.number(found.deviations[1]), value] if found.deviations else [value, f"[{', '.join(ends)}]"]
+    return [metric.number(found.b), *told, f"{found.p_holm:.3f}", verdict]
 
 
-def explanation(found: Mapping[str, Sequence[Difference]], first: str, trials: Trials, resamples: int) -> str:
-    """What the table's numbers are, and what they cannot show, in lines of 80 columns."""
-    many = len(found)
+def _explanation(many: int, first: str, trials: Trials, resamples: int) -> str:
     text = (f"Each system less '{first}' on the same {resamples} resamples of {len(trials.names)} trials "
             f"({len(trials.bonafide)} bona fide). ")
     if many > 1:
@@ -96,7 +170,17 @@ def explanation(found: Mapping[str, Sequence[Difference]], first: str, trials: T
     text += f"better, worse: p < {SIGNIFICANT:g}, on other trials by these weights; other seeds are another question."
     if (least := many * 2 / (resamples + 1)) >= SIGNIFICANT:
         text += f" No p can fall under {least:.2g} with so few resamples: give --resamples {100 * many} or more."
-    return textwrap.fill(text, 80)
+    return text
+
+
+def _explanation_of_seeds(counts: Mapping[str, int], trials: Trials) -> str:
+    first, *others = counts
+    trainings = first_few([f"{count} of '{name}'" for name, count in counts.items()], 8)
+    text = (f"Means and standard deviations (of n - 1) over trainings ({trainings}) on {len(trials.names)} trials "
+            f"({len(trials.bonafide)} bona fide). Differences are less '{first}', p is by Welch's test")
+    text += f" and corrected for {len(others)} in each metric. " if len(others) > 1 else ". "
+    return text + (f"better, worse: p < {SIGNIFICANT:g}, by other seeds on these trials; other trials are another "
+                   "question.")
 
 
 def _of_an_experiment(file: Path) -> bool:
