@@ -24,6 +24,7 @@ def test_options_are_read_without_torch():
     (lambda: InterTopKOptions(K=0), "K"),
     (lambda: LossOptions(weight=(0.5, -0.1)), "weight"),
     (lambda: LossOptions(weight={"bonafide": 0.0}), "weight"),
+    (lambda: LossOptions(weight=(1.0, 0.0)), "weight"),  # a batch of that class alone would have no mean
     (lambda: LossOptions(label_smoothing=1.5), "label_smoothing"),
 ])
 def test_impossible_values_name_their_key(make, key):

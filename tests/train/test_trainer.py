@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,6 +219,19 @@ def test_weights_alone_are_not_resumed_from(experiment, tmp_path):
     experiment(num_epochs=1).fit()
     with pytest.raises(InputError, match="use --model_init"):
         experiment(checkpoint=str(tmp_path / "exp/models/model_1.pt")).fit()
+
+
+def test_what_classes_weigh_in_the_loss_is_kept_beside_how_often_they_came(experiment, tmp_path):
+    trainer = experiment(num_epochs=1, loss_args__weight={"spoof": 0.1, "bonafide": 0.9})
+    assert trainer.validator.labels == trainer.labels and trainer.labels.log_priors == pytest.approx(np.log([0.9, 0.1]))
+    trainer.fit()
+    assert (tmp_path / "exp/label2id").read_text() == "bonafide 0 12 0.9\nspoof 1 12 0.1\n"
+
+
+def test_a_batch_of_one_utterance_names_what_needs_more(experiment):
+    trainer = experiment(projection_args__project_type="softmax", dataloader_args__batch_size=1)
+    with pytest.raises(InputError, match="epoch 1: batch norm needs more than one .*batch_size to 2"):
+        trainer.fit()
 
 
 def test_a_speaker_at_another_speed_is_a_new_class_and_a_spoof_is_not(experiment, tmp_path):

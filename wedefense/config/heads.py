@@ -1,5 +1,6 @@
 """Options of the heads and losses, one dataclass each, and the tables of their names."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -143,17 +144,17 @@ HEADS = Registry("projection", {
 class LossOptions:
     """Cross-entropy."""
 
-    # Of the classes: [0.9, 0.1] in the order of the label ids, or {bonafide: 0.9, spoof: 0.1}.
+    # Of the classes: [0.9, 0.1] in the order of the label ids, or {bonafide: 0.9, spoof: 0.1}. Scores are freed from
+    # them, as they are from how often each class comes.
     weight: tuple[float, ...] | dict[str, float] | None = None
     label_smoothing: float = 0.0
 
     def __post_init__(self):
         fraction(self, "label_smoothing")
         values = self.weight.values() if isinstance(self.weight, dict) else self.weight or ()
-        if any(value < 0 for value in values):
-            raise OptionError("weight", f"class weights must not be negative, got {self.weight}")
-        if self.weight is not None and not any(values):
-            raise OptionError("weight", f"at least one class weight must be greater than 0, got {self.weight}")
+        if not all(0 < value < math.inf for value in values):
+            raise OptionError("weight", f"of a class must be above 0, got {self.weight}; leave a class that is not to "
+                                        "count out of the list")
 
 
 LOSSES = Registry("loss", {

@@ -34,7 +34,7 @@ PublishedScore = Literal["", "logit", "probability"]
 SAMPLES = 64_600  # 4.04 s at 16 kHz
 CLASSES = ("bonafide", "spoof")
 # How often the classes count in training: utterances of the training set times their weight in the loss.
-WEIGHTED_2019 = Labels(CLASSES, (2_322, 2_280))  # ASVspoof 2019 LA: 2,580 x 0.9 and 22,800 x 0.1
+WEIGHTED_2019 = Labels(CLASSES, (2_580, 22_800), (0.9, 0.1))  # ASVspoof 2019 LA
 EQUAL = Labels(CLASSES, (1, 1))
 _CROP = f"hears the first {SAMPLES:,} samples ({SAMPLES / 16000:.2f} s)"
 _WEIGHTED = "its LLR takes the weighted class counts of ASVspoof 2019 LA for priors"

@@ -7,13 +7,16 @@ from wedefense.config.schema import Config
 from wedefense.utils.out_of_memory import lacking
 
 
-def explain(error: RuntimeError, batch, config: Config, ranks: int) -> str | None:
+def explain(error: RuntimeError | ValueError, batch, config: Config, ranks: int) -> str | None:
     """None for what the user cannot mend."""
     if isinstance(error, torch.OutOfMemoryError):
         count, samples = batch.wav.shape
         return (f"out of memory on a batch of {count} utterances x {samples / config.dataset_args.resample_rate:.2f} s "
                 f"({lacking(error)}). Save memory, the first costs nothing but time: "
                 f"{'; '.join(_savings(config, ranks))}")
+    if "Expected more than 1 value per channel" in str(error):
+        return ("batch norm needs more than one utterance at a time; set dataloader_args.batch_size to 2 or more, or "
+                "take a back-end and a head without it")
     if "does not have a deterministic implementation" in str(error):
         return f"deterministic: {str(error).split(', but you set')[0]}; set deterministic: False"
     return None

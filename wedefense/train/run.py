@@ -18,6 +18,7 @@ from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
 from wedefense.models.detector import build_detector
+from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.agreement import require_agreement
 from wedefense.train.localization import check_data
 from wedefense.train.loggers import logger_class
@@ -117,6 +118,9 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
     else:
         detector = build_detector(config, len(labels.names), architecture)
     mode = build_mode(config, detector)
+    criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
+    if isinstance(criterion, CrossEntropyLoss) and criterion.weight is not None:
+        labels = replace(labels, weights=tuple(criterion.weight.tolist()))
     validator, lists = None, {"train_data": loader.entries}
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
@@ -133,7 +137,6 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
     log.info("%s", describe(config, detector, labels, world))
     if config.feature_cache:
         detector.cache = _cache(config.feature_cache, detector)
-    criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
     return Trainer(config, detector, criterion, mode, loader, world, validator, labels)
 
 

@@ -143,7 +143,7 @@ class Trainer:
         """`_train_batch`; what the user can mend is told with its cure."""
         try:
             return self._train_batch(batch)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             explanation = explain(error, batch, self.config, self.world.size)
             if explanation is None:
                 raise
