@@ -21,6 +21,7 @@ from wedefense.experiment.lineage import FREE, settings
 from wedefense.experiment.provenance import provenance, sentence
 from wedefense.experiment.record import changes, is_fingerprint
 from wedefense.report.sections import training
+from wedefense.train.trainer import Trainer
 from wedefense.utils.errors import InputError
 from wedefense.utils.owner import owned
 from wedefense.utils.tables import write_table
@@ -39,8 +40,6 @@ def trained(tmp_path_factory):
     config = write_config(root, num_epochs=3, dataset_args__num_frms=20, dataloader_args__num_workers=0,
                           optimizer_args={"weight_decay": 0.01}, **lists)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        from wedefense.train.trainer import Trainer
-
         save = Trainer._save_history
 
         def stop(self):
@@ -109,6 +108,48 @@ def test_other_data_under_the_same_names_are_refused(again, change, told):
     with pytest.raises(InputError, match=told):
         ask()
     assert content(root / "exp") == before
+
+
+def test_values_with_numbers_for_names_go_on(again):
+    """A record keeps every name as text."""
+    root, ask = again
+    keys = [line.split()[0] for line in (root / "train/utt2lab").read_text().splitlines()]
+    write_table(root / "train/utt2fold", {key: number % 2 for number, key in enumerate(keys)})
+    drawn = ["--exp_dir", str(root / "folds"), "--dataset_args.sampling", "[{column: fold, weights: {0: 3, 1: 1}}]",
+             "--scheduler_args.final_lr", "0.01", "--num_epochs"]
+    for epochs in ("1", "2"):
+        ask(*drawn, epochs)
+    assert ExperimentFolder(root / "folds").epochs() == [1, 2]
+
+
+def test_the_same_call_goes_on_after_it_resumed_from_a_checkpoint_elsewhere(again):
+    root, ask = again
+    call = ["--exp_dir", str(root / "moved"), "--checkpoint", str(root / "exp/models/last.ckpt")]
+    steps = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        save = Trainer._save_last
+
+        def stop(self):
+            save(self)
+            raise KeyboardInterrupt
+
+        patch.setattr(Trainer, "_save_last", stop)
+        ask(*call, "--save_step_interval", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        step = Trainer._train_batch
+        patch.setattr(Trainer, "_train_batch", lambda self, batch: steps.append(self.step) or step(self, batch))
+        ask(*call)
+    assert steps == [5]  # of 4 in two epochs, 1 before it was stopped, 6 in all
+    assert "resumed from" in (root / "moved/train.log").read_text()
+    ask(*call)
+    assert steps == [5]
+    other = root / "exp/models/other.ckpt"
+    other.write_bytes((root / "exp/models/last.ckpt").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_train_batch", lambda self, batch: steps.append(self.step) or step(self, batch))
+        ask("--exp_dir", str(root / "moved"), "--checkpoint", str(other))
+    assert steps == [5, 4, 5]  # another one is what was asked for
+    assert json.loads((root / "moved/training.json").read_text())["checkpoint"] == str(other)
 
 
 def noises_in(place: Path, level: float) -> str:

@@ -95,7 +95,8 @@ class RunOptions:
     scheduler: str = "ExponentialDecrease"
     scheduler_args: SchedulerOptions = _component("scheduler", SCHEDULERS)
 
-    checkpoint: str | None = None  # resume from this file instead of exp_dir/models/last.ckpt
+    checkpoint: str | None = None  # begin by resuming from this file; once there is an exp_dir/models/last.ckpt that
+                                   # came of it, the same call goes on from that
     do_lm: bool = False            # large-margin fine-tuning: the final margin at once, no other speeds of speakers
     train_data: str | None = None
     train_label: str | None = None

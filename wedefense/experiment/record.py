@@ -55,8 +55,8 @@ def _shown(value) -> str:
 
 
 def changes(old: Mapping, new: Mapping) -> list[Change]:
-    """Every dotted key whose value differs, in the order of `new`."""
-    old, new = flat(old), flat(new)
+    """Every dotted key whose value differs once both are as a record keeps them, in the order of `new`."""
+    old, new = (flat(json.loads(json.dumps(tree))) for tree in (old, new))
     return [Change(key, old.get(key), new.get(key)) for key in [*new, *(old.keys() - new.keys())]
             if old.get(key) != new.get(key)]
 
@@ -136,7 +136,7 @@ def require(record: Path, what: str, stage: int, inputs: Mapping[str, object]) -
 
 def _compared(found: dict, folder: Path, old: Mapping, new: Mapping) -> list[Change]:
     outputs = {name: of_output(folder / name) for name in found["outputs"]}
-    return changes(old, json.loads(json.dumps(new))) + changes(found["outputs"], outputs)
+    return changes(old, new) + changes(found["outputs"], outputs)
 
 
 def read(path: Path) -> dict | None:

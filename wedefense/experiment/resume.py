@@ -1,6 +1,7 @@
 """Whether a training goes on where the folder stands: decided from its record, before anything is written."""
 
 import contextlib
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,23 @@ def settle(config: Config, ranks: int) -> "lineage.Step | None":
                         "compare with", folder, folder.config)
             refuse(home, _blocking(config, folder, changes(lineage.settings(load_config(folder.config)),
                                                            lineage.settings(config))))
-        return replace(step, told=_told({}, 0, config.model_init))
+        return replace(step, told=_told({}, 0, config.model_init, None))
     refuse(home, _blocking(config, folder, changes(found["inputs"], step.inputs)))
-    if is_finished(folder, config):
+    if is_finished(folder, config) and not config.checkpoint:
         return None
-    return replace(step, told=_told(found, epochs_done(folder), found.get("started_from", config.model_init)))
+    return replace(step, told=_told(found, epochs_done(folder), found.get("started_from", config.model_init),
+                                    _place(config) or (read(folder.training) or {}).get("checkpoint")))
+
+
+def checkpoint_to_take(config: Config) -> str | None:
+    """`checkpoint`, unless this training began from it already and has a `last.ckpt` of its own to go on from."""
+    folder = ExperimentFolder(config.exp_dir)
+    begun = folder.last.is_file() and (read(folder.training) or {}).get("checkpoint") == _place(config)
+    return None if begun else config.checkpoint
+
+
+def _place(config: Config) -> str | None:
+    return config.checkpoint and os.path.abspath(config.checkpoint)
 
 
 def _blocking(config: Config, folder: ExperimentFolder, found: list[Change]) -> list[Change]:
@@ -81,9 +94,9 @@ def is_finished(folder: ExperimentFolder, config: Config) -> bool:
         folder) >= config.num_epochs
 
 
-def _told(found: dict, done: int, started_from: str | None) -> dict:
-    """Which weights it began with, and which code trained from which epoch on; one that changed under a training is
-    spoken of.
+def _told(found: dict, done: int, started_from: str | None, checkpoint: str | None) -> dict:
+    """Which weights or checkpoint it began with, and which code trained from which epoch on; one that changed under a
+    training is spoken of.
     """
     before = list(found.get("code", []))
     now = code_state() | {"sources": of_sources()}
@@ -92,7 +105,8 @@ def _told(found: dict, done: int, started_from: str | None) -> dict:
                     "card say from which epoch", before[-1]["version"], now["version"])
     if not before or before[-1]["sources"] != now["sources"]:
         before.append({"from_epoch": done + 1} | now)
-    return {"code": before} | ({"started_from": started_from} if started_from else {})
+    began = {"started_from": started_from, "checkpoint": checkpoint}
+    return {"code": before} | {key: place for key, place in began.items() if place}
 
 
 def newest_weights(exp_dir: str | Path) -> Path:

@@ -13,7 +13,7 @@ from wedefense.data.labels import Labels
 from wedefense.data.loader import TrainLoader, eval_loader, train_loader
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step
-from wedefense.experiment.resume import settle
+from wedefense.experiment.resume import checkpoint_to_take, settle
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.metrics.catalogue import needs_validation
 from wedefense.models.cache import FeatureCache
@@ -53,6 +53,7 @@ def train(config: Config, device: str = "auto") -> None:
         keep_freed_memory()
     try:
         with owned(folder, world.rank, distributed.gather):
+            config = replace(config, checkpoint=distributed.gather(checkpoint_to_take(config))[0])
             record = _settled(config, world)
             _train(config, world, folder, record)
     finally:
