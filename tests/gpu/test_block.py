@@ -86,10 +86,9 @@ def test_the_way_back_sees_the_dropout_of_the_way_there(norm_first):
     assert (gradient * step).sum().item() == pytest.approx(expected, rel=3e-2)
 
 
-@pytest.mark.parametrize("norm_first, dtype, bound", [(True, torch.float32, 1e-5), (True, torch.bfloat16, 2e-2),
-                                                      (False, torch.float32, 1e-5)], ids=str)
-def test_a_block_begins_with_what_the_one_before_left(norm_first, dtype, bound):
-    """The same to the last bit, and the same gradients, as of a block that begins by itself."""
+@pytest.mark.parametrize("norm_first, dtype", [(True, torch.float32), (True, torch.bfloat16), (False, torch.float32)],
+                         ids=str)
+def test_a_block_begins_with_what_the_one_before_left_to_the_last_bit(norm_first, dtype):
     one, two = block_of(norm_first, False, (0, 1)), block_of(norm_first, False, (1,))
     x = torch.randn(sum(COUNTS), DIM, device=DEVICE, requires_grad=True)
     norm, weights = two.layer_norm, torch.randn(2, sum(COUNTS), DIM, device=DEVICE)
@@ -102,9 +101,8 @@ def test_a_block_begins_with_what_the_one_before_left(norm_first, dtype, bound):
         second, _ = fused(two, first, **options, begun=begun if hands_on else None)
         gradients = torch.autograd.grad([first, second], given, [*weights])  # of the first, by a mix of layers too
         found.append([first, second, *gradients])
-    for number, (here, there) in enumerate(zip(*found, strict=True)):
-        # that of a bias of keys, which softmax does not see, is but rounding
-        assert (here - there).norm() <= (number > 1) * (bound * there.norm() + 1e-3) and there.norm() > 0
+    for here, there in zip(*found, strict=True):
+        assert torch.equal(here, there) and there.norm() > 0
 
 
 def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same():

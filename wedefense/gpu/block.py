@@ -23,6 +23,7 @@ from wedefense.gpu.passes import (
 )
 
 # What a block begins with: its input, and that in the products' precision, normalised where blocks normalise first.
+# The input is the layer before under another name, so that what comes back for either is summed where it is read.
 Begun: TypeAlias = tuple[Tensor, Tensor]
 ATTENTION, AFTER_ATTENTION, INSIDE, AFTER_FEED_FORWARD = range(4)  # what is added to the seed of a block's dropouts
 
@@ -107,8 +108,9 @@ class _Beginning(torch.autograd.Function):
         if not ctx.saved_tensors:
             return dx + dnormed, None, None, None, None
         gain, shift, *kept = ctx.saved_tensors
-        dx, _, sums = residual_norm_backward(kept, (gain, shift), dnormed, dx.contiguous(), False, dnormed, adds=False)
-        return dx, sums[0], sums[1], None, None
+        dx, _, (dgain, dshift, _) = residual_norm_backward(kept, (gain, shift), dnormed, [dx.contiguous()], False,
+                                                           dnormed, adds=False)
+        return dx, dgain, dshift, None, None
 
 
 def run(shape: Shape, x: Tensor, h: Tensor, rows: Rows, p: dict[str, Tensor], products: Products, seed: Tensor | None,
@@ -155,17 +157,18 @@ class _Block(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.count = len(kept)
         ctx.save_for_backward(*kept, *parameters)
-        return out, normed
+        return out, out.detach(), normed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dout: Tensor | None, dnormed: Tensor | None):
-        if dout is None:
+    def backward(ctx, dlayer: Tensor | None, dnext: Tensor | None, dnormed: Tensor | None):
+        dout = [d.contiguous() for d in (dnext, dlayer) if d is not None]
+        if not dout:
             return (None,) * (7 + len(NAMES))
         saved = ctx.saved_tensors
         p, needed = dict(zip(NAMES, saved[ctx.count:])), ctx.needs_input_grad
         way = _WayBack(ctx.shape, ctx.rows, ctx.products, ctx.seed, p, dict(zip(NAMES, needed[7:])))
-        dx, dh, dtable = way.run(dout.contiguous(), dnormed, saved[:ctx.count], for_table=needed[6])
+        dx, dh, dtable = way.run(dout, dnormed, saved[:ctx.count], for_table=needed[6])
         grads = [way.gradients.get(name) if wanted else None for name, wanted in zip(NAMES, needed[7:])]
         return None, None, None, None, dx if needed[4] else None, dh if needed[5] else None, dtable, *grads
 
@@ -178,19 +181,19 @@ class _WayBack:
         self.shape, self.rows, self.products, self.seed, self.p, self.wanted = shape, rows, products, seed, p, wanted
         self.gradients: dict[str, Tensor] = {}
 
-    def run(self, dout: Tensor, dnormed: Tensor | None, kept: tuple,
+    def run(self, dout: list[Tensor], dnormed: Tensor | None, kept: tuple,
             for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         h, qkv, gate, attended, sums, h2, units, active, *statistics = kept
         first, second = _norms(self.shape)
         last = None if self.shape.norm_first and dnormed is None else second
         dy, dx = self._before_sum(last, "outer", statistics[3:], dnormed, dout, h2, AFTER_FEED_FORWARD)
         dh2 = self._feed_forward(dy, units, active, h2)
-        dy, dx = self._before_sum(first, "out", statistics[:3], dh2, dx, h2, AFTER_ATTENTION)
+        dy, dx = self._before_sum(first, "out", statistics[:3], dh2, [dx], h2, AFTER_ATTENTION)
         dh, dgate, dtable = self._attention(dy, qkv, gate, attended, sums, h, for_table)
         return dx, self._gate(h, dgate, dh), dtable
 
     def _before_sum(self, name: str | None, product: str, kept: Sequence[Tensor], dnormed: Tensor | None,
-                    dwide: Tensor, like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
+                    dwide: list[Tensor], like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
         """From the gradients of a norm and of what runs on beside it to those of what was added, and of the sum."""
         norm = None if name is None else (self.p[f"{name}.weight"], self.p[f"{name}.bias"])
         dx, dy, sums = residual_norm_backward(kept, norm, dnormed, dwide, not self.shape.norm_first, like, self.seed,
@@ -249,10 +252,11 @@ def fused_block(parameters: dict[str, Tensor | None], shape: Shape, x: Tensor, b
     seed = torch.randint(2 ** 30, (1,), device=x.device) if any(shape.dropouts) else None
     parameters = dict(zip(NAMES, (*parameters.values(), *(following or (None, None)))))
     if torch.is_grad_enabled():
-        out, normed = _Block.apply(shape, rows, products, seed, *begun, rows.table, *parameters.values())
+        out, again, normed = _Block.apply(shape, rows, products, seed, *begun, rows.table, *parameters.values())
     else:
         out, normed, _ = run(shape, begun[0], begun[1], rows, parameters, products, seed, keep=False)
-    return out, None if normed is None else (out, normed)
+        again = out
+    return out, None if normed is None else (again, normed)
 
 
 def parameters_of(block: nn.Module, adapted: bool = True) -> dict[str, Tensor | None]:

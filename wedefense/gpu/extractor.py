@@ -156,7 +156,7 @@ class ConvLayer(torch.autograd.Function):
         if gain is None:
             dy, dbias = gelu_backward(y, gradient)
         else:
-            dy, _, (*dnorm, dbias) = residual_norm_backward((y, mean, scale), (gain, shift), gradient, None, True, y,
+            dy, _, (*dnorm, dbias) = residual_norm_backward((y, mean, scale), (gain, shift), gradient, (), True, y,
                                                             adds=False, gelu=True, dx_dtype=y.dtype)
         kernel, columns = weight.shape[2], product.split(weight.shape[1] * ctx.stride, dim=1)
         dweight = torch.cat([weight_gradient(dy, part) for part in parts(x, kernel, ctx.stride, len(y))], 1)

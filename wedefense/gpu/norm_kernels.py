@@ -50,12 +50,12 @@ def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, sca
 @triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
 def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwide, seed, dx, dy, partial, rows, dim,
                                   dropout, salt, ADDS: tl.constexpr, DROPS: tl.constexpr, NORMS: tl.constexpr,
-                                  NARROW: tl.constexpr, WIDE: tl.constexpr, OF_NORM: tl.constexpr,
+                                  NARROW: tl.constexpr, WIDE: tl.constexpr, OF_NORM: tl.constexpr, KEEPS: tl.constexpr,
                                   GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
     """dx (float32 where ADDS) and dy, (rows, dim); partial (programs, 3, dim): of gain, shift and the sum of dy.
 
-    dnormed is the gradient of the norm in the products' precision; dwide that of the norm in float32 where OF_NORM,
-    else of the sum itself.
+    dnormed is the gradient of the norm in the products' precision; dwide are WIDE gradients in float32, of the norm
+    where OF_NORM, else of the sum itself.
     """
     column = tl.arange(0, DIM)
     known = column < dim
@@ -78,8 +78,9 @@ def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwid
             g = tl.zeros((ROWS, DIM), tl.float32)
             if NARROW:
                 g += tl.load(dnormed + place, mask=inside, other=0.0).to(tl.float32)
-            if WIDE and OF_NORM:
-                g += tl.load(dwide + place, mask=inside, other=0.0)
+            if OF_NORM:
+                for n in tl.static_range(WIDE):
+                    g += tl.load(dwide[n] + place, mask=inside, other=0.0)
             middle = tl.load(mean + row, mask=row < rows, other=0.0)
             narrow = tl.load(scale + row, mask=row < rows, other=0.0)
             z = (tl.load(total + place, mask=inside, other=0.0).to(tl.float32) - middle[:, None]) * narrow[:, None]
@@ -90,9 +91,10 @@ def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwid
             dshift += g
             g = g * gains[None, :]
             d = (g - tl.sum(g, 1)[:, None] / dim - z * (tl.sum(g * z, 1) / dim)[:, None]) * narrow[:, None]
-        if WIDE and not OF_NORM:
-            d += tl.load(dwide + place, mask=inside, other=0.0).to(tl.float32)
-        if NORMS:  # else it is dwide
+        if not OF_NORM:
+            for n in tl.static_range(WIDE):
+                d += tl.load(dwide[n] + place, mask=inside, other=0.0)
+        if KEEPS:  # else it is dwide
             tl.store(dx + place, d.to(dx.dtype.element_ty), mask=inside)
         if ADDS:
             if DROPS:

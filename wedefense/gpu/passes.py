@@ -31,25 +31,26 @@ def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | Non
 
 
 def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] | None, dnormed: Tensor | None,
-                           dwide: Tensor | None, of_norm: bool, like: Tensor, seed: Tensor | None = None,
+                           dwide: Sequence[Tensor], of_norm: bool, like: Tensor, seed: Tensor | None = None,
                            dropout: float = 0.0, salt: int = 0, adds: bool = True, gelu: bool = False,
                            dx_dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None, Tensor]:
     """-> dx, dy in the type of `like` where y was added, and (3, dim): of the gain, the shift, y's sum over rows.
 
-    `kept`: total, mean and scale; `dwide`: the gradient of the norm in float32 where `of_norm`, else of the total.
+    `kept`: total, mean and scale; `dwide`: gradients in float32, of the norm where `of_norm`, else of the total.
     """
     total, mean, scale = kept if norm else (like, like, like)
     rows, dim = like.shape
-    dx = like.new_empty(rows, dim, dtype=dx_dtype) if norm else dwide
+    keeps = norm is not None or len(dwide) > 1
+    dx = like.new_empty(rows, dim, dtype=dx_dtype) if keeps else dwide[0]
     dy = torch.empty_like(like) if adds else None
     tile = 2
     programs = min(2 * PROGRAMS, -(-rows // tile))
     partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
     norm_kernels.residual_norm_gradient_kernel[(programs,)](
-        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), _or(dwide, like), _or(seed, like), dx,
-        _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0, NORMS=norm is not None,
-        NARROW=dnormed is not None, WIDE=dwide is not None, OF_NORM=of_norm, GELU=gelu, ROWS=tile, DIM=_power(dim),
-        num_warps=4)
+        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), tuple(dwide) or (like,),
+        _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
+        NORMS=norm is not None, NARROW=dnormed is not None, WIDE=len(dwide), OF_NORM=of_norm, KEEPS=keeps, GELU=gelu,
+        ROWS=tile, DIM=_power(dim), num_warps=4)
     return dx, dy, total_of(partial[None])[0].view(3, dim)
 
 
