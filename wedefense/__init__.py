@@ -6,13 +6,7 @@
 >>> frontend = wedefense.load_frontend("wavlm_base_plus")        # doctest: +SKIP
 """
 
-import os
-
 __version__ = "0.1.0"
-
-# Processors with AMX: oneDNN, as PyTorch 2.11 has it, computes some convolutions in bfloat16 wrong there, by as much as
-# their values (six channels to a group, an image one column wide). It reads this when it is first used.
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 _LAZY = {"load_detector": "wedefense.api", "from_pretrained": "wedefense.api", "LoadedDetector": "wedefense.api",
          "demo": "wedefense.api", "load_frontend": "wedefense.frontend"}

@@ -108,19 +108,6 @@ def test_the_optimiser_is_fused_on_a_gpu_unless_told_otherwise(monkeypatch):
     assert "fused" not in arguments("AdamW", [there, here]) and "fused" not in arguments("Rprop", [there])
 
 
-@pytest.mark.parametrize("shape, weight, options", [
-    ((2, 24, 21), (24, 6, 16), {"padding": 8, "groups": 4}),
-    ((1, 16, 80, 1), (32, 16, 3, 3), {"padding": 1, "stride": 2}),
-    ((4, 48, 80, 1), (48, 48, 3, 3), {"padding": 1, "stride": 2})], ids=["groups", "a column", "columns"])
-def test_convolutions_in_bfloat16_are_right_on_every_processor(shape, weight, options):
-    """Those that oneDNN computes wrong with AMX."""
-    torch.manual_seed(0)
-    x, weight = torch.randn(shape).bfloat16(), (0.1 * torch.randn(weight)).bfloat16()
-    convolve = torch.nn.functional.conv1d if x.dim() == 3 else torch.nn.functional.conv2d
-    found, expected = (convolve(x.to(dtype), weight.to(dtype), **options).float() for dtype in (x.dtype, torch.float32))
-    assert (found - expected).norm() < 0.01 * expected.norm()
-
-
 @pytest.mark.parametrize("here, there", [(True, None), (None, True)], ids=["from a CPU", "to a CPU"])
 def test_a_training_that_moves_is_fused_where_it_is_now(here, there):
     def stepped(fused, state=None):

@@ -2,8 +2,9 @@
 
 Every system runs in turn, several rounds, and medians are printed: other work on the machine then meets all alike.
 `one`: 4 x 3 s in a batch. `mixed`: 8 utterances of 3 to 10 s, ours as one exact batch, the peers one file at a time
-(in a padded batch their features are wrong). With `--clock cpu` and one thread the processor time counts, which a
-busy machine disturbs little.
+(in a padded batch their features are wrong). On a CPU with AMX, convolutions under autocast are in float32, the peers'
+too, who lose by it (`wedefense/utils/convolutions.py`). With `--clock cpu` and one thread the processor time counts,
+which a busy machine disturbs little.
 """
 
 import argparse

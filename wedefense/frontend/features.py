@@ -7,6 +7,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from wedefense.utils.convolutions import keep_from_amx
+
+keep_from_amx()  # here, since every front-end and back-end imports this
+
 Lengths: TypeAlias = Tensor | Sequence[int]  # of a batch, on the host: a list, a tuple, a CPU tensor
 
 

@@ -96,7 +96,7 @@ def test_every_path_computes_with_the_weights_that_a_loop_makes(family, kind):
                 assert (here - there).norm() <= 5e-6 * there.norm()  # each is as far from float64
             with torch.autocast("cpu", torch.bfloat16):
                 for there, here in zip(layers_of(plain), layers_of(encoder), strict=True):
-                    torch.testing.assert_close(here, there, rtol=0.02, atol=0.06)
+                    assert (here - there).norm() <= 0.01 * there.norm()
     together = copy.deepcopy(encoder)
     merge(together)
     assert not any(is_adapter(name) for name in together.state_dict())

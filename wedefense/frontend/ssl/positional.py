@@ -102,8 +102,11 @@ def fft_conv(x: Tensor, spectrum: Tensor, kernel: int, size: int) -> Tensor:
 
 def same_conv(conv: nn.Conv1d, x: Tensor) -> Tensor:
     """(batch, frames, dim) -> the same shape; an even kernel sees one frame more of the past than of the future."""
-    y = F.conv1d(x.transpose(1, 2), conv.weight, conv.bias, padding=conv.padding, groups=conv.groups)
-    return y[:, :, :x.shape[1]].transpose(1, 2)
+    weight, bias, dtype = conv.weight, conv.bias, conv.weight.dtype
+    if x.device.type == "cpu":  # weights in bfloat16 too, see wedefense.utils.convolutions
+        x, weight, bias = (t.to(wide_dtype(t.dtype)) for t in (x, weight, bias))
+    y = F.conv1d(x.transpose(1, 2), weight, bias, padding=conv.padding, groups=conv.groups)
+    return (y if dtype == weight.dtype else y.to(dtype))[:, :, :x.shape[1]].transpose(1, 2)
 
 
 class StackedLayer(nn.Module):
