@@ -6,7 +6,7 @@ import torch
 from tests.gpu.interpreter import DEVICE
 from wedefense.gpu.attention import packed_attention
 
-COUNTS, HEADS, DIM = [70, 33, 1, 12], 2, 16
+COUNTS, HEADS, DIM = [70, 33, 1, 12, 20], 2, 16  # more utterances than one program of the table's gradient has
 
 
 def written_out(qkv, gate, table, counts, frames):

@@ -63,12 +63,14 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     dtable = qkv.new_empty(0, dtype=torch.float32)
     if for_table and table is not None:
         shares = -(-batch // SHARED_BY)
-        sheet = qkv.new_zeros(shares, heads, frames, table.shape[1], dtype=torch.float32)
+        sheet = qkv.new_empty(shares, heads, frames, frames, dtype=torch.float32)
         tile = _tile(qkv, "table")
         tiles = -(-frames // tile["QUERIES"]) * -(-frames // tile["KEYS"])
-        kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, frames, SHARE=SHARED_BY,
+        kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, SHARE=SHARED_BY,
                                                             **fixed, **tile)
-        dtable = sheet.sum((0, 2))
+        dtable = qkv.new_empty(table.shape, dtype=torch.float32)
+        kernels.table_total_kernel[-(-table.shape[1] // 32), heads](sheet, dtable, shares, frames, HEADS=heads,
+                                                                    ROWS=256, COLUMNS=32, num_warps=8)
     return dqkv, dgate, dtable, total_of(partial[None])[0] if for_sums else partial
 
 

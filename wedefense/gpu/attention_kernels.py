@@ -242,14 +242,14 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
         tl.store(sums_place + 2 * HEADS * DIM, tl.sum(dv, 0), mask=dims < DIM)
 
 
-@triton.jit(do_not_specialize=("rows", "width", "middle", "batch", "frames"))
+@triton.jit(do_not_specialize=("rows", "width", "middle", "batch"))
 def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, sheet, scale, dropout,
-                          rows, width, middle, batch, frames, HEADS: tl.constexpr, DIM: tl.constexpr,
-                          LANES: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr,
-                          KEYS: tl.constexpr, SHARE: tl.constexpr):
-    """sheet (shares, HEADS, frames, width): for each query, by distance, what the table's values get from SHARE
-    utterances. Its sum over shares and queries is the table's gradient: no two programs write to one place."""
-    share, head = tl.program_id(1), tl.program_id(2)
+                          rows, width, middle, batch, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+                          SHARE: tl.constexpr):
+    """sheet (shares, HEADS, frames, frames): what SHARE utterances say of the bias of each query and key. Its sums over
+    shares and diagonals are the table's gradient: no two programs write to one place."""
+    share, head, frames = tl.program_id(1), tl.program_id(2), middle + 1
     across = tl.cdiv(frames, KEYS)
     queries = tl.program_id(0) // across * QUERIES + tl.arange(0, QUERIES)
     keys, dims = tl.program_id(0) % across * KEYS + tl.arange(0, KEYS), tl.arange(0, LANES)
@@ -277,6 +277,19 @@ def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
         _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
                                       True, DROPS, PRECISION)
         found += dscores * gates[:, None]
-    line = sheet + ((share * HEADS + head) * frames + queries[:, None]).to(tl.int64) * width
-    tl.store(line + keys[None, :] - queries[:, None] + middle, found,
-             mask=(queries[:, None] < frames) & (keys[None, :] < frames))
+    line = sheet + ((share * HEADS + head) * frames + queries[:, None]).to(tl.int64) * frames
+    tl.store(line + keys[None, :], found, mask=(queries[:, None] < frames) & (keys[None, :] < frames))
+
+
+@triton.jit(do_not_specialize=("shares", "frames"))
+def table_total_kernel(sheet, dtable, shares, frames, HEADS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """dtable (HEADS, 2 * frames - 1): the sums over shares and diagonals of sheet (shares, HEADS, frames, frames)."""
+    head, column = tl.program_id(1), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for first in range(0, shares * frames, ROWS):
+        row = first + tl.arange(0, ROWS)
+        share, query = row // frames, row % frames
+        key = query[:, None] + column[None, :] - (frames - 1)
+        line = sheet + ((share * HEADS + head) * frames + query).to(tl.int64) * frames
+        total += tl.load(line[:, None] + key, mask=(share[:, None] < shares) & (key >= 0) & (key < frames), other=0.0)
+    tl.store(dtable + head * (2 * frames - 1) + column, tl.sum(total, 0), mask=column < 2 * frames - 1)
