@@ -15,6 +15,7 @@ from wedefense.config.data import FilterOptions
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.batch import SkipCounter
 from wedefense.data.loader import eval_loader, train_loader
+from wedefense.data.silence import GAIN
 from wedefense.utils.errors import InputError, OptionError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -137,13 +138,15 @@ def test_crops_come_from_the_file_and_short_ones_repeat(corpus):
     assert batch.lengths.tolist() == [6400, 6400] and batch.labels.tolist() == [0, 0]
 
 
-def test_crops_may_be_the_beginnings(corpus):
+@pytest.mark.parametrize("whole", [{}, {"augment_whole": True}, {"trim_silence": True}])
+def test_crops_may_be_the_beginnings(corpus, whole):
     for i in range(4):
-        corpus.add(f"u{i}", np.arange(1, 20_001) / 32768)
-    options = dataclasses.replace(CROPS, random_crop=False, filter=True, filter_args=FilterOptions(10, 40))
+        corpus.add(f"u{i}", np.arange(20_001, 1, -1) / 32768)
+    options = dataclasses.replace(CROPS, random_crop=False, filter=True, filter_args=FilterOptions(10, 40), **whole)
     one, other = train_loader(corpus.raw_list(), "raw", options, loading(2))
+    first = 20_001 / 32768 * (GAIN if whole.get("trim_silence") else 1)
     for batch in (one, other):
-        assert np.array_equal(batch.wav[:, 0].numpy() * 32768, [1, 1]) and batch.wav.shape[1] == 6400
+        assert batch.wav[:, 0].numpy() == pytest.approx([first, first]) and batch.wav.shape[1] == 6400
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -10,6 +10,7 @@ from corpora import CROPS, loading, noise
 
 from wedefense.bin.make_list import main as make_list
 from wedefense.config.augment import RawBoostOptions
+from wedefense.config.data import FilterOptions
 from wedefense.data.augment.pipeline import Pipeline
 from wedefense.data.loader import eval_loader, train_loader
 from wedefense.data.span_crops import Cut, cut_spans, frame_targets
@@ -67,7 +68,8 @@ def disagreements(batch):
 @pytest.mark.parametrize("options", [{}, {"speed_perturb": True}, {"rawboost": True}, {"augment_whole": True,
                                                                                      "speed_perturb": True},
                                      {"whole_utt": True, "speed_perturb": True}, {"cache": "memory"},
-                                     {"filter": True}])
+                                     {"filter": True},
+                                     {"augment_whole": True, "filter": True, "filter_args": FilterOptions(10, 30)}])
 def test_a_tone_is_found_where_the_spans_say(listed, options):
     dataset = replace(CROPS, num_frms=40, sample_num_per_epoch=48, **options)  # 0.8 s: longer than some
     if "rawboost" in options:  # stationary noise, far below the tone

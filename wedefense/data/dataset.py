@@ -40,17 +40,18 @@ class Crop:
     trimmed: bool = False       # silence is cut out before
     augmented: bool = False     # what is cut has been augmented as a whole
 
-    def cut(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """The crop of a whole utterance (samples,), repeated where that is short, and where it starts."""
-        first = 0
-        if self.longest is not None and len(wav) > self.longest:
-            first = int(rng.integers(len(wav) - self.longest + 1))
-            wav = wav[first:first + self.longest]
-        if self.length is None:
-            return wav, first
-        room = max(0, len(wav) - self.length)
-        start = int(rng.integers(room + 1)) if self.random else 0
-        return fill(wav[start:start + self.length], self.length), first + start
+    def span(self, samples: int, speed: float, rng: np.random.Generator) -> Cut:
+        """Which of an utterance's samples, played at `speed`, it takes; `longest` counts them as recorded."""
+        start, length = 0, samples
+        for most in (self.longest and round(self.longest / speed), self.length):
+            room, length = length, min(length, most or length)
+            start += int(rng.integers(room - length + 1)) if self.random else 0
+        return Cut(start, length, speed)
+
+    def of(self, wav: np.ndarray, cut: Cut) -> np.ndarray:
+        """(samples,) of a whole utterance, repeated where they are too few."""
+        wav = wav[cut.start:cut.start + cut.length]
+        return wav if self.length is None else fill(wav, self.length)
 
 
 class _TooShort(Exception):
@@ -147,10 +148,10 @@ class TrainDataset(torch.utils.data.Dataset):
             return *self._augmented(wav, rng), cut
         whole = self._whole(index, speed)
         if self._crop.augmented:
-            wav, start = self._crop.cut(self._augmented(whole, rng)[0], rng)
-            return wav, None, Cut(start, min(len(whole), len(wav)), speed)
-        wav, start = self._crop.cut(whole, rng)
-        return *self._augmented(wav, rng), Cut(start, min(len(whole), len(wav)), speed)
+            whole = self._augmented(whole, rng)[0]
+        cut = self._crop.span(len(whole), speed, rng)
+        wav = self._crop.of(whole, cut)
+        return (wav, None, cut) if self._crop.augmented else (*self._augmented(wav, rng), cut)
 
     def _whole(self, index: int, speed: float) -> np.ndarray:
         """(samples,) of an utterance."""
@@ -170,15 +171,9 @@ class TrainDataset(torch.utils.data.Dataset):
             if resampled_length(sound.frames, rate_ratio(sound.samplerate, crop.rate)) < crop.shortest:
                 raise _TooShort
             ratio = rate_ratio(sound.samplerate, crop.rate, speed)
-            room, start = resampled_length(sound.frames, ratio), 0
-            longest = None if crop.longest is None else round(crop.longest / speed)
-            if longest is not None and room > longest:
-                start = int(rng.integers(room - longest + 1))
-                room = longest
-            length = room if crop.length is None else min(crop.length, room)
-            start = start + int(rng.integers(room - length + 1)) if crop.random else 0
-            wav = read_span(sound, ratio, start, length, row)
-        return wav if crop.length is None else fill(wav, crop.length), Cut(start, length, speed)
+            cut = crop.span(resampled_length(sound.frames, ratio), speed, rng)
+            wav = read_span(sound, ratio, cut.start, cut.length, row)
+        return wav if crop.length is None else fill(wav, crop.length), cut
 
     def _augmented(self, wav: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ending | None]:
         if not self.leaves_endings:
