@@ -6,7 +6,7 @@ import pytest
 
 from tests.recipes.stages_here import Stages
 from wedefense import load_detector
-from wedefense.bin import average, embed, export, llr, logits, results
+from wedefense.bin import average, classify, embed, export, llr, logits, results
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.report.sections import results_and_det
 from wedefense.scoring import classes
@@ -169,6 +169,21 @@ def test_nothing_is_read_of_a_stage_that_was_killed(stages, monkeypatch, stage, 
         llr.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
     with pytest.raises(InputError, match="stage"):
         READERS[reader](stages)
+
+
+def test_accuracies_tell_what_was_left_out(stages, monkeypatch, capsys):
+    monkeypatch.setattr("wedefense.report.write.write_class_report", lambda *arguments: "")
+    (stages.data / "dev/dev_0001.wav").write_bytes(b"RIFF")
+    embed.main(["--exp_dir", str(stages.exp), "--sets", "dev", "--data", stages.list("dev"), "--device", "cpu",
+                "--skip_bad"])
+    logits.main(["--exp_dir", str(stages.exp), "--sets", "dev"])
+    classify.main(["--exp_dir", str(stages.exp), "--data", str(stages.data), "--sets", "dev"])
+    told = "doubt about dev: these results leave out what could not be read: 0 of {0} bonafide, 1 of {0} spoof (first: "
+    found = json.loads((stages.exp / "results.json").read_text())["sets"]["dev"]["left_out"]
+    assert told.format(found["of"]["spoof"]) + "dev_0001: " in capsys.readouterr().out
+    (stages.exp / "embeddings/dev/left_out.txt").unlink()
+    with pytest.raises(InputError, match="no logits of 1 utterances: dev_0001"):
+        classes.evaluate(stages.exp, stages.data, "dev")
 
 
 def test_averages_back_and_forth_across_a_kill(stages, monkeypatch):

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         print(classes.average(options.average, options.exp_dir))
     else:
         found = {name: classes.evaluate(options.exp_dir, options.data, name) for name in options.sets}
-        print(classes.save(options.exp_dir, found))
+        print(classes.save(options.exp_dir, options.data, found))
         print(f"wrote {write_class_report(options.exp_dir, found, options.fonts)}")
     return 0
 

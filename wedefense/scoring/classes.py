@@ -9,6 +9,7 @@ from wedefense.data.labels import Labels
 from wedefense.experiment import lineage
 from wedefense.experiment.arks import read_scp
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.provenance import left_out, left_out_text
 from wedefense.experiment.records import write_results
 from wedefense.metrics.catalogue import METRICS, OF_CLASSES
 from wedefense.metrics.classification import (
@@ -33,18 +34,27 @@ def evaluate(exp_dir: str | os.PathLike, data: str | os.PathLike, name: str) -> 
     truth = read_table(Path(data) / name / "utt2lab")
     if keys_without := [key for key in keys if key not in truth]:
         raise InputError(f"{Path(data) / name / 'utt2lab'}: no label for {first_few(keys_without)}")
-    if left := sorted(truth.keys() - set(keys)):
+    if left := sorted(truth.keys() - set(keys) - _reasons(exp_dir, data, name).keys()):
         raise InputError(f"{posteriors.root}: no logits of {len(left)} utterances: {first_few(left)}")
     return classification_metrics([truth[key] for key in keys], [classes[i] for i in logits.argmax(axis=1)], classes)
 
 
-def save(exp_dir: str | os.PathLike, found: dict[str, ClassificationResult]) -> str:
+def _reasons(exp_dir, data, name: str) -> dict[str, str]:
+    """Why stage 4 left utterances out, by their keys."""
+    return (left_out(exp_dir, Path(data) / name / "utt2lab", name) or {"reasons": {}})["reasons"]
+
+
+def save(exp_dir: str | os.PathLike, data: str | os.PathLike, found: dict[str, ClassificationResult]) -> str:
     """Write the results and their summary, which is returned."""
     sets = {name: {metric: getattr(result, metric) for metric in OF_CLASSES}
             | {"recalls": result.recalls, "confusion": result.confusion.tolist(), "classes": result.classes}
             for name, result in found.items()}
-    confusions = [f"{name}\n{confusion_table(result)}" for name, result in found.items()]
-    return _write(exp_dir, {"wedefense": __version__, "sets": sets}, confusions)
+    more = [f"{name}\n{confusion_table(result)}" for name, result in found.items()]
+    for name in found:
+        if lost := left_out(exp_dir, Path(data) / name / "utt2lab", name):
+            sets[name]["left_out"] = lost
+            more.append(f"doubt about {name}: {left_out_text(lost)}")
+    return _write(exp_dir, {"wedefense": __version__, "sets": sets}, more)
 
 
 def average(folds: Sequence[str | os.PathLike], exp_dir: str | os.PathLike) -> str:
