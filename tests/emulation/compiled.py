@@ -51,7 +51,8 @@ class Card:
         self.target = GPUTarget("cuda", capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        """Each card another one: Triton compiles a program once for a device."""
+        return self.target.arch
 
     def get_current_stream(self, device: int) -> int:
         return 0

@@ -30,6 +30,13 @@ def test_kernels_fit_a_card_of_little_shared_memory():
         assert kernel in compiled("--cards", "86", "--cases", case, "--precisions", precision, "--only", kernel)
 
 
+def test_each_card_gets_its_own_programs():
+    """Those of the one before may even run there, and want something else."""
+    said = compiled("--cards", "80", "90", "--cases", "large", "--precisions", "bfloat16", "--only", "forward_kernel")
+    wants = re.findall(r"forward_kernel +(.*)", said)
+    assert len(wants) == len(set(wants)) == 2
+
+
 @pytest.mark.slow  # a minute for each card
 @pytest.mark.parametrize("card", [80, 86, 89, 90, 100, 120])
 def test_every_kernel_fits_every_card(card):
