@@ -4,6 +4,7 @@
 
 A line for each program that does not fit, and for each kernel the most that its programs want. Without TRITON_INTERPRET
 in the environment. Ends with 1 where one does not compile or wants more shared memory than a program gets there.
+`--loops` shows the instructions of each kernel's loop, by kind: what a kernel does for each tile is there.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +44,7 @@ class Compiled:
     shared: int     # bytes
     registers: int  # of a thread
     spilled: int    # bytes of a thread
+    loop: Counter   # instructions of the longest loop that has no other in it, by kind
 
 
 class Card:
@@ -95,19 +98,38 @@ def compiled(case: str, precision: str, capability: int, only: str = "") -> Iter
     for (name, _), (kernel, args, kwargs) in found.items():
         if re.search(only, name):
             made = JITFunction.run(kernel, *args, grid=(1,), warmup=True, **kwargs)
-            registers, spilled = resources(made.asm["cubin"])
-            yield Compiled(name, f"{case}, {precision}", made.metadata.shared, registers, spilled)
+            said = told(made.asm["cubin"])
+            yield Compiled(name, f"{case}, {precision}", made.metadata.shared, *resources(said), longest_loop(said))
 
 
-def resources(binary: bytes) -> tuple[int, int]:
-    """Registers of a thread, and bytes of it that lie in memory for want of more."""
+def told(binary: bytes) -> str:
+    """What NVIDIA's tool says of compiled code: its instructions, and what they want."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
-        said = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True).stdout
-    sizes = {name: int(size) for name, size in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+        return "".join(subprocess.run([tool, option, file.name], capture_output=True, text=True).stdout
+                       for option in ("--dump-resource-usage", "--dump-sass"))
+
+
+def resources(said: str) -> tuple[int, int]:
+    """Registers of a thread, and bytes of it that lie in memory for want of more."""
+    sizes = {name: int(size) for name, size in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", said)}
     return sizes.get("REG", 0), sizes.get("STACK", 0) + sizes.get("LOCAL", 0)
+
+
+def longest_loop(said: str) -> Counter:
+    code = {int(place, 16): (kind, rest) for place, kind, rest in re.findall(
+        r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ +)?([A-Z0-9_]+)(.*?);", said, re.MULTILINE)}
+    loops = []
+    for place, (kind, rest) in code.items():
+        target = re.search(r"0x([0-9a-f]+)", rest)
+        if kind == "BRA" and target and int(target[1], 16) < place:
+            loops.append((int(target[1], 16), place))
+    inner = [(first, last) for first, last in loops
+             if not any((first, last) != other and first <= other[0] and other[1] <= last for other in loops)]
+    first, last = max(inner, key=lambda loop: loop[1] - loop[0], default=(0, -1))
+    return Counter(kind for place, (kind, _) in code.items() if first <= place <= last)
 
 
 def main() -> int:
@@ -116,6 +138,7 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"], choices=PRECISIONS)
     parser.add_argument("--only", default="", help="kernels whose names have this regular expression in them")
+    parser.add_argument("--loops", action="store_true", help="show the instructions of loops")
     arguments = parser.parse_args()
     too_large = 0
     for capability in arguments.cards:
@@ -133,6 +156,9 @@ def main() -> int:
         for name, one in most.items():
             print(f"  {name:<30} {one.shared / 1024:6.1f} KiB {one.registers:4d} registers {one.spilled:4d} bytes "
                   f"spilled  {one.case}", flush=True)
+            if arguments.loops and one.loop:
+                kinds = ", ".join(f"{count} {kind}" for kind, count in one.loop.most_common())
+                print(f"    a loop of {one.loop.total()}: {kinds}", flush=True)
     return int(too_large > 0)
 
 

@@ -30,11 +30,15 @@ def test_kernels_fit_a_card_of_little_shared_memory():
         assert kernel in compiled("--cards", "86", "--cases", case, "--precisions", precision, "--only", kernel)
 
 
-def test_each_card_gets_its_own_programs():
-    """Those of the one before may even run there, and want something else."""
-    said = compiled("--cards", "80", "90", "--cases", "large", "--precisions", "bfloat16", "--only", "forward_kernel")
-    wants = re.findall(r"forward_kernel +(.*)", said)
+def test_each_card_gets_its_own_programs_and_loops_meet_at_few_barriers():
+    """Those of the card before may even run there, and want something else. Biases of a tile that lie otherwise than
+    its scores had cost 16 barriers for each tile."""
+    said = compiled("--cards", "80", "90", "--cases", "large", "--precisions", "bfloat16", "--only", "query_gradient",
+                    "--loops")
+    wants = re.findall(r"query_gradient_kernel +(.*)", said)
     assert len(wants) == len(set(wants)) == 2
+    loops = re.findall(r"a loop of (\d+): .*\b(\d+) BAR\b", said)  # on the first card products meet at some too
+    assert len(loops) == 2 and 150 < int(loops[1][0]) < 300 and int(loops[1][1]) <= 4
 
 
 @pytest.mark.slow  # a minute for each card

@@ -18,10 +18,18 @@ def _kept(seed, head, query_rows, keys, dropout, heads, frames):
 
 
 @triton.jit
-def _biases(table, head, width, middle, queries, keys, count):
-    """(queries, keys) float32: the table's value at each distance key - query; past the end those of the last frame."""
-    line = table + head * width + middle + tl.minimum(keys, count - 1)
-    return tl.load(line[None, :] - tl.minimum(queries, count - 1)[:, None])
+def _biases(line, first, begin, count, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """(QUERIES, KEYS) float32, of queries from `first` and keys from `begin` on: a head's value at each distance
+    key - query; past the end those of the last frame. `line`: where that of distance 0 lies.
+
+    A tile has few distances: each is read once and handed to its pairs, where they lie after the product of queries
+    and keys. A tile that is read as a whole would lie otherwise, and be laid out anew for each sum that it enters.
+    """
+    SPAN: tl.constexpr = 2 * QUERIES if QUERIES > KEYS else 2 * KEYS
+    distance = tl.minimum(begin - first - (QUERIES - 1) + tl.arange(0, SPAN), count - 1)
+    values = tl.load(line + tl.maximum(distance, 1 - count))
+    place = tl.arange(0, KEYS)[None, :] - tl.arange(0, QUERIES)[:, None] + (QUERIES - 1)
+    return tl.reshape(tl.gather(values, tl.reshape(place, [QUERIES * KEYS]), 0), [QUERIES, KEYS])
 
 
 @triton.jit
@@ -33,29 +41,30 @@ def _real(pointers, dims, DIM: tl.constexpr, LANES: tl.constexpr):
 
 
 @triton.jit
-def _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest, total, mixed, scale, dropout,
+def _attend_to(q, gates, base, line, first, begin, count, start, seeded, head, largest, total, mixed, scale, dropout,
                frames, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
-               DROPS: tl.constexpr, PRECISION: tl.constexpr, KEYS: tl.constexpr, WHOLE: tl.constexpr):
-    """The running softmax of some queries after KEYS more keys, all of them present where WHOLE.
+               DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+               WHOLE: tl.constexpr):
+    """The running softmax of QUERIES queries from `first` on after KEYS more keys, all of them present where WHOLE.
 
-    line (queries,): where the table holds each query's bias for the first key.
+    Scores, and the largest of them, wait to be scaled until the exponent, where it comes with the subtraction.
     """
     lanes, dims = tl.arange(0, KEYS), tl.arange(0, LANES)
     keys = begin + lanes
     safe = lanes if WHOLE else tl.minimum(lanes, count - 1 - begin)
     rows = base + begin * (3 * HEADS * DIM) + safe[:, None] * (3 * HEADS * DIM) + dims[None, :]
     k = _real(rows + HEADS * DIM, dims, DIM, LANES)
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
     if BIASED:
-        scores += gates[:, None] * tl.load((line + begin)[:, None] + safe[None, :])
+        scores = tl.fma(_biases(line, first, begin, count, QUERIES, KEYS), gates[:, None], scores)
     if not WHOLE:
         scores = tl.where((keys < count)[None, :], scores, float("-inf"))
     higher = tl.maximum(largest, tl.max(scores, 1))
-    weights = tl.exp2(scores - higher[:, None])
-    shrink = tl.exp2(largest - higher)
+    weights = tl.exp2(scores * scale - (higher * scale)[:, None])
+    shrink = tl.exp2((largest - higher) * scale)
     total = total * shrink + tl.sum(weights, 1)
     if DROPS:
-        kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, frames)
+        kept = _kept(seeded, head, start + first + tl.arange(0, QUERIES), keys, dropout, HEADS, frames)
         weights = tl.where(kept, weights, 0.0)
     v = _real(rows + 2 * HEADS * DIM, dims, DIM, LANES)
     mixed = mixed * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
@@ -79,26 +88,26 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     q = _real(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :], dims, DIM, LANES)
     gates = tl.zeros((QUERIES,), tl.float32)
     if BIASED:
-        gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32) * LOG2_E
+        gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32) / scale
     seeded = tl.load(seed) if DROPS else 0
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
     mixed = tl.zeros((QUERIES, LANES), tl.float32)
-    line = table + head * width + middle - known
+    line, power = table + head * width + middle, scale * LOG2_E
     whole = count // KEYS * KEYS
     for begin in range(0, whole, KEYS):
-        largest, total, mixed = _attend_to(q, gates, base, line, begin, queries, count, start, seeded, head, largest,
-                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
-                                           PRECISION, KEYS, True)
+        largest, total, mixed = _attend_to(q, gates, base, line, first, begin, count, start, seeded, head, largest,
+                                           total, mixed, power, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
+                                           PRECISION, QUERIES, KEYS, True)
     if whole < count:
-        largest, total, mixed = _attend_to(q, gates, base, line, whole, queries, count, start, seeded, head, largest,
-                                           total, mixed, scale, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
-                                           PRECISION, KEYS, False)
+        largest, total, mixed = _attend_to(q, gates, base, line, first, whole, count, start, seeded, head, largest,
+                                           total, mixed, power, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
+                                           PRECISION, QUERIES, KEYS, False)
     mixed = mixed / (total * (1 - dropout))[:, None]
     place, present = (start + queries).to(tl.int64), queries < count
     tl.store(out + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mixed.to(out.dtype.element_ty),
              mask=present[:, None] & (dims < DIM)[None, :])
-    tl.store(logsumexp + head * rows + place, largest + tl.log2(total), mask=present)
+    tl.store(logsumexp + head * rows + place, largest * power + tl.log2(total), mask=present)
 
 
 @triton.jit(do_not_specialize=("rows",))
@@ -115,13 +124,16 @@ def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.conste
 
 
 @triton.jit
-def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
-                     BIASED: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr):
-    """Weights after dropout, and the gradients of the scores: both (queries, keys) float32."""
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED: tl.constexpr,
+                     DROPS: tl.constexpr, PRECISION: tl.constexpr):
+    """Weights after dropout, and the gradients of the scores: both (queries, keys) float32.
+
+    What is past the end was read as zeros: such queries add nothing to any gradient, such keys any number to their own.
+    """
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E) - sums[:, None]
     if BIASED:
-        scores += (gates * LOG2_E)[:, None] * biases
-    weights = tl.where(inside, tl.exp2(scores - sums[:, None]), 0.0)
+        scores = tl.fma(biases, (gates * LOG2_E)[:, None], scores)
+    weights = tl.exp2(scores)
     dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
     used = weights
     if DROPS:
@@ -162,6 +174,7 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
     seeded = tl.load(seed) if DROPS else 0
     dq = tl.zeros((QUERIES, LANES), tl.float32)
     dgates = tl.zeros((QUERIES,), tl.float32)
+    line = table + head * width + middle
     for begin in range(0, count, KEYS):
         keys = begin + lanes
         here = (keys[:, None] < count) & real
@@ -169,13 +182,13 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
         v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
         biases = 0.0
         if BIASED:
-            biases = _biases(table, head, width, middle, queries, keys, count)
+            biases = _biases(line, first, begin, count, QUERIES, KEYS)
         kept = 0
         if DROPS:
             kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        inside = present[:, None] & (keys[None, :] < count)
-        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
-                                      BIASED, DROPS, PRECISION)
+        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED, DROPS,
+                                      PRECISION)
+        dscores = tl.where((keys < count)[None, :], dscores, 0.0)
         if BIASED:
             dgates += tl.sum(dscores * biases, 1)
         dq += tl.dot(dscores.to(k.dtype), k, input_precision=PRECISION)
@@ -213,6 +226,7 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     seeded = tl.load(seed) if DROPS else 0
     dk = tl.zeros((KEYS, LANES), tl.float32)
     dv = tl.zeros((KEYS, LANES), tl.float32)
+    line = table + head * width + middle
     for begin in range(0, count, QUERIES):
         queries = begin + lanes
         place, present = (start + queries).to(tl.int64), queries < count
@@ -225,21 +239,20 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
         biases = 0.0
         if BIASED:
             gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
-            biases = _biases(table, head, width, middle, queries, keys, count)
+            biases = _biases(line, begin, first, count, QUERIES, KEYS)
         kept = 0
         if DROPS:
             kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        inside = present[:, None] & (keys[None, :] < count)
-        weights, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
-                                            BIASED, DROPS, PRECISION)
+        weights, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED,
+                                            DROPS, PRECISION)
         dv += tl.dot(tl.trans(weights.to(dout.dtype)), dout, input_precision=PRECISION)
         dk += tl.dot(tl.trans(dscores.to(q.dtype)), q, input_precision=PRECISION)
     target = dqkv + start.to(tl.int64) * stride + head * DIM + keys[:, None] * stride + dims[None, :]
     tl.store(target + HEADS * DIM, (dk * scale).to(dqkv.dtype.element_ty), mask=here)
     tl.store(target + 2 * HEADS * DIM, dv.to(dqkv.dtype.element_ty), mask=here)
     if SUMS:
-        tl.store(sums_place + HEADS * DIM, tl.sum(dk, 0) * scale, mask=dims < DIM)
-        tl.store(sums_place + 2 * HEADS * DIM, tl.sum(dv, 0), mask=dims < DIM)
+        tl.store(sums_place + HEADS * DIM, tl.sum(tl.where(here, dk, 0.0), 0) * scale, mask=dims < DIM)
+        tl.store(sums_place + 2 * HEADS * DIM, tl.sum(tl.where(here, dv, 0.0), 0), mask=dims < DIM)
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle", "batch"))
@@ -251,10 +264,11 @@ def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
     shares and diagonals are the table's gradient: no two programs write to one place."""
     share, head, frames = tl.program_id(1), tl.program_id(2), middle + 1
     across = tl.cdiv(frames, KEYS)
-    queries = tl.program_id(0) // across * QUERIES + tl.arange(0, QUERIES)
-    keys, dims = tl.program_id(0) % across * KEYS + tl.arange(0, KEYS), tl.arange(0, LANES)
+    first, begin = tl.program_id(0) // across * QUERIES, tl.program_id(0) % across * KEYS
+    queries, keys, dims = first + tl.arange(0, QUERIES), begin + tl.arange(0, KEYS), tl.arange(0, LANES)
     stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     seeded = tl.load(seed) if DROPS else 0
+    biases = _biases(table + head * width + middle, first, begin, frames, QUERIES, KEYS)
     found = tl.zeros((QUERIES, KEYS), tl.float32)
     for utterance in range(share * SHARE, min(share * SHARE + SHARE, batch)):
         start = tl.load(starts + utterance)
@@ -269,14 +283,12 @@ def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
         sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
         deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
         gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
-        biases = _biases(table, head, width, middle, queries, keys, count)
         kept = 0
         if DROPS:
             kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        inside = present[:, None] & (keys[None, :] < count)
-        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, inside, scale, dropout,
-                                      True, DROPS, PRECISION)
-        found += dscores * gates[:, None]
+        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, True, DROPS,
+                                      PRECISION)
+        found += tl.where((keys < count)[None, :], dscores, 0.0) * gates[:, None]
     line = sheet + ((share * HEADS + head) * frames + queries[:, None]).to(tl.int64) * frames
     tl.store(line + keys[None, :], found, mask=(queries[:, None] < frames) & (keys[None, :] < frames))
 
@@ -286,10 +298,11 @@ def table_total_kernel(sheet, dtable, shares, frames, HEADS: tl.constexpr, ROWS:
     """dtable (HEADS, 2 * frames - 1): the sums over shares and diagonals of sheet (shares, HEADS, frames, frames)."""
     head, column = tl.program_id(1), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for first in range(0, shares * frames, ROWS):
-        row = first + tl.arange(0, ROWS)
-        share, query = row // frames, row % frames
-        key = query[:, None] + column[None, :] - (frames - 1)
-        line = sheet + ((share * HEADS + head) * frames + query).to(tl.int64) * frames
-        total += tl.load(line[:, None] + key, mask=(share[:, None] < shares) & (key >= 0) & (key < frames), other=0.0)
+    for share in range(shares):
+        own = sheet + ((share * HEADS + head) * frames).to(tl.int64) * frames
+        for first in range(0, frames, ROWS):
+            query = first + tl.arange(0, ROWS)[:, None]
+            key = query + column[None, :] - (frames - 1)
+            there = (query < frames) & (key >= 0) & (key < frames)
+            total += tl.load(own + query * frames + key, mask=there, other=0.0)
     tl.store(dtable + head * (2 * frames - 1) + column, tl.sum(total, 0), mask=column < 2 * frames - 1)
