@@ -103,7 +103,7 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
         largest, total, mixed = _attend_to(q, gates, base, line, first, whole, count, start, seeded, head, largest,
                                            total, mixed, power, dropout, middle + 1, HEADS, DIM, LANES, BIASED, DROPS,
                                            PRECISION, QUERIES, KEYS, False)
-    mixed = mixed / (total * (1 - dropout))[:, None]
+    mixed *= (1 / (total * (1 - dropout)))[:, None]
     place, present = (start + queries).to(tl.int64), queries < count
     tl.store(out + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mixed.to(out.dtype.element_ty),
              mask=present[:, None] & (dims < DIM)[None, :])
@@ -137,8 +137,9 @@ def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dr
     dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
     used = weights
     if DROPS:
-        dweights = tl.where(kept, dweights / (1 - dropout), 0.0)
-        used = tl.where(kept, weights / (1 - dropout), 0.0)
+        larger = 1 / (1 - dropout)
+        dweights = tl.where(kept, dweights * larger, 0.0)
+        used = tl.where(kept, weights * larger, 0.0)
     return used, weights * (dweights - deltas[:, None])
 
 

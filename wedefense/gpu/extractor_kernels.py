@@ -7,8 +7,8 @@ import triton.language as tl
 @triton.jit
 def _half_erf(x):
     """Half of erf(x / sqrt(2)), and exp(-x * x / 2); Abramowitz and Stegun 7.1.26, off by 1e-7 at most."""
-    t = 1.0 / (1.0 + 0.3275911 * 0.7071067811865476 * tl.abs(x))
-    bell = tl.exp(-0.5 * x * x)
+    root = tl.rsqrt(1.0 + 0.3275911 * 0.7071067811865476 * tl.abs(x))
+    t, bell = root * root, tl.exp2(-0.7213475204444817 * x * x)  # a division and exp look out for numbers too small
     tail = t * (0.127414796 + t * (-0.142248368 + t * (0.7107068705 + t * (-0.7265760135 + t * 0.5307027145))))
     half = 0.5 - tail * bell
     return tl.where(x < 0, -half, half), bell

@@ -13,7 +13,7 @@ from wedefense.gpu.extractor_kernels import gelu, gelu_slope
 @triton.jit
 def _dropped(y, seed, place, dropout):
     """y with a share of its values gone and the others larger; numbers of 32 bits are drawn in half the time."""
-    return tl.where(tl.rand(seed, place.to(tl.int32), 7) >= dropout, y / (1 - dropout), 0.0)
+    return tl.where(tl.rand(seed, place.to(tl.int32), 7) >= dropout, y * (1 / (1 - dropout)), 0.0)
 
 
 @triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
