@@ -149,6 +149,8 @@ def test_cuts_by_hand():
     # twice as fast: 1.5 s, of which the second half second is fake; repeated up to 2 s
     assert cut_spans(spans, Cut(0, 15, 2.0), 10, 20) == [Span(0, 0.5, "bonafide"), Span(0.5, 1.0, "spoof"),
                                                          Span(1.0, 2.0, "bonafide")]
+    late = [Span(0, 1 - 1e-9, "bonafide"), Span(1 - 1e-9, 2, "spoof")]  # of which rounding alone is in this cut
+    assert cut_spans(late, Cut(0, 10), 10, 10) == [Span(0, 1, "bonafide")]
     assert frame_targets([cut_spans(spans, Cut(5, 10), 10, 10), None], 0.25, 5).tolist() == [[0, 0, 1, 1, -1], [-1] * 5]
 
 

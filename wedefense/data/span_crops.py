@@ -24,7 +24,7 @@ def cut_spans(spans: Sequence[Span], cut: Cut, rate: int, samples: int) -> list[
     seconds, begin, total = cut.length / rate, cut.start / rate, samples / rate
     played = [(start / cut.speed - begin, end / cut.speed - begin, label) for start, end, label in spans]
     inside = [(max(0.0, start), min(seconds, end), label) for start, end, label in played
-              if end > 0 and start < seconds]
+              if end > ROUNDING and start < seconds - ROUNDING]
     if not inside:  # spans of another tool that end before their recording
         return []
     start, _, label = inside[-1]
