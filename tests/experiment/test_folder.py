@@ -11,8 +11,8 @@ from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "wedefense").rglob("*.py"), *(ROOT / "tools").rglob("*.py")])
 # Names that others have too: of a format (the front-end's record, Hugging Face weights), or a word of any kind.
-OWN_PLACES = {"frontend.json": "formats/recorded.py", "model.safetensors": "formats/huggingface.py",
-              "pytorch_model.bin": "formats/huggingface.py"}
+OWN_PLACES = {"frontend.json": "formats/recorded.py", "model.safetensors": "ssl/zoo.py",
+              "pytorch_model.bin": "ssl/zoo.py"}
 WORDS = {"models", "scores", "figures", "embeddings", "posteriors", "tensorboard"}  # looked for as a part of a path
 
 

@@ -100,6 +100,20 @@ def test_a_pretrained_file_counts_by_content_and_not_by_place(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+def test_folders_that_are_no_model_do_not_count(tmp_path, monkeypatch):
+    """That of downloads, which fills as training begins, and one that happens to be called like a model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fetched").mkdir()
+    config = load_config(write_config(tmp_path, dataset_args__frontend="ssl", dataset_args__ssl_args={
+        "upstream_args": {"name": "wavlm_base_plus", "path_or_url": "fetched"}}))
+    before = lineage.settings(config)
+    (tmp_path / "fetched/wavlm_base_plus.pt").write_bytes(b"weights")
+    (tmp_path / "wavlm_base_plus").mkdir()
+    assert lineage.settings(config) == before
+    (tmp_path / "fetched/config.json").write_text("{}")  # now it is a model
+    assert lineage.settings(config) != before
+
+
 def test_code_from_outside_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source = ("from wedefense.config.models import SimpleOptions\n"

@@ -22,9 +22,10 @@ from wedefense.detect.published_forms import (
 )
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import NAMES
-from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES, read_weight_file
+from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import find_tensors, read_checkpoint
 from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.frontend.ssl.zoo import WEIGHT_FILES
 from wedefense.models.detector import Cmvn, Detector, own_weights
 from wedefense.models.heads import NoHead
 from wedefense.models.mhfa import MHFA

@@ -22,6 +22,7 @@ from wedefense.data.fingerprint import of_list
 from wedefense.data.manifest import OPTIONAL_TABLES
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.record import Step, read, require
+from wedefense.frontend.ssl.zoo import find_model, is_for_downloads
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import file_of
 from wedefense.utils.fingerprint import of_content, of_files, of_parts, of_pretrained, of_sources, of_weights
@@ -55,15 +56,23 @@ def settings(config: Config) -> dict:
             del data[section]
     data[chosen] = _without(data[chosen], FREE_OF_FRONTENDS)
     if isinstance(config.dataset_args.frontend_options, PretrainedOptions):
-        own = data[chosen]["upstream_args"]
-        own |= {key: of_pretrained(path) for key in ("name", "path_or_url")
-                if (path := own[key]) and os.path.exists(path)}
+        data[chosen]["upstream_args"] |= _by_content(data[chosen]["upstream_args"])
         adapters = adapters_in(config.dataset_args.frontend_options)
         if not adapters.wanted:
             data[chosen].pop("adapters", None)
         elif adapters.path:
             data[chosen]["adapters"]["path"] = of_pretrained(adapters.path)
     return tree | {"precision": config.chosen_precision}
+
+
+def _by_content(upstream: dict) -> dict:
+    """What names a pretrained model: files and folders that are one by what they hold, and no folder of downloads."""
+    name, path = upstream["name"], upstream["path_or_url"]
+    if path and is_for_downloads(name, path):
+        path = None  # what else is fetched into it says nothing of this model
+    names_file = find_model(name) is None and os.path.exists(name)
+    return {"name": of_pretrained(name) if names_file else name,
+            "path_or_url": of_pretrained(path) if path and os.path.exists(path) else path}
 
 
 def _without(tree: dict, dropped: set[str], prefix: str = "") -> dict:

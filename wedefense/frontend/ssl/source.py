@@ -3,13 +3,11 @@
 import os
 from pathlib import Path
 
-from wedefense.frontend.ssl.formats.huggingface import WEIGHT_FILES
-from wedefense.frontend.ssl.zoo import MODELS, Model, find_model
+from wedefense.frontend.ssl.zoo import CONFIG, MODELS, WEIGHT_FILES, Model, find_model, holds_model, is_for_downloads
 from wedefense.utils.download import NotFound, cache_dir, fetch, is_url, s3prl_name
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.hub import HubName, Repository, parse_name, placed_folder
 
-CONFIG = "config.json"
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
@@ -18,8 +16,8 @@ def find_source(name: str, path_or_url: str | None = None, download_dir: str | o
     model = find_model(name)
     if path_or_url:
         folder = Path(path_or_url).expanduser()
-        if model is not None and folder.is_dir() and not holds_model(folder):
-            return _from_table(model, folder)  # WeDefense names the folder of its downloads here
+        if model is not None and is_for_downloads(name, path_or_url):
+            return _from_table(model, folder)
         if model is not None and not folder.exists() and folder.suffix in _SUFFIXES and not is_url(path_or_url):
             raise InputError(f"{path_or_url}: no such file (leave path_or_url out, and '{name}' is fetched)")
         return from_reference(path_or_url, download_dir)
@@ -68,12 +66,6 @@ def _from_hub(named: HubName, download_dir: str | os.PathLike | None) -> Path:
         if repository.has(name):
             return repository.folder([name])
     raise NotFound(f"'{named}': has none of {', '.join(WEIGHT_FILES)}")
-
-
-def holds_model(folder: Path) -> bool:
-    """Whether a folder is a Hugging Face or WeDefense model, not merely a place for downloads."""
-    names = (CONFIG, *WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
-    return any((folder / name).is_file() for name in names)
 
 
 def _from_table(model: Model, download_dir: str | os.PathLike | None) -> Path:

@@ -1,8 +1,11 @@
 """The pretrained encoders by the names people use for them: architecture, hub id, release files."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
+
+CONFIG, WEIGHT_FILES = "config.json", ("model.safetensors", "pytorch_model.bin")  # of a folder that is a model
 
 _S3PRL = "https://huggingface.co/s3prl/converted_ckpts/resolve/main/"
 _FAIRSEQ = "https://dl.fbaipublicfiles.com/"
@@ -117,6 +120,18 @@ ALIASES = {
     "contentvec": "contentvec_km100",
     **{row.hub_id: row.name for row in _ROWS if row.hub_id},
 }
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder is a Hugging Face or WeDefense model, not merely a place for downloads."""
+    names = (CONFIG, *WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
+    return any((folder / name).is_file() for name in names)
+
+
+def is_for_downloads(name: str, place: str) -> bool:
+    """Whether `path_or_url` of a model of the table is the folder of downloads, which WeDefense names there."""
+    folder = Path(place).expanduser()
+    return find_model(name) is not None and folder.is_dir() and not holds_model(folder)
 
 
 def find_model(name: str) -> Model | None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from torch import Tensor
 
 from wedefense.frontend.ssl.architecture import Architecture, Family, full_blocks
+from wedefense.frontend.ssl.zoo import WEIGHT_FILES
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.json_file import read_json
 from wedefense.utils.safe_load import load_torch
 
 FAMILIES: dict[str, Family] = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm",
                                "data2vec-audio": "data2vec", "unispeech-sat": "unispeech_sat"}
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _EPS = 1e-7  # of Hugging Face's waveform normalisation
 
 
