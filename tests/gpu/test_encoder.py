@@ -65,7 +65,7 @@ def test_features_are_those_of_plain_torch(both, name):
     ("wavlm_base_plus", {}), ("wavlm_base_plus", {"freeze_extractor": True}),
     ("wavlm_large", {"freeze_extractor": True}),
     ("wavlm_base_plus", {"gradient_checkpointing": True}), ("wavlm_large", {}),
-    pytest.param("wavlm_large", {"gradient_checkpointing": True}, marks=pytest.mark.slow)], ids=str)  # interpreted
+    ("wavlm_large", {"gradient_checkpointing": True})], ids=str)
 def test_gradients_are_those_of_plain_torch(both, name, options):
     encoder, wav = encoder_of(name, **options).eval(), audio(SHORT)  # without dropout
 

@@ -105,9 +105,10 @@ class _Beginning(torch.autograd.Function):
     def backward(ctx, dx: Tensor | None, dnormed: Tensor | None):
         if dx is None or dnormed is None:
             return dx, None, None, None, None
-        if not ctx.saved_tensors:
+        saved = ctx.saved_tensors  # once: with checkpointing they are there to be taken a single time
+        if not saved:
             return dx + dnormed, None, None, None, None
-        gain, shift, *kept = ctx.saved_tensors
+        gain, shift, *kept = saved
         dx, _, (dgain, dshift, _) = residual_norm_backward(kept, (gain, shift), dnormed, [dx.contiguous()], False,
                                                            dnormed, adds=False)
         return dx, dgain, dshift, None, None
