@@ -53,11 +53,13 @@ def test_a_pruned_model_says_what_is_left(exp):
 
 def test_code_that_a_model_needs_besides_is_named_with_the_option_that_loads_it(tmp_path, monkeypatch):
     (tmp_path / "flips.py").write_text(
-        "from wedefense.config.augment import StepOptions\n\n\nclass Flip:\n    Options = StepOptions\n\n"
-        "    def __init__(self, options, setting):\n        pass\n")
+        "from wedefense.config.augment import StepOptions\nfrom wedefense.config.models import MHFAOptions\n"
+        "from wedefense.models.mhfa import MHFA\n\n\nclass Own(MHFA):\n    Options = MHFAOptions\n\n\n"
+        "class Flip:\n    Options = StepOptions\n\n    def __init__(self, options, setting):\n        pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    exp = make_experiment(tmp_path / "exp", dataset_args__augment=[{"type": "flips:Flip", "prob": 0.5}], **SSL)
-    needed = "neither in WeDefense nor in this folder: augmentation step `flips:Flip`."
+    exp = make_experiment(tmp_path / "exp", dataset_args__augment=[{"type": "flips:Flip", "prob": 0.5}],
+                          **(SSL | {"model": "flips:Own"}))
+    needed = "neither in WeDefense nor in this folder: back-end `flips:Own`."  # to score: the other only trained it
     assert needed in write_card(exp).read_text()
     assert main([str(exp), "--format", "hub", "--out", str(tmp_path / "shared"), "--trust"]) == 0
     text = (tmp_path / "shared/README.md").read_text()

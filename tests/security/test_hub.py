@@ -34,7 +34,8 @@ def changed(whole, attack: dict) -> dict[str, bytes]:
 
 
 FRONTEND_ARGS = ("ssl_args", "s3prl_args", "whisper_args")
-CODE = {"a back-end of its own": {"model": "modeling:Backend"}, "a loss of its own": {"loss": "code.loss:Loss"}}
+CODE = {"a back-end of its own": {"model": "modeling:Backend"},
+        "a head of its own": {"projection_args": {"project_type": "code.head:Head"}}}
 
 
 @pytest.mark.parametrize("attack", [*ATTACKS, *CODE])

@@ -15,6 +15,7 @@ from wedefense.utils import download
 from wedefense.utils.errors import InputError
 
 REFUSED = "names known parts and files of its folder alone; if it is your own, say so with --trust"
+WAV = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +107,55 @@ def test_a_file_of_the_folder_may_be_named(shared):
 
 
 @pytest.mark.parametrize("key, value", [
-    ("model", "somebody.code:Backend"), ("loss", "a:b"), ("projection_args", {"project_type": "package.module:Class"}),
-    ("mode", "a.b:C"), ("scheduler", "a:b"), ("dataset_args", {"frontend": "a.b:C"}),
-    ("dataset_args", {"augment": [{"type": "noise"}, {"type": "a.b:C"}]})])
+    ("model", "somebody.code:Backend"), ("projection_args", {"project_type": "package.module:Class"}),
+    ("dataset_args", {"frontend": "a.b:C"})])
 def test_code_is_not_named(shared, key, value):
     change(shared, recorded=True, **{key: value})
     with pytest.raises(InputError, match=f"config.yaml:.* names code; .*{REFUSED}"):
         load_detector(shared)
+
+
+TRAINED_BY = {
+    "loss": "somebodys_code:Loss", "loss_args": {"gamma": 2.0, "classes": ["a", "b"]}, "mode": "somebodys_mode",
+    "optimizer": "somebodys_code:Optimizer", "optimizer_args": {"rho": 0.1}, "scheduler": "somebodys_code.rates:Cosine",
+    "scheduler_args": {"initial_lr": 0.1, "final_lr": 0.001},
+    "dataset_args": {"augment": [{"type": "noise", "prob": 0.5}, {"type": "somebodys_code:Gain", "decibels": [-3, 0]},
+                                 {"type": "one_of", "steps": [{"type": "somebodys_code:Gain"}]}]}}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_only_trained_it_is_neither_needed_nor_imported(shared, tmp_path, monkeypatch, there):
+    """Nor lost: the folder is shared on with what it says of its training."""
+    if there:
+        (tmp_path / "somebodys_code.py").write_text("raise SystemExit('imported')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+    expected = load_detector(shared).score(WAV, 16000).llr
+    change(shared, recorded=True, **TRAINED_BY)
+    model = load_detector(shared)
+    assert model.score(WAV, 16000).llr == expected
+    assert load_experiment(shared).config.loss == "somebodys_code:Loss"
+    assert export.main([str(shared), "--format", "hub", "--out", str(tmp_path / "out")]) == 0
+    before, after = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (shared, tmp_path / "out"))
+    assert {key: after[key] for key in TRAINED_BY} == {key: before[key] for key in TRAINED_BY}
+    card = (tmp_path / "out/README.md").read_text()
+    assert "It has parts that lie neither" not in card and "learning rate 0.1 to 0.001" in card
+    assert load_detector(shared, trust=True).score(WAV, 16000).llr == expected
+
+
+@pytest.mark.parametrize("change_to, said", [
+    ({"model": "gone.code:Backend"}, "model: back-end 'gone.code:Backend': there is no module 'gone'; install its "
+                                     "package, or name the folder that holds it in PYTHONPATH"),
+    ({"model": "lacking:Backend"}, r"model: back-end 'lacking:Backend': its module cannot be imported \(No module "
+                                   r"named 'nowhere'\); install what it needs"),
+    ({"model": "loudest"}, r"model: unknown back-end 'loudest'.*; or install the package that declares it"),
+    ({"projection_args": {"project_type": "gone:Head"}}, "projection_args.project_type: projection 'gone:Head': there"),
+    ({"dataset_args": {"frontend": "gone:Ears"}}, "dataset_args.frontend: front-end 'gone:Ears': there is no module")])
+def test_what_scores_and_is_not_here_is_named(shared, tmp_path, monkeypatch, change_to, said):
+    (tmp_path / "lacking.py").write_text("import nowhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    change(shared, recorded=True, **change_to)
+    with pytest.raises(InputError, match=rf"config.yaml:\d+: {said}"):
+        load_detector(shared, trust=True)
 
 
 def test_other_files_are_not_laid_under_it(shared):

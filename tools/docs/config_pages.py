@@ -129,7 +129,7 @@ def _keys(prefix: str, options: Any, anchors: set[str], left_out: frozenset[str]
         value = getattr(options, field.name)
         if field.name in left_out:
             continue
-        if field.name in ELSEWHERE and not prefix.endswith("_args.") or field.metadata:
+        if field.name in ELSEWHERE and (field.metadata or not prefix.endswith("_args.")):
             yield from _head(prefix, field.name, anchors)
             yield f"A section: [{field.name}]({ELSEWHERE[field.name]}).\n"
         elif dataclasses.is_dataclass(value):

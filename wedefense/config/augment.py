@@ -189,6 +189,22 @@ class Step(NamedTuple):
     options: Any     # the options dataclass of that name
 
 
+class Idle(dict[str, object]):
+    """A step of a config that was read to score: its code is not asked for, as long as the config is in use."""
+
+
+def as_read(steps: Iterable) -> tuple:
+    """The steps of a file, the idle ones marked as such."""
+    return tuple(Idle(step) if _is_idle(step) else step for step in steps)
+
+
+def _is_idle(step) -> bool:
+    if not isinstance(step, Mapping) or not isinstance(step.get("type"), str):
+        return False
+    inner = step.get("steps")
+    return STEPS.is_idle(step["type"]) or isinstance(inner, list | tuple) and any(map(_is_idle, inner))
+
+
 def parse_steps(steps, key: str = "augment") -> tuple[Step, ...]:
     """Typed steps from `[{type: rawboost, prob: 0.5, algo: 4}, ...]`; an `OptionError` says which one is wrong.
 
@@ -204,6 +220,8 @@ def _parse_step(values, key: str, number: int) -> Step:
         raise OptionError(key, f"{place}: must be a mapping like {{type: rawboost, prob: 0.5}} "
                                f"(types: {', '.join(STEPS.names())}), got {values!r}")
     name = values["type"]
+    if isinstance(values, Idle):
+        return Step(name, StepOptions())
     try:
         return Step(name, build(STEPS.options(name), {option: Leaf(value, place) for option, value in values.items()
                                                       if option != "type"}, source=place))

@@ -12,9 +12,9 @@ from wedefense.config.frontend import FRONTENDS
 from wedefense.config.heads import HEADS, LOSSES
 from wedefense.config.models import BACKENDS
 from wedefense.config.modes import MODES
-from wedefense.config.registry import Registry, imported
+from wedefense.config.registry import KEYWORDS, Registry, imported
 from wedefense.config.schema import Config
-from wedefense.config.train import KEYWORDS, OPTIMIZERS, SCHEDULERS
+from wedefense.config.train import OPTIMIZERS, SCHEDULERS
 from wedefense.utils.errors import InputError
 
 # Where a config names one, and the table.
@@ -46,14 +46,12 @@ def components(table: Registry) -> Iterator[Component]:
 
 
 def from_elsewhere(config: Config) -> Iterator[tuple[str, str]]:
-    """Parts of a config that are none of WeDefense: kind and name, and the distribution that declares it, if any."""
+    """What scores by a config and is none of WeDefense: kind and name, and the distribution that declares it if any."""
     for key, table in TABLES.items():
-        place, _, of_each = key.partition(", ")
-        value: Any = reduce(getattr, place.split("."), config)
-        for name in (each[of_each] for each in value) if of_each else (value,):
-            if name not in table.names():
-                found = next((p for p in table.plugins().values() if name in (p.name, p.value)), None)
-                yield f"{table.kind} `{name}`", origin(found) if found else ""
+        name: Any = reduce(getattr, key.split("."), config) if table.scores else None
+        if table.scores and name not in table.names():
+            found = next((p for p in table.plugins().values() if name in (p.name, p.value)), None)
+            yield f"{table.kind} `{name}`", origin(found) if found else ""
 
 
 def readers() -> dict[str, EntryPoint]:

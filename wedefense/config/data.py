@@ -1,9 +1,9 @@
 """Options of the data sets and their loaders (`dataloader_args` and `dataset_args`)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, parse_steps
+from wedefense.config.augment import CodecOptions, NoiseOptions, RawBoostOptions, ReverbOptions, as_read, parse_steps
 from wedefense.config.frontend import FRONTENDS, FrontendChoice, PretrainedOptions
 from wedefense.config.sampling import parse_levels
 from wedefense.utils.checks import at_least, fraction, positive
@@ -104,7 +104,8 @@ class DatasetOptions(FrontendChoice):
     rawboost_args: RawBoostOptions = RawBoostOptions()
     codec_aug: bool = False
     codec_aug_args: CodecOptions = CodecOptions()
-    augment: tuple[dict[str, object], ...] = ()  # steps like {type: noise, prob: 0.5}, in order, after those above
+    # steps like {type: noise, prob: 0.5}, in order, after those above
+    augment: tuple[dict[str, object], ...] = field(default=(), metadata={"read": as_read})
     augment_whole: bool = False    # augment whole utterances and crop then, as SLS was trained; slower
     # where a crop's last filter is done (reverberation, RawBoost's filters, telephone, low_pass): by the workers (cpu),
     # or in whole batches where the model computes (device); auto: device on a GPU. The draws are the same

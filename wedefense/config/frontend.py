@@ -214,7 +214,7 @@ FRONTENDS = Registry("front-end", {
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
     "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions, shape_in_weights=True),
-}, "frontends", FrontendOptions, FrontendRow)
+}, "frontends", FrontendOptions, FrontendRow, scores=True)
 
 
 def check_prunable(name: str) -> None:

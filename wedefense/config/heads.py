@@ -137,7 +137,7 @@ HEADS = Registry("projection", {
     "sphereface2": _row("heads:SphereFace2", SphereFace2Options),
     "p2sgrad": _row("heads:P2SGrad", P2SGradOptions),
     "MSEp2sgrad": _row("heads:P2SGrad", P2SGradOptions),
-}, "projections", ProjectionOptions)
+}, "projections", ProjectionOptions, scores=True)
 
 
 @dataclass(frozen=True)

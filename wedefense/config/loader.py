@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import yaml
 
 from wedefense.config.foreign import understood
-from wedefense.config.registry import foreign_code
+from wedefense.config.registry import foreign_code, to_score
 from wedefense.config.schema import REPLACES, Config
 from wedefense.config.tree import Leaf, Tree, override, read_composed
 from wedefense.config.typed import UnknownKey, build, to_builtin
@@ -14,16 +14,18 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.files import atomic_write
 
 
-def load_config(path: str | os.PathLike, overrides: Iterable[str] = (), trust: bool = True) -> Config:
+def load_config(path: str | os.PathLike, overrides: Iterable[str] = (), trust: bool = True,
+                scoring: bool = False) -> Config:
     """The file with its `base:` files, `--key value` overrides laid over it, checked and typed.
 
     `trust`: whether components may be classes that no table and no installed plug-in names; say False of a
-    config that came with a model.
+    config that came with a model. `scoring`: it is read to score with weights that are there; parts from
+    elsewhere that only train are neither looked for nor imported, and their options stay as they are written.
 
     >>> load_config("conf/mhfa.yaml", ["--num_epochs", "3", "--dataset_args.num_frms=100"])  # doctest: +SKIP
     """
     tree = read_config_tree(path, overrides)
-    with foreign_code(trust):
+    with foreign_code(trust), to_score(scoring):
         try:
             return build(Config, tree, source=str(path))
         except UnknownKey as error:

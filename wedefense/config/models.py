@@ -339,4 +339,4 @@ BACKENDS = Registry("back-end", {
         "TINY_A0", "A0", "A1", "A2", "B0", "B1", "B2")},
     **{name: _row(f"resnet:{name}", ResNetOptions) for name in (
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152", "ResNet221", "ResNet293")},
-}, "backends", BackendOptions)
+}, "backends", BackendOptions, scores=True)

@@ -16,7 +16,9 @@ from typing import Any, Generic, TypeVar
 
 from wedefense.utils.errors import InputError, did_you_mean
 
+KEYWORDS = dict[str, object]  # options that nobody checks here
 _REFUSE_UNDECLARED: ContextVar[bool] = ContextVar("refuse_undeclared", default=False)
+_TO_SCORE: ContextVar[bool] = ContextVar("to_score", default=False)
 
 
 class Untrusted(InputError):
@@ -40,10 +42,20 @@ def foreign_code(allowed: bool) -> Iterator[None]:
         _REFUSE_UNDECLARED.reset(token)
 
 
+@contextlib.contextmanager
+def to_score(wanted: bool) -> Iterator[None]:
+    """Whether a config is read to score with its weights alone: code that only trains is not asked for."""
+    token = _TO_SCORE.set(wanted)
+    try:
+        yield
+    finally:
+        _TO_SCORE.reset(token)
+
+
 @dataclass(frozen=True)
 class Row:
     target: str    # "package.module:Class"
-    options: type  # the frozen dataclass of its options, which must be importable without torch; or dict[str, object]
+    options: type  # the frozen dataclass of its options, which must be importable without torch; or KEYWORDS
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)
@@ -53,12 +65,13 @@ class Registry(Generic[AnyRow]):
     """`Registry("back-end", {"SSL_BACKEND_MHFA": Row("wedefense.models.mhfa:MHFA", MHFAOptions)}, "backends")`
 
     `group`: of the entry points, after `wedefense.`; `base`: what the options of all derive from, if anything; `row`:
-    the kind of row, whose further fields a class from elsewhere gives as the dict `traits`.
+    the kind of row, whose further fields a class from elsewhere gives as the dict `traits`; `scores`: whether weights
+    are of no use without it.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, AnyRow], group: str, base: type = object,
-                 row: type[AnyRow] = Row):  # type: ignore[assignment]
-        self.kind, self.group, self._base, self._row = kind, f"wedefense.{group}", base, row
+                 row: type[AnyRow] = Row, scores: bool = False):  # type: ignore[assignment]
+        self.kind, self.group, self._base, self._row, self.scores = kind, f"wedefense.{group}", base, row, scores
         self._rows = dict(rows)
 
     def names(self) -> list[str]:
@@ -93,13 +106,18 @@ class Registry(Generic[AnyRow]):
             return self._foreign(plugins[name].value)
         if ":" not in name:
             hint = f"; a class of your own is named as package.module:{name.rpartition('.')[2]}" if "." in name else ""
+            hint += "; or install the package that declares it" if _TO_SCORE.get() else ""
             raise InputError(f"unknown {self.kind} '{name}'{did_you_mean(name, (*self._rows, *plugins))}{hint}")
         if _REFUSE_UNDECLARED.get() and name not in {point.value for point in plugins.values()}:
             raise Untrusted(f"'{name}' names code; no installed plug-in declares it ({self.group})")
         return self._foreign(name)
 
     def options(self, name: str) -> type:
-        return self.row(name).options
+        return KEYWORDS if self.is_idle(name) else self.row(name).options
+
+    def is_idle(self, name: str) -> bool:
+        """Whether the code of a component is not asked for (see `to_score`)."""
+        return _TO_SCORE.get() and not self.scores and name not in self._rows
 
     def load(self, name: str) -> type[Any]:
         """Import the module and return the class."""
@@ -139,11 +157,12 @@ def found(target: str, kind: str) -> type:
     module, _, attribute = target.partition(":")
     try:
         content = vars(importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        if not error.name or not f"{module}.".startswith(f"{error.name}."):
-            raise  # what the module itself imports is missing
-        raise InputError(f"{kind} '{target}': there is no module '{error.name}'; install its package, or name the "
-                         "folder that holds it in PYTHONPATH") from None
+    except ImportError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}.") and isinstance(error, ModuleNotFoundError):
+            raise InputError(f"{kind} '{target}': there is no module '{error.name}'; install its package, or name the "
+                             "folder that holds it in PYTHONPATH") from None
+        raise InputError(f"{kind} '{target}': its module cannot be imported ({error}); install what it needs, in the "
+                         "version that it was written for") from error
     except ValueError:  # an empty name
         raise InputError(f"{kind} '{target}': must be package.module:Class") from None
     if attribute not in content:

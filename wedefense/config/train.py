@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from wedefense.config.registry import Registry, Row
+from wedefense.config.registry import KEYWORDS, Registry, Row
 from wedefense.utils.checks import at_least, positive
 from wedefense.utils.errors import OptionError
 
@@ -28,7 +28,6 @@ OPTIMIZER_ARGS: dict[str, tuple[str, ...]] = {
     "SGD": ("weight_decay", "foreach", "maximize", "differentiable", "fused",
             "momentum", "dampening", "nesterov"),
 }
-KEYWORDS = dict[str, object]
 OPTIMIZERS = Registry("optimizer", {
     **{name: Row(f"torch.optim:{name}", KEYWORDS) for name in OPTIMIZER_ARGS},
 }, "optimizers")

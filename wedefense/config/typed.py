@@ -30,7 +30,7 @@ def build(cls: type[Any], tree: Tree, path: str = "", source: str = ""):
 
     A field with `metadata={"component": (name_field, registry)}` takes the options class of the
     component that the sibling `name_field` names; with `{"component_key": (key, registry, default)}`
-    the name stands inside the section, under `key`.
+    the name stands inside the section, under `key`. One with `{"read": function}` holds what that makes of its value.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key, value in tree.items():
@@ -44,10 +44,14 @@ def build(cls: type[Any], tree: Tree, path: str = "", source: str = ""):
         if component:
             hint = _component_options(field, fields, values, tree, path, source)
         if name in tree:
-            values[name] = _convert(tree[name], hint, f"{path}{name}", source)
+            values[name] = field.metadata.get("read", _as_it_is)(_convert(tree[name], hint, f"{path}{name}", source))
         elif component:
             values[name] = _construct(hint, {}, {}, f"{path}{name}.", source)
     return _construct(cls, values, tree, path, source)
+
+
+def _as_it_is(value):
+    return value
 
 
 def _component_options(field, fields, values, tree, path, source) -> type:

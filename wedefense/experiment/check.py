@@ -89,7 +89,7 @@ def _weights(folder: ExperimentFolder, config: Config) -> None:
 def _scores(folder: ExperimentFolder, config: Config, name: str, data: str, skip_bad: bool, last: int) -> None:
     """Of one set what the stages up to `last` made."""
     within = newest(folder)
-    trained = load_config(within.config)
+    trained = load_config(within.config, scoring=True)
     heard = replace(trained, dataset_args=replace(trained.dataset_args, eval_frms=config.dataset_args.eval_frms))
     found = read(folder.embeddings(name).source)
     precision = found["inputs"].get("precision") if found else None  # that of the device which made them

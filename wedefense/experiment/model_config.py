@@ -2,7 +2,8 @@
 
 Whoever shares a model shares its `config.yaml`. It may name known architectures and files of its own folder: no URL,
 no path outside, no code, no download folder, no s3prl upstream that unpickles its files itself. Every config that
-lies beside weights is read here; `trust` is for those of one's own.
+lies beside weights is read here; `trust` is for those of one's own. What only trained it (loss, augmentation, mode,
+optimizer, schedule) is a name here, and no code of it is imported.
 """
 
 import os
@@ -27,11 +28,11 @@ from wedefense.utils.errors import InputError
 def read_model_config(path: str | os.PathLike, recorded: bool, trust: bool = False) -> Config:
     """`recorded`: the shape of the front-end lies beside the weights, so that its pretrained file is not asked for."""
     if trust:
-        return load_config(path)
+        return load_config(path, scoring=True)
     tree = read_tree(path)
     if "base" in tree:
         raise Untrusted(f"{path}: base: leads to other files")
-    config = load_config(path, trust=False)
+    config = load_config(path, trust=False, scoring=True)
     options = config.dataset_args.frontend_options
     if not isinstance(options, PretrainedOptions):
         return config

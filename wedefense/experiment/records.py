@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "s3prl", "transformers", "numpy", "scipy", "soundfile", "m
 def read_config(exp_dir: str | os.PathLike) -> Config | None:
     """The config of an experiment, or None where there is none."""
     path = ExperimentFolder(exp_dir).config
-    return load_config(path) if path.is_file() else None
+    return load_config(path, scoring=True) if path.is_file() else None
 
 
 def read_history(exp_dir: str | os.PathLike) -> dict | None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense import __version__
-from wedefense.config.augment import parse_steps
 from wedefense.config.components import from_elsewhere
 from wedefense.config.frontend import adapters_in
 from wedefense.config.schema import Config
+from wedefense.config.typed import to_builtin
 from wedefense.data.labels import Labels
 from wedefense.experiment.folder import NAMES, ExperimentFolder
 from wedefense.experiment.provenance import are_of_average, provenance, sentence
@@ -155,18 +155,19 @@ def _settings(config: Config | None, trained: str) -> str:
     """`trained`: epochs, seed and code, by the records of the weights."""
     if config is None:
         return ""
-    data, rates = config.dataset_args, config.scheduler_args
+    data, rates = config.dataset_args, to_builtin(config.scheduler_args)
     seconds = "whole utterances" if data.whole_utt else f"crops of {data.num_frms} frames"
     augmented = [name for name, wanted in (("rawboost", data.rawboost), ("codec_aug", data.codec_aug),
                                            ("speed_perturb", data.speed_perturb),
                                            ("noise or reverberation", data.aug_prob)) if wanted]
-    augmented += [step.type for step in parse_steps(data.augment)]
+    augmented += [str(step["type"]) for step in data.augment]
+    rate = f", learning rate {rates['initial_lr']} to {rates['final_lr']}" if "final_lr" in rates else ""
     adapters = adapters_in(data.frontend_options)
     frontend = f"{_frontend(config)} with {adapters.in_words()}" if adapters.wanted else _frontend(config)
     return (f"## Training\n\nFront-end {frontend} at {data.resample_rate} Hz, back-end {config.model}, head "
             f"{config.projection_args.project_type}; {seconds}; augmentation: {', '.join(augmented) or 'none'}.\n"
-            f"{config.optimizer}, learning rate {rates.initial_lr} to {rates.final_lr} over {config.num_epochs} "
-            f"epochs{trained and '; '}{trained}. `{NAMES.config}` has every setting.\n")
+            f"{config.optimizer}{rate} over {config.num_epochs} epochs{trained and '; '}{trained}. "
+            f"`{NAMES.config}` has every setting.\n")
 
 
 def _pruned(exp_dir: ExperimentFolder) -> str:
