@@ -15,7 +15,7 @@ from wedefense.report.heat import heat_map
 from wedefense.report.html import Figure, Row
 from wedefense.report.style import CALIBRATED, GREY, INK, SERIES, SIZE, SMALL, SPOOF, described, new_figure
 from wedefense.report.write import write_page
-from wedefense.scoring.comparison import SIGNIFICANT, Comparison
+from wedefense.scoring.comparison import SIGNIFICANT, Comparison, p_text
 from wedefense.scoring.results import ScoredSet
 
 _MOST_CURVES = len(SERIES)  # of which each has a colour of its own
@@ -28,6 +28,7 @@ def write_comparison(path: str | os.PathLike, compared: Comparison, costs: Detec
                      settings: Mapping[str, Any]) -> None:
     """`settings` are the options of the command: keys, resamples, groups."""
     systems, groups = compared.trials, compared.groups
+    *others, last = compared.found
     by = Path(settings["groups"]).name.removeprefix("utt2") if groups else BootstrapOptions.by
     bootstrap = BootstrapOptions(settings["resamples"], by=by)
     table = Path(settings["keys"]).parent / "utt2attack"
@@ -39,7 +40,7 @@ def write_comparison(path: str | os.PathLike, compared: Comparison, costs: Detec
     content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
                _differences(compared),
                *(_by(title, evaluated) for title in meta)]
-    write_page(path, f"{compared.first} and {', '.join(compared.found)}: comparison", settings, content)
+    write_page(path, f"{', '.join([compared.first, *others])} and {last}: comparison", settings, content)
 
 
 def _differences(compared: Comparison) -> str:
@@ -65,11 +66,11 @@ def _row_cells(found: Difference) -> list[str]:
     value, *ends = (f"{metric.factor * x:+.{metric.decimals}f}".replace("-", "−")
                     for x in (found.value, *found.interval))
     measured = _measured(metric, found.b, found.deviations and found.deviations[1])
-    return [measured, f"{value}\n{' to '.join(ends)}", f"{found.p_holm:.3f}", verdict(found)]
+    return [measured, f"{value}\n{' to '.join(ends)}", p_text(found.p_holm), verdict(found)]
 
 
 def _measured(metric: Metric, value: float, deviation: float | None) -> str:
-    return metric.number(value) + (f"\n± {metric.number(deviation)}" if deviation is not None else "")
+    return metric.number(value) + (f"\n±\u00a0{metric.number(deviation)}" if deviation is not None else "")
 
 
 def verdict(found: Difference) -> str:

@@ -1,6 +1,7 @@
 """How every figure looks: colours on light and on dark paper, size, letters, grid, legend."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 # Blue, red and bluish green, and two more, are told apart by those who do not see red or green; the others by MARKERS.
 BONAFIDE, SPOOF, CALIBRATED = "#1f6fb4", "#d1442c", "#0b8a74"
@@ -16,6 +17,9 @@ ON_DARK = dict(zip((*SERIES, GREY, FAINT, PALE, INK, PAPER), (
 SIZE = (4.8, 3.9)  # inches; small, so that the letters stay legible when a phone shrinks the figure
 LETTERS = 9        # points: ticks and legends, the smallest but for crowded labels
 SMALL = 8          # of many rows
+# Points that a letter of a legend takes, one of a text of wide ones, and what stands before a line.
+_LETTER, _WIDE_LETTER, _HANDLE = 0.52 * LETTERS, 0.6 * LETTERS, 40
+_FEW_LINES = 5     # of a legend, for which figures have room
 
 
 def new_figure(size: tuple[float, float] = SIZE, rows: int = 1, heights: Sequence[float] | None = None,
@@ -42,14 +46,19 @@ def described(figure, text: str):
 
 
 def laid_below(figure) -> None:
-    """Move every legend under the axes, where it hides nothing, in as many columns as fit."""
+    """Move every legend under the axes, where it hides nothing, in as many columns as fit; what is longer than a line
+    goes on in the next, and where it takes many the figure grows."""
+    width = int((72 * figure.get_figwidth() - _HANDLE) / _WIDE_LETTER)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
-    entries = [(handle, text.get_text()) for legend in legends
+    entries = [(handle, fill(text.get_text(), width)) for legend in legends
                for handle, text in zip(legend.legend_handles, legend.get_texts())]
     for legend in legends:
         legend.remove()
     if entries:
-        longest = max(len(label) for _, label in entries)
-        columns = int(72 * figure.get_figwidth() / (0.52 * LETTERS * longest + 40))  # letters and handle, in points
-        figure.legend(*zip(*entries), loc="outside lower center", ncols=min(max(columns, 1), len(entries)),
-                      fontsize=LETTERS, frameon=False, columnspacing=1.2)
+        lines = [label.splitlines() for _, label in entries]
+        longest = max(len(line) for label in lines for line in label)
+        columns = min(max(int(72 * figure.get_figwidth() / (_LETTER * longest + _HANDLE)), 1), len(entries))
+        more = -(-sum(map(len, lines)) // columns) - _FEW_LINES
+        figure.set_figheight(figure.get_figheight() + max(more, 0) * 1.7 * LETTERS / 72)
+        figure.legend(*zip(*entries), loc="outside lower center", ncols=columns, fontsize=LETTERS, frameon=False,
+                      columnspacing=1.2)

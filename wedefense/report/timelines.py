@@ -57,8 +57,9 @@ def timelines(found: FrameScores, threshold: float, audio: Mapping[str, str], ti
                 break
     note = (f"Of {plural(len(ranked), 'utterance')}{' of both classes' if _mixed(found) else ''}: the one with the "
             f"least time called wrongly, the median and the one with the most. Fake is called what scores at or below "
-            f"{threshold:.3g}. A click into a picture plays from there.")
-    return section(title, paragraph(note, "note"), f"<div class='figures'>\n{''.join(shown.values())}\n</div>")
+            f"{threshold:.3g}.")
+    return section(title, paragraph(note, "note"), paragraph("A click into a picture plays from there.", "note screen"),
+                   f"<div class='figures'>\n{''.join(shown.values())}\n</div>")
 
 
 def _mixed(found: FrameScores) -> list[str]:

@@ -159,7 +159,15 @@ def _cells(found: Difference) -> list[str]:
     if found.p_holm < SIGNIFICANT:
         verdict = "better" if metric.better(found.b, found.a) else "worse"
     told = [metric.number(found.deviations[1]), value] if found.deviations else [value, f"[{', '.join(ends)}]"]
-    return [metric.number(found.b), *told, f"{found.p_holm:.3f}", verdict]
+    return [metric.number(found.b), *told, p_text(found.p_holm), verdict]
+
+
+def p_text(p: float) -> str:
+    """
+    >>> p_text(0.0421), p_text(0.0004)
+    ('0.042', '<0.001')
+    """
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def _explanation(many: int, first: str, trials: Trials, resamples: int) -> str:
