@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.gpu.interpreter import DEVICE
-from wedefense.gpu.attention import packed_attention
+from wedefense.gpu.attention import attend, attend_backward, packed_attention
 
 COUNTS, HEADS, DIM = [70, 33, 1, 12, 20], 2, 16  # more utterances than one program of the table's gradient has
 
@@ -66,6 +66,23 @@ def test_an_utterance_alone_is_the_same_to_the_last_bit():
     middle = table[:, frames - 33:frames + 32].contiguous()  # distances of 33 frames
     alone = packed_attention(qkv[70:103].contiguous(), gate[70:103], middle, torch.tensor([0, 33]).int().to(DEVICE), 33)
     assert torch.equal(together[70:103], alone)
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_what_is_past_the_end_adds_nothing_beside_scores_however_low():
+    """There scores are those of zeros, and their exponentials next to the sums of others beyond all numbers."""
+    (qkv, gate, table), starts, frames = inputs(True, counts=[20, 9], requires_grad=False)
+    qkv = qkv + torch.tensor([20.0, -20.0, 0.0], device=DEVICE)[None, :, None, None]
+    out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
+    assert sums.max() < -2000
+    dout = torch.randn_like(out)
+    dqkv, dgate, dtable, columns = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,
+                                                   for_sums=True)
+    given = [tensor.clone().requires_grad_() for tensor in (qkv, gate, table)]
+    there = torch.autograd.grad(written_out(*given, [20, 9], frames), given, dout)
+    for here, expected in zip((dqkv, dgate, dtable), there, strict=True):
+        assert (here - expected).norm() <= 1e-2 * expected.norm()
+    torch.testing.assert_close(columns, dqkv.flatten(1).sum(0), rtol=1e-4, atol=1e-3)
 
 
 def test_dropout_leaves_its_share_and_every_kernel_sees_the_same():
