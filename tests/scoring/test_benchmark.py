@@ -103,6 +103,7 @@ def test_tables_and_page(tmp_path):
         checker.figures
     assert "dev: EER +1.00 points against the recordings as they are, 95 % [-2.00, +3.00]" in page
     assert heat_map(["system", "a"], [["x", "0.00"], ["y", "50.00"]]).count("<td style='--share:0.00'>") == 1
+    assert ">in_<wbr>the_<wbr>wild<" in heat_map(["system", "in_the_wild"], [["x", "0.00"]])  # of many columns
 
 
 def test_submissions_are_read_back_by_their_rules(tmp_path):
