@@ -139,11 +139,19 @@ def test_torchscript_is_no_film(place, capsys):
         about("out")
 
 
-def test_a_config_of_a_folder_runs_nothing(place, capsys):
+def test_a_config_of_a_folder_runs_nothing(place, capsys, monkeypatch):
     (place / "exp").mkdir()
     (place / "exp/config.yaml").write_text("model: marked:Ran\nnum_epochs: 2\n")
     (place / "marked.py").write_text("class Ran: pass\n")
     assert "0 of 2" in told("exp", capsys) and "marked" not in sys.modules
+    (place / "exp/label2id").write_text("bonafide 0 1\nspoof 1 1\n")
+    monkeypatch.syspath_prepend(place)
+    with pytest.raises(InputError, match="config.yaml:1: model: 'marked:Ran' names code; .* say so with --trust"):
+        main(["exp/config.yaml"])
+    assert "marked" not in sys.modules
+    with pytest.raises(InputError, match="'marked:Ran' needs the class attribute Options"):
+        main(["exp/config.yaml", "--trust"])
+    del sys.modules["marked"]
 
 
 @pytest.mark.parametrize("name, content, said", [

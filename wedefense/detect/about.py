@@ -32,7 +32,7 @@ def model_or_checkpoint(options) -> dict[str, str]:
     of_hub = not os.path.exists(path) and find_model(path) is None and parse_name(path, options.revision) is not None
     if (adapter := adapter_in(path)) is not None:
         return of_adapter(adapter)
-    if not (options.config or os.path.isdir(path) and trained) and (other := about(path)):
+    if not (options.config or os.path.isdir(path) and trained) and (other := about(path, options.trust)):
         return other
     if not (options.config or trained or of_hub or published.find(path)):
         return _of_encoder(path, options.download_dir)

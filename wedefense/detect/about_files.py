@@ -17,7 +17,7 @@ from wedefense.config.tree import Leaf, read_tree
 from wedefense.data.audio import BadAudio, probe
 from wedefense.data.shards import shard_members
 from wedefense.data.spans import kind_of, read_spans
-from wedefense.experiment.folder import NAMES, ExperimentFolder
+from wedefense.experiment.folder import NAMES, ExperimentFolder, folder_of
 from wedefense.experiment.records import read_history, read_results
 from wedefense.metrics.catalogue import MAIN, METRICS, SUMMARY
 from wedefense.metrics.keys import read_scores
@@ -35,10 +35,10 @@ _TRIED = 1000          # recordings of a table, whether they are there
 _LABELS, _AUDIO, _UNLABELLED = "utt2lab", "wav.scp", "without label"
 
 
-def about(path: str) -> Rows | None:
-    """Label -> value; None of what may be a model."""
+def about(path: str, trust: bool = False) -> Rows | None:
+    """Label -> value; None of what may be a model. `trust`: of a config that lies beside weights."""
     place = Path(path)
-    return _folder(place) if place.is_dir() else _file(place) if place.is_file() else None
+    return _folder(place) if place.is_dir() else _file(place, trust) if place.is_file() else None
 
 
 def _command(*words: str | os.PathLike) -> str:
@@ -130,10 +130,10 @@ def _counted(values: Iterable[str] | Counter[str]) -> str:
     return count_text(dict(counts.most_common())) if len(counts) <= 6 else f"{len(counts):,} values"
 
 
-def _file(place: Path) -> Rows | None:
+def _file(place: Path, trust: bool) -> Rows | None:
     suffix = place.suffix.lower().lstrip(".")
     if suffix in ("yaml", "yml"):
-        return _config(place)
+        return _config(place, trust)
     if suffix == "list":
         return _list(place)
     if suffix == "ts" and zipfile.is_zipfile(place):
@@ -149,8 +149,8 @@ def _file(place: Path) -> Rows | None:
     return None if b"\0" in start or start[:1] == b"\x80" or start[:2] == b"PK" else _table(place)
 
 
-def _config(place: Path) -> Rows:
-    config = load_config(place)
+def _config(place: Path, trust: bool) -> Rows:
+    config = load_config(place, trust=trust or folder_of(place) is None, scoring=True)
     data = config.dataset_args
     return {"config": str(place), "front-end": " ".join(filter(None, (data.frontend, data.pretrained_name))),
             "back-end": str(config.model), "training": f"{config.chosen_mode}, {plural(config.num_epochs, 'epoch')}, "
