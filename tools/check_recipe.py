@@ -245,14 +245,18 @@ class Told:
     def __init__(self, arguments):
         self.results: list[Result] = []
         self._count, self._file = len(arguments.configs), arguments.json
+        self._write()
         print(" " * len(self._number()), HEADING, flush=True)
 
     def add(self, result: Result) -> None:
         self.results.append(result)
+        self._write()
+        print(self._number(), result.line(), flush=True)
+
+    def _write(self) -> None:
         if self._file:
             with atomic_write(self._file, "w") as stream:
                 stream.write(json.dumps([vars(result) for result in self.results], indent=1) + "\n")
-        print(self._number(), result.line(), flush=True)
 
     def _number(self) -> str:
         return f"{len(self.results):{len(str(self._count))}}/{self._count}"

@@ -81,9 +81,11 @@ def test_a_config_is_told_when_it_is_through_and_stays_told_when_the_check_is_st
     command = [sys.executable, ROOT / "tools/check_recipe.py", "--width", "small", "--device", "cpu", "--work",
                tmp_path, "--json", tmp_path / "found.json", CONFIG, waits]
     environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    (tmp_path / "found.json").write_text('["of an earlier check"]')
     check = subprocess.Popen([str(word) for word in command], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert check.stdout.readline().split()[:2] == ["config", "r"]
+        assert "earlier" not in (tmp_path / "found.json").read_text()
         assert check.stdout.readline().startswith(f"1/2 {CONFIG}")  # while the second waits
         assert [found["config"] for found in json.loads((tmp_path / "found.json").read_text())] == [str(CONFIG)]
         while not (tmp_path / "pid").exists():
