@@ -155,6 +155,13 @@ def test_systems_of_several_seeds_are_compared_by_welchs_test(place, capsys):
     assert re.search(rf" b-4 80 bona fide, 120 spoof [^b]* {eers['b'][3]:.3f} ", page)  # each seed by itself
 
 
+def test_seeds_lie_in_the_home_folder_after_a_comma_too(place, monkeypatch, capsys):
+    seeds(place, a=(2, 1.5), b=(2, 2.0))
+    monkeypatch.setenv("HOME", str(place))
+    assert main([f"{place}/a-1,~/a-2", "b-1,b-2", "--keys", "data/eval/utt2lab"]) == 0
+    assert "(2 of 'a', 2 of 'b')" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_seeds_cannot_be_compared(place):
     seeds(place, a=(2, 0.3), b=(2, 1.5))
     write(place / "b-3", np.loadtxt(place / "b-2", usecols=1))

@@ -67,7 +67,8 @@ def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None
 
 
 def _seeds(system: str) -> list[str]:
-    return [system] if os.path.exists(system) else [seed for seed in system.split(",") if seed]
+    """As a shell gives them, which knows a `~` at the beginning alone."""
+    return [system] if os.path.exists(system) else [os.path.expanduser(seed) for seed in system.split(",") if seed]
 
 
 def _require_several(system: str, trials: Mapping[str, Trials]) -> None:
