@@ -172,7 +172,7 @@ def llrs(folder: ExperimentFolder, name: str) -> Step:
     require(source, f"logits of '{name}'", 5, {"embeddings": of_content(folder.embeddings(name).source)})
     return Step(f"log-likelihood ratios of '{name}'", 6, folder.posteriors(name).llr_source,
                 {"logits": of_content(source), "labels": of_content(folder.labels),
-                 "code": of_sources("scoring/llr.py", "data/labels.py")})
+                 "code": of_sources("scoring/llr.py", "data/labels.py", "utils/bonafide.py")})
 
 
 def require_embeddings(folder: ExperimentFolder, name: str) -> None:
