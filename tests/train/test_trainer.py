@@ -209,6 +209,21 @@ def test_early_stopping_on_the_loss_of_dev(experiment, tmp_path):
     assert len(history["rows"]) == 5 and history["best"] == {"epoch": 2, "metric": "val_loss", "value": 0.7}
 
 
+def test_a_training_that_stopped_early_says_why_it_does_not_go_on(experiment, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("wedefense.train.trainer.log.warning", lambda text, *values: said.append(text % values))
+    changes = {"early_stop_patience": 1, "monitor": "train_loss", "val_data": None, "num_epochs": 9,
+               "scheduler_args__initial_lr": 1e-12, "scheduler_args__final_lr": 1e-12, "dataset_args__cmvn": False}
+    first = experiment(**changes)
+    first.fit()
+    assert first.stopped and not said
+    again = experiment(**changes | {"num_epochs": 20})
+    again.fit()
+    assert again.epoch == first.epoch and said == [
+        f"{tmp_path / 'exp'}: stopped early after epoch {first.epoch} (early_stop_patience: 1), and does not go on; to "
+        "train on from these weights: --fork DIR"]
+
+
 def test_a_checkpoint_of_another_architecture_names_the_first_tensor(experiment, tmp_path):
     experiment(num_epochs=1).fit()
     with pytest.raises(InputError, match=r"last.ckpt: tensor '.*' has shape"):

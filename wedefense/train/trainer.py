@@ -78,6 +78,9 @@ class Trainer:
     def fit(self) -> None:
         if not self.resumed:
             self.resume()
+        if self.stopped and self.epoch < self.config.num_epochs:
+            log.warning("%s: stopped early after epoch %d (early_stop_patience: %d), and does not go on; to train on "
+                        "from these weights: --fork DIR", self.folder, self.epoch, self.config.early_stop_patience)
         if self.epoch == self.config.num_epochs or self.stopped:
             return
         if self.world.is_main:
