@@ -5,6 +5,7 @@ import torch
 
 from tests.gpu.interpreter import DEVICE
 from wedefense.gpu.attention import attend, attend_backward, packed_attention
+from wedefense.gpu.passes import totals_of
 
 COUNTS, HEADS, DIM = [70, 33, 1, 12, 20], 2, 16  # more utterances than one program of the table's gradient has
 
@@ -76,13 +77,13 @@ def test_what_is_past_the_end_adds_nothing_beside_scores_however_low():
     out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
     assert sums.max() < -2000
     dout = torch.randn_like(out)
-    dqkv, dgate, dtable, columns = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,
+    dqkv, dgate, dtable, partial = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,
                                                    for_sums=True)
     given = [tensor.clone().requires_grad_() for tensor in (qkv, gate, table)]
     there = torch.autograd.grad(written_out(*given, [20, 9], frames), given, dout)
     for here, expected in zip((dqkv, dgate, dtable), there, strict=True):
         assert (here - expected).norm() <= 1e-2 * expected.norm()
-    torch.testing.assert_close(columns, dqkv.flatten(1).sum(0), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(totals_of(partial)[0], dqkv.flatten(1).sum(0), rtol=1e-4, atol=1e-3)
 
 
 def test_dropout_leaves_its_share_and_every_kernel_sees_the_same():

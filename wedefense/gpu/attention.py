@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import attention_kernels as kernels
-from wedefense.gpu.passes import total_of
 
 ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
@@ -42,8 +41,8 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
 def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                     seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                     for_table: bool, for_sums: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> gradients of qkv, gate (rows, heads), table; that of qkv summed over rows (3 * heads * head_dim,); all but
-    the first empty where there is none or nobody asks."""
+    """-> gradients of qkv, gate (rows, heads), table; what `totals_of` sums to that of qkv summed over rows
+    (3 * heads * head_dim,); all but the first empty where there is none or nobody asks."""
     rows, _, heads, dim = qkv.shape
     batch, biased = len(starts) - 1, table is not None
     delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
@@ -71,7 +70,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
         dtable = qkv.new_empty(table.shape, dtype=torch.float32)
         kernels.table_total_kernel[-(-table.shape[1] // 32), heads](sheet, dtable, shares, frames, HEADS=heads,
                                                                     ROWS=256, COLUMNS=32, num_warps=8)
-    return dqkv, dgate, dtable, total_of(partial[None])[0] if for_sums else partial
+    return dqkv, dgate, dtable, partial
 
 
 @torch.library.custom_op("wedefense::packed_attention", mutates_args=())

@@ -19,6 +19,7 @@ from wedefense.gpu.passes import (
     gelu_backward,
     residual_norm,
     residual_norm_backward,
+    totals_of,
     weight_gradient,
 )
 
@@ -109,8 +110,9 @@ class _Beginning(torch.autograd.Function):
         if not saved:
             return dx + dnormed, None, None, None, None
         gain, shift, *kept = saved
-        dx, _, (dgain, dshift, _) = residual_norm_backward(kept, (gain, shift), dnormed, [dx.contiguous()], False,
-                                                           dnormed, adds=False)
+        dx, _, partial = residual_norm_backward(kept, (gain, shift), dnormed, [dx.contiguous()], False, dnormed,
+                                                adds=False)
+        dgain, dshift, _ = totals_of(partial)[0]
         return dx, dgain, dshift, None, None
 
 
@@ -181,6 +183,7 @@ class _WayBack:
                  wanted: dict[str, bool]):
         self.shape, self.rows, self.products, self.seed, self.p, self.wanted = shape, rows, products, seed, p, wanted
         self.gradients: dict[str, Tensor] = {}
+        self.partials: list[tuple[Tensor, list[str]]] = []  # what gives those of some parameters when it is summed
 
     def run(self, dout: list[Tensor], dnormed: Tensor | None, kept: tuple,
             for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -191,23 +194,24 @@ class _WayBack:
         dh2 = self._feed_forward(dy, units, active, h2)
         dy, dx = self._before_sum(first, "out", statistics[:3], dh2, [dx], h2, AFTER_ATTENTION)
         dh, dgate, dtable = self._attention(dy, qkv, gate, attended, sums, h, for_table)
+        totals = totals_of(*(partial for partial, _ in self.partials))
+        for (_, names), total in zip(self.partials, totals):
+            self.gradients |= dict(zip(names, total.flatten().chunk(len(names))))
         return dx, self._gate(h, dgate, dh), dtable
 
     def _before_sum(self, name: str | None, product: str, kept: Sequence[Tensor], dnormed: Tensor | None,
                     dwide: list[Tensor], like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
         """From the gradients of a norm and of what runs on beside it to those of what was added, and of the sum."""
         norm = None if name is None else (self.p[f"{name}.weight"], self.p[f"{name}.bias"])
-        dx, dy, sums = residual_norm_backward(kept, norm, dnormed, dwide, not self.shape.norm_first, like, self.seed,
-                                              self.shape.dropouts[1], salt)
-        if name:
-            self.gradients |= {f"{name}.weight": sums[0], f"{name}.bias": sums[1]}
-        self.gradients[f"{product}.bias"] = sums[2]
+        dx, dy, partial = residual_norm_backward(kept, norm, dnormed, dwide, not self.shape.norm_first, like, self.seed,
+                                                 self.shape.dropouts[1], salt)
+        self.partials.append((partial, [f"{name}.weight", f"{name}.bias", f"{product}.bias"]))
         return dy, dx
 
     def _feed_forward(self, dy: Tensor, units: Tensor, active: Tensor, h2: Tensor) -> Tensor:
         self._weight("outer", dy, active)
-        dunits, self.gradients["inner.bias"] = gelu_backward(units, dy @ self.products.outer[0], self.seed,
-                                                             self.shape.dropouts[2], INSIDE)
+        dunits, partial = gelu_backward(units, dy @ self.products.outer[0], self.seed, self.shape.dropouts[2], INSIDE)
+        self.partials.append((partial, ["inner.bias"]))
         self._weight("inner", dunits, h2)
         return dunits @ self.products.inner[0]
 
@@ -216,13 +220,13 @@ class _WayBack:
         self._weight("out", dy, attended.view(len(dy), -1))
         gradient = (dy @ self.products.out[0]).view_as(attended)
         wanted = any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias"))
-        dqkv, dgate, dtable, columns = attend_backward(
+        dqkv, dgate, dtable, partial = attend_backward(
             gradient, qkv, gate, self.rows.table, self.rows.starts, self.seed, attended, sums, self.rows.frames,
             self.shape.dropouts[0], for_table, for_sums=wanted)
         dqkv = dqkv.view(len(dy), -1)
         if wanted:
-            for name, weight, bias in zip("qkv", weight_gradient(dqkv, h).chunk(3), columns.chunk(3)):
-                self.gradients |= {f"{name}.weight": weight, f"{name}.bias": bias}
+            self.partials.append((partial, ["q.bias", "k.bias", "v.bias"]))
+            self.gradients |= dict(zip(("q.weight", "k.weight", "v.weight"), weight_gradient(dqkv, h).chunk(3)))
         return dqkv @ self.products.qkv[0], dgate, dtable if for_table else None
 
     def _gate(self, h: Tensor, dgate: Tensor, dh: Tensor) -> Tensor:

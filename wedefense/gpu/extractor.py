@@ -11,7 +11,15 @@ from torch import Tensor
 from wedefense.gpu import extractor_kernels as kernels
 from wedefense.gpu import shared_memory
 from wedefense.gpu.attention import precision
-from wedefense.gpu.passes import gelu, gelu_backward, residual_norm, residual_norm_backward, total_of, weight_gradient
+from wedefense.gpu.passes import (
+    gelu,
+    gelu_backward,
+    residual_norm,
+    residual_norm_backward,
+    total_of,
+    totals_of,
+    weight_gradient,
+)
 from wedefense.gpu.products_kernels import product_kernel
 
 TAPS = 16            # of a window of samples with its one, rounded up
@@ -154,10 +162,12 @@ class ConvLayer(torch.autograd.Function):
         product, x, weight, gain, shift, y, mean, scale = ctx.saved_tensors
         gradient, dnorm = gradient.contiguous(), (None, None)
         if gain is None:
-            dy, dbias = gelu_backward(y, gradient)
+            dy, partial = gelu_backward(y, gradient)
+            dbias, = totals_of(partial)
         else:
-            dy, _, (*dnorm, dbias) = residual_norm_backward((y, mean, scale), (gain, shift), gradient, (), True, y,
-                                                            adds=False, gelu=True, dx_dtype=y.dtype)
+            dy, _, partial = residual_norm_backward((y, mean, scale), (gain, shift), gradient, (), True, y, adds=False,
+                                                    gelu=True, dx_dtype=y.dtype)
+            *dnorm, dbias = totals_of(partial)[0]
         kernel, columns = weight.shape[2], product.split(weight.shape[1] * ctx.stride, dim=1)
         dweight = torch.cat([weight_gradient(dy, part) for part in parts(x, kernel, ctx.stride, len(y))], 1)
         dx = None

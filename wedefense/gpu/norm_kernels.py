@@ -139,13 +139,33 @@ def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, sal
     tl.store(partial + tl.program_id(1) * dim + column, tl.sum(total, 0), mask=column < dim)
 
 
-@triton.jit(do_not_specialize=("parts",))
-def sum_kernel(x, out, parts, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
-    """x (groups, parts, dim) float32 -> out (groups, dim): the sum over parts, in one order whatever ran first."""
-    group, column = tl.program_id(1).to(tl.int64), tl.program_id(0) * DIM + tl.arange(0, DIM)
+@triton.jit
+def _summed(line, parts, dim, inside, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """(DIM,): sums over rows that lie `dim` values apart, from `line` (DIM,) on, in one order whatever ran first."""
     total = tl.zeros((ROWS, DIM), tl.float32)
     for first in range(0, parts, ROWS):
         row = first + tl.arange(0, ROWS)
-        total += tl.load(x + (group * parts + row[:, None]) * dim + column[None, :],
-                         mask=(row[:, None] < parts) & (column[None, :] < dim), other=0.0)
-    tl.store(out + group * dim + column, tl.sum(total, 0), mask=column < dim)
+        total += tl.load(line[None, :] + row[:, None] * dim, mask=(row[:, None] < parts) & inside[None, :], other=0.0)
+    return tl.sum(total, 0)
+
+
+@triton.jit(do_not_specialize=("parts",))
+def sum_kernel(x, out, parts, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """x (groups, parts, dim) float32 -> out (groups, dim): the sum over parts."""
+    group, column = tl.program_id(1).to(tl.int64), tl.program_id(0) * DIM + tl.arange(0, DIM)
+    total = _summed(x + group * parts * dim + column, parts, dim, column < dim, ROWS, DIM)
+    tl.store(out + group * dim + column, total, mask=column < dim)
+
+
+@triton.jit(do_not_specialize=("parts0", "parts1", "parts2", "parts3"))
+def sums_kernel(xs, out, dims, parts0, parts1, parts2, parts3, COUNT: tl.constexpr, ROWS: tl.constexpr,
+                DIM: tl.constexpr):
+    """COUNT tensors xs[n] (parts[n], dims[n]) float32 -> out: their sums over parts, one after the other."""
+    parts, before = (parts0, parts1, parts2, parts3), 0  # numbers in a tuple would tell programs apart
+    for n in tl.static_range(COUNT):
+        column = (tl.program_id(0) - before) * DIM + tl.arange(0, DIM)
+        if (tl.program_id(0) >= before) & (tl.program_id(0) < before + tl.cdiv(dims[n], DIM)):
+            total = _summed(xs[n] + column, parts[n], dims[n], column < dims[n], ROWS, DIM)
+            tl.store(out + column, total, mask=column < dims[n])
+        before += tl.cdiv(dims[n], DIM)
+        out += dims[n]

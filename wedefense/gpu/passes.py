@@ -34,7 +34,8 @@ def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] |
                            dwide: Sequence[Tensor], of_norm: bool, like: Tensor, seed: Tensor | None = None,
                            dropout: float = 0.0, salt: int = 0, adds: bool = True, gelu: bool = False,
                            dx_dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None, Tensor]:
-    """-> dx, dy in the type of `like` where y was added, and (3, dim): of the gain, the shift, y's sum over rows.
+    """-> dx, dy in the type of `like` where y was added, and what `totals_of` sums to (3, dim): of the gain, the shift,
+    y's sum over rows.
 
     `kept`: total, mean and scale; `dwide`: gradients in float32, of the norm where `of_norm`, else of the total.
     """
@@ -51,7 +52,7 @@ def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] |
         _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
         NORMS=norm is not None, NARROW=dnormed is not None, WIDE=len(dwide), OF_NORM=of_norm, KEEPS=keeps, GELU=gelu,
         ROWS=tile, DIM=_power(dim), num_warps=4)
-    return dx, dy, total_of(partial[None])[0].view(3, dim)
+    return dx, dy, partial
 
 
 def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0) -> Tensor:
@@ -64,7 +65,7 @@ def gelu(x: Tensor, seed: Tensor | None = None, dropout: float = 0.0, salt: int 
 
 def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropout: float = 0.0,
                   salt: int = 0) -> tuple[Tensor, Tensor]:
-    """-> dx (rows, dim), and its sum over rows (dim,) float32."""
+    """-> dx (rows, dim), and what `totals_of` sums to its sum over rows (dim,) float32."""
     rows, dim = x.shape
     across = -(-dim // 256)
     down = min(max(4 * PROGRAMS // across, 1), -(-rows // 16))
@@ -72,7 +73,7 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
     norm_kernels.gelu_gradient_kernel[(across, down)](
         x, _or(seed, x), gradient, dx, partial, rows, dim, dropout, salt, DROPS=dropout > 0, ROWS=16, DIM=256,
         num_warps=4)
-    return dx, total_of(partial[None])[0]
+    return dx, partial
 
 
 def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
@@ -113,6 +114,15 @@ def total_of(x: Tensor) -> Tensor:
     out = x.new_empty(groups, dim)
     norm_kernels.sum_kernel[-(-dim // 32), groups](x, out, parts, dim, ROWS=128, DIM=32, num_warps=4)
     return out
+
+
+def totals_of(*partials: Tensor) -> list[Tensor]:
+    """At most four of (parts, ..) float32 -> the sum over parts of each, by one launch for all."""
+    dims, parts = tuple(x[0].numel() for x in partials), [*map(len, partials), 0, 0, 0][:4]
+    out = partials[0].new_empty(sum(dims))
+    norm_kernels.sums_kernel[(sum(-(-dim // 32) for dim in dims),)](partials, out, dims, *parts, COUNT=len(dims),
+                                                                    ROWS=128, DIM=32, num_warps=4)
+    return [total.view(x.shape[1:]) for total, x in zip(out.split(dims), partials)]
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
