@@ -67,7 +67,7 @@ def test_few_resamples_and_long_names_are_told(place, capsys):
     lines = text.splitlines()
     assert lines[:3] == ["system 1 = mhfa", f"system 2 = {'a' * 30}", f"system 3 = {'b' * 30}"]
     assert max(map(len, lines)) <= 80 and "give --resamples 200" in " ".join(text.split())
-    assert "other seeds are another question" in " ".join(text.split())
+    assert "other seeds are another question, which several of each system answer, joined by" in " ".join(text.split())
 
 
 def test_what_all_have_is_compared_on_demand(place, capsys):

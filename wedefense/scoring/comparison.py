@@ -176,7 +176,8 @@ def _explanation(many: int, first: str, trials: Trials, resamples: int) -> str:
             f"({len(trials.bonafide)} bona fide). ")
     if many > 1:
         text += f"Intervals are of one comparison each; p is corrected for {many} in each metric. "
-    text += f"better, worse: p < {SIGNIFICANT:g}, on other trials by these weights; other seeds are another question."
+    text += (f"better, worse: p < {SIGNIFICANT:g}, on other trials by these weights; other seeds are another question, "
+             "which several of each system answer, joined by commas.")
     if (least := many * 2 / (resamples + 1)) >= SIGNIFICANT:
         text += f" No p can fall under {least:.2g} with so few resamples: give --resamples {100 * many} or more."
     return text
