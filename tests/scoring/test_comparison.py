@@ -153,6 +153,7 @@ def test_systems_of_several_seeds_are_compared_by_welchs_test(place, capsys):
     page = parse(place / "c.html")[1].replace("−", "-")
     assert f"b {worse[1]} ± {worse[2]} {worse[3]} {expected.low:+.3f} to {expected.high:+.3f} {worse[4]} worse" in page
     assert re.search(rf" b-4 80 bona fide, 120 spoof [^b]* {eers['b'][3]:.3f} ", page)  # each seed by itself
+    assert "The figure has the first 8 of these 9." in page
 
 
 def test_seeds_lie_in_the_home_folder_after_a_comma_too(place, monkeypatch, capsys):

@@ -37,7 +37,8 @@ def write_comparison(path: str | os.PathLike, compared: Comparison, costs: Detec
     results = {"of": "system", "classes": CLASSES, "dev_set": None, "calibration": "the scores are taken as they are",
                "sets": evaluated}
     sets = [ScoredSet(name, each, {}) for name, each in systems.items()]
-    content = [sections.results_and_det(None, results, sets[:_MOST_CURVES]),
+    left_out = [f"The figure has the first {_MOST_CURVES} of these {len(sets)}."] * (len(sets) > _MOST_CURVES)
+    content = [sections.results_and_det(None, results, sets[:_MOST_CURVES], *left_out),
                _differences(compared),
                *(_by(title, evaluated) for title in meta)]
     write_page(path, f"{', '.join([compared.first, *others])} and {last}: comparison", settings, content)
