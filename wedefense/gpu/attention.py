@@ -5,7 +5,6 @@ from torch import Tensor
 
 from wedefense.gpu import attention_kernels as kernels
 
-ROWS = 64          # of a program that takes each row by itself
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
 # Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes. Of
 # heads above 64 in float32 they hold more than most cards' shared memory.
@@ -47,7 +46,6 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     batch, biased = len(starts) - 1, table is not None
     delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
     dgate = qkv.new_empty((rows, heads) if biased else 0, dtype=torch.float32)
-    kernels.delta_kernel[-(-rows // ROWS), heads](out, gradient, delta, rows, HEADS=heads, **_width(dim), ROWS=ROWS)
     common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
     numbers = _numbers(qkv, frames, dropout)
     fixed = dict(HEADS=heads, **_width(dim), DROPS=dropout > 0, PRECISION=precision())
@@ -55,8 +53,8 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     parts = -(-frames // tile["QUERIES"])
     assert tile["QUERIES"] == tile_of_keys["KEYS"], "both kernels cut an utterance into as many parts"
     partial = qkv.new_empty((batch * parts, 3 * heads * dim) if for_sums else 0, dtype=torch.float32)
-    kernels.query_gradient_kernel[parts, batch, heads](*common, dqkv, dgate, partial, *numbers, BIASED=biased,
-                                                       SUMS=for_sums, **fixed, **tile)
+    kernels.query_gradient_kernel[parts, batch, heads](*common, out, dqkv, dgate, partial, *numbers, BIASED=biased,
+                                                       SUMS=for_sums, **fixed, **tile)  # gives delta, comes first
     kernels.key_gradient_kernel[parts, batch, heads](*common, dqkv, partial, *numbers, BIASED=biased, SUMS=for_sums,
                                                      **fixed, **tile_of_keys)
     dtable = qkv.new_empty(0, dtype=torch.float32)

@@ -110,19 +110,6 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     tl.store(logsumexp + head * rows + place, largest * power + tl.log2(total), mask=present)
 
 
-@triton.jit(do_not_specialize=("rows",))
-def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                 ROWS: tl.constexpr):
-    """delta (HEADS, rows): the sum over a head's dimensions of out * gradient, which softmax's gradient takes off."""
-    head = tl.program_id(1)
-    row, dims = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64), tl.arange(0, LANES)
-    place = row[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
-    there = (row[:, None] < rows) & (dims < DIM)[None, :]
-    x = tl.load(out + place, mask=there, other=0.0).to(tl.float32)
-    y = tl.load(gradient + place, mask=there, other=0.0).to(tl.float32)
-    tl.store(delta + head * rows + row, tl.sum(x * y, 1), mask=row < rows)
-
-
 @triton.jit
 def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED: tl.constexpr,
                      DROPS: tl.constexpr, PRECISION: tl.constexpr):
@@ -144,12 +131,13 @@ def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dr
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle"))
-def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, dgate, partial, scale,
+def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, out, dqkv, dgate, partial, scale,
                           dropout, rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
                           BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
                           QUERIES: tl.constexpr, KEYS: tl.constexpr):
     """Gradients of QUERIES queries and of their gates; where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets
-    their sum."""
+    their sum. delta (HEADS, rows), for the other kernels: the sum over a head's dimensions of out * gradient, which
+    softmax's gradient takes off."""
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
     count = tl.load(starts + utterance + 1) - start
@@ -164,11 +152,15 @@ def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, d
     stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
     base = qkv + start.to(tl.int64) * stride + head * DIM
     place, present = (start + queries).to(tl.int64), queries < count
-    there = present[:, None] & real
-    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
-    dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
-    sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+    there, of_head = present[:, None] & real, place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
+    deltas = tl.load(out + of_head, mask=there, other=0.0).to(tl.float32)
+    deltas = tl.sum(deltas * tl.load(gradient + of_head, mask=there, other=0.0).to(tl.float32), 1)
+    tl.store(delta + head * rows + place, deltas, mask=present)
+    tl.debug_barrier()  # read as the loop wants them laid out, which otherwise follows the sum and costs registers
     deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
+    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
+    sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+    dout = tl.load(gradient + of_head, mask=there, other=0.0)
     gates = tl.zeros((QUERIES,), tl.float32)
     if BIASED:
         gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
