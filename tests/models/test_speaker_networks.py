@@ -61,3 +61,10 @@ def test_branches_are_one_convolution_when_they_are_merged():
     merged.rbr_reparam.bias.copy_(bias)
     x, mask = torch.randn(2, 4, 6, 10), torch.ones(2, 1, 1, 10)
     torch.testing.assert_close(merged(x, mask), branches(x, mask), atol=1e-5, rtol=1e-4)
+
+
+def test_a_frame_of_no_precision_leaves_the_gradient_finite():
+    pool, x = XI(4, hidden=8), torch.randn(2, 4, 10, requires_grad=True)
+    torch.nn.init.constant_(pool.lin2.bias, -120.0)  # exp of it is 0 in float32
+    pool(x, torch.ones(2, 10, dtype=torch.bool)).sum().backward()
+    assert all(tensor.grad.isfinite().all() for tensor in (x, *pool.parameters()))

@@ -139,6 +139,7 @@ class XI(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x.float()
         precision = nn.functional.softplus(self.lin2(self.lin1_relu_bn(x)).float())
+        precision = precision.clamp(min=torch.finfo(torch.float32).tiny)  # of 0 the logarithm has no gradient
         scores = (2 * precision.log()).clamp(-15, 15).masked_fill(~mask[:, None], float("-inf"))
         prior, mean = (p.float().expand(len(x), -1)[..., None] for p in (self.prior_logprec, self.prior_mean))
         weights = torch.cat([scores, prior], dim=2).softmax(dim=2)          # (batch, channels, frames + 1)
