@@ -1,6 +1,6 @@
 """Convolutions under autocast on processors with AMX.
 
-oneDNN, as PyTorch 2.11 has it, computes some of them wrong in bfloat16 there, by as much as their values: few
+oneDNN, as PyTorch 2.11 and 2.15 have it, computes some of them wrong in bfloat16 there, by as much as their values: few
 channels to a group, an image one column wide. Its products are right, and several times as fast as in float32.
 """
 
