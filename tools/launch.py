@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+import tempfile
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +18,8 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it says the same at length
     try:
-        run.main(argv)
+        with tempfile.TemporaryDirectory(prefix="torchelastic_") as logs:  # its own would stay
+            run.main(["--log_dir", logs, *(sys.argv[1:] if argv is None else argv)])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         how = f"was killed by {_name(-failure.exitcode)}" if failure.exitcode < 0 else \

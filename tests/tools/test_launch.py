@@ -28,8 +28,10 @@ if how == "waits":
 
 def launched(folder: Path, *words: str, options=("--standalone", "--nproc_per_node", "2")) -> subprocess.Popen:
     (folder / "program.py").write_text(PROGRAM)
+    (folder / "tmp").mkdir()
     return subprocess.Popen([sys.executable, ROOT / "tools/launch.py", *options, folder / "program.py", *words],
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                            stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")})
 
 
 @pytest.mark.parametrize("how, code, told", [
@@ -40,6 +42,7 @@ def test_what_ended_the_ranks_is_told_in_a_line(tmp_path, how, code, told):
     process = launched(tmp_path, how)
     _, said = process.communicate()
     assert (process.returncode, said) == (code, told)
+    assert not [*(tmp_path / "tmp").iterdir()]  # PyTorch's folder of logs would stay
 
 
 def test_whoever_stops_it_stops_the_ranks(tmp_path):
@@ -50,7 +53,7 @@ def test_whoever_stops_it_stops_the_ranks(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM and said.endswith("stopped by SIGTERM\n")
-    assert "Traceback" not in said
+    assert "Traceback" not in said and not [*(tmp_path / "tmp").iterdir()]
 
 
 def test_an_error_that_says_nothing_is_told_by_its_name(monkeypatch, capsys):
