@@ -188,6 +188,56 @@ def test_equal_rates_of_all_seeds_tell_nothing(place, capsys):
     assert deviation == "0.000" and float(difference) > 10 and p == "1.000"
 
 
+@pytest.fixture
+def trained(place):
+    """Makes an experiment of a training with these settings, and how it was scored, as its records tell."""
+    def make(name, seed, code="1.0", cut="a" * 24, **settings):
+        folder, rng = place / "exp" / name, np.random.default_rng(list(name.encode()))
+        write(folder / "posteriors/eval/llr.txt", GOOD + rng.standard_normal(200))
+        held = {"seed": seed, "projection_args": {"margin": 0.2}, "train_data": {"audio": "1" * 24}} | settings
+        records = {"training.json": {"inputs": held, "outputs": {}, "code": [{"version": code, "from_epoch": 1}]},
+                   "embeddings/eval/source.json": {"inputs": {"utterances": cut, "eval_frms": 0}, "outputs": {}}}
+        for file, record in records.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(json.dumps(record))
+        return f"exp/{name}"
+
+    return make
+
+
+def test_seeds_of_a_system_differ_in_nothing_else(trained, capsys):
+    """Trainings of two margins were averaged as if they were seeds."""
+    a, b = (",".join(trained(f"{name}{seed}", seed, **settings) for seed in (1, 2))
+            for name, settings in (("a", {}), ("b", {"model_init": "2" * 24})))
+    keys = ["--keys", "data/eval/utt2lab"]
+    assert main([a, b, *keys]) == 0
+    assert "granted" not in capsys.readouterr().out
+    mixed = ((trained("margin", 3, projection_args={"margin": 0.4}), "projection_args.margin 0.2 and 0.4", "margin"),
+             (trained("data", 3, train_data={"audio": "2" * 24}), "train_data", "train_data"),
+             (trained("warm", 3, model_init="3" * 24), "model_init", "model_init"),
+             (trained("cut", 3, cut="b" * 24), "utterances of eval", "'utterances of eval'"))
+    for third, differs, key in mixed:
+        name = third.removeprefix("exp/")
+        with pytest.raises(InputError, match=f"a1 and {name}: .* in more than seed: {differs}.*--over seed {key}$"):
+            main([f"{a},{third}", b, *keys])
+        with pytest.raises(InputError, match=f"a1 and {name}"):  # by its file too
+            main([f"{a},{third}/posteriors/eval/llr.txt", b, *keys])
+        assert main([f"{a},{third}", b, *keys, "--over", "seed", key.strip("'")]) == 0
+    with pytest.raises(InputError, match="--over sead: .*did you mean 'seed'"):
+        main([a, b, *keys, "--over", "sead"])
+    with pytest.raises(InputError, match="a1 and again: trained with the same seed, 1, and the same settings"):
+        main([f"{a},{trained('again', 1)}", b, *keys])
+
+
+def test_what_records_of_seeds_do_not_show_is_told(trained, place, capsys):
+    seeds(place, b=(2, 1.5))
+    a = ",".join([trained("a1", 1), trained("a2", 2, code="2.0")])
+    assert main([a, "b-1,b-2", "--keys", "data/eval/utt2lab"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "That seeds of 'b' differ in nothing else is taken for granted" in told
+    assert "The seeds of 'a' were trained by 2 versions of the code" in told
+
+
 def test_differences_are_drawn_where_they_are():
     def difference(a, b, p):
         return Difference("eer", a, b, Interval(b - a - 0.02, b - a + 0.01), p, p)

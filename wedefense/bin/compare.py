@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
                         help="file NAME bonafide|spoof: <data>/<set>/utt2lab, where <set> says which scores of "
                              "an experiment are meant")
     parser.add_argument("--groups", help="draw whole groups, by a table NAME GROUP (utt2spk)")
+    parser.add_argument("--over", nargs="+", default=["seed"], metavar="KEY",
+                        help="settings that seeds of one system may differ in (default: seed)")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--costs", nargs=3, type=float, default=(0.05, 1, 10), metavar=("P_SPOOF", "C_MISS", "C_FA"))
     parser.add_argument("--common", action="store_true", help="compare on the utterances that all files have")
@@ -33,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
     costs = DetectionCosts(*options.costs)
     compared = compare_systems([options.first, *options.others], options.keys, options.groups, costs,
-                               options.resamples, options.common)
+                               options.resamples, options.common, options.over)
     print(f"{comparison_table(compared.found, compared.first)}\n\n{compared.explanation}")
     if options.json:
         with atomic_write(options.json, "w") as stream:

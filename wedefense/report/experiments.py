@@ -10,8 +10,8 @@ from typing import Any
 from wedefense.config.explain import shown
 from wedefense.config.frontend import FRONTENDS
 from wedefense.experiment.folder import NAMES, ExperimentFolder
-from wedefense.experiment.record import flat, is_fingerprint
 from wedefense.experiment.records import read_results
+from wedefense.experiment.settings import is_content, is_one, of_scoring, of_training, require_known
 from wedefense.metrics.catalogue import METRICS, ORDERED
 from wedefense.scoring.comparison import short_names
 from wedefense.utils.errors import InputError, did_you_mean
@@ -38,7 +38,7 @@ class Trained:
 
     def alike(self, over: Sequence[str]) -> str:
         """The same for experiments that differ in nothing but the settings `over`."""
-        return repr(sorted((key, value) for key, value in self.settings.items() if not _is_one(key, over)))
+        return repr(sorted((key, value) for key, value in self.settings.items() if not is_one(key, over)))
 
 
 def read(folders: Sequence[str], calibrated: bool = False) -> list[Trained]:
@@ -55,48 +55,22 @@ def read(folders: Sequence[str], calibrated: bool = False) -> list[Trained]:
 
 def _trained(name: str, results: Mapping, calibrated: bool) -> Trained:
     made, sets = results.get("made_by", {}), results["sets"]
-    settings: dict[str, Any] = {"record": name}  # where nothing tells, who knows whether two are alike
-    if "training" in made:
-        settings = _in_short(made["training"])
-        settings["averaged"] = made.get("scored") or _averaged(made)
+    settings = of_training(made) or {"record": name}  # where nothing tells, who knows whether two are alike
     for key, found in sets.items():
         how = made.get("embeddings", {}).get(key, {})
         settings[f"trials of {key}"] = [how.get("utterances"), found.get("n_bonafide"), found.get("n_spoof")]
         settings[f"costs of {key}"] = found.get("costs")
-        settings |= {f"{what} of {key}": how.get(what) for what in ("eval_frms", "precision")}
+        settings |= of_scoring(made, key)
     if calibrated:
         sets = {key: found.get("calibrated", {}) for key, found in sets.items()}
     return Trained(name, settings, made.get("weights"), tuple(each["version"] for each in made.get("code", [])),
                    results.get("dev_set"), sets)
 
 
-def _averaged(made: Mapping) -> Any:
-    """The epochs of the weights; where validation chose them or the end, they differ from seed to seed: the rule."""
-    chosen = made.get("epochs_chosen") or ""
-    if chosen and made["training"].get("early_stop_patience"):
-        return f"{chosen} until it stopped"
-    return f"{chosen} of {made.get('epochs_trained')}" if chosen.startswith("best") else made.get("epochs_averaged")
-
-
-def _in_short(training: Mapping) -> dict[str, Any]:
-    """Dotted key -> value; of content, whose fingerprints say nothing to anybody, one key for each list."""
-    settings: dict[str, Any] = {}
-    for key, value in flat(training).items():
-        first, _, rest = key.partition(".")
-        if rest and is_fingerprint(value):
-            settings[first] = [*settings.get(first, []), value]
-        else:
-            settings[key] = value
-    return settings
-
-
 def side_by_side(trained: Sequence[Trained], over: Sequence[str], sets: Sequence[str],
                  metrics: Sequence[str]) -> tuple[list[str], list[list[str]], str]:
     """(header, rows, caption)"""
-    known = {key for each in trained for key in each.settings} | {"seed"}
-    for key in over:
-        if not any(_is_one(name, [key]) for name in known):
-            raise InputError(f"--over {key}: no such setting{did_you_mean(key, known)}")
+    require_known(over, (key for each in trained for key in each.settings))
     groups: dict[str, list[Trained]] = {}
     for each in trained:
         groups.setdefault(each.alike(over), []).append(each)
@@ -118,7 +92,7 @@ def _telling(rows: Sequence[Mapping[str, Any]], over: Sequence[str]) -> list[str
     """The settings by which rows differ, without those that follow from the name of a part: the options of two
     front-ends are forty columns."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return [key for key in keys if not _is_one(key, over) and len({repr(row.get(key)) for row in rows}) > 1
+    return [key for key in keys if not is_one(key, over) and len({repr(row.get(key)) for row in rows}) > 1
             and not _follows(key, rows)]
 
 
@@ -139,10 +113,6 @@ def remarks(trained: Sequence[Trained], sets: Sequence[str]) -> list[str]:
     if len(code := {each.code for each in trained}) > 1:
         found.append(f"trained by {len(code)} versions of the code: {NAMES.training} of each tells which")
     return found
-
-
-def _is_one(key: str, of: Sequence[str]) -> bool:
-    return any(key == name or key.endswith(f".{name}") for name in of)
 
 
 def _require_different(group: Sequence[Trained]) -> None:
@@ -188,7 +158,7 @@ def _cells(values: Sequence[Any]) -> list[str]:
     """Settings as text; content and what else is long as letters, the same for the same."""
     texts = ["-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else shown(value)
              for value in values]
-    if not any(len(text) >= 24 or isinstance(value, list) and any(map(is_fingerprint, value))
+    if not any(len(text) >= 24 or is_content(value)
                for text, value in zip(texts, values)):
         return texts
     letters = dict(zip(dict.fromkeys(texts), [*string.ascii_lowercase, *map(str, range(len(texts)))]))

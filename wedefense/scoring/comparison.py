@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from wedefense.experiment import lineage
 from wedefense.experiment.folder import ExperimentFolder
+from wedefense.experiment.settings import require_known
 from wedefense.metrics.catalogue import BOOTSTRAPPED, METRICS
 from wedefense.metrics.confidence import Difference, compare
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.keys import Trials, load_trials, read_meta
 from wedefense.metrics.seeds import compare_seeds
 from wedefense.metrics.table import text_table
+from wedefense.scoring.seed_groups import Seed, remarks, require_seeds
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.tables import first_few
 
@@ -41,13 +41,15 @@ class Comparison:
 
 def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None,
                     costs: DetectionCosts = DetectionCosts(), resamples: int = 1000,
-                    common: bool = False) -> Comparison:
+                    common: bool = False, over: Sequence[str] = ("seed",)) -> Comparison:
     """A system is an experiment folder or a score file, or several, joined by commas: those of its seeds.
 
-    One of each are compared on resamples of the trials (or of whole `groups`, a table), several by their seeds.
+    One of each are compared on resamples of the trials (or of whole `groups`, a table), several by their seeds, which
+    may differ in the settings `over`.
     """
-    seeds = [_seeds(system) for system in systems]
-    trials = load_systems([seed for each in seeds for seed in each], keys, common)
+    named = [_seeds(system) for system in systems]
+    files = [score_file(seed, keys) for each in named for seed in each]
+    trials = load_systems(files, keys, common)
     (_, one), *_ = trials.items()
     drawn = next(iter(read_meta(groups, one.names).values())) if groups else None
     if len(trials) == len(systems):
@@ -55,29 +57,24 @@ def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None
                                                         drawn, costs, resamples)
         text = _explanation(len(others), first, one, resamples)
     else:
-        left = iter(trials)
-        named = [list(itertools.islice(left, len(each))) for each in seeds]
-        for system, names in zip(systems, named):
-            _require_several(system, {name: trials[name] for name in names})
-        (first, *others), differences = _called(named), compare_seeds(
-            [[trials[name].scores for name in names] for names in named], one.is_bonafide, costs)
-        counts = dict(zip([first, *others], map(len, named)))
-        text = _explanation_of_seeds(counts, one)
+        seeds = {name: Seed.read(each.scores, _experiment_of(file), file.parent.name)
+                 for (name, each), file in zip(trials.items(), files)}
+        require_known(over, (key for seed in seeds.values() for key in seed.settings))
+        left = iter(seeds.items())
+        grouped = [dict(itertools.islice(left, len(each))) for each in named]
+        for system, each in zip(systems, grouped):
+            require_seeds(system, each, over)
+        names = _called([list(each) for each in grouped])
+        (first, *others), differences = names, compare_seeds(
+            [[seed.scores for seed in each.values()] for each in grouped], one.is_bonafide, costs)
+        text = _explanation_of_seeds(dict(zip(names, map(len, grouped))), one)
+        text = " ".join([text, *remarks({name: list(each.values()) for name, each in zip(names, grouped)})])
     return Comparison(trials, drawn, first, dict(zip(others, differences)), textwrap.fill(text, 80))
 
 
 def _seeds(system: str) -> list[str]:
     """As a shell gives them, which knows a `~` at the beginning alone."""
     return [system] if os.path.exists(system) else [os.path.expanduser(seed) for seed in system.split(",") if seed]
-
-
-def _require_several(system: str, trials: Mapping[str, Trials]) -> None:
-    if len(trials) < 2:
-        raise InputError(f"{system}: one training of this system, and several of another; name two seeds or more of "
-                         "each, joined by commas")
-    for (one, mine), (other, others) in itertools.combinations(trials.items(), 2):
-        if np.array_equal(mine.scores, others.scores):
-            raise InputError(f"{one} and {other}: the same scores; one training counts once, leave one out")
 
 
 def _called(systems: Sequence[Sequence[str]]) -> list[str]:
@@ -105,9 +102,8 @@ def score_file(system: str, keys: str) -> Path:
     return folder.posteriors(name).llr
 
 
-def load_systems(systems: Sequence[str], keys: str, common: bool) -> dict[str, Trials]:
+def load_systems(files: Sequence[Path], keys: str, common: bool) -> dict[str, Trials]:
     """By short name, the trials of each; with `common` those that all of them have."""
-    files = [score_file(system, keys) for system in systems]
     trials = [load_trials(file, keys, common) for file in files]
     shared = trials[0]
     for each in trials[1:]:
@@ -123,8 +119,7 @@ def short_names(files: Sequence[Path]) -> list[str]:
     >>> short_names([Path("a/1.txt"), Path("a/2.txt"), Path("b/2.txt")])
     ['a/1.txt', 'a/2.txt', 'b/2.txt']
     """
-    paths = [(file.parents[2] if _of_an_experiment(file) else file).parts
-             for file in (file.absolute() for file in files)]
+    paths = [(_experiment_of(file) or file.absolute()).parts for file in files]
     if twice := [str(file) for i, file in enumerate(files) if paths[i] in paths[:i]]:
         raise InputError(f"{twice[0]}: named twice; compare different systems")
     while len({parts[-1] for parts in paths}) == 1:
@@ -193,5 +188,9 @@ def _explanation_of_seeds(counts: Mapping[str, int], trials: Trials) -> str:
                    "question.")
 
 
-def _of_an_experiment(file: Path) -> bool:
-    return len(file.parents) > 2 and ExperimentFolder(file.parents[2]).posteriors(file.parent.name).llr == file
+def _experiment_of(file: Path) -> Path | None:
+    """Whose scores of a set these are."""
+    file = file.absolute()
+    if len(file.parents) > 2 and ExperimentFolder(file.parents[2]).posteriors(file.parent.name).llr == file:
+        return file.parents[2]
+    return None
