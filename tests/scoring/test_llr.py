@@ -41,7 +41,7 @@ def test_class_counts_and_class_weights_are_taken_out(counts, weights):
     assert slope == pytest.approx(2.0, abs=0.1) and offset == pytest.approx(0.0, abs=0.1)
 
 
-@pytest.mark.parametrize("weights", [(), (0.9, 0.1)])
+@pytest.mark.parametrize("weights", [(), (0.9, 0.1), (1 / 3, 1234567.0)])
 def test_labels_keep_what_the_classes_weighed(tmp_path, weights):
     labels = Labels(NAMES, (2580, 22800), weights)
     labels.save(tmp_path / "label2id")

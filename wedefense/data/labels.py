@@ -41,7 +41,7 @@ class Labels:
         return self.bonafide[ids]
 
     def save(self, path: str | os.PathLike) -> None:
-        weights = [f" {weight:g}" for weight in self.weights] or [""] * len(self.names)
+        weights = [f" {weight!r}" for weight in self.weights] or [""] * len(self.names)
         write_table(path, {name: f"{index} {count}{weight}"
                            for index, (name, count, weight) in enumerate(zip(self.names, self.counts, weights))})
 
