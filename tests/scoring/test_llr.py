@@ -41,6 +41,23 @@ def test_class_counts_and_class_weights_are_taken_out(counts, weights):
     assert slope == pytest.approx(2.0, abs=0.1) and offset == pytest.approx(0.0, abs=0.1)
 
 
+@pytest.mark.parametrize("counts, ends", [((500, 500), (-2.94, 2.94)), ((100, 900), (-0.75, 5.14))])
+def test_label_smoothing_is_not_taken_out(counts, ends):
+    """Where a detector is sure, as docs/calibration.md says."""
+    criterion = CrossEntropyLoss(LossOptions(label_smoothing=0.1), NAMES).double()
+    logits = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)  # of a sure spoof, of a sure bona fide
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        found = criterion(logits, torch.tensor([1, 0]))
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    assert llr(logits.detach().numpy(), Labels(NAMES, counts)) == pytest.approx(ends, abs=0.01)
+
+
 @pytest.mark.parametrize("weights", [(), (0.9, 0.1), (1 / 3, 1234567.0)])
 def test_labels_keep_what_the_classes_weighed(tmp_path, weights):
     labels = Labels(NAMES, (2580, 22800), weights)

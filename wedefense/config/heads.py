@@ -147,6 +147,7 @@ class LossOptions:
     # Of the classes: [0.9, 0.1] in the order of the label ids, or {bonafide: 0.9, spoof: 0.1}. Scores are freed from
     # them, as they are from how often each class comes.
     weight: tuple[float, ...] | dict[str, float] | None = None
+    # Draws scores together, and aside where classes are not as many; this is not taken out: calibrate them.
     label_smoothing: float = 0.0
 
     def __post_init__(self):
