@@ -80,8 +80,11 @@ class Products:
 
         sides = [["q", "k", "v"], ["out"], ["inner"], ["outer"]]
         found = [tuple(whole(*(f"{name}.{kind}" for name in side)) for kind in ("weight", "bias")) for side in sides]
-        if pairs:
+        if pairs and hasattr(torch, "_foreach_copy_"):
             torch._foreach_copy_(*map(list, zip(*pairs)))  # all at once
+        else:
+            for there, here in pairs:
+                there.copy_(here)
         return cls(*found)
 
 

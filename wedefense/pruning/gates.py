@@ -91,7 +91,7 @@ def _draw(encoder: nn.Module, _) -> None:
     gates = [site.gate for site in gated_sites(encoder)]
     if not (encoder.training and gates and gates[0].log_alpha.is_cuda) or encoder.gradient_checkpointing:
         return
-    if not any(block._compiled_call_impl for block in blocks(encoder)):
+    if not any(vars(block).get("_compiled_call_impl") for block in blocks(encoder)):
         draw_together(gates)
 
 

@@ -15,7 +15,7 @@ CONVOLUTIONS = {"conv1d": ("default", "padding"), "conv2d": ("default", "padding
 
 
 def has_amx() -> bool:
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu.get_capabilities().get("amx_tile", False)
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import hold
 
+ONEDNN = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")  # PyTorch's own, which may go
 ROWS_PACKED_FOR = 512  # a hint: weights packed for so many rows serve any number
 
 
@@ -242,6 +243,8 @@ def onednn_is_faster(dtype: torch.dtype) -> bool:
     float32), oneDNN took from half of MKL's time to the same; `WEDEFENSE_ONEDNN=0` says no.
     """
     if os.environ.get("WEDEFENSE_ONEDNN") == "0" or not torch.backends.mkldnn.is_available():
+        return False
+    if not all(hasattr(torch.ops.mkldnn, name) for name in ONEDNN):
         return False
     if dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
