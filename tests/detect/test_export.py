@@ -1,6 +1,7 @@
 """Exports equal their source at every length, and say so when they cannot."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +153,13 @@ def test_a_model_without_bona_fide_has_embeddings(tmp_path):
     llr, embedding, _ = runner(path)(wav[None], np.array([len(wav)]))
     assert llr[0] == 0
     np.testing.assert_allclose(embedding[0], load_detector(exp).embed(wav, 16000), atol=1e-4)
+
+
+def test_8_bit_weights_where_pytorch_makes_none(tmp_path, monkeypatch):
+    model = load_detector(make_experiment(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)
+    with pytest.raises(InputError, match="no longer has torch.ao.quantization.* --format onnx --int8 does without"):
+        export(model, tmp_path / "out", "torchscript", int8=True)
 
 
 def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch):

@@ -163,7 +163,11 @@ def _torchscript(module: Exportable, path: Path, int8: bool) -> Runner:
 
 def _quantised(module: nn.Module) -> nn.Module:
     """Front-end and back-end; the head, a few numbers that decide, stays as it is."""
-    from torch.ao.quantization import quantize_dynamic
+    try:
+        from torch.ao.quantization import quantize_dynamic
+    except ImportError:  # announced by PyTorch
+        raise InputError(f"PyTorch {torch.__version__} no longer has torch.ao.quantization, which makes 8-bit weights "
+                         "for TorchScript; --format onnx --int8 does without") from None
 
     module = copy.deepcopy(module)
     with _quiet():
