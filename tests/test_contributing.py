@@ -221,7 +221,7 @@ def test_what_is_wrong_with_parts_from_outside_is_told_like_all_else(outside, tm
 
 
 def test_the_new_back_end_keeps_the_promises_of_all(tree):
-    assert "5 passed" in run("-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/models/test_backends.py",
+    assert "6 passed" in run("-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/models/test_backends.py",
                              "-k", "loudest", path=tree, cwd=tree)
 
 

@@ -134,6 +134,18 @@ def test_gradients_reach_every_parameter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_silence_leaves_gradients_finite(name):
+    """Less its mean over time, its filter banks are zeros."""
+    model = build(name).train()
+    x = LayerFeatures([torch.zeros(3, 50, 24, requires_grad=True) for _ in range(3)], torch.tensor([50, 44, 50]))
+    embeddings = model(x)
+    assert embeddings.isfinite().all()
+    (embeddings * torch.randn_like(embeddings)).sum().backward()
+    parts = dict(model.named_parameters()) | {f"layer {n}": layer for n, layer in enumerate(x.layers)}
+    assert [key for key, part in parts.items() if part.grad is not None and not part.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_three_frames_and_a_thousand_of_any_dimension_and_number_of_layers(name):
     for feat_dim, num_layers, lengths in [(16, 1, [3, 2]), (83, 2, [1000, 3])]:
         model = build(name, feat_dim, num_layers).eval()

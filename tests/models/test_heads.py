@@ -187,3 +187,14 @@ def test_a_head_with_its_own_loss_takes_the_place_of_cross_entropy_alone():
     made, labels = plane("p2sgrad"), torch.tensor([0, 1])
     with pytest.raises(InputError, match="loss of its own, in the place of NLLLoss; set loss: CrossEntropyLoss"):
         made.loss(made(at_angle(0.5, 0.6), labels), labels, torch.nn.NLLLoss())
+
+
+@pytest.mark.parametrize("name", HEADS.names())
+def test_an_embedding_of_zeros_leaves_gradients_finite(name):
+    made, x = head(name, dim=4).train(), torch.zeros(4, 4, requires_grad=True)
+    made.set_margin(0.2)
+    logits, labels = made(x, torch.tensor([0, 1, 0, 1])), torch.tensor([0, 1, 0, 1])
+    loss = made.loss(logits, labels, CrossEntropyLoss(LossOptions(), ["bonafide", "spoof"]))
+    loss.backward()
+    assert logits.isfinite().all() and loss.isfinite()
+    assert all(part.grad is None or part.grad.isfinite().all() for part in (x, *made.parameters()))

@@ -1,11 +1,13 @@
 """Parts of the speaker networks, written out by loops."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from wedefense.config.models import RepVGGOptions
+from wedefense.frontend.features import frame_mask
 from wedefense.models.campplus import SEGMENT, _segment_means
-from wedefense.models.pooling import XI
+from wedefense.models.pooling import POOLINGS, XI
 from wedefense.models.repvgg import Block
 
 
@@ -68,3 +70,14 @@ def test_a_frame_of_no_precision_leaves_the_gradient_finite():
     torch.nn.init.constant_(pool.lin2.bias, -120.0)  # exp of it is 0 in float32
     pool(x, torch.ones(2, 10, dtype=torch.bool)).sum().backward()
     assert all(tensor.grad.isfinite().all() for tensor in (x, *pool.parameters()))
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("lengths", [(10, 7), (1, 1)])
+def test_what_does_not_move_is_pooled_with_finite_gradients(name, lengths):
+    """The deviation of silence, or of one frame, is 0: its root has no gradient there."""
+    pool, x = POOLINGS[name](16).train(), torch.zeros(2, 16, max(lengths), requires_grad=True)
+    pooled = pool(x, frame_mask(torch.tensor(lengths), max(lengths)))
+    pooled.square().sum().backward()
+    assert pooled.shape == (2, pool.out_dim) and pooled.isfinite().all()
+    assert all(part.grad is None or part.grad.isfinite().all() for part in (x, *pool.parameters()))

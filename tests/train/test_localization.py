@@ -109,3 +109,12 @@ def test_one_class_alone_is_not_balanced_away():
 def test_options_that_mean_nothing_are_refused(given, message):
     with pytest.raises(OptionError, match=message):
         LocalizationOptions(**given)
+
+
+@pytest.mark.parametrize("options", [{"loss": "cross_entropy"}, {"loss": "focal", "gamma": 0.5}, {"loss": "focal"},
+                                     {"loss": "p2sgrad"}])
+def test_a_segment_that_is_surely_right_leaves_gradients_finite(options):
+    logits = torch.tensor([[[60.0, 0.0], [0.0, 0.0]]], requires_grad=True)
+    criterion = SegmentLoss(LocalizationOptions(resolutions=(20,), **options))
+    criterion.of_segments(logits, torch.tensor([[0, 0]]))[0].backward()
+    assert logits.grad.isfinite().all() and logits.grad[0, 1].any()

@@ -58,7 +58,8 @@ class SegmentLoss(nn.Module):
             return squared_distances(logits, wanted)
         losses = F.cross_entropy(logits, wanted, reduction="none")
         if self.options.loss == "focal":  # Lin et al., ICCV 2017
-            losses = (1 - (-losses).exp()) ** self.options.gamma * losses
+            unsure = (1 - (-losses).exp()).clamp(min=1e-9)  # a root of 0 has no gradient
+            losses = unsure ** self.options.gamma * losses
         return losses
 
     def _of_boundaries(self, segments: Segments, spans: Sequence[Sequence[Span] | None]) -> Tensor:
