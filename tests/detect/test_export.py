@@ -173,6 +173,21 @@ def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_calibration_of_a_large_scale_is_no_difference(tmp_path, monkeypatch):
+    """Scores that lie close together are calibrated by a large scale, and their rounding is multiplied by it."""
+    exp = make_experiment(tmp_path)
+    score = load_detector(exp).score(wave(1.0), 16000).llr
+    Calibration((20_000.0,), -20_000.0 * score).save(exp / "calibration.json")  # LLRs about 0
+    model = load_detector(exp)
+    assert export(model, tmp_path / "out", "torchscript")[1].difference < 1e-5
+    with torch.no_grad():
+        exportable = module.Exportable(model)
+        next(exportable.detector.projection.parameters()).add_(0.01)
+    monkeypatch.setattr(module, "Exportable", lambda _: exportable)
+    with pytest.raises(InputError, match="not exported"):
+        export(model, tmp_path / "other", "torchscript")
+
+
 def test_a_model_too_large_for_onnx_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(module, "_ONNX_BYTES", 1000)

@@ -82,8 +82,8 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
         part = target.with_name(f".{target.stem}.part{target.suffix}")
         try:
             runner = _converted(make, exportable, part, quantised)
-            differences = [_difference(runner(wav, lengths), expected) for (_, wav, lengths), expected
-                           in zip(batches, truth)]
+            differences = [_difference(runner(wav, lengths), expected, exportable.scale)
+                           for (_, wav, lengths), expected in zip(batches, truth)]
             if not quantised and max(differences) > TOLERANCE:
                 worst = int(np.argmax(differences))
                 raise InputError(f"{model.weights}: not exported, its {style} form differs from it by "
@@ -270,13 +270,15 @@ def _frames(model: LoadedDetector, exportable: Exportable, wavs: list[np.ndarray
     return frames
 
 
-def _difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The largest, absolute up to 1 and relative beyond; infinite where something is not a number."""
+def _difference(outputs: list[np.ndarray], expected: list[np.ndarray], scale: float) -> float:
+    """The largest, absolute up to 1 and relative beyond, of the LLR to the `scale` that its calibration multiplies
+    rounding by; infinite where something is not a number."""
     worst = 0.0
-    for ours, theirs in zip(outputs, expected, strict=True):
+    for number, (ours, theirs) in enumerate(zip(outputs, expected, strict=True)):
         if ours.ndim == 2 and ours.shape[1] > theirs.shape[1]:  # frames of what the batch is padded with
             theirs = np.pad(theirs, ((0, 0), (0, ours.shape[1] - theirs.shape[1])))
-        difference = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs).max())
+        unit = max(1.0, np.abs(theirs).max(), abs(scale) if number == 0 else 0.0)
+        difference = np.abs(ours - theirs) / unit
         worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
     return worst
 
