@@ -34,6 +34,8 @@ def test_options_are_passed_on_and_checked(tmp_path):
     ("wavlm_large", "ssl"), ("microsoft/wavlm-large", "ssl"), ("someone/anything", "ssl"), ("exp/model.pt", "ssl"),
     ("https://host/model.pt", "ssl"), ("distilhubert", "s3prl"), ("wav2vec2_conformer_rope", "s3prl")])
 def test_who_serves_a_name(name, kind):
+    if kind == "s3prl":
+        pytest.importorskip("s3prl")
     assert frontend_of(name) == kind
 
 
@@ -45,6 +47,13 @@ def test_info_of_what_has_no_checkpoint():
 def test_an_unknown_name():
     with pytest.raises(InputError, match="unknown front-end 'wavlm_bas', did you mean 'wavlm_base'"):
         wedefense.load_frontend("wavlm_bas")
+
+
+@pytest.mark.parametrize("name, meant", [("wavlm_bas", "'wavlm_base'"), ("distilhubert", "'.*hubert.*'")])
+def test_an_unknown_name_without_s3prl(monkeypatch, name, meant):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=rf"unknown front-end '{name}', did you mean {meant}.*'wedefense\[s3prl\]'"):
+        wedefense.load_frontend(name)
 
 
 def test_which_upstreams_of_s3prl_the_native_encoder_serves():

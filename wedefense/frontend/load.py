@@ -41,4 +41,5 @@ def frontend_of(name: str) -> str:
             return kind
         known += names
     raise InputError(f"unknown front-end '{name}'{did_you_mean(name, dict.fromkeys(known))}; "
-                     "a path, a URL, a Hugging Face hub id (owner/model) or an s3prl upstream is taken too")
+                     "a path, a URL, a Hugging Face hub id (owner/model) or, where s3prl is installed (pip install "
+                     "'wedefense[s3prl]'), one of its upstreams is taken too")

@@ -68,7 +68,7 @@ class S3prlFrontend(PretrainedFrontend):
 
     @staticmethod
     def serves(name: str) -> bool:
-        return name in upstream_names()
+        return _sources() is not None and name in upstream_names()
 
     @staticmethod
     def is_native(name: str) -> bool:
@@ -149,13 +149,19 @@ def _matched(hidden: Tensor, frames: int) -> Tensor:
     return hidden[:frames] if missing <= 0 else torch.cat((hidden, hidden[-1:].expand(missing, -1)))
 
 
+def _sources() -> Path | None:
+    """The folder of s3prl, where it is installed."""
+    spec = importlib.util.find_spec("s3prl")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
 def upstream_names() -> dict[str, str]:
     """Every upstream's name and the family it lives in, read from s3prl's sources without importing them."""
-    spec = importlib.util.find_spec("s3prl")
-    if spec is None or spec.origin is None:
+    sources = _sources()
+    if sources is None:
         raise InputError("frontend 's3prl' needs the package s3prl: pip install 'wedefense[s3prl]'")
     names: dict[str, str] = {}
-    for path in sorted(Path(spec.origin).parent.glob("upstream/*/hubconf.py")):
+    for path in sorted(sources.glob("upstream/*/hubconf.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names |= {node.name: path.parent.name for node in tree.body
                   if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
