@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torchaudio
 
 from wedefense.config.frontend import FbankOptions, LfccDecibelOptions, LfccOptions
 from wedefense.frontend.acoustic import Fbank, Lfcc, LfccDecibel
@@ -11,7 +10,12 @@ def speech_like(samples, seed=0):
     return torch.randn(samples, generator=g).cumsum(0).mul(0.01).tanh() * 0.3
 
 
-def test_fbank_equals_torchaudio():
+@pytest.fixture
+def torchaudio():
+    return pytest.importorskip("torchaudio")
+
+
+def test_fbank_equals_torchaudio(torchaudio):
     wav = speech_like(16000)
     ours = Fbank(FbankOptions(), 16000).eval()(wav[None], torch.tensor([16000]))
     peer = torchaudio.compliance.kaldi.fbank(wav[None] * 32768, num_mel_bins=80, dither=0.0, window_type="hamming",
@@ -20,7 +24,7 @@ def test_fbank_equals_torchaudio():
     torch.testing.assert_close(ours.layers[0][0], peer, atol=2e-3, rtol=1e-4)
 
 
-def test_lfcc_equals_torchaudio():
+def test_lfcc_equals_torchaudio(torchaudio):
     wav = speech_like(12000)
     ours = Lfcc(LfccOptions(), 16000).eval()(wav[None], torch.tensor([12000]))
     peer = torchaudio.transforms.LFCC(16000, n_filter=20, n_lfcc=20, log_lf=True, speckwargs={
@@ -31,7 +35,7 @@ def test_lfcc_equals_torchaudio():
                                torch.cat([peer, first, torchaudio.functional.compute_deltas(first)]), atol=1e-4, rtol=0)
 
 
-def test_lfcc_in_decibels_equals_torchaudio():
+def test_lfcc_in_decibels_equals_torchaudio(torchaudio):
     """torchaudio's defaults, on 16-bit scale, with near silence whose decibels are raised."""
     wav = speech_like(12000)
     wav[4000:8000] *= 1e-8

@@ -24,8 +24,7 @@ def counted(run) -> int:
 
 @pytest.mark.parametrize("relative", [{}, RELATIVE])
 def test_torchaudio_does_as_many(relative):
-    import torchaudio
-
+    torchaudio = pytest.importorskip("torchaudio")
     extra = dict(encoder_num_buckets=32, encoder_max_distance=80) if relative else {}
     model = (torchaudio.models.wavlm_model if relative else torchaudio.models.wav2vec2_model)(
         extractor_mode="group_norm", extractor_conv_layer_config=[list(row) for row in BASE.conv_layers],

@@ -13,6 +13,7 @@ from wedefense.frontend.s3prl import S3prlFrontend, Upstream, load_expert, upstr
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.utils.errors import InputError
 
+pytest.importorskip("s3prl")
 LENGTHS = torch.tensor([9600, 4801, 700, 9600])
 
 

@@ -38,8 +38,7 @@ UNITS = [[0, 3, 4, 9], list(range(20)), []]
 
 def hand_sliced(norm_first: bool):
     """A torchaudio WavLM: the model with removed units zeroed, and its state without them, made independently."""
-    import torchaudio
-
+    torchaudio = pytest.importorskip("torchaudio")
     torch.manual_seed(3)
     layer_norm = "layer_norm" if norm_first else "group_norm"
     model = torchaudio.models.wavlm_model(

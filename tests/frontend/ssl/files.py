@@ -8,6 +8,7 @@ import types
 import warnings
 from argparse import Namespace
 
+import pytest
 import torch
 
 CONV = [(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2), (16, 2, 2)]
@@ -67,6 +68,7 @@ def s3prl_model(family: str, large: bool):
     """-> model, task settings, model settings, all s3prl's own."""
     import importlib
 
+    pytest.importorskip("s3prl")
     torch.manual_seed(0)
     settings = {**SIZES, **(LARGE if large else {})}
     with warnings.catch_warnings():
@@ -170,8 +172,7 @@ def save_fairseq(path, monkeypatch, kind: str, family: str, large: bool, **how):
 # torchaudio
 
 def torchaudio_model(family: str, large: bool):
-    from torchaudio.models import wav2vec2_model, wavlm_model
-
+    models = pytest.importorskip("torchaudio.models")
     settings = {
         "extractor_mode": "layer_norm" if large else "group_norm", "extractor_conv_layer_config": CONV,
         "extractor_conv_bias": large, "encoder_embed_dim": 48, "encoder_projection_dropout": 0.1,
@@ -182,5 +183,5 @@ def torchaudio_model(family: str, large: bool):
     }
     torch.manual_seed(0)
     if family == "wavlm":
-        return stirred(wavlm_model(**settings, encoder_num_buckets=32, encoder_max_distance=800)), settings
-    return stirred(wav2vec2_model(**settings)), settings
+        return stirred(models.wavlm_model(**settings, encoder_num_buckets=32, encoder_max_distance=800)), settings
+    return stirred(models.wav2vec2_model(**settings)), settings
