@@ -33,7 +33,7 @@ def pytest_runtest_teardown(item):
 
 def _limited(item):
     """A test that waits for ever fails, and says where it stood, so that the others are run."""
-    seconds = item.config.getoption("--limit") * (SLOW if "slow" in item.keywords else 1)
+    seconds = item.config.getoption("--limit") * (SLOW if item.get_closest_marker("slow") else 1)
 
     def late(*_):
         raise TimeoutError(f"{item.nodeid}: not over after {seconds:g} s (--limit)")
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config, items):
         return
     skip = pytest.mark.skip(reason="slow; run with --all")
     for item in items:
-        if "slow" in item.keywords:
+        if item.get_closest_marker("slow"):
             item.add_marker(skip)
 
 

@@ -29,11 +29,13 @@ def test_slow():
 
 
 def test_what_waits_for_ever_fails_and_says_where(tmp_path):
-    (tmp_path / "test_waits.py").write_text(WAITS)
+    folder = tmp_path / "slow"  # whose name makes no test slow
+    folder.mkdir()
+    (folder / "test_waits.py").write_text(WAITS)
     done = subprocess.run([sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "--limit",
-                           "0.3", "--all", "-p", "no:warnings", "--rootdir", tmp_path, tmp_path],
+                           "0.3", "--all", "-p", "no:warnings", "--rootdir", tmp_path, folder],
                           cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 1 and "2 failed, 1 passed, 1 error" in done.stdout, done.stdout
-    assert "TimeoutError: test_waits.py::test_call: not over after 0.3 s (--limit)" in done.stdout
-    assert "test_waits.py::test_slow: not over after 3.6 s" in done.stdout
-    assert "TimeoutError: test_waits.py::test_setup: not over" in done.stdout and "tidied up" in done.stdout
+    assert "TimeoutError: slow/test_waits.py::test_call: not over after 0.3 s (--limit)" in done.stdout
+    assert "slow/test_waits.py::test_slow: not over after 3.6 s" in done.stdout
+    assert "TimeoutError: slow/test_waits.py::test_setup: not over" in done.stdout and "tidied up" in done.stdout
