@@ -1,5 +1,6 @@
 """A test that waits for ever ends, and those after it are run."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,12 @@ def test_what_waits_for_ever_fails_and_says_where(tmp_path):
     assert "TimeoutError: slow/test_waits.py::test_call: not over after 0.3 s (--limit)" in done.stdout
     assert "slow/test_waits.py::test_slow: not over after 3.6 s" in done.stdout
     assert "TimeoutError: slow/test_waits.py::test_setup: not over" in done.stdout and "tidied up" in done.stdout
+
+
+def test_no_test_bounds_by_itself_what_it_waits_for():
+    """A loaded machine takes ten times as long, and what waits for ever is ended by --limit."""
+    sources = {path: path.read_text() for path in Path(__file__).parent.rglob("*.py")}
+    found = [f"{path}:{node.lineno}" for path, text in sources.items() if "timeout=" in text
+             for node in ast.walk(ast.parse(text))
+             if isinstance(node, ast.Call) and any(keyword.arg == "timeout" for keyword in node.keywords)]
+    assert not found

@@ -9,7 +9,7 @@ from tests.kills.comparison import everything
 from tests.kills.forked import call
 from tests.kills.recipe import CASES
 from tests.kills.snapshots import Watch
-from tests.kills.torchrun import Torchrun, outlive
+from tests.kills.torchrun import Torchrun, wait_for_ranks
 
 # Of all places those before and after these changes, some of every stage.
 SOME = [("corpus data", "data/dev/wav.scp"), ("make_list train", "data/train/shards/shards_000001.tar"),
@@ -109,7 +109,7 @@ def test_two_ranks_under_torchrun(tmp_path):
             kill_at = rng.randint(1, renames) if trial else 0
             recipe.start = torchrun = Torchrun(tmp_path / "counter", kill_at)
             assert recipe.finishes(stage, command) == (kill_at == 0), recipe.told()
-            assert not outlive(recipe.root)
+            wait_for_ranks(recipe.root)
             renames, recipe.start = renames or torchrun.renames, call
             campaign.goes_on(f"{command} under torchrun, killed at rename {kill_at}", stage, command)
     assert campaign.tried == 8 and not campaign.failed, "\n".join(campaign.failed)

@@ -39,12 +39,10 @@ class Torchrun:
         return self.counter.stat().st_size
 
 
-def outlive(folder: Path, seconds: float = 20) -> list[str]:
-    """Ranks that are still there so long after their launcher."""
-    end = time.monotonic() + seconds
-    while (found := _processes_that_name(folder)) and time.monotonic() < end:
+def wait_for_ranks(folder: Path) -> None:
+    """Until those whose launcher was killed are gone too: a loaded machine takes its time."""
+    while _processes_that_name(folder):
         time.sleep(0.05)
-    return found
 
 
 def _processes_that_name(folder: Path) -> list[str]:

@@ -37,7 +37,7 @@ def run(*arguments, cwd=ROOT, script=RECIPE / "run.sh") -> subprocess.CompletedP
                    "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", str(ROOT / ".venv"))}
     environment["PATH"] = f"{Path(os.sys.executable).parent}{os.pathsep}{environment['PATH']}"
     return subprocess.run(["bash", script, *map(str, arguments)], cwd=cwd, env=environment,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

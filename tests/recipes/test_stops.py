@@ -37,7 +37,7 @@ def run(folder: Path, script: Path, failing: str, *arguments: str) -> tuple[subp
                    "CALLS": str(folder / "calls"), "FAILING": failing}
     (folder / "calls").write_text("")
     done = subprocess.run(["bash", script, "--data", folder / "data", "--exp_dir", folder / "exp", "--corpus", folder,
-                           *arguments], env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
+                           *arguments], env=environment, capture_output=True, text=True, cwd=folder)
     return done, (folder / "calls").read_text()
 
 

@@ -48,7 +48,7 @@ def test_a_pipe_is_written_to(tmp_path):
     reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
     reader.start()
     write(tmp_path / "pipe")
-    reader.join(10)
+    reader.join()
     assert read == ["new"] and stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 

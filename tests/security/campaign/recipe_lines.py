@@ -51,7 +51,7 @@ def run(folder: Path, script: Path, words: list[str]) -> tuple[str, str]:
     environment = {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": "none",
                    "CALLS": str(calls), "DATA": str(folder), "HOME": str(folder)}
     done = subprocess.run(["bash", script, "--data", folder / "data", "--corpus", folder, *own, *words],
-                          env=environment, capture_output=True, timeout=60, cwd=folder, stdin=subprocess.DEVNULL)
+                          env=environment, capture_output=True, cwd=folder, stdin=subprocess.DEVNULL)
     said = (done.stdout + done.stderr).decode(errors="replace")
     begun = re.search("^== stage|^usage:", said, re.MULTILINE)
     wrong = ""
