@@ -1,9 +1,12 @@
 """Loggers beside TensorBoard: classes of one's own, plug-ins, one that fails, resuming with others."""
 
 import json
+import signal
+import subprocess
 import sys
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.corpus import make_list, write_config
 from wedefense.bin.list import main as list_command
@@ -104,3 +107,34 @@ def test_a_training_that_fails_ends_its_loggers(config, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         train(load_config(config, ["--loggers", "[tensorboard, lines]"]), "cpu")
     assert lines(tmp_path)[-1] == ["end", True, 0]
+
+
+KILLED = '''
+import os, sys
+from wedefense.config.loader import load_config
+from wedefense.train.run import train
+from wedefense.train.trainer import Trainer
+
+save = Trainer._save_last
+
+def save_and_die(self):
+    save(self)
+    os.kill(os.getpid(), int(sys.argv[2]))
+
+Trainer._save_last = save_and_die
+train(load_config(sys.argv[1]), "cpu")
+'''
+
+
+def test_tensorboard_has_every_point_once_of_a_training_that_was_killed(config, tmp_path):
+    """The last point before a checkpoint was hidden when the training went on, and that of an epoch never written."""
+    config = write_config(tmp_path, train_data=str(make_list(tmp_path, utterances=16)), num_epochs=3, num_avg=1,
+                          dataloader_args__num_workers=0, log_batch_interval=1, save_step_interval=2)
+    for number, kill in enumerate((signal.SIGTERM, signal.SIGKILL)):  # after step 2, and with epoch 1
+        assert subprocess.run([sys.executable, "-c", KILLED, str(config), str(int(kill))]).returncode == -kill
+        written, = (tmp_path / "exp/tensorboard").glob("events*")
+        written.rename(written.with_name(f"{number}.tfevents"))  # read in the order of names: of seconds otherwise
+    train(load_config(config), "cpu")
+    events = EventAccumulator(str(tmp_path / "exp/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 13))
+    assert [event.step for event in events.Scalars("epoch/train_loss")] == [1, 2, 3]

@@ -52,11 +52,13 @@ class TensorBoard:
     def __init__(self, run: Run):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(ExperimentFolder(run.folder).tensorboard, purge_step=run.step)
+        # Of another start what comes after `step` is hidden, for it comes again.
+        self._writer = SummaryWriter(ExperimentFolder(run.folder).tensorboard, purge_step=run.step + 1)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+        self._writer.flush()  # a checkpoint is saved next, and nothing before it is trained again
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._writer.add_image(name, image, step, dataformats="HW")

@@ -104,10 +104,10 @@ class Trainer:
             row |= self._validate()
             row["seconds"] = round(time.time() - started, 1)
             self._select(row)
-            self._save_epoch(row)
-            if loggers:
+            if loggers:  # before it is saved: a resume from there does not come by again
                 loggers.scalars({f"epoch/{name}": value for name, value in row.items()}, self.epoch)
                 loggers.images(self.mode.images(), self.epoch)
+            self._save_epoch(row)
             log.info("epoch %d/%d: %s", self.epoch, self.config.num_epochs, _row_text(row))
 
     def _train_epoch(self, loggers: Loggers | None) -> tuple[float, float]:
