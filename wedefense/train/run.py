@@ -121,7 +121,8 @@ def build_trainer(config: Config, world: World, architecture: Architecture | Non
     mode = build_mode(config, detector)
     criterion = LOSSES.load(config.loss)(config.loss_args, labels.names)
     if isinstance(criterion, CrossEntropyLoss) and criterion.weight is not None:
-        labels = replace(labels, weights=tuple(criterion.weight.tolist()))
+        shortest = map(str, criterion.weight.numpy())  # 0.9, where float32 as float64 is 0.8999999761581421
+        labels = replace(labels, weights=tuple(map(float, shortest)))
     validator, lists = None, {"train_data": loader.entries}
     if config.val_data:
         val_loader = eval_loader(config.val_data, config.data_type, *data, labels.ids(), rank=world.rank,
