@@ -131,6 +131,10 @@ def sleeps(check, emit):
     time.sleep(1000)
 
 
+def dawdles(check, emit):
+    time.sleep(0.5)
+
+
 def wrong(check, emit):
     emit("things", what="model", verdict="FAIL")
 
@@ -163,6 +167,12 @@ def test_no_section_stops_another(tmp_path):
     text = page(ran.found, "A page")
     assert "**Failed: Title of broken; Title of dies; Title of wrong.**" in text
     assert "Not or not wholly run: Title of sleeps; Title of lacks." in text
+
+
+def test_what_ends_a_moment_after_its_time_was_stopped_and_did_not_die(tmp_path):
+    ran = Check("cpu", True, tmp_path)
+    run_sections([Section("dawdles", "Title", dawdles, 0.1)], ran, 1, lambda found: None)
+    assert ran.found["dawdles"]["status"] == "STOPPED"
 
 
 def test_what_does_not_fit_into_the_minutes_is_passed_over(tmp_path):

@@ -78,7 +78,8 @@ def _run(section: Section, check: Check, entry: dict, limit: float, flush: Calla
     while _receive(reader, started + limit - time.monotonic(), entry):
         entry["seconds"] = round(time.monotonic() - started, 1)
         flush(check.found)
-    child.join(1 if entry["status"] == "RUNNING" else 10)
+    if entry["status"] != "RUNNING" or time.monotonic() < started + limit:  # it is at its end
+        child.join(10)
     if entry["status"] == "RUNNING":
         late = child.is_alive()
         entry.update(status="STOPPED" if late else "DIED", words=f"after {limit:.0f} s" if late else
