@@ -27,7 +27,7 @@ from tools.gpu.loader import loader
 from tools.gpu.machine import ceilings, commit, versions
 from tools.gpu.outside import ranks, recipe, tests
 from tools.gpu.page import CASES, page
-from tools.gpu.sections import FAILED, Check, Section, run_sections
+from tools.gpu.sections import FAILED, MINUTES, Check, Section, run_sections
 from tools.gpu.speed import COUNTED, measured, mixed
 
 SPEED_NOTE = ("Every system has the same back-end (MHFA, 32 heads), loss and AdamW, random weights, no layer drop; "
@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     names = [section.name for section in SECTIONS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu_check"), help="folder of the page (default: gpu_check)")
-    parser.add_argument("--minutes", type=float, default=8.0, help="what is not begun by then is passed over")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="what is not begun by then is passed over; with "
+                        f"more than {MINUTES:g} each section has as much more time too, for a slow machine")
     parser.add_argument("--sections", type=lambda text: text.split(","), default=names, metavar="A,B,...",
                         help=f"these alone: {','.join(names)}")
     parser.add_argument("--against", type=_list_of(Check.peers), default=Check.peers, metavar="A,B,...",
