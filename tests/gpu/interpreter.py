@@ -18,6 +18,7 @@ if DEVICE == "cpu":
     import triton.language as tl
     from triton.runtime import interpreter
 
+    _patch_all, _patched = interpreter._patch_lang, set()
     _patch, _convert = interpreter._patch_lang_tensor, interpreter._convert_float
     _builder = interpreter.InterpreterBuilder
     _dot, _binary, _unary = _builder.create_dot, _builder.binary_op, _builder.unary_op
@@ -26,6 +27,18 @@ if DEVICE == "cpu":
         """Bounds of loops are arrays of one number, which numpy no longer takes for a number."""
         _patch(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    def _patch_once(function):
+        """For a kernel and what it calls; the interpreter looks through the whole language at every call."""
+        own = {id(value) for value in function.__globals__.values() if value is tl or value is tl.core}
+        if own <= _patched:
+            return interpreter._LangPatchScope()
+        scope, outermost = _patch_all(function), not _patched
+        _patched.update(own)
+        if outermost:
+            restore = scope.restore
+            scope.restore = lambda: (_patched.clear(), restore())
+        return scope
 
     def _rounded(data, source, target, rounding_mode):
         """To bfloat16 as GPUs round: to the nearest, to even between two. The interpreter cuts off."""
@@ -58,7 +71,8 @@ if DEVICE == "cpu":
         assert not _is_low(operand), OWN
         return _unary(self, operand, operation)
 
-    interpreter._patch_lang_tensor, interpreter._convert_float = _patch_index, _rounded
+    interpreter._patch_lang, interpreter._patch_lang_tensor = _patch_once, _patch_index
+    interpreter._convert_float = _rounded
     _builder.create_dot, _builder.binary_op, _builder.unary_op = _product, _sum, _function
 
 
