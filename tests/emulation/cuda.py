@@ -10,7 +10,7 @@
 What makes the host wait for a GPU, and what a GPU refuses, is a fault here: copies to the host, values read by
 Python, shapes that depend on values, indices and operands on the CPU, copies to the device that block or that lie in
 pageable memory beyond what a driver takes along with the command. Launches are operations that run a kernel of their
-own, one each, however many kernels a library makes of them. What a GPU would play back is launched each time.
+own, one each, however many kernels a library makes of them.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 import wedefense.gpu
 from tests.emulation.device import Emulation, OnDevice, each, held, tensors
-from tests.emulation.engine import backward, set_materialize_grads
+from tests.emulation.engine import backward, grad, set_materialize_grads
+from tests.emulation.recording import Recording, recorded
 from wedefense.gpu.graphs import Graphs
 
 # compute capability -> KiB of shared memory that one program may have
@@ -123,6 +124,9 @@ class _Stream:
     def wait_event(self, event) -> None:
         pass
 
+    def wait_stream(self, stream) -> None:
+        pass
+
     def synchronize(self) -> None:
         pass
 
@@ -138,9 +142,15 @@ def _launched(plain, sizes: bool):
             note(kernel, args, kwargs, Emulation.current)
         if sizes:
             return None
-        with _disable_current_modes():
-            return plain(kernel, *each(held, args), grid=grid, warmup=warmup,
-                         **{key: each(held, value) for key, value in kwargs.items()})
+        bare = each(held, args), {key: each(held, value) for key, value in kwargs.items()}
+
+        def run(*args, **kwargs):
+            with _disable_current_modes():
+                return plain(kernel, *args, grid=grid, warmup=warmup, **kwargs)
+
+        if Emulation.current.recording is not None:
+            Emulation.current.recording.launch(run, *bare)
+        return run(*bare[0], **bare[1])
     return launch
 
 
@@ -151,6 +161,9 @@ _HARDWARE = {
     "is_bf16_supported": lambda **_: True, "is_current_stream_capturing": lambda: False,
     "set_device": lambda device: None, "get_rng_state": lambda device=None: torch.get_rng_state(),
     "set_rng_state": lambda state, device=None: torch.set_rng_state(state)}
+_RECORDING = (
+    (torch.cuda, "CUDAGraph", Recording), (torch.cuda, "graph", recorded), (torch.cuda, "synchronize", lambda: None),
+    (torch.cuda.graphs, "graph_pool_handle", lambda: (0, 0)), (torch.autograd, "grad", grad))
 
 
 def _forget_what_is_on_devices() -> None:
@@ -162,12 +175,13 @@ def _forget_what_is_on_devices() -> None:
 
 
 @contextlib.contextmanager
-def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 90):
+def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 90, records: bool = False):
     """-> the `Emulation`; inside, `cuda` is a device like any other. Use one at a time.
 
     `kernels`: it runs the kernels of `wedefense.gpu`, else the plain code that they stand for. `sizes`: its tensors
     have sizes and no values, so that models of any size take no time; with kernels' launches noted and not run.
-    `capability`: 90 for that of an H100.
+    `capability`: 90 for that of an H100. `records`: what a GPU would play back is recorded and played back here too;
+    else it is launched each time, and counted.
     """
     torch._C._ensureCUDADeviceGuardSet()
     with contextlib.ExitStack() as patches:
@@ -187,7 +201,11 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
                        shared_memory_per_block_optin=1024 * SHARED[capability])}
         for name, value in (_HARDWARE | of_card).items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
-        patches.enter_context(mock.patch.object(Graphs, "_record", lambda self, encoder, wav, layers, grad: layers))
+        if records:
+            for place, name, new in _RECORDING:
+                patches.enter_context(mock.patch.object(place, name, new))
+        else:
+            patches.enter_context(mock.patch.object(Graphs, "_record", lambda self, encoder, wav, layers, grad: layers))
         patches.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         patches.enter_context(mock.patch.object(FunctionCtx, "set_materialize_grads", set_materialize_grads))
         patches.enter_context(mock.patch.object(torch._C, "_current_graph_task_id", lambda: 0))  # for checkpoints

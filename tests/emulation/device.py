@@ -24,7 +24,7 @@ _FOR_THE_HOST = {"_pack_padded_sequence"}  # takes counts on the CPU and gives s
 _SUMS_WIDE = {"convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"}  # of bfloat16, in float32
 _TURNED_IN_PLACE = {"transpose_", "t_", "squeeze_", "unsqueeze_", "as_strided_"}
 _MAKE = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}  # and do not read the other
-_ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 
 @dataclass
@@ -60,6 +60,9 @@ class OnDevice(Tensor):
     device, is_cuda, is_cpu = DEVICE, True, False
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def data_ptr(self) -> int:
+        return self.held.data_ptr()
+
     def record_stream(self, stream) -> None:
         """Memory that nobody else is given needs no note of who uses it."""
 
@@ -85,6 +88,7 @@ class Emulation(TorchDispatchMode):
         super().__init__()
         self.memory = torch.device("meta" if sizes else "cpu")  # where what the device's tensors hold lies
         self.seen: Seen | None = None
+        self.recording = None  # what the device is told now, see `recording.py`
         self.locked: dict[int, Tensor] = {}  # page-locked memory by address, kept alive so that none is used again
 
     @contextlib.contextmanager
@@ -112,14 +116,18 @@ class Emulation(TorchDispatchMode):
         here = bool(ours) if target is None else target.type == "cuda"
         if self.seen is not None and (here or ours):
             self._judge(name, func, args, kwargs, operands, ours, here)
+        if self.recording is not None:
+            self._refuse_in_recording(name, operands, ours, here)
         locks = name == "_pin_memory" or bool(kwargs.get("pin_memory")) and not here
         if name == "is_pinned":
             return self._is_locked(args[0])
         plain = _elsewhere(kwargs, self.memory if here else CPU)
         bare = each(held, args)
-        out = args[0].clone() if name == "_pin_memory" else _compute(func, name, bare, plain)
+        out = args[0].clone() if name == "_pin_memory" else compute(func, name, bare, plain)
         if locks:
             self.locked[out.untyped_storage().data_ptr()] = out
+        if self.recording is not None and here:
+            self.recording.operation(func, name, bare, plain, out)
         if name in _TURNED_IN_PLACE and ours:
             with torch._C._DisableTorchDispatch():  # its outside follows
                 func(*args, **kwargs)
@@ -134,6 +142,11 @@ class Emulation(TorchDispatchMode):
             return OnDevice(out[0]), out[1]
         known = {id(one.held): one for one in ours}  # what works in place gives back its operand
         return each(lambda x: known[id(x)] if id(x) in known else OnDevice(x), out)
+
+    def _refuse_in_recording(self, name: str, operands: list, ours: list, here: bool) -> None:
+        across = name in ("copy_", "_to_copy") and (len(ours) < len(operands) or bool(ours) != here)
+        if ours and (name in _READS or across) or here and across:
+            raise RuntimeError(f"{name} while a stream records, in {_place()}")
 
     def _judge(self, name, func, args, kwargs, operands, ours, here) -> None:
         others = [a for a in operands if not isinstance(a, OnDevice) and a.device == CPU]
@@ -169,7 +182,7 @@ class Emulation(TorchDispatchMode):
         return not isinstance(tensor, OnDevice) and tensor.untyped_storage().data_ptr() in self.locked
 
 
-def _compute(func, name: str, args, kwargs):
+def compute(func, name: str, args, kwargs):
     if name == "view":  # on the CPU some results have other strides
         return args[0].reshape(args[1])
     if name == "_pack_padded_sequence":
@@ -225,7 +238,7 @@ def _kind(func) -> tuple[str, bool]:
     """An operation's name, and whether it runs a kernel."""
     name = func._schema.name.split("::")[1]
     views = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-    return name, not (views or name in _ALLOCATE | _TURNED_IN_PLACE | {"_unsafe_view", "_local_scalar_dense"})
+    return name, not (views or name in ALLOCATE | _TURNED_IN_PLACE | {"_unsafe_view", "_local_scalar_dense"})
 
 
 def _place() -> str:

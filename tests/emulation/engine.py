@@ -6,29 +6,44 @@ from torch import Tensor
 
 def backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
     """Instead of `torch.autograd.backward`."""
-    with torch.no_grad():
-        arrived = {root.grad_fn: {root.output_nr: torch.ones_like(root) if gradient is None else gradient}}
-        for node in _from_the_end(root.grad_fn):
-            grads = arrived.pop(node, None)
-            if grads is None:
-                continue
-            if hasattr(node, "variable"):
-                leaf = node.variable
-                leaf.grad = grads[0] if leaf.grad is None else leaf.grad.add_(grads[0])
-                continue
-            grads = [grads.get(i) for i in range(len(node._input_metadata))]
-            if hasattr(node, "apply"):  # a function of ours
-                if getattr(node, "materializes", True):
-                    grads = [torch.zeros(m.shape, dtype=m.dtype, device=root.device) if g is None else g
-                             for g, m in zip(grads, node._input_metadata)]
-                results = _tuple(node.apply(*grads))
-                results = [result for result, needed in zip(results, node.needs_input_grad) if needed]
-                edges = [edge for edge in node.next_functions if edge[0] is not None]
-            else:
-                results, edges = _tuple(node(*grads)), node.next_functions
-            for (target, place), grad in zip(edges, results, strict=True):
-                if target is not None and grad is not None:
-                    _deliver(arrived.setdefault(target, {}), place, grad, target._input_metadata[place])
+    for leaf, grad in _gradients([root], [torch.ones_like(root) if gradient is None else gradient]):
+        leaf.grad = grad if leaf.grad is None else leaf.grad.add_(grad)
+
+
+def grad(outputs, inputs, grad_outputs, **_) -> tuple[Tensor | None, ...]:
+    """Instead of `torch.autograd.grad`, with respect to leaves."""
+    found = {id(leaf): grad for leaf, grad in _gradients(outputs, grad_outputs)}
+    return tuple(found.get(id(leaf)) for leaf in inputs)
+
+
+@torch.no_grad()
+def _gradients(roots, gradients) -> list[tuple[Tensor, Tensor]]:
+    """Leaves and their gradients."""
+    leaves, arrived = [], {}
+    for root, gradient in zip(roots, gradients, strict=True):
+        _deliver(arrived.setdefault(root.grad_fn, {}), root.output_nr, gradient, root)
+    for node in _from_the_end(list(arrived)):
+        grads = arrived.pop(node, None)
+        if grads is None:
+            continue
+        if hasattr(node, "variable"):
+            leaves.append((node.variable, grads[0]))
+            continue
+        grads = [grads.get(i) for i in range(len(node._input_metadata))]
+        if hasattr(node, "apply"):  # a function of ours
+            if getattr(node, "materializes", True):
+                device = next(g.device for g in grads if g is not None)
+                grads = [torch.zeros(m.shape, dtype=m.dtype, device=device) if g is None else g
+                         for g, m in zip(grads, node._input_metadata)]
+            results = _tuple(node.apply(*grads))
+            results = [result for result, needed in zip(results, node.needs_input_grad) if needed]
+            edges = [edge for edge in node.next_functions if edge[0] is not None]
+        else:
+            results, edges = _tuple(node(*grads)), node.next_functions
+        for (target, place), grad in zip(edges, results, strict=True):
+            if target is not None and grad is not None:
+                _deliver(arrived.setdefault(target, {}), place, grad, target._input_metadata[place])
+    return leaves
 
 
 def set_materialize_grads(ctx, value: bool) -> None:
@@ -48,9 +63,9 @@ def _deliver(arrived: dict[int, Tensor], place: int, grad: Tensor, wanted) -> No
     arrived[place] = arrived[place] + grad if place in arrived else grad
 
 
-def _from_the_end(node) -> list:
+def _from_the_end(nodes: list) -> list:
     """The nodes of a graph, each before those that its gradients flow on to."""
-    done, order, stack = set(), [], [(node, False)]
+    done, order, stack = set(), [], [(node, False) for node in nodes]
     while stack:
         node, left = stack.pop()
         if left:

@@ -1,0 +1,70 @@
+"""Recordings on the emulated device: played back on the same memory, with what a GPU does not look after as faults."""
+
+import pytest
+import torch
+
+from tests.emulation.cuda import emulated_cuda
+
+
+@pytest.fixture
+def cuda():
+    with emulated_cuda(records=True) as emulation:
+        yield emulation
+
+
+def record(function):
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = function()
+    return graph, out
+
+
+def test_launches_are_played_back_on_the_same_memory(cuda):
+    x = torch.arange(6.0).to(cuda.device)
+
+    def run():
+        y = x.view(2, 3).t().contiguous()  # a view, then memory of its own
+        y[0].mul_(10)                      # in place, through a view
+        return y, torch.rand(3, device=cuda.device), torch.empty(2, device=cuda.device).copy_(x[4:])
+
+    graph, (y, drawn, copied) = record(run)
+    first = drawn.cpu().clone()
+    x.add_(1)
+    graph.replay()
+    assert y.cpu().tolist() == [[10, 40], [2, 5], [3, 6]] and copied.cpu().tolist() == [5, 6]
+    assert not torch.equal(drawn.cpu(), first)
+
+
+def test_gradients_are_recorded(cuda):
+    weight = torch.ones(3, requires_grad=True, device=cuda.device)
+    layer = torch.nn.Module()
+    layer.weight, layer.forward = torch.nn.Parameter(weight.detach()), lambda x: (layer.weight * x).sin()
+    played = torch.cuda.make_graphed_callables(layer, (torch.zeros(3).to(cuda.device),))
+    for x in (torch.tensor([1.0, 2, 3]), torch.tensor([0.5, 0, -1])):
+        layer.zero_grad()
+        played(x.to(cuda.device)).sum().backward()
+        torch.testing.assert_close(layer.weight.grad.cpu(), x * (layer.weight.detach().cpu() * x).cos())
+        with torch.no_grad():
+            layer.weight.mul_(2)
+
+
+def test_memory_that_is_gone_is_a_fault(cuda):
+    x, kept = torch.ones(2).to(cuda.device), [torch.full((2,), 3.0).to(cuda.device)]
+    graph, out = record(lambda: x * kept[0])
+    graph.replay()
+    assert out.cpu().tolist() == [3, 3]
+    part = kept.pop()[:1]  # of the same memory
+    graph.replay()
+    del part
+    with pytest.raises(AssertionError, match="reads memory that nobody else holds any more, of tensors .*2"):
+        graph.replay()
+
+
+@pytest.mark.parametrize("run", [lambda x: x.sum().item(), lambda x: x.cpu(), lambda x: x.nonzero(),
+                                 lambda x: torch.ones(2).to(x.device, non_blocking=True)],
+                         ids=["item", "copy back", "shape", "copy"])
+def test_what_meets_the_host_cannot_be_recorded(cuda, run):
+    x = torch.ones(2).to(cuda.device)
+    with pytest.raises(RuntimeError, match="while a stream records"):
+        record(lambda: run(x))
+    assert cuda.recording is None
