@@ -15,7 +15,8 @@ from wedefense.bin.prune import main as prune
 from wedefense.bin.train import main as train
 from wedefense.config.loader import load_config
 from wedefense.config.pruning import PruningOptions
-from wedefense.experiment.checkpoint import epochs_to_average, load
+from wedefense.experiment import saved_epochs
+from wedefense.experiment.checkpoint import load
 from wedefense.experiment.load import load_experiment
 from wedefense.frontend.ssl.architecture import full_blocks
 from wedefense.frontend.ssl.encoder import Encoder
@@ -100,7 +101,7 @@ def test_epochs_of_a_rising_target_neither_stop_a_training_nor_outlive_those_aft
     trainer.fit()
     history = json.loads((tmp_path / "exp/history.json").read_text())
     assert len(history["rows"]) == 6 and history["best"]["epoch"] == 5
-    assert epochs_to_average(config) == [5, 6]
+    assert saved_epochs.to_average(config) == [5, 6]
 
 
 def test_resumed_equals_uninterrupted(trained, tmp_path):
@@ -130,10 +131,10 @@ def test_resumed_equals_uninterrupted(trained, tmp_path):
 
 def test_only_epochs_after_the_warm_up_are_averaged(trained):
     config = load_config(trained / "exp/config.yaml")
-    assert epochs_to_average(config) == [3, 4]
-    assert epochs_to_average(replace(config, sparsity_warmup_epochs=2.5)) == [3, 4]
-    assert epochs_to_average(replace(config, sparsity_warmup_epochs=9)) == [4]
-    assert epochs_to_average(replace(config, use_pruning_loss=False)) == [2, 3, 4]
+    assert saved_epochs.to_average(config) == [3, 4]
+    assert saved_epochs.to_average(replace(config, sparsity_warmup_epochs=2.5)) == [3, 4]
+    assert saved_epochs.to_average(replace(config, sparsity_warmup_epochs=9)) == [4]
+    assert saved_epochs.to_average(replace(config, use_pruning_loss=False)) == [2, 3, 4]
 
 
 def test_the_cut_experiment_scores_as_the_gated_one_and_trains_on(trained, capsys):

@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     asked = load_config(arguments.config, overrides)
 
-    from wedefense.experiment import checkpoint, lineage
+    from wedefense.experiment import lineage, saved_epochs
     from wedefense.experiment.folder import ExperimentFolder
     from wedefense.experiment.records import shares_of_layers
     from wedefense.utils.log import setup_logging
@@ -21,11 +21,13 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     folder = ExperimentFolder(asked.exp_dir)
     config = load_config(folder.config) if folder.config.is_file() else asked  # all else is as it was trained
-    epochs = checkpoint.epochs_to_average(
+    epochs = saved_epochs.to_average(
         replace(config, exp_dir=asked.exp_dir, num_avg=asked.num_avg, average=asked.average))
     step = lineage.averaging(folder, epochs)
     with owned(folder):
         if not step.is_up_to_date():
+            from wedefense.experiment import checkpoint  # with torch, which the rest does without
+
             with step.making() as outputs:
                 weights = checkpoint.average(folder, epochs)
                 checkpoint.save(folder.average, weights)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wedefense.config.loader import load_config
 from wedefense.config.schema import Config
-from wedefense.experiment import lineage
+from wedefense.experiment import lineage, saved_epochs
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.lineage import newest
 from wedefense.experiment.record import changes, read, require
@@ -77,11 +77,9 @@ def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
 
 
 def _weights(folder: ExperimentFolder, config: Config) -> None:
-    from wedefense.experiment.checkpoint import epochs_to_average  # with torch, which the rest does without
-
     trained = replace(load_config(folder.config), exp_dir=config.exp_dir, num_avg=config.num_avg,
                       average=config.average)
-    lineage.averaging(folder, epochs_to_average(trained)).require()
+    lineage.averaging(folder, saved_epochs.to_average(trained)).require()
     if trained.use_pruning_loss:
         require(folder.cut.cutting, "pruned model", 4, {})
 

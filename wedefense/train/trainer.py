@@ -14,7 +14,7 @@ from wedefense.config.train import SCHEDULERS
 from wedefense.data.ahead import ahead
 from wedefense.data.batch import SkipCounter
 from wedefense.data.labels import Labels
-from wedefense.experiment import checkpoint
+from wedefense.experiment import checkpoint, saved_epochs
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.resume import known_history
 from wedefense.metrics.catalogue import METRICS, history_key
@@ -236,7 +236,7 @@ class Trainer:
         self._save_last()
         self._save_history()
         if self.config.keep_last and self.world.is_main:
-            checkpoint.forget_epochs(self.config, self.history)
+            saved_epochs.forget(self.config, self.history)
 
     def _save_history(self) -> None:
         if self.world.is_main:
