@@ -1,10 +1,13 @@
 """Several data folders as one; files that are held out stay out."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
 
 from tools.prepare.mix import main
+from wedefense.bin.make_list import main as make_list
 from wedefense.utils.errors import InputError
 from wedefense.utils.tables import read_table, write_table
 
@@ -53,6 +56,28 @@ def test_seconds_are_of_all_utterances_or_of_none(tmp_path, folders):
     assert set(read_table(tmp_path / "mix/utt2dur").values()) == {"0.1"}
     mix(tmp_path, f"a={one}", f"b={dev}")
     assert not (tmp_path / "mix/utt2dur").exists()
+
+
+def test_where_utterances_are_fake_is_of_all_parts_or_of_none(tmp_path, folders, capsys):
+    one, other, dev = folders
+    for folder, keys in ((one, ("u0", "u1", "u2")), (other, ("u0", "u1"))):
+        (folder / "segments").write_text("".join(
+            "u0 0 0.04 bonafide\nu0 0.04 0.1 spoof\n" if key == "u0" else f"{key} 0 0.1 bonafide\n" for key in keys))
+    (tmp_path / "audio/other1.wav").write_bytes((tmp_path / "audio/one2.wav").read_bytes())
+    mix(tmp_path, f"a={one}", f"b={other}", "--duplicates", "drop")
+    written = (tmp_path / "mix/segments").read_text()
+    assert written == ("a/u0 0.000000 0.040000 bonafide\na/u0 0.040000 0.100000 spoof\n"
+                       "a/u1 0.000000 0.100000 bonafide\na/u2 0.000000 0.100000 bonafide\n"
+                       "b/u0 0.000000 0.040000 bonafide\nb/u0 0.040000 0.100000 spoof\n")
+    assert make_list(["--data_dir", str(tmp_path / "mix"), "--data_type", "raw", "--num_workers", "1"]) == 0
+    entries = [json.loads(line) for line in (tmp_path / "mix/raw.list").read_text().splitlines()]
+    assert next(e for e in entries if e["key"] == "b/u0")["spans"] == [[0, 0.04, "bonafide"], [0.04, 0.1, "spoof"]]
+    before = (tmp_path / "mix/segments").stat().st_mtime_ns
+    mix(tmp_path, f"a={one}", f"b={other}", "--duplicates", "drop")
+    assert (tmp_path / "mix/segments").stat().st_mtime_ns == before
+    mix(tmp_path, f"a={one}", f"b={dev}")
+    assert not (tmp_path / "mix/segments").exists()
+    assert "does not say where utterances are fake, which a does: " in capsys.readouterr().err
 
 
 def test_a_table_of_an_earlier_mixture_does_not_stay_beside_the_new_ones(tmp_path, folders):

@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from wedefense.data.mixture import Tables, mixed, shared_files, without, write_mixture
+from wedefense.data.mixture import SPANS, Tables, mixed, mixed_spans, shared_files, without, write_mixture
 from wedefense.utils.errors import InputError
 from wedefense.utils.log import get_logger, setup_logging
 from wedefense.utils.owner import sweep
@@ -83,8 +83,13 @@ def main(argv: list[str] | None = None) -> int:
         leaks, repeated = shared_files(tables["wav.scp"], held_out, options.num_workers)
         tables = _without_leaks(tables, leaks, options.leaks)
         tables = _without_repeats(tables, repeated, options.duplicates)
+    spans = mixed_spans(parts)
+    if not spans and (having := [name for name, folder in parts.items() if (folder / SPANS).exists()]):
+        lacking = [f"{parts[name] / SPANS}" for name in parts if name not in having]
+        log.warning("the mixture does not say where utterances are fake, which %s does: %s missing; of those that are "
+                    "of one class throughout its lines are KEY 0 SECONDS LABEL", ", ".join(having), first_few(lacking))
     sweep(options.out)
-    counts = write_mixture(options.out, tables)
+    counts = write_mixture(options.out, tables, spans)
     log.info("%s: %d utterances; %s", options.out, sum(counts.values()), count_text(counts))
     return 0
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from wedefense.data.duplicates import same_content
 from wedefense.data.prepare import take_away_others
+from wedefense.data.spans import Span, read_spans, spans_text
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import atomic_write
 from wedefense.utils.tables import first_few, read_table, write_table
 
 NEEDED = ("wav.scp", "utt2lab")
-SECONDS = "utt2dur"
+SECONDS, SPANS = "utt2dur", "segments"
 
 Tables = dict[str, dict[str, str]]
 
@@ -31,6 +33,14 @@ def mixed(parts: Mapping[str, Path]) -> Tables:
             for table in names:
                 made[table][f"{name}/{key}"] = tables.get(table, {}).get(key, "-")
     return made
+
+
+def mixed_spans(parts: Mapping[str, Path]) -> dict[str, list[Span]]:
+    """Where each utterance is fake, if all parts say it; else of none: what is not said has no place in `segments`."""
+    if not all((folder / SPANS).exists() for folder in parts.values()):
+        return {}
+    return {f"{name}/{key}": spans for name, folder in parts.items()
+            for key, spans in read_spans(folder / SPANS, "segments").items()}
 
 
 def _read(folder: Path) -> Tables:
@@ -68,15 +78,20 @@ def without(tables: Tables, keys: Collection[str]) -> Tables:
     return {name: {key: value for key, value in table.items() if key not in keys} for name, table in tables.items()}
 
 
-def write_mixture(folder: Path, tables: Tables) -> Counter:
-    """Write the tables, `utt2lab` last as the mark of a whole folder; returns the utterances of each part.
+def write_mixture(folder: Path, tables: Tables, spans: Mapping[str, Sequence[Span]]) -> Counter:
+    """Write the tables and the spans of what is in them, `utt2lab` last as the mark of a whole folder; returns the
+    utterances of each part.
 
     Tables of an earlier mixture that are none of this one are taken away.
     """
     if not tables["utt2lab"]:
         raise InputError(f"{folder}: nothing is left of the mixture")
     folder.mkdir(parents=True, exist_ok=True)
-    take_away_others(folder, tables.keys() - set(NEEDED))
+    take_away_others(folder, tables.keys() - set(NEEDED) | ({SPANS} if spans else set()))
+    text = spans_text({key: found for key, found in spans.items() if key in tables["utt2lab"]}, "segments")
+    if spans and not ((folder / SPANS).exists() and (folder / SPANS).read_text(encoding="utf-8") == text):
+        with atomic_write(folder / SPANS, "w") as stream:
+            stream.write(text)
     for name in sorted(tables, key=lambda name: name == "utt2lab"):
         if not (folder / name).exists() or read_table(folder / name) != tables[name]:  # else stage 2 need not run again
             write_table(folder / name, tables[name])

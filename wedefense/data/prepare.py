@@ -165,7 +165,7 @@ def take_away_others(folder: Path, names: Collection[str]) -> None:
     noted = folder / _NOTED
     before = read_lines(noted) if noted.exists() else []
     for name in before:
-        if name.startswith("utt2") and "/" not in name and name not in names:
+        if (name.startswith("utt2") or name == "segments") and "/" not in name and name not in names:
             (folder / name).unlink(missing_ok=True)
     if before != sorted(names):
         with atomic_write(noted, "w") as stream:
