@@ -91,25 +91,26 @@ def launched_programs(case: str, precision: str, capability: int) -> dict:
     return found
 
 
-def compiled(case: str, precision: str, capability: int, only: str = "") -> Iterator[Compiled]:
-    """The programs of a case for a card; raises where one cannot be compiled."""
+def compiled(case: str, precision: str, capability: int, only: str = "", loops: bool = False) -> Iterator[Compiled]:
+    """The programs of a case for a card; raises where one cannot be compiled. Without `loops`, which take their time,
+    they are empty."""
     found = launched_programs(case, precision, capability)
     driver.set_active(Card(capability))
     for (name, _), (kernel, args, kwargs) in found.items():
         if re.search(only, name):
             made = JITFunction.run(kernel, *args, grid=(1,), warmup=True, **kwargs)
-            said = told(made.asm["cubin"])
-            yield Compiled(name, f"{case}, {precision}", made.metadata.shared, *resources(said), longest_loop(said))
+            wants = resources(told(made.asm["cubin"], "--dump-resource-usage"))
+            loop = longest_loop(told(made.asm["cubin"], "--dump-sass")) if loops else Counter()
+            yield Compiled(name, f"{case}, {precision}", made.metadata.shared, *wants, loop)
 
 
-def told(binary: bytes) -> str:
-    """What NVIDIA's tool says of compiled code: its instructions, and what they want."""
+def told(binary: bytes, option: str) -> str:
+    """What NVIDIA's tool says of compiled code: what it wants, or its instructions."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
-        return "".join(subprocess.run([tool, option, file.name], capture_output=True, text=True).stdout
-                       for option in ("--dump-resource-usage", "--dump-sass"))
+        return subprocess.run([tool, option, file.name], capture_output=True, text=True).stdout
 
 
 def resources(said: str) -> tuple[int, int]:
@@ -145,7 +146,7 @@ def main() -> int:
         most: dict[str, Compiled] = {}
         for case in arguments.cases:
             for precision in arguments.precisions:
-                for one in compiled(case, precision, capability, arguments.only):
+                for one in compiled(case, precision, capability, arguments.only, arguments.loops):
                     if one.shared > 1024 * SHARED[capability]:
                         too_large += 1
                         print(f"sm_{capability} TOO LARGE {one}", flush=True)
