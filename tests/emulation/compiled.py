@@ -2,8 +2,9 @@
 
     python -m tests.emulation.compiled [--cards 80 86 89 90 100 120] [--cases base large ...] [--precisions bfloat16]
 
-A line for each program that does not fit, and for each kernel the most that its programs want. Without TRITON_INTERPRET
-in the environment. Ends with 1 where one does not compile or wants more shared memory than a program gets there.
+A line for each program that does not fit, and for each kernel the program that wants most shared memory, and the one
+that spills most where that is another. Without TRITON_INTERPRET in the environment. Ends with 1 where one does not
+compile or wants more shared memory than a program gets there.
 `--loops` shows the instructions of each kernel's loop, by kind: what a kernel does for each tile is there.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -133,6 +134,19 @@ def longest_loop(said: str) -> Counter:
     return Counter(kind for place, (kind, _) in code.items() if first <= place <= last)
 
 
+def most_of(programs: Iterable[Compiled]) -> dict[str, list[Compiled]]:
+    """Of each kernel the program that wants most shared memory, and the one that spills most where it spills more."""
+    kernels: dict[str, list[Compiled]] = {}
+    for one in programs:
+        kernels.setdefault(one.kernel, []).append(one)
+    found = {}
+    for name, group in kernels.items():
+        shares = max(group, key=lambda one: (one.shared, one.spilled))
+        spills = max(group, key=lambda one: (one.spilled, one.shared))
+        found[name] = [shares, spills] if spills.spilled > shares.spilled else [shares]
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cards", nargs="+", type=int, default=[80, 86, 89, 90, 100, 120], choices=SHARED)
@@ -143,20 +157,18 @@ def main() -> int:
     arguments = parser.parse_args()
     too_large = 0
     for capability in arguments.cards:
-        most: dict[str, Compiled] = {}
+        programs = []
         for case in arguments.cases:
             for precision in arguments.precisions:
                 for one in compiled(case, precision, capability, arguments.only, arguments.loops):
+                    programs.append(one)
                     if one.shared > 1024 * SHARED[capability]:
                         too_large += 1
                         print(f"sm_{capability} TOO LARGE {one}", flush=True)
-                    before = most.get(one.kernel, one)
-                    if (one.shared, one.spilled) >= (before.shared, before.spilled):
-                        most[one.kernel] = one
         print(f"sm_{capability}, {SHARED[capability]} KiB of shared memory a program:")
-        for name, one in most.items():
-            print(f"  {name:<30} {one.shared / 1024:6.1f} KiB {one.registers:4d} registers {one.spilled:4d} bytes "
-                  f"spilled  {one.case}", flush=True)
+        for one in (one for group in most_of(programs).values() for one in group):
+            print(f"  {one.kernel:<30} {one.shared / 1024:6.1f} KiB {one.registers:4d} registers "
+                  f"{one.spilled:4d} bytes spilled  {one.case}", flush=True)
             if arguments.loops and one.loop:
                 kinds = ", ".join(f"{count} {kind}" for kind, count in one.loop.most_common())
                 print(f"    a loop of {one.loop.total()}: {kinds}", flush=True)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def compiled(*options: str) -> str:
 def test_kernels_fit_a_card_of_little_shared_memory():
     wants = re.findall(r"^  (\w+) +([\d.]+) KiB", compiled("--cards", "86", "--cases", "large", "--precisions",
                                                            "bfloat16"), re.MULTILINE)
-    assert len(wants) == 20 and max(float(size) for _, size in wants) <= 99
+    assert len({kernel for kernel, _ in wants}) == 20 and max(float(size) for _, size in wants) <= 99
     for case, precision, kernel in (("large", "float32", "first_layer_gradient_kernel"),
                                     ("heads of 120", "tf32", "key_gradient_kernel")):
         assert kernel in compiled("--cards", "86", "--cases", case, "--precisions", precision, "--only", kernel)
@@ -39,6 +40,17 @@ def test_each_card_gets_its_own_programs_whose_loops_waste_little():
     assert len(wants) == len(set(wants)) == 2
     loops = dict(re.findall(r"(\w+)_kernel .*\n    a loop of (.*)", said))  # of the last card
     assert re.match(r"2\d\d: .* [1-4] BAR", loops["query_gradient"]) and re.match(r"8\d\d: ", loops["gelu_gradient"])
+
+
+def test_a_program_that_spills_most_is_shown_beside_the_one_of_most_shared_memory():
+    """Attention in float32 over heads of 80 spilled 1008 bytes, and its kernel's line had 32 of another program."""
+    from tests.emulation.compiled import Compiled, most_of
+
+    of_a, of_b = [("large", 900, 32), ("small", 100, 1008)], [("large", 900, 8), ("small", 900, 0)]
+    programs = [Compiled(kernel, case, shared, 255, spilled, Counter())
+                for kernel, group in (("a", of_a), ("b", of_b)) for case, shared, spilled in group]
+    found = {kernel: [one.case for one in group] for kernel, group in most_of(programs).items()}
+    assert found == {"a": ["large", "small"], "b": ["large"]}
 
 
 @pytest.mark.slow  # a minute for each card
