@@ -11,7 +11,6 @@ from tests.recipes.layouts import LAYOUTS
 from tests.recipes.tiny import (
     CONFIGS,
     EGS,
-    ROOT,
     SCRIPTS,
     TINY,
     architecture_of,
@@ -186,12 +185,6 @@ def test_a_table_is_reproduced_on_several_devices_and_resumed(walk):
         assert re.search(rf"\| WavLM-base\+ \+ {row} +\| +{published} \| +\d", table), table
     assert re.search(r"\| HuBERT-base \+ MHFA +\| +1.19 \| +\|", table)  # not run: empty
     assert "==" not in run(walk.root, *command, "WavLM-base+ + ", *options, "--devices", "0 1")  # all done
-
-
-def test_the_estimates_in_a_readme_are_what_the_tool_says(walk):
-    readme = (EGS / "detection/asvspoof2019/lfcc_resnet/README.md").read_text()
-    for line in run(ROOT, "python", "tools/estimate.py", "detection/asvspoof2019/lfcc_resnet").splitlines():
-        assert line in readme
 
 
 def test_all_corpora_of_the_recipes_are_walked():

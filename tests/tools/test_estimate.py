@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 import yaml
@@ -14,6 +15,8 @@ from wedefense.utils.errors import InputError
 
 FROZEN = EGS / "detection/partialspoof/ssl_mhfa/conf/MHFA_wavlmplus.yaml"
 CROPS = 25_380 * 20
+COMMANDS = {path.parent.relative_to(EGS).as_posix(): re.search(r"`python tools/estimate\.py ([^`]*)`", text)[1]
+            for path in sorted(EGS.rglob("README.md")) if "| scoring, bfloat16 |" in (text := path.read_text())}
 
 
 def speed_rows(values):
@@ -100,6 +103,14 @@ def test_the_mini_recipe_trains_on_what_it_makes(recipe, capsys):
     genuine = yaml.safe_load(plan["BONAFIDE"])["train"]
     assert "for attack in KNOWN" in plan["train"] and "(22, 13)" in plan["train"]
     assert estimate.MINI[0] == genuine + 5 * (22 + 13) == estimate.training_set(EGS / "detection/mini/conf/sls.yaml")[0]
+
+
+@pytest.mark.parametrize("recipe", [pytest.param(name, marks=[] if "lfcc" in name else pytest.mark.slow)
+                                    for name in COMMANDS])  # encoders take their time
+def test_the_table_of_a_readme_is_what_its_command_says(recipe, capsys):
+    assert main(shlex.split(COMMANDS[recipe])) == 0
+    table = "\n".join(line for line in capsys.readouterr().out.splitlines() if line.startswith("|"))
+    assert table.count("\n") > 1 and table in (EGS / recipe / "README.md").read_text(), table
 
 
 def test_own_recordings_count_as_stage_1_found_them(monkeypatch, tmp_path):
