@@ -166,7 +166,7 @@ _RECORDING = (
     (torch.cuda.graphs, "graph_pool_handle", lambda: (0, 0)), (torch.autograd, "grad", grad))
 
 
-def _forget_what_is_on_devices() -> None:
+def forget_what_is_on_devices() -> None:
     """What the package keeps on a device by that device's name: neither ours nor a real one's may serve the other."""
     for name, module in list(sys.modules.items()):
         for kept in list(vars(module).values()) if name.startswith("wedefense.") else ():
@@ -185,8 +185,8 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
     """
     torch._C._ensureCUDADeviceGuardSet()
     with contextlib.ExitStack() as patches:
-        _forget_what_is_on_devices()
-        patches.callback(_forget_what_is_on_devices)
+        forget_what_is_on_devices()
+        patches.callback(forget_what_is_on_devices)
         patches.enter_context(mock.patch.object(wedefense.gpu, "_capable", lambda device: kernels))
         patches.callback(torch.backends.cuda.enable_cudnn_sdp, torch.backends.cuda.cudnn_sdp_enabled())
         for switch in (torch.backends.cuda.matmul, torch.backends.cudnn):  # a trainer sets them for the process

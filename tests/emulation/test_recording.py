@@ -3,7 +3,12 @@
 import pytest
 import torch
 
+from tests.corpus import make_list, write_config
 from tests.emulation.cuda import emulated_cuda
+from wedefense.config.loader import load_config
+from wedefense.gpu.graphs import Graphs
+from wedefense.train.run import build_trainer
+from wedefense.utils.distributed import World
 
 
 @pytest.fixture
@@ -68,3 +73,31 @@ def test_what_meets_the_host_cannot_be_recorded(cuda, run):
     with pytest.raises(RuntimeError, match="while a stream records"):
         record(lambda: run(x))
     assert cuda.recording is None
+
+
+def weights_of_a_run(folder, monkeypatch, records, frozen):
+    """After two epochs with a validation each, which drops what has been recorded."""
+    folder.mkdir()
+    lists = {name: str(make_list(folder, name, utterances=4)) for name in ("train", "dev")}
+    ssl = {"upstream_args": {"name": "wavlm_tiny"}, "frozen": frozen, "freeze_extractor": not frozen}
+    config = load_config(write_config(
+        folder, train_data=lists["train"], val_data=lists["dev"], dataset_args__frontend="ssl",
+        dataset_args__ssl_args=ssl, dataset_args__num_frms=5, dataloader_args__batch_size=2,
+        dataloader_args__pin_memory=True, dataloader_args__num_workers=0, enable_amp=True, grad_clip=1.0, num_epochs=2,
+        cuda_graphs=records))
+    (folder / "exp/models").mkdir(parents=True)
+    record, times = Graphs._record, []
+    monkeypatch.setattr(Graphs, "_record", lambda self, *args: times.append(self.shape) or record(self, *args))
+    with emulated_cuda(kernels=True, records=True) as cuda:
+        monkeypatch.setattr("wedefense.train.trainer.Trainer._save", lambda self, path, state: None)
+        trainer = build_trainer(config, World(0, 1, 0, cuda.device))
+        trainer._train_epochs(None)
+        assert times == [(2, 1600)] * (2 if records else 0)
+        return {name: value.cpu() for name, value in trainer.detector.state_dict().items()}
+
+
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_run_is_the_same_with_recordings(tmp_path, monkeypatch, frozen):
+    recorded = weights_of_a_run(tmp_path / "recorded", monkeypatch, True, frozen)
+    plain = weights_of_a_run(tmp_path / "plain", monkeypatch, False, frozen)
+    assert all(torch.equal(value, plain[name]) for name, value in recorded.items())

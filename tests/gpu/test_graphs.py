@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.emulation.cuda import forget_what_is_on_devices
 from tests.gpu.interpreter import DEVICE
 from wedefense.config.adapters import AdapterOptions
 from wedefense.config.loader import load_config
@@ -58,6 +59,7 @@ def trained(name, graphs, how="trained", low=False, steps=4):
         optimizer.step()
         with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=not low):
             encoder(wav[:1])  # in the other precision, for which it keeps other weights
+        forget_what_is_on_devices()
     return [layer.detach().clone() for layer in layers] + [p.detach().clone() for p in (weight, *encoder.parameters())]
 
 
