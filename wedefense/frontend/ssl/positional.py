@@ -1,7 +1,6 @@
 """Position as a convolution over frames: one wide weight-normed one, or data2vec's stack of narrow ones."""
 
 import math
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.products import Derived, wide_dtype
+from wedefense.utils.devices import kept
 
 FFT_SIZE = 256            # on a CPU, whose cache holds a few blocks of it
 FFT_SIZES = (256, 288, 320, 384, 512)  # elsewhere: the least that takes an utterance at one go, or the last
@@ -68,7 +68,7 @@ def fft_size(frames: int, kernel: int, device: torch.device) -> int:
     return next((size for size in FFT_SIZES if size >= frames + kernel - 1), FFT_SIZES[-1])
 
 
-@lru_cache
+@kept(maxsize=128)
 def fourier(kernel: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(2 * bins, kernel): real and imaginary parts of the frequencies of taps, the last tap first.
 
