@@ -10,6 +10,7 @@ import torch
 
 from tests.corpus import write_config
 from wedefense.config.loader import load_config
+from wedefense.frontend.ssl.products import Derived
 from wedefense.frontend.ssl.transformer import Transformer
 from wedefense.frontend.ssl.zoo import find_model, narrow
 from wedefense.frontend.whisper import whisper_architecture
@@ -83,8 +84,10 @@ def main(out: str, train: str, *cases: str) -> None:
         losses = [trainer._train_batch(batch)[0].item() for batch, _ in zip(trainer.loader, range(STEPS), strict=False)]
         after = {key: value.clone() for key, value in trainer.parallel.state(trainer.detector).items()}
         moved = [key for key, value in after.items() if not torch.equal(value, before[key])]
+        kept = sum(isinstance(value, Derived) and value.value is not None
+                   for module in trainer.detector.modules() for value in vars(module).values())
         results[case] = {"weights": distributed.gather(after), "losses": distributed.gather(losses),
-                         "dropped": distributed.gather(dropped[0]), "moved": moved,
+                         "dropped": distributed.gather(dropped[0]), "moved": moved, "kept": distributed.gather(kept),
                          "trained": [key for key, p in trainer.detector.named_parameters() if p.requires_grad]}
     if world.is_main:
         torch.save(results, out)

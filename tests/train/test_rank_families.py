@@ -59,6 +59,7 @@ def test_two_ranks_train_a_family_in_a_mode(results, name, mode):
             still = [key for key in one["moved"] if key.startswith("frontend.upstream.") and key not in one["trained"]]
             assert not still, still
     if len(found) == 2:
+        assert not any(found["full"]["kept"])  # no whole weights beside the shares
         for key, expected in found["none"]["weights"][0].items():
             torch.testing.assert_close(found["full"]["weights"][0][key], expected, atol=1e-4, rtol=1e-3, msg=key)
     drops = architecture_of(name).layer_drop > 0 and mode in ("full", "frozen extractor", "a sum", "pruning", "lora")

@@ -101,6 +101,8 @@ class Sharded(Alone):
                 fully_shard(part, mesh=mesh)
         for method in ("embed", "embed_and_locate"):
             register_fsdp_forward_method(step.detector, method)
+        for part in (*blocks, step):
+            part.register_forward_hook(_forget)
         self.module, self.step = step, step
 
     def gradients(self, wanted: bool):
@@ -136,6 +138,12 @@ class Sharded(Alone):
         if state["state"]:  # plain SGD keeps none
             set_optimizer_state_dict(self.step, optimizer, on_this_device(state, optimizer),
                                      options=StateDictOptions(full_state_dict=True))
+
+
+def _forget(module: nn.Module, inputs: object, output: object) -> None:
+    """What products keep of a frozen encoder's weights, cast or packed, is whole on each rank, as nothing else is."""
+    if not torch.compiler.is_compiling():
+        clear_derived(module)
 
 
 def _as_on_the_first_rank(module: nn.Module) -> None:
