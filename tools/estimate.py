@@ -132,7 +132,7 @@ def kept_bytes(detector: torch.nn.Module, samples: int) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node keeps would keep the node
 
     detector.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -1,10 +1,13 @@
 """Time to a table: the count of a training's work, measured rates, and what is refused."""
 
+import gc
 import json
 import re
 import shlex
+import weakref
 
 import pytest
+import torch
 import yaml
 
 import tools.estimate as estimate
@@ -111,6 +114,25 @@ def test_the_table_of_a_readme_is_what_its_command_says(recipe, capsys):
     assert main(shlex.split(COMMANDS[recipe])) == 0
     table = "\n".join(line for line in capsys.readouterr().out.splitlines() if line.startswith("|"))
     assert table.count("\n") > 1 and table in (EGS / recipe / "README.md").read_text(), table
+
+
+class _Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, wav, lengths, labels):
+        return (wav * self.scale).exp()
+
+
+def test_what_is_kept_is_counted_and_let_go():
+    """The way back through exp keeps its result, and one detector after the other has to fit."""
+    detector = _Scaled()
+    parameter = weakref.ref(detector.scale)
+    assert estimate.kept_bytes(detector, 100) == 2 * 400  # of a crop: the samples, and the result
+    del detector
+    gc.collect()
+    assert parameter() is None
 
 
 def test_own_recordings_count_as_stage_1_found_them(monkeypatch, tmp_path):
