@@ -35,6 +35,7 @@ def gpu():
         yield cuda.device
 
 
+LONG = [pytest.mark.slow] if DEVICE == "cpu" else []
 CONVOLUTIONS = ((32, 10, 5), (32, 3, 2), (32, 2, 2))
 
 
@@ -64,8 +65,10 @@ def trained(name, graphs, how="trained", low=False, steps=4):
 
 
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("how", ["trained", "frozen", "adapted"])
-@pytest.mark.parametrize("name", ["wavlm_base_plus", "wavlm_large"])
+@pytest.mark.parametrize("name, how", [
+    ("wavlm_base_plus", "trained"), ("wavlm_base_plus", "frozen"),
+    pytest.param("wavlm_base_plus", "adapted", marks=LONG), pytest.param("wavlm_large", "trained", marks=LONG),
+    ("wavlm_large", "frozen"), ("wavlm_large", "adapted")])
 def test_training_is_the_same_with_recordings(gpu, name, how, low):
     if DEVICE == "cpu" and low != (name == "wavlm_large"):
         pytest.skip("emulated in the other precision alone")
