@@ -290,7 +290,8 @@ def rows_of(arguments, rates: Rates | None):
     yield from (titles, ("---",) * len(titles))
     for path in sorted((EGS / arguments.recipe / "conf").glob("*.yaml")):
         if not arguments.config or path.stem in arguments.config:
-            for upstream in arguments.upstream:
+            encoders = arguments.upstream if load_config(path).dataset_args.frontend == "ssl" else [None]
+            for upstream in encoders:
                 yield assumed_row(path, upstream) if rates is None else measured_row(path, upstream, rates, *options)
 
 
@@ -304,7 +305,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("recipe", nargs="?", type=_below_egs, default="", help="a folder below egs")
     parser.add_argument("--all", action="store_true", help="every row of every published table")
     parser.add_argument("--config", nargs="+", help="these of its configs alone, by their names without .yaml")
-    parser.add_argument("--upstream", nargs="+", default=[None], help="each config with each of these")
+    parser.add_argument("--upstream", nargs="+", default=[None], help="each config of frontend: ssl with each of these")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--device", help="by the rates of this device in tools/rates.yaml")
     source.add_argument("--measured", type=Path, metavar="FILE", help="by the rates of this gpu_check.json")

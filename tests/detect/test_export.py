@@ -162,12 +162,17 @@ def test_8_bit_weights_where_pytorch_makes_none(tmp_path, monkeypatch):
         export(model, tmp_path / "out", "torchscript", int8=True)
 
 
-def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch):
-    model = load_detector(make_experiment(tmp_path))
+def let_it_differ(model, monkeypatch):
+    """What is exported from its source."""
     with torch.no_grad():
         exportable = module.Exportable(model)
         next(exportable.detector.projection.parameters()).add_(0.01)
     monkeypatch.setattr(module, "Exportable", lambda _: exportable)
+
+
+def test_an_export_that_differs_is_refused_and_not_written(tmp_path, monkeypatch):
+    model = load_detector(make_experiment(tmp_path))
+    let_it_differ(model, monkeypatch)
     with pytest.raises(InputError, match="not exported, its torchscript form differs"):
         export(model, tmp_path / "out", "torchscript")
     assert not list((tmp_path / "out").iterdir())
@@ -180,10 +185,7 @@ def test_a_calibration_of_a_large_scale_is_no_difference(tmp_path, monkeypatch):
     Calibration((20_000.0,), -20_000.0 * score).save(exp / "calibration.json")  # LLRs about 0
     model = load_detector(exp)
     assert export(model, tmp_path / "out", "torchscript")[1].difference < 1e-5
-    with torch.no_grad():
-        exportable = module.Exportable(model)
-        next(exportable.detector.projection.parameters()).add_(0.01)
-    monkeypatch.setattr(module, "Exportable", lambda _: exportable)
+    let_it_differ(model, monkeypatch)
     with pytest.raises(InputError, match="not exported"):
         export(model, tmp_path / "other", "torchscript")
 

@@ -116,6 +116,13 @@ def test_the_table_of_a_readme_is_what_its_command_says(recipe, capsys):
     assert table.count("\n") > 1 and table in (EGS / recipe / "README.md").read_text(), table
 
 
+def test_what_has_no_such_encoder_is_not_named_after_it(capsys):
+    """A network on filter banks would come once for each encoder, with the same numbers."""
+    assert main(["sv/voxceleb/ssl_ca_mhfa", "--config", "ecapa", "--upstream", "wavlm_base_plus", "wavlm_large"]) == 0
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split("|")[1].strip() for row in rows] == ["ecapa"]
+
+
 class _Scaled(torch.nn.Module):
     def __init__(self):
         super().__init__()
