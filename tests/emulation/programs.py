@@ -17,8 +17,8 @@ def _of_attention(products: int):
 
 
 FLOPS = {
-    "forward_kernel": _of_attention(2), "query_gradient_kernel": _of_attention(3),
-    "key_gradient_kernel": _of_attention(4), "table_gradient_kernel": _of_attention(2),
+    "forward_kernel": _of_attention(2), "key_gradient_kernel": _of_attention(4),
+    "query_gradient_kernel": _of_attention(1),
     "product_kernel": lambda given: 2 * given["rows"] * given["columns"] * given["inner"],
     "first_layer_kernel": lambda given: 2 * given["out"].numel() * given["TAPS"],
     "first_layer_gradient_kernel": lambda given: 4 * given["gradient"].numel() * given["TAPS"]}

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from tests.gpu.interpreter import DEVICE
+from wedefense.gpu import attention
 from wedefense.gpu.attention import attend, attend_backward, packed_attention
 from wedefense.gpu.passes import totals_of
 
-COUNTS, HEADS, DIM = [70, 33, 1, 12, 20], 2, 16  # more utterances than one program of the table's gradient has
+COUNTS, HEADS, DIM = [70, 33, 1, 12, 20], 2, 16
 
 
 def written_out(qkv, gate, table, counts, frames):
@@ -69,6 +70,17 @@ def test_an_utterance_alone_is_the_same_to_the_last_bit():
     assert torch.equal(together[70:103], alone)
 
 
+def test_pairs_that_share_no_sheet_have_the_same_gradients_to_the_last_bit(monkeypatch):
+    (qkv, gate, table), starts, frames = inputs(True, requires_grad=False)
+    out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
+    dout, found = torch.randn_like(out), []
+    for bound in (2 ** 29, 1, 3 * 96 * 70 * 4):  # all on one sheet, each on its own, three together
+        monkeypatch.setattr(attention, "SHEET", bound)
+        found.append(attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True, for_sums=True))
+    for others in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
+
+
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_what_is_past_the_end_adds_nothing_beside_scores_however_low():
     """There scores are those of zeros, and their exponentials next to the sums of others beyond all numbers."""
@@ -77,11 +89,11 @@ def test_what_is_past_the_end_adds_nothing_beside_scores_however_low():
     out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
     assert sums.max() < -2000
     dout = torch.randn_like(out)
-    dqkv, dgate, dtable, partial = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,
-                                                   for_sums=True)
+    dqkv, dgate, of_table, partial = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,
+                                                     for_sums=True)
     given = [tensor.clone().requires_grad_() for tensor in (qkv, gate, table)]
     there = torch.autograd.grad(written_out(*given, [20, 9], frames), given, dout)
-    for here, expected in zip((dqkv, dgate, dtable), there, strict=True):
+    for here, expected in zip((dqkv, dgate, totals_of(of_table)[0]), there, strict=True):
         assert (here - expected).norm() <= 1e-2 * expected.norm()
     torch.testing.assert_close(totals_of(partial)[0], dqkv.flatten(1).sum(0), rtol=1e-4, atol=1e-3)
 

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from wedefense.gpu import attention_kernels as kernels
+from wedefense.gpu.passes import totals_of
 
 # Queries and keys of a program, its warps, and how many loads it runs ahead: the fastest on an H100 at 3 and at 20 s.
 # Products of whole float32 numbers are no single instructions; larger tiles of them spill and compile for minutes. Of
 # heads above 64 in float32 they hold more than most cards' shared memory.
-TILES = {"forward": (64, 32, 4, 3), "query": (64, 32, 4, 1), "key": (64, 64, 4, 1), "table": (64, 32, 4, 1)}
-WIDE_TILES = {"forward": (16, 32, 8, 1), "query": (32, 32, 8, 1), "key": (32, 32, 8, 1), "table": (32, 32, 8, 1)}
-SHARED_BY = 4      # utterances of one program of the table's gradient
+TILES = {"forward": (64, 32, 4, 3), "key": (64, 64, 4, 1), "query": (4, 2)}  # of queries: as of keys
+WIDE_TILES = {"forward": (16, 32, 8, 1), "key": (32, 32, 8, 1), "query": (8, 1)}
+SHEET = 2 ** 29  # bytes of the scores' gradients that are kept at a time, at the least those of one head
 
 
 def packed_attention(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, frames: int,
@@ -40,34 +41,31 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
 def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                     seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                     for_table: bool, for_sums: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> gradients of qkv, gate (rows, heads), table; what `totals_of` sums to that of qkv summed over rows
-    (3 * heads * head_dim,); all but the first empty where there is none or nobody asks."""
-    rows, _, heads, dim = qkv.shape
-    batch, biased = len(starts) - 1, table is not None
-    delta, dqkv = torch.empty_like(sums), torch.empty_like(qkv)
-    dgate = qkv.new_empty((rows, heads) if biased else 0, dtype=torch.float32)
-    common = (qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), gradient, sums, delta)
-    numbers = _numbers(qkv, frames, dropout)
-    fixed = dict(HEADS=heads, **_width(dim), DROPS=dropout > 0, PRECISION=precision())
-    tile, tile_of_keys = _tile(qkv, "query"), _tile(qkv, "key")
-    parts = -(-frames // tile["QUERIES"])
-    assert tile["QUERIES"] == tile_of_keys["KEYS"], "both kernels cut an utterance into as many parts"
-    partial = qkv.new_empty((batch * parts, 3 * heads * dim) if for_sums else 0, dtype=torch.float32)
-    kernels.query_gradient_kernel[parts, batch, heads](*common, out, dqkv, dgate, partial, *numbers, BIASED=biased,
-                                                       SUMS=for_sums, **fixed, **tile)  # gives delta, comes first
-    kernels.key_gradient_kernel[parts, batch, heads](*common, dqkv, partial, *numbers, BIASED=biased, SUMS=for_sums,
-                                                     **fixed, **tile_of_keys)
-    dtable = qkv.new_empty(0, dtype=torch.float32)
-    if for_table and table is not None:
-        shares = -(-batch // SHARED_BY)
-        sheet = qkv.new_empty(shares, heads, frames, frames, dtype=torch.float32)
-        tile = _tile(qkv, "table")
-        tiles = -(-frames // tile["QUERIES"]) * -(-frames // tile["KEYS"])
-        kernels.table_gradient_kernel[tiles, shares, heads](*common, sheet, *numbers, batch, SHARE=SHARED_BY,
-                                                            **fixed, **tile)
-        dtable = qkv.new_empty(table.shape, dtype=torch.float32)
-        kernels.table_total_kernel[-(-table.shape[1] // 32), heads](sheet, dtable, shares, frames, HEADS=heads,
-                                                                    ROWS=256, COLUMNS=32, num_warps=8)
+    """-> gradients of qkv and of gate (rows, heads); what `totals_of` sums to that of table, and what it sums to that of
+    qkv summed over rows (3 * heads * head_dim,); all but the first empty where there is none or nobody asks."""
+    (rows, _, heads, dim), batch, biased = qkv.shape, len(starts) - 1, table is not None
+    tile, tile_of_queries = _tile(qkv, "key"), _tile(qkv, "query")
+    size = tile["KEYS"]
+    parts = -(-frames // size)
+
+    def floats(wanted: bool, *shape: int) -> Tensor:
+        return qkv.new_empty(shape if wanted else 0, dtype=torch.float32)
+
+    dqkv, delta, dgate = torch.empty_like(qkv), torch.empty_like(sums), floats(biased, rows, heads)
+    dtable = floats(biased and for_table, batch * parts, heads, 2 * frames - 1)
+    partial = floats(for_sums, batch * parts, 3 * heads * dim)
+    scale, dropout, rows, width, middle = numbers = _numbers(qkv, frames, dropout)
+    bias, of_heads = _or_filler(qkv, gate, table), dict(HEADS=heads, **_width(dim))
+    fixed = dict(**of_heads, BIASED=biased, SUMS=for_sums, PRECISION=precision())
+    kernels.delta_kernel[-(-rows // 64), heads](out, gradient, delta, rows, **of_heads, ROWS=64, num_warps=4)
+    at_once = min(batch * heads, max(1, SHEET // (frames * parts * size * qkv.element_size())))
+    sheet = qkv.new_empty(at_once, frames, parts * size)
+    for first in range(0, batch * heads, at_once):
+        grid = parts, min(at_once, batch * heads - first)
+        kernels.key_gradient_kernel[grid](qkv, *bias, starts, _filler(qkv, seed), gradient, sums, delta, dqkv, sheet,
+                                          partial, *numbers, first, DROPS=dropout > 0, **fixed, **tile)
+        kernels.query_gradient_kernel[grid](qkv, *bias, starts, sheet, dqkv, dgate, dtable, partial, scale, width,
+                                            middle, first, TABLE=len(dtable) > 0, SIZE=size, **fixed, **tile_of_queries)
     return dqkv, dgate, dtable, partial
 
 
@@ -87,8 +85,9 @@ def _(qkv, gate, table, starts, seed, frames, dropout):
 def _attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                      seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                      for_table: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out, sums, frames,
-                           dropout, for_table)[:3]
+    dqkv, dgate, dtable, _ = attend_backward(gradient.contiguous(), qkv.contiguous(), gate, table, starts, seed, out,
+                                             sums, frames, dropout, for_table)
+    return dqkv, dgate, totals_of(dtable)[0] if len(dtable) else dtable
 
 
 @_attend_backward.register_fake
@@ -123,7 +122,8 @@ def _width(dim: int) -> dict[str, int]:
 
 def _tile(qkv: Tensor, kernel: str) -> dict[str, int]:
     wide = qkv.dtype == torch.float32 and (precision() == "ieee" or qkv.shape[3] > 64)
-    return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages"), (WIDE_TILES if wide else TILES)[kernel]))
+    tile = (WIDE_TILES if wide else TILES)[kernel]
+    return dict(zip(("QUERIES", "KEYS", "num_warps", "num_stages")[-len(tile):], tile))
 
 
 def precision() -> str:

@@ -1,8 +1,12 @@
-"""Triton kernels of attention over packed utterances: no padding, no matrix of scores in memory.
+"""Triton kernels of attention over packed utterances: no padding, and no matrix of scores in memory on the way out.
 
 Rows are the frames of all utterances one after the other; `starts` (batch + 1) says where each begins. The score of
 query q and key k is `q . k * scale + gate[q, head] * table[head, k - q + middle]`. Softmax runs in powers of two.
-Dropout draws from (seed, head, query, key), so that every kernel sees the same mask.
+Dropout draws from (seed, head, query, key), so that both ways see the same mask.
+
+On the way back scores are computed once: the first kernel leaves their gradients on a sheet, which the others read. A
+sheet (pairs, frames, PITCH) belongs to some pairs of an utterance and a head, from `first_pair` on, as many as a bound
+on its size allows; pair = utterance * HEADS + head.
 """
 
 import triton
@@ -111,100 +115,37 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
 
 
 @triton.jit
-def _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED: tl.constexpr,
-                     DROPS: tl.constexpr, PRECISION: tl.constexpr):
-    """Weights after dropout, and the gradients of the scores: both (queries, keys) float32.
-
-    What is past the end was read as zeros: such queries add nothing to any gradient, such keys any number to their own.
-    """
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E) - sums[:, None]
-    if BIASED:
-        scores = tl.fma(biases, (gates * LOG2_E)[:, None], scores)
-    weights = tl.exp2(scores)
-    dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
-    used = weights
-    if DROPS:
-        larger = 1 / (1 - dropout)
-        dweights = tl.where(kept, dweights * larger, 0.0)
-        used = tl.where(kept, weights * larger, 0.0)
-    return used, weights * (dweights - deltas[:, None])
+def _pair(starts, first_pair, axis: tl.constexpr, HEADS: tl.constexpr):
+    """Of this program's pair: its place on the sheet, its utterance and head, where its rows start, and how many."""
+    own = tl.program_id(axis)
+    pair = first_pair + own
+    start = tl.load(starts + pair // HEADS)
+    return own.to(tl.int64), pair // HEADS, pair % HEADS, start, tl.load(starts + pair // HEADS + 1) - start
 
 
-@triton.jit(do_not_specialize=("rows", "width", "middle"))
-def query_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, out, dqkv, dgate, partial, scale,
-                          dropout, rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                          BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
-                          QUERIES: tl.constexpr, KEYS: tl.constexpr):
-    """Gradients of QUERIES queries and of their gates; where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets
-    their sum. delta (HEADS, rows), for the other kernels: the sum over a head's dimensions of out * gradient, which
-    softmax's gradient takes off."""
-    utterance, head = tl.program_id(1), tl.program_id(2)
-    start = tl.load(starts + utterance)
-    count = tl.load(starts + utterance + 1) - start
-    first = tl.program_id(0) * QUERIES
-    dims = tl.arange(0, LANES)
-    sums_place = partial + (utterance * tl.num_programs(0) + tl.program_id(0)) * (3 * HEADS * DIM) + head * DIM + dims
-    if first >= count:
-        if SUMS:
-            tl.store(sums_place, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
-        return
-    queries, lanes = first + tl.arange(0, QUERIES), tl.arange(0, KEYS)
-    stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
-    base = qkv + start.to(tl.int64) * stride + head * DIM
-    place, present = (start + queries).to(tl.int64), queries < count
-    there, of_head = present[:, None] & real, place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
-    deltas = tl.load(out + of_head, mask=there, other=0.0).to(tl.float32)
-    deltas = tl.sum(deltas * tl.load(gradient + of_head, mask=there, other=0.0).to(tl.float32), 1)
-    tl.store(delta + head * rows + place, deltas, mask=present)
-    tl.debug_barrier()  # read as the loop wants them laid out, which otherwise follows the sum and costs registers
-    deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
-    q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
-    sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
-    dout = tl.load(gradient + of_head, mask=there, other=0.0)
-    gates = tl.zeros((QUERIES,), tl.float32)
-    if BIASED:
-        gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
-    seeded = tl.load(seed) if DROPS else 0
-    dq = tl.zeros((QUERIES, LANES), tl.float32)
-    dgates = tl.zeros((QUERIES,), tl.float32)
-    line = table + head * width + middle
-    for begin in range(0, count, KEYS):
-        keys = begin + lanes
-        here = (keys[:, None] < count) & real
-        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-        biases = 0.0
-        if BIASED:
-            biases = _biases(line, first, begin, count, QUERIES, KEYS)
-        kept = 0
-        if DROPS:
-            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED, DROPS,
-                                      PRECISION)
-        dscores = tl.where((keys < count)[None, :], dscores, 0.0)
-        if BIASED:
-            dgates += tl.sum(dscores * biases, 1)
-        dq += tl.dot(dscores.to(k.dtype), k, input_precision=PRECISION)
-    tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
-             (dq * scale).to(dqkv.dtype.element_ty), mask=there)
-    if SUMS:
-        tl.store(sums_place, tl.sum(dq, 0) * scale, mask=dims < DIM)
-    if BIASED:
-        tl.store(dgate + place * HEADS + head, dgates, mask=present)
+@triton.jit(do_not_specialize=("rows",))
+def delta_kernel(out, gradient, delta, rows, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                 ROWS: tl.constexpr):
+    """delta (HEADS, rows): sums over a head's dimensions of out * gradient, which softmax's gradient takes off."""
+    row, head, dims = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.program_id(1), tl.arange(0, LANES)
+    place = row[:, None].to(tl.int64) * (HEADS * DIM) + head * DIM + dims[None, :]
+    there = (row < rows)[:, None] & (dims < DIM)[None, :]
+    products = tl.load(out + place, mask=there, other=0.0).to(tl.float32)
+    products *= tl.load(gradient + place, mask=there, other=0.0).to(tl.float32)
+    tl.store(delta + head * rows + row, tl.sum(products, 1), mask=row < rows)
 
 
-@triton.jit(do_not_specialize=("rows", "width", "middle"))
-def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, partial, scale, dropout,
-                        rows, width, middle, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                        BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
-                        QUERIES: tl.constexpr, KEYS: tl.constexpr):
-    """Gradients of KEYS keys and their values, and their sums as of `query_gradient_kernel`."""
-    utterance, head = tl.program_id(1), tl.program_id(2)
-    start = tl.load(starts + utterance)
-    count = tl.load(starts + utterance + 1) - start
-    first = tl.program_id(0) * KEYS
-    dims = tl.arange(0, LANES)
-    sums_place = partial + (utterance * tl.num_programs(0) + tl.program_id(0)) * (3 * HEADS * DIM) + head * DIM + dims
+@triton.jit(do_not_specialize=("rows", "width", "middle", "first_pair"))
+def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, dqkv, sheet, partial, scale,
+                        dropout, rows, width, middle, first_pair, HEADS: tl.constexpr, DIM: tl.constexpr,
+                        LANES: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr,
+                        PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Gradients of KEYS keys and their values; of their scores, on the sheet, whose lines are a multiple of KEYS long.
+    Where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets the sums of the first two."""
+    own, utterance, head, start, count = _pair(starts, first_pair, 1, HEADS)
+    part, dims = tl.program_id(0), tl.arange(0, LANES)
+    first = part * KEYS
+    sums_place = partial + (utterance * tl.num_programs(0) + part) * (3 * HEADS * DIM) + head * DIM + dims
     if first >= count:
         if SUMS:
             tl.store(sums_place + HEADS * DIM, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
@@ -217,29 +158,37 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
     v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
     seeded = tl.load(seed) if DROPS else 0
+    larger = 1 / (1 - dropout)
     dk = tl.zeros((KEYS, LANES), tl.float32)
     dv = tl.zeros((KEYS, LANES), tl.float32)
-    line = table + head * width + middle
+    line, pitch = table + head * width + middle, tl.num_programs(0) * KEYS
+    own_sheet = sheet + own * (middle + 1) * pitch + keys[None, :]
     for begin in range(0, count, QUERIES):
         queries = begin + lanes
         place, present = (start + queries).to(tl.int64), queries < count
-        there = present[:, None] & real
+        there, of_head = present[:, None] & real, place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :]
         q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
-        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
-        sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
+        dout = tl.load(gradient + of_head, mask=there, other=0.0)
         deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
-        gates = tl.zeros((QUERIES,), tl.float32)
-        biases = 0.0
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+        scores -= tl.load(logsumexp + head * rows + place, mask=present, other=0.0)[:, None]
         if BIASED:
             gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
             biases = _biases(line, begin, first, count, QUERIES, KEYS)
-        kept = 0
+            scores = tl.fma(biases, (gates * LOG2_E)[:, None], scores)
+        # past the end zeros were read: such queries add nothing to any gradient, such keys any number to their own
+        weights = tl.exp2(scores)
+        dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
+        used = weights
         if DROPS:
             kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        weights, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, BIASED,
-                                            DROPS, PRECISION)
-        dv += tl.dot(tl.trans(weights.to(dout.dtype)), dout, input_precision=PRECISION)
-        dk += tl.dot(tl.trans(dscores.to(q.dtype)), q, input_precision=PRECISION)
+            dweights = tl.where(kept, dweights * larger, 0.0)
+            used = tl.where(kept, weights * larger, 0.0)
+        dscores = weights * (dweights - deltas[:, None])
+        dv += tl.dot(tl.trans(used.to(dout.dtype)), dout, input_precision=PRECISION)
+        low = dscores.to(q.dtype)
+        tl.store(own_sheet + queries[:, None] * pitch, low, mask=present[:, None])
+        dk += tl.dot(tl.trans(low), q, input_precision=PRECISION)
     target = dqkv + start.to(tl.int64) * stride + head * DIM + keys[:, None] * stride + dims[None, :]
     tl.store(target + HEADS * DIM, (dk * scale).to(dqkv.dtype.element_ty), mask=here)
     tl.store(target + 2 * HEADS * DIM, dv.to(dqkv.dtype.element_ty), mask=here)
@@ -248,54 +197,67 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
         tl.store(sums_place + 2 * HEADS * DIM, tl.sum(tl.where(here, dv, 0.0), 0), mask=dims < DIM)
 
 
-@triton.jit(do_not_specialize=("rows", "width", "middle", "batch"))
-def table_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, delta, sheet, scale, dropout,
-                          rows, width, middle, batch, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
-                          DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-                          SHARE: tl.constexpr):
-    """sheet (shares, HEADS, frames, frames): what SHARE utterances say of the bias of each query and key. Its sums over
-    shares and diagonals are the table's gradient: no two programs write to one place."""
-    share, head, frames = tl.program_id(1), tl.program_id(2), middle + 1
-    across = tl.cdiv(frames, KEYS)
-    first, begin = tl.program_id(0) // across * QUERIES, tl.program_id(0) % across * KEYS
-    queries, keys, dims = first + tl.arange(0, QUERIES), begin + tl.arange(0, KEYS), tl.arange(0, LANES)
-    stride, real = 3 * HEADS * DIM, (dims < DIM)[None, :]
-    seeded = tl.load(seed) if DROPS else 0
-    biases = _biases(table + head * width + middle, first, begin, frames, QUERIES, KEYS)
-    found = tl.zeros((QUERIES, KEYS), tl.float32)
-    for utterance in range(share * SHARE, min(share * SHARE + SHARE, batch)):
-        start = tl.load(starts + utterance)
-        count = tl.load(starts + utterance + 1) - start
-        base = qkv + start.to(tl.int64) * stride + head * DIM
-        place, present = (start + queries).to(tl.int64), queries < count
-        there, here = present[:, None] & real, (keys[:, None] < count) & real
-        q = tl.load(base + queries[:, None] * stride + dims[None, :], mask=there, other=0.0)
-        k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-        v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-        dout = tl.load(gradient + place[:, None] * (HEADS * DIM) + head * DIM + dims[None, :], mask=there, other=0.0)
-        sums = tl.load(logsumexp + head * rows + place, mask=present, other=0.0)
-        deltas = tl.load(delta + head * rows + place, mask=present, other=0.0)
-        gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
-        kept = 0
-        if DROPS:
-            kept = _kept(seeded, head, start + queries, keys, dropout, HEADS, middle + 1)
-        _, dscores = _score_gradients(q, k, v, dout, gates, biases, sums, deltas, kept, scale, dropout, True, DROPS,
-                                      PRECISION)
-        found += tl.where((keys < count)[None, :], dscores, 0.0) * gates[:, None]
-    line = sheet + ((share * HEADS + head) * frames + queries[:, None]).to(tl.int64) * frames
-    tl.store(line + keys[None, :], found, mask=(queries[:, None] < frames) & (keys[None, :] < frames))
+@triton.jit
+def _diagonals(values, SIZE: tl.constexpr):
+    """(SIZE, SIZE) float32 -> (SIZE,), (SIZE,): sums of the diagonals key - query = 0, 1, .. and of -SIZE, 1 - SIZE, .."""
+    query, shift = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
+    turned = tl.gather(values, (query + shift) % SIZE, 1)
+    above = tl.sum(tl.where(query + shift < SIZE, turned, 0.0), 0)
+    return above, tl.sum(turned, 0) - above
 
 
-@triton.jit(do_not_specialize=("shares", "frames"))
-def table_total_kernel(sheet, dtable, shares, frames, HEADS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """dtable (HEADS, 2 * frames - 1): the sums over shares and diagonals of sheet (shares, HEADS, frames, frames)."""
-    head, column = tl.program_id(1), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for share in range(shares):
-        own = sheet + ((share * HEADS + head) * frames).to(tl.int64) * frames
-        for first in range(0, frames, ROWS):
-            query = first + tl.arange(0, ROWS)[:, None]
-            key = query + column[None, :] - (frames - 1)
-            there = (query < frames) & (key >= 0) & (key < frames)
-            total += tl.load(own + query * frames + key, mask=there, other=0.0)
-    tl.store(dtable + head * (2 * frames - 1) + column, tl.sum(total, 0), mask=column < 2 * frames - 1)
+@triton.jit(do_not_specialize=("width", "middle", "first_pair"))
+def query_gradient_kernel(qkv, gate, table, starts, sheet, dqkv, dgate, dtable, partial, scale, width, middle, first_pair,
+                          HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
+                          TABLE: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr, SIZE: tl.constexpr):
+    """Gradients of SIZE queries and of their gates, dgate (rows, HEADS), from those of the scores, SIZE keys at a time;
+    where TABLE, what they say of the table's, dtable (utterances, parts, HEADS, width). Sheet and partial are as of
+    `key_gradient_kernel`, which had as many parts."""
+    own, utterance, head, start, count = _pair(starts, first_pair, 1, HEADS)
+    part, parts, dims = tl.program_id(0), tl.num_programs(0), tl.arange(0, LANES)
+    first, lanes = part * SIZE, tl.arange(0, SIZE)
+    sums_place = partial + (utterance * parts + part) * (3 * HEADS * DIM) + head * DIM + dims
+    distances = dtable + ((utterance * parts + part) * HEADS + head).to(tl.int64) * width
+    if TABLE:
+        for begin in range(0, width, SIZE):
+            tl.store(distances + begin + lanes, tl.zeros((SIZE,), tl.float32), mask=begin + lanes < width)
+        tl.debug_barrier()  # some are written again
+    if first >= count:
+        if SUMS:
+            tl.store(sums_place, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
+        return
+    queries = first + lanes
+    stride, real, present = 3 * HEADS * DIM, (dims < DIM)[None, :], queries < count
+    base = qkv + start.to(tl.int64) * stride + (HEADS + head) * DIM
+    line, pitch = table + head * width + middle, parts * SIZE
+    own_sheet = sheet + own * (middle + 1) * pitch + queries[:, None] * pitch
+    gates = tl.zeros((SIZE,), tl.float32)
+    if TABLE:
+        gates = tl.load(gate + (start + queries) * HEADS + head, mask=present, other=0.0).to(tl.float32)
+    dq = tl.zeros((SIZE, LANES), tl.float32)
+    dgates = tl.zeros((SIZE,), tl.float32)
+    before = tl.zeros((SIZE,), tl.float32)  # of the distances that the next keys have in common with the last
+    for begin in range(0, count, SIZE):
+        keys = begin + lanes
+        k = tl.load(base + keys[:, None] * stride + dims[None, :], mask=(keys[:, None] < count) & real, other=0.0)
+        dscores = tl.load(own_sheet + keys[None, :], mask=present[:, None], other=0.0)
+        dscores = tl.where((keys < count)[None, :], dscores, 0.0)  # apart: a row's mask leaves its loads wide
+        dq += tl.dot(dscores, k, input_precision=PRECISION)
+        if BIASED:
+            wide = dscores.to(tl.float32)
+            dgates += tl.sum(wide * _biases(line, first, begin, count, SIZE, SIZE), 1)
+            if TABLE:
+                above, below = _diagonals(wide * gates[:, None], SIZE)
+                place = middle + begin - first - SIZE + lanes
+                tl.store(distances + place, before + below, mask=(place >= 0) & (place < width))
+                before = above
+    if TABLE:
+        place = middle + tl.cdiv(count, SIZE) * SIZE - first - SIZE + lanes
+        tl.store(distances + place, before, mask=(place >= 0) & (place < width))
+    dq *= scale
+    tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
+             dq.to(dqkv.dtype.element_ty), mask=present[:, None] & real)
+    if SUMS:
+        tl.store(sums_place, tl.sum(dq, 0), mask=dims < DIM)
+    if BIASED:
+        tl.store(dgate + (start + queries) * HEADS + head, dgates, mask=present)

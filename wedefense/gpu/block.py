@@ -196,11 +196,11 @@ class _WayBack:
         dy, dx = self._before_sum(last, "outer", statistics[3:], dnormed, dout, h2, AFTER_FEED_FORWARD)
         dh2 = self._feed_forward(dy, units, active, h2)
         dy, dx = self._before_sum(first, "out", statistics[:3], dh2, [dx], h2, AFTER_ATTENTION)
-        dh, dgate, dtable = self._attention(dy, qkv, gate, attended, sums, h, for_table)
-        totals = totals_of(*(partial for partial, _ in self.partials))
+        dh, dgate, of_table = self._attention(dy, qkv, gate, attended, sums, h, for_table)
+        totals = totals_of(*(partial for partial, _ in self.partials), *of_table)
         for (_, names), total in zip(self.partials, totals):
             self.gradients |= dict(zip(names, total.flatten().chunk(len(names))))
-        return dx, self._gate(h, dgate, dh), dtable
+        return dx, self._gate(h, dgate, dh), totals[-1] if of_table else None
 
     def _before_sum(self, name: str | None, product: str, kept: Sequence[Tensor], dnormed: Tensor | None,
                     dwide: list[Tensor], like: Tensor, salt: int) -> tuple[Tensor, Tensor]:
@@ -219,7 +219,8 @@ class _WayBack:
         return dunits @ self.products.inner[0]
 
     def _attention(self, dy: Tensor, qkv: Tensor, gate: Tensor | None, attended: Tensor, sums: Tensor, h: Tensor,
-                   for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+                   for_table: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The gradients of the attention's input and of its gates; what `totals_of` sums to that of the table."""
         self._weight("out", dy, attended.view(len(dy), -1))
         gradient = (dy @ self.products.out[0]).view_as(attended)
         wanted = any(self.wanted[f"{name}.{kind}"] for name in "qkv" for kind in ("weight", "bias"))
@@ -230,7 +231,7 @@ class _WayBack:
         if wanted:
             self.partials.append((partial, ["q.bias", "k.bias", "v.bias"]))
             self.gradients |= dict(zip(("q.weight", "k.weight", "v.weight"), weight_gradient(dqkv, h).chunk(3)))
-        return dqkv @ self.products.qkv[0], dgate, dtable if for_table else None
+        return dqkv @ self.products.qkv[0], dgate, [dtable] if for_table else []
 
     def _gate(self, h: Tensor, dgate: Tensor, dh: Tensor) -> Tensor:
         """The gradient of the attention's input: by the product, and by the gates."""

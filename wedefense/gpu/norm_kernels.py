@@ -157,11 +157,11 @@ def sum_kernel(x, out, parts, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
     tl.store(out + group * dim + column, total, mask=column < dim)
 
 
-@triton.jit(do_not_specialize=("parts0", "parts1", "parts2", "parts3"))
-def sums_kernel(xs, out, dims, parts0, parts1, parts2, parts3, COUNT: tl.constexpr, ROWS: tl.constexpr,
+@triton.jit(do_not_specialize=("parts0", "parts1", "parts2", "parts3", "parts4"))
+def sums_kernel(xs, out, dims, parts0, parts1, parts2, parts3, parts4, COUNT: tl.constexpr, ROWS: tl.constexpr,
                 DIM: tl.constexpr):
     """COUNT tensors xs[n] (parts[n], dims[n]) float32 -> out: their sums over parts, one after the other."""
-    parts, before = (parts0, parts1, parts2, parts3), 0  # numbers in a tuple would tell programs apart
+    parts, before = (parts0, parts1, parts2, parts3, parts4), 0  # numbers in a tuple would tell programs apart
     for n in tl.static_range(COUNT):
         column = (tl.program_id(0) - before) * DIM + tl.arange(0, DIM)
         if (tl.program_id(0) >= before) & (tl.program_id(0) < before + tl.cdiv(dims[n], DIM)):

@@ -117,8 +117,8 @@ def total_of(x: Tensor) -> Tensor:
 
 
 def totals_of(*partials: Tensor) -> list[Tensor]:
-    """At most four of (parts, ..) float32 -> the sum over parts of each, by one launch for all."""
-    dims, parts = tuple(x[0].numel() for x in partials), [*map(len, partials), 0, 0, 0][:4]
+    """At most five of (parts, ..) float32 -> the sum over parts of each, by one launch for all."""
+    dims, parts = tuple(x[0].numel() for x in partials), [*map(len, partials), 0, 0, 0, 0][:5]
     out = partials[0].new_empty(sum(dims))
     norm_kernels.sums_kernel[(sum(-(-dim // 32) for dim in dims),)](partials, out, dims, *parts, COUNT=len(dims),
                                                                     ROWS=128, DIM=32, num_warps=4)
