@@ -68,6 +68,32 @@ def test_clocks_count_what_is_called():
     assert matrix_peak(torch.float32, CPU, size=64) > 0
 
 
+@pytest.mark.parametrize("milliseconds, calls", [(1.0, 10), (900.0, 3)])
+def test_calls_on_a_gpu_follow_one_another_and_slow_ones_are_few(monkeypatch, milliseconds, calls):
+    class Event:
+        now, waited = 0.0, 0
+
+        def __init__(self, enable_timing):
+            pass
+
+        def record(self):
+            self.at = Event.now
+
+        def synchronize(self):
+            Event.waited += 1
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    def run():
+        Event.now += milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    assert median_seconds(run, torch.device("cuda"), warm=2) == pytest.approx(milliseconds / 1e3)
+    assert Event.waited == 2 and Event.now == pytest.approx((2 + 1 + calls + 1) * milliseconds)
+
+
 def test_a_training_step_changes_what_is_trained_and_drops_no_layer():
     architecture = architecture_of_size("tiny")
     assert architecture.layer_drop == 0 and architecture_of_size("base").layer_drop == 0
