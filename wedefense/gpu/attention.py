@@ -52,7 +52,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
         return qkv.new_empty(shape if wanted else 0, dtype=torch.float32)
 
     dqkv, delta, dgate = torch.empty_like(qkv), torch.empty_like(sums), floats(biased, rows, heads)
-    dtable = floats(biased and for_table, batch * parts, heads, 2 * frames - 1)
+    dtable = floats(biased and for_table, batch, heads, 2 * frames - 1)
     partial = floats(for_sums, batch * parts, 3 * heads * dim)
     scale, dropout, rows, width, middle = numbers = _numbers(qkv, frames, dropout)
     bias, of_heads = _or_filler(qkv, gate, table), dict(HEADS=heads, **_width(dim))
@@ -64,8 +64,11 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
         grid = parts, min(at_once, batch * heads - first)
         kernels.key_gradient_kernel[grid](qkv, *bias, starts, _filler(qkv, seed), gradient, sums, delta, dqkv, sheet,
                                           partial, *numbers, first, DROPS=dropout > 0, **fixed, **tile)
-        kernels.query_gradient_kernel[grid](qkv, *bias, starts, sheet, dqkv, dgate, dtable, partial, scale, width,
-                                            middle, first, TABLE=len(dtable) > 0, SIZE=size, **fixed, **tile_of_queries)
+        kernels.query_gradient_kernel[grid](qkv, bias[1], starts, sheet, dqkv, dgate, partial, scale, width, middle,
+                                            first, SIZE=size, **fixed, **tile_of_queries)
+        if len(dtable):
+            kernels.table_gradient_kernel[-(-16 * -(-frames // 8) // 120), grid[1]](
+                bias[0], starts, sheet, dtable, frames, parts, first, HEADS=heads, SIZE=size, COLUMNS=128, num_warps=4)
     return dqkv, dgate, dtable, partial
 
 

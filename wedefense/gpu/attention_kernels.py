@@ -140,8 +140,8 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
                         dropout, rows, width, middle, first_pair, HEADS: tl.constexpr, DIM: tl.constexpr,
                         LANES: tl.constexpr, BIASED: tl.constexpr, DROPS: tl.constexpr, SUMS: tl.constexpr,
                         PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
-    """Gradients of KEYS keys and their values; of their scores, on the sheet, whose lines are a multiple of KEYS long.
-    Where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets the sums of the first two."""
+    """Gradients of KEYS keys and their values; of their scores, on the sheet, whose lines are a multiple of KEYS long,
+    zeros past the end. Where SUMS, partial (utterances, parts, 3, HEADS, DIM) gets the sums of the first two."""
     own, utterance, head, start, count = _pair(starts, first_pair, 1, HEADS)
     part, dims = tl.program_id(0), tl.arange(0, LANES)
     first = part * KEYS
@@ -176,7 +176,7 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
             gates = tl.load(gate + place * HEADS + head, mask=present, other=0.0).to(tl.float32)
             biases = _biases(line, begin, first, count, QUERIES, KEYS)
             scores = tl.fma(biases, (gates * LOG2_E)[:, None], scores)
-        # past the end zeros were read: such queries add nothing to any gradient, such keys any number to their own
+        # past the end zeros were read: such queries add nothing to any gradient, such keys nothing to any but their own
         weights = tl.exp2(scores)
         dweights = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
         used = weights
@@ -186,6 +186,8 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
             used = tl.where(kept, weights * larger, 0.0)
         dscores = weights * (dweights - deltas[:, None])
         dv += tl.dot(tl.trans(used.to(dout.dtype)), dout, input_precision=PRECISION)
+        if first + KEYS > count:
+            dscores = tl.where((keys < count)[None, :], dscores, 0.0)
         low = dscores.to(q.dtype)
         tl.store(own_sheet + queries[:, None] * pitch, low, mask=present[:, None])
         dk += tl.dot(tl.trans(low), q, input_precision=PRECISION)
@@ -197,31 +199,16 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
         tl.store(sums_place + 2 * HEADS * DIM, tl.sum(tl.where(here, dv, 0.0), 0), mask=dims < DIM)
 
 
-@triton.jit
-def _diagonals(values, SIZE: tl.constexpr):
-    """(SIZE, SIZE) float32 -> (SIZE,), (SIZE,): sums of the diagonals key - query = 0, 1, .. and of -SIZE, 1 - SIZE, .."""
-    query, shift = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
-    turned = tl.gather(values, (query + shift) % SIZE, 1)
-    above = tl.sum(tl.where(query + shift < SIZE, turned, 0.0), 0)
-    return above, tl.sum(turned, 0) - above
-
-
 @triton.jit(do_not_specialize=("width", "middle", "first_pair"))
-def query_gradient_kernel(qkv, gate, table, starts, sheet, dqkv, dgate, dtable, partial, scale, width, middle, first_pair,
+def query_gradient_kernel(qkv, table, starts, sheet, dqkv, dgate, partial, scale, width, middle, first_pair,
                           HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
-                          TABLE: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr, SIZE: tl.constexpr):
-    """Gradients of SIZE queries and of their gates, dgate (rows, HEADS), from those of the scores, SIZE keys at a time;
-    where TABLE, what they say of the table's, dtable (utterances, parts, HEADS, width). Sheet and partial are as of
-    `key_gradient_kernel`, which had as many parts."""
+                          SUMS: tl.constexpr, PRECISION: tl.constexpr, SIZE: tl.constexpr):
+    """Gradients of SIZE queries and of their gates, dgate (rows, HEADS), from those of the scores, SIZE keys at a time.
+    Sheet and partial are as of `key_gradient_kernel`, which had as many parts; where SUMS, partial gets their sum."""
     own, utterance, head, start, count = _pair(starts, first_pair, 1, HEADS)
     part, parts, dims = tl.program_id(0), tl.num_programs(0), tl.arange(0, LANES)
     first, lanes = part * SIZE, tl.arange(0, SIZE)
     sums_place = partial + (utterance * parts + part) * (3 * HEADS * DIM) + head * DIM + dims
-    distances = dtable + ((utterance * parts + part) * HEADS + head).to(tl.int64) * width
-    if TABLE:
-        for begin in range(0, width, SIZE):
-            tl.store(distances + begin + lanes, tl.zeros((SIZE,), tl.float32), mask=begin + lanes < width)
-        tl.debug_barrier()  # some are written again
     if first >= count:
         if SUMS:
             tl.store(sums_place, tl.zeros((LANES,), tl.float32), mask=dims < DIM)
@@ -231,29 +218,15 @@ def query_gradient_kernel(qkv, gate, table, starts, sheet, dqkv, dgate, dtable, 
     base = qkv + start.to(tl.int64) * stride + (HEADS + head) * DIM
     line, pitch = table + head * width + middle, parts * SIZE
     own_sheet = sheet + own * (middle + 1) * pitch + queries[:, None] * pitch
-    gates = tl.zeros((SIZE,), tl.float32)
-    if TABLE:
-        gates = tl.load(gate + (start + queries) * HEADS + head, mask=present, other=0.0).to(tl.float32)
     dq = tl.zeros((SIZE, LANES), tl.float32)
     dgates = tl.zeros((SIZE,), tl.float32)
-    before = tl.zeros((SIZE,), tl.float32)  # of the distances that the next keys have in common with the last
     for begin in range(0, count, SIZE):
         keys = begin + lanes
         k = tl.load(base + keys[:, None] * stride + dims[None, :], mask=(keys[:, None] < count) & real, other=0.0)
         dscores = tl.load(own_sheet + keys[None, :], mask=present[:, None], other=0.0)
-        dscores = tl.where((keys < count)[None, :], dscores, 0.0)  # apart: a row's mask leaves its loads wide
-        dq += tl.dot(dscores, k, input_precision=PRECISION)
         if BIASED:
-            wide = dscores.to(tl.float32)
-            dgates += tl.sum(wide * _biases(line, first, begin, count, SIZE, SIZE), 1)
-            if TABLE:
-                above, below = _diagonals(wide * gates[:, None], SIZE)
-                place = middle + begin - first - SIZE + lanes
-                tl.store(distances + place, before + below, mask=(place >= 0) & (place < width))
-                before = above
-    if TABLE:
-        place = middle + tl.cdiv(count, SIZE) * SIZE - first - SIZE + lanes
-        tl.store(distances + place, before, mask=(place >= 0) & (place < width))
+            dgates += tl.sum(dscores.to(tl.float32) * _biases(line, first, begin, count, SIZE, SIZE), 1)
+        dq += tl.dot(dscores, k, input_precision=PRECISION)
     dq *= scale
     tl.store(dqkv + start.to(tl.int64) * stride + head * DIM + queries[:, None] * stride + dims[None, :],
              dq.to(dqkv.dtype.element_ty), mask=present[:, None] & real)
@@ -261,3 +234,30 @@ def query_gradient_kernel(qkv, gate, table, starts, sheet, dqkv, dgate, dtable, 
         tl.store(sums_place, tl.sum(dq, 0), mask=dims < DIM)
     if BIASED:
         tl.store(dgate + (start + queries) * HEADS + head, dgates, mask=present)
+
+
+@triton.jit(do_not_specialize=("frames", "parts", "first_pair"))
+def table_gradient_kernel(gate, starts, sheet, dtable, frames, parts, first_pair, HEADS: tl.constexpr,
+                          SIZE: tl.constexpr, COLUMNS: tl.constexpr):
+    """dtable (utterances, HEADS, 2 * frames - 1): of an utterance, gate times the gradients of its scores, summed by the
+    distance of key and query.
+
+    The sheet is read where memory wants it, in runs of eight: distances are counted from the first of eight queries,
+    and put right once all are summed, for all but the last eight of COLUMNS.
+    """
+    own, utterance, head, start, count = _pair(starts, first_pair, 1, HEADS)
+    begin = tl.program_id(0) * (COLUMNS - 8) - tl.cdiv(frames, 8) * 8
+    row, column, pitch = tl.arange(0, 8), tl.arange(0, COLUMNS), parts * SIZE
+    end = tl.cdiv(count, 8) * 8  # zeros are there up to the next eight
+    own_sheet = sheet + own * frames * pitch
+    total = tl.zeros((8, COLUMNS), tl.float32)
+    for first in range(tl.maximum(-begin - COLUMNS, 0) // 8 * 8, tl.minimum(end, end - begin), 8):
+        query, key = first + row, first + begin + column
+        gates = tl.load(gate + (start + query) * HEADS + head, mask=query < count, other=0.0).to(tl.float32)
+        there = (query < count)[:, None] & ((key >= 0) & (key < end))[None, :]
+        found = tl.load(own_sheet + query[:, None] * pitch + key[None, :], mask=there, other=0.0)
+        total += gates[:, None] * found.to(tl.float32)
+    total = tl.sum(tl.gather(total, tl.minimum(column[None, :] + row[:, None], COLUMNS - 1), 1), 0)
+    place, width = frames - 1 + begin + column, 2 * frames - 1
+    line = dtable + (utterance * HEADS + head).to(tl.int64) * width
+    tl.store(line + place, total, mask=(column < COLUMNS - 8) & (place >= 0) & (place < width))

@@ -67,11 +67,11 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
                   salt: int = 0) -> tuple[Tensor, Tensor]:
     """-> dx (rows, dim), and what `totals_of` sums to its sum over rows (dim,) float32."""
     rows, dim = x.shape
-    across = -(-dim // 256)
-    down = min(max(4 * PROGRAMS // across, 1), -(-rows // 16))
+    across = -(-dim // 512)
+    down = min(max(2 * PROGRAMS // across, 1), -(-rows // 8))
     dx, partial = torch.empty_like(x), x.new_empty(down, dim, dtype=torch.float32)
     norm_kernels.gelu_gradient_kernel[(across, down)](
-        x, _or(seed, x), gradient, dx, partial, rows, dim, dropout, salt, DROPS=dropout > 0, ROWS=16, DIM=256,
+        x, _or(seed, x), gradient, dx, partial, rows, dim, dropout, salt, DROPS=dropout > 0, ROWS=8, DIM=512,
         num_warps=4)
     return dx, partial
 
@@ -79,8 +79,8 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
 def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
     """x (rows, dim) -> (rows, heads) float32; `place` (all heads,): a head's among those kept, or -1."""
     gate, every = x.new_empty(len(x), heads, dtype=torch.float32), len(place)
-    gate_kernels.gate_kernel[(-(-len(x) // 64), every)](
-        x, *linear, const, place, gate, len(x), every, heads, ROWS=64, DIM=x.shape[1] // every, num_warps=4)
+    gate_kernels.gate_kernel[(-(-len(x) * every // 64),)](
+        x, *linear, const, place, gate, len(x) * every, every, heads, HELD=64, DIM=x.shape[1] // every, num_warps=4)
     return gate
 
 
