@@ -41,8 +41,8 @@ def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tenso
 def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
                     seed: Tensor | None, out: Tensor, sums: Tensor, frames: int, dropout: float,
                     for_table: bool, for_sums: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> gradients of qkv and of gate (rows, heads); what `totals_of` sums to that of table, and what it sums to that of
-    qkv summed over rows (3 * heads * head_dim,); all but the first empty where there is none or nobody asks."""
+    """-> gradients of qkv and of gate (rows, heads); what `totals_of` sums to that of table, and to that of qkv summed
+    over rows (3 * heads * head_dim,); all but the first empty where there is none or nobody asks."""
     (rows, _, heads, dim), batch, biased = qkv.shape, len(starts) - 1, table is not None
     tile, tile_of_queries = _tile(qkv, "key"), _tile(qkv, "query")
     size = tile["KEYS"]

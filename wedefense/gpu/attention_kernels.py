@@ -239,8 +239,8 @@ def query_gradient_kernel(qkv, table, starts, sheet, dqkv, dgate, partial, scale
 @triton.jit(do_not_specialize=("frames", "parts", "first_pair"))
 def table_gradient_kernel(gate, starts, sheet, dtable, frames, parts, first_pair, HEADS: tl.constexpr,
                           SIZE: tl.constexpr, COLUMNS: tl.constexpr):
-    """dtable (utterances, HEADS, 2 * frames - 1): of an utterance, gate times the gradients of its scores, summed by the
-    distance of key and query.
+    """dtable (utterances, HEADS, 2 * frames - 1): of an utterance, gate times the gradients of its scores, summed by
+    the distance of key and query.
 
     The sheet is read where memory wants it, in runs of eight: distances are counted from the first of eight queries,
     and put right once all are summed, for all but the last eight of COLUMNS.
