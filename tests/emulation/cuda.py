@@ -162,8 +162,7 @@ _HARDWARE = {
     "set_device": lambda device: None, "get_rng_state": lambda device=None: torch.get_rng_state(),
     "set_rng_state": lambda state, device=None: torch.set_rng_state(state)}
 _RECORDING = (
-    (torch.cuda, "CUDAGraph", Recording), (torch.cuda, "graph", recorded), (torch.cuda, "synchronize", lambda: None),
-    (torch.cuda.graphs, "graph_pool_handle", lambda: (0, 0)), (torch.autograd, "grad", grad))
+    (torch.cuda, "CUDAGraph", Recording), (torch.cuda, "graph", recorded), (torch.autograd, "grad", grad))
 
 
 def forget_what_is_on_devices() -> None:

@@ -1,6 +1,7 @@
 """CUDA graphs on the emulated device: what is launched while one records, played back on the same memory."""
 
 import contextlib
+import weakref
 from collections import Counter
 from collections.abc import Callable
 
@@ -14,9 +15,12 @@ class Recording:
     """Instead of `torch.cuda.CUDAGraph`. Memory that it reads or writes and did not make itself must live on, which a
     GPU does not look after: a fault of whoever plays it back once that is gone."""
 
+    alive: "weakref.WeakSet[Recording]" = weakref.WeakSet()
+
     def __init__(self):
+        self.alive.add(self)
         self._steps: list[Callable[[], None]] = []
-        self._held: list[Tensor] = []   # by this recording alone
+        self._held: list[Tensor] = []   # by recordings alone
         self._made: set[int] = set()    # storages
 
     def operation(self, func, name: str, args, kwargs, out) -> None:
@@ -46,9 +50,14 @@ class Recording:
         self._held.append(_alias(x))
         return self._held[-1]
 
+    def pool(self) -> tuple[int, int]:
+        """Of the memory that another recording may share."""
+        return 0, 0
+
     def replay(self) -> None:
-        own = Counter(map(_storage, self._held))
-        lost = [tuple(x.shape) for x in self._held if _storage(x) not in self._made and _holders(x) == own[_storage(x)]]
+        own = Counter(_storage(x) for recording in self.alive for x in recording._held)
+        made = set().union(*(recording._made for recording in self.alive))  # in the pool, as long as they live
+        lost = [tuple(x.shape) for x in self._held if _storage(x) not in made and _holders(x) == own[_storage(x)]]
         assert not lost, f"a recording reads memory that nobody else holds any more, of tensors {lost}"
         with torch._C._DisableTorchDispatch(), torch.no_grad():
             for step in self._steps:

@@ -7,6 +7,7 @@ from tests.corpus import make_list, write_config
 from tests.emulation.cuda import emulated_cuda
 from wedefense.config.loader import load_config
 from wedefense.gpu.graphs import Graphs
+from wedefense.gpu.recordings import BothPasses
 from wedefense.train.run import build_trainer
 from wedefense.utils.distributed import World
 
@@ -43,11 +44,11 @@ def test_launches_are_played_back_on_the_same_memory(cuda):
 def test_gradients_are_recorded(cuda):
     weight = torch.ones(3, requires_grad=True, device=cuda.device)
     layer = torch.nn.Module()
-    layer.weight, layer.forward = torch.nn.Parameter(weight.detach()), lambda x: (layer.weight * x).sin()
-    played = torch.cuda.make_graphed_callables(layer, (torch.zeros(3).to(cuda.device),))
+    layer.weight, layer.forward = torch.nn.Parameter(weight.detach()), lambda x: ((layer.weight * x).sin(),)
+    played = BothPasses(layer, torch.zeros(3).to(cuda.device))
     for x in (torch.tensor([1.0, 2, 3]), torch.tensor([0.5, 0, -1])):
         layer.zero_grad()
-        played(x.to(cuda.device)).sum().backward()
+        played(x.to(cuda.device))[0].sum().backward()
         torch.testing.assert_close(layer.weight.grad.cpu(), x * (layer.weight.detach().cpu() * x).cos())
         with torch.no_grad():
             layer.weight.mul_(2)

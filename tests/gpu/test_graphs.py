@@ -124,7 +124,7 @@ def test_a_recording_leaves_the_encoder_as_it_is(monkeypatch):
     monkeypatch.setattr(torch.nn.Linear, "train", lambda self, mode=True: modes.append(mode) or self)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
-    monkeypatch.setattr("wedefense.gpu.graphs._forward_alone", lambda module, wav: module.forward)
+    monkeypatch.setattr("wedefense.gpu.graphs.ForwardPass", lambda module, wav: module.forward)
     with torch.no_grad():
         assert torch.equal(Graphs(1, 3)(encoder, torch.ones(1, 3), lambda wav: [wav * 2])[0], torch.full((1, 3), 2.0))
     assert not modes

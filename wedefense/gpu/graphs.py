@@ -4,14 +4,13 @@ A step of a large model launches well over a thousand kernels; a host that needs
 run them would be what is waited for.
 """
 
-import functools
 import gc
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from wedefense.utils.devices import holding
+from wedefense.gpu.recordings import BothPasses, ForwardPass
 from wedefense.utils.errors import InputError
 
 
@@ -53,7 +52,7 @@ class Graphs:
 
     def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
         """`layers(wav)`; of crops recorded when they come first, and played back from then on."""
-        if wav.shape != self.shape:
+        if wav.shape != self.shape or wav.requires_grad:
             return list(layers(wav))
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
         key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
@@ -67,39 +66,11 @@ class Graphs:
         module = _Recorded(encoder, layers)
         module.training = encoder.training  # by itself: the encoder would forget what it has recorded
         try:
-            with holding() as held, torch.autocast("cuda", enabled=False, cache_enabled=False):
-                if grad:
-                    played = torch.cuda.make_graphed_callables(module, (wav.clone(),), allow_unused_input=True)
-                else:
-                    played = _forward_alone(module, wav)
+            with torch.autocast("cuda", enabled=False, cache_enabled=False):
+                played = (BothPasses if grad else ForwardPass)(module, wav)
         except torch.AcceleratorError as error:
             reason = str(error).split("\n")[0]
             raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "
                              "cuda_graphs: False") from error
         torch.cuda.set_rng_state(state, wav.device)
-        return functools.partial(_play, played, held)
-
-
-@torch.no_grad()
-def _forward_alone(module: nn.Module, wav: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
-    """Without a way back."""
-    source, stream = wav.clone(), torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        module(source)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = module(source)
-
-    def play(wav: Tensor) -> Sequence[Tensor]:
-        source.copy_(wav, non_blocking=True)
-        graph.replay()
-        return outputs
-
-    return play
-
-
-def _play(played: Callable[[Tensor], Sequence[Tensor]], held: list, wav: Tensor) -> Sequence[Tensor]:
-    """`held`: what the kernels read, which must outlive its caches."""
-    return played(wav)
+        return played

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from wedefense.gpu import mix_kernels as kernels
 from wedefense.gpu.passes import total_of
+from wedefense.gpu.recordings import gradient_place
 
 BLOCK = 2048
 SHARES = 64  # of the programs' sums, which are summed in two steps
@@ -37,7 +38,8 @@ class Mix(torch.autograd.Function):
             of_shares = total_of(partial.view(SHARES, -1, *weights.shape))
             for_weights = total_of(of_shares[None])[0].view_as(weights).to(ctx.dtype)
         if any(ctx.needs_input_grad[1:]):
-            for_layers = [torch.empty_like(layer) for layer in layers]
+            places = map(gradient_place, ctx.next_functions[1:], layers)
+            for_layers = [torch.empty_like(layer) if place is None else place for layer, place in zip(layers, places)]
             kernels.unmix_kernel[(-(-count // BLOCK),)](gradients, weights, tuple(for_layers), count, **sizes,
                                                          BLOCK=BLOCK)
         return for_weights, *for_layers

@@ -16,6 +16,7 @@ from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.protocol import Frontend
 from wedefense.frontend.ssl.frontend import rename_upstream
 from wedefense.gpu import kernels_run_on
+from wedefense.gpu.recordings import gradient_place
 from wedefense.models import published_localizers
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
@@ -33,7 +34,9 @@ class _ScaleGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient * ctx.factor, None
+        if torch.compiler.is_compiling():  # it cannot look for what comes next
+            return gradient * ctx.factor, None
+        return torch.mul(gradient, ctx.factor, out=gradient_place(ctx.next_functions[0], gradient)), None
 
 
 class Cmvn(nn.Module):
