@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from wedefense.gpu.extractor import ConvLayer, Signal, conv_layer, folded_weights, window_products
-from wedefense.gpu.extractor_kernels import gelu_into
+from wedefense.gpu.extractor_kernels import gelu_into, gelu_slope
 
 STRIDE, KERNEL, CHANNELS = 5, 10, 20
 PER_SLOT = 16                     # windows that begin in a slot
@@ -53,18 +53,22 @@ def test_the_norm_over_time_is_folded_into_the_weights():
 
 
 @triton.jit
-def gelu_kernel(x, out, KIND: tl.constexpr):
+def gelu_kernel(x, out, slope, KIND: tl.constexpr):
     place = tl.program_id(0) * 1024 + tl.arange(0, 1024)
     tl.store(out + place, gelu_into(tl.load(x + place), KIND))
+    tl.store(slope + place, gelu_slope(tl.load(x + place), KIND))
 
 
-@pytest.mark.parametrize("kind, relative, absolute", [(tl.float32, 1e-6, 3e-6), (tl.bfloat16, 7e-4, 2e-5)], ids=str)
-def test_gelu_is_as_fine_as_what_it_is_kept_in(kind, relative, absolute):
+@pytest.mark.parametrize("kind, relative, absolute, of_slope", [(tl.float32, 1e-6, 3e-6, 1e-6),
+                                                               (tl.bfloat16, 7e-4, 2e-5, 5.2e-4)], ids=str)
+def test_gelu_is_as_fine_as_what_it_is_kept_in(kind, relative, absolute, of_slope):
     """bfloat16 itself rounds by up to 4e-3."""
     x = torch.linspace(-40, 40, 2**16, device=DEVICE)
-    out = torch.empty_like(x)
-    gelu_kernel[(64,)](x, out, KIND=kind)
-    torch.testing.assert_close(out.double(), F.gelu(x.double()), rtol=relative, atol=absolute)
+    out, slope, wide = torch.empty_like(x), torch.empty_like(x), x.double().requires_grad_()
+    gelu_kernel[(64,)](x, out, slope, KIND=kind)
+    there = F.gelu(wide)
+    torch.testing.assert_close(out.double(), there.detach(), rtol=relative, atol=absolute)
+    torch.testing.assert_close(slope.double(), torch.autograd.grad(there.sum(), wide)[0], rtol=0, atol=of_slope)
 
 
 def test_a_product_with_gelu_in_bfloat16():

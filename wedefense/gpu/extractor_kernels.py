@@ -36,7 +36,13 @@ def gelu_into(x, kind: tl.constexpr):
 
 
 @triton.jit
-def gelu_slope(x):
+def gelu_slope(x, kind: tl.constexpr):
+    """For gradients that are kept in `kind`: in bfloat16 an odd polynomial up to 4, off by 5.2e-4 at most."""
+    if kind == tl.bfloat16:
+        x = tl.minimum(tl.maximum(x, -4.0), 4.0)
+        u = x * x
+        bend = -0.0072056048 + u * (0.00061610294 + u * (-3.2854343e-05 + u * (9.9250035e-07 + u * -1.2950829e-08)))
+        return 0.5 + x * (0.79575904 + u * (-0.25965732 + u * (0.054282572 + u * bend)))
     half, bell = _half_erf(x)
     return 0.5 + half + x * 0.3989422804014327 * bell
 
@@ -116,14 +122,14 @@ def first_layer_gradient_kernel(signal, slot_starts, weights, gain, shift, gradi
                      mask=inside & (window[:, None] < count), other=0.0).to(tl.float32)
         if NORM:
             y, scale = _standardised(y, inside, channels, epsilon)
-            dy = dy * gelu_slope(y * gains[None, :] + shifts[None, :])
+            dy = dy * gelu_slope(y * gains[None, :] + shifts[None, :], gradient.dtype.element_ty)
             dgain += tl.sum(dy * y, 0)
             dshift += tl.sum(dy, 0)
             dy = dy * gains[None, :]
             dy = (dy - tl.sum(dy, 1)[:, None] / channels - y * (tl.sum(dy * y, 1) / channels)[:, None]) * scale[:, None]
             dy = tl.where(inside, dy, 0.0)
         else:
-            dy = dy * gelu_slope(y)
+            dy = dy * gelu_slope(y, gradient.dtype.element_ty)
         dw += tl.dot(tl.trans(x), dy, input_precision=PRECISION)
     place = (utterance * tl.num_programs(1) + share).to(tl.int64)
     taps = tl.arange(0, TAPS)

@@ -86,7 +86,7 @@ def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwid
             z = (tl.load(total + place, mask=inside, other=0.0).to(tl.float32) - middle[:, None]) * narrow[:, None]
             z = tl.where(inside, z, 0.0)
             if GELU:
-                g = g * gelu_slope(z * gains[None, :] + shifts[None, :])
+                g = g * gelu_slope(z * gains[None, :] + shifts[None, :], dx.dtype.element_ty)
             dgain += g * z
             dshift += g
             g = g * gains[None, :]
@@ -133,7 +133,7 @@ def gelu_gradient_kernel(x, seed, gradient, dx, partial, rows, dim, dropout, sal
         d = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         if DROPS:
             d = _dropped(d, drawn, place, dropout)
-        d *= gelu_slope(tl.load(x + place, mask=inside, other=0.0).to(tl.float32))
+        d *= gelu_slope(tl.load(x + place, mask=inside, other=0.0).to(tl.float32), dx.dtype.element_ty)
         tl.store(dx + place, d.to(dx.dtype.element_ty), mask=inside)
         total += d
     tl.store(partial + tl.program_id(1) * dim + column, tl.sum(total, 0), mask=column < dim)
