@@ -10,7 +10,7 @@ from tests.emulation.cuda import emulated_cuda
 from tests.emulation.steps import run_step, sized_batch, ssl_frontend, step_on
 from wedefense.frontend.ssl.zoo import find_model
 
-CASES = {"wavlm_base_plus, frozen": 12, "wavlm_large, full": 29, "xls_r_300m, full": 25, "wavlm_base_plus, full": 27}
+CASES = {"wavlm_base_plus, frozen": 13, "wavlm_large, full": 30, "xls_r_300m, full": 26, "wavlm_base_plus, full": 28}
 ALONE = [[48000], [720], [51311]]  # nothing trains on one
 
 
@@ -46,6 +46,19 @@ def test_lengths_compile_nothing(case):
                     assert not set(seen.programs) - known, lengths
             if trained:
                 assert len(known) == CASES[case]
+
+
+def test_weights_of_blocks_that_were_pruned_otherwise_are_cast_by_one_program():
+    architecture = find_model("wavlm_base_plus").architecture
+    blocks = tuple(replace(block, heads=block.heads[:12 - number], ff_dim=block.ff_dim - 37 * number)
+                   for number, block in enumerate(architecture.blocks[:4]))
+    with torch.device("meta"):
+        step = step_on(ssl_frontend(replace(architecture, blocks=blocks, layer_drop=0.0)))
+    with emulated_cuda(kernels=True, sizes=True) as cuda:
+        step.to(cuda.device)
+        with cuda.watch() as seen:
+            run_step(step, sized_batch([48000] * 2, cuda))
+    assert seen.launches["cast_kernel"] == 4 and len([name for name, _ in seen.programs if name == "cast_kernel"]) == 1
 
 
 @pytest.mark.parametrize("name, width", [("xls_r_1b", "DIM=80, LANES=128"), ("xls_r_2b", "DIM=120, LANES=128"),

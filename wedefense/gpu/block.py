@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wedefense.gpu.attention import attend, attend_backward
 from wedefense.gpu.passes import (
+    copy_together,
     gates,
     gates_backward,
     gelu,
@@ -80,11 +81,7 @@ class Products:
 
         sides = [["q", "k", "v"], ["out"], ["inner"], ["outer"]]
         found = [tuple(whole(*(f"{name}.{kind}" for name in side)) for kind in ("weight", "bias")) for side in sides]
-        if pairs and hasattr(torch, "_foreach_copy_"):
-            torch._foreach_copy_(*map(list, zip(*pairs)))  # all at once
-        else:
-            for there, here in pairs:
-                there.copy_(here)
+        copy_together(pairs)
         return cls(*found)
 
 

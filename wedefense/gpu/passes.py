@@ -1,11 +1,12 @@
 """Everything between two products in one pass each: residual sum, dropout, norm, GELU, gates; and the ways back."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from wedefense.gpu import gate_kernels, norm_kernels
+from wedefense.gpu import cast_kernels, gate_kernels, norm_kernels
 
 PROGRAMS = 264  # that share the rows where sums over rows are wanted: two for each multiprocessor of an H100
 
@@ -123,6 +124,23 @@ def totals_of(*partials: Tensor) -> list[Tensor]:
     norm_kernels.sums_kernel[(sum(-(-dim // 32) for dim in dims),)](partials, out, dims, *parts, COUNT=len(dims),
                                                                     ROWS=128, DIM=32, num_warps=4)
     return [total.view(x.shape[1:]) for total, x in zip(out.split(dims), partials)]
+
+
+def copy_together(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Writes the second of each pair into the first, in its precision, by one launch for as many as can be."""
+    if not pairs:
+        return
+    if len(pairs) > cast_kernels.MOST or not all(map(_can_be_cast, chain(*pairs))):
+        torch._foreach_copy_(*map(list, zip(*pairs)))
+        return
+    outs, sources = zip(*pairs)
+    sizes, block = [out.numel() for out in outs], cast_kernels.BLOCK
+    cast_kernels.cast_kernel[(sum(-(-size // block) for size in sizes),)](
+        sources, outs, *sizes, *[0] * (cast_kernels.MOST - len(sizes)), COUNT=len(sizes), BLOCK=block, num_warps=8)
+
+
+def _can_be_cast(x: Tensor) -> bool:
+    return x.dtype in (torch.float32, torch.bfloat16) and x.is_contiguous()
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
