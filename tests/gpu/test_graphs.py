@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.emulation.cuda import forget_what_is_on_devices
+from tests.emulation.device import Emulation
 from tests.gpu.interpreter import DEVICE
 from wedefense.config.adapters import AdapterOptions
 from wedefense.config.loader import load_config
@@ -96,6 +97,27 @@ def test_what_is_kept_is_dropped_with_the_mode(gpu):
         next(encoder.parameters()).mul_(2)
         encoder.train()
         assert not graphs._recorded
+
+
+@pytest.mark.parametrize("trains", [False, True], ids=["frozen", "trained"])
+def test_samples_are_copied_and_all_else_is_played_back(gpu, trains):
+    """Their normalisation too. Whole numbers are recorded by themselves; what lies beyond the crop is left out."""
+    architecture = replace(find_model("wavlm_large").architecture, layer_drop=0.0, blocks=full_blocks(1, 2, 64), dim=32,
+                           total_heads=2, conv_layers=CONVOLUTIONS, hidden_dropout=0.0, attention_dropout=0.0)
+    encoder = Encoder(architecture).cuda().requires_grad_(trains)
+    assert architecture.normalize_waveform
+    wav = torch.randn(2, 310, generator=torch.Generator().manual_seed(0)).mul(1000).round().cuda()
+    plain, graphs = encoder(wav, [300, 300]).layers, Graphs(2, 300)
+    encoder.graphs = graphs
+    for given in (wav, wav.short(), wav[:, :300].clone(), wav):
+        for one, other in zip(encoder(given, [300, 300]).layers, plain, strict=True):
+            difference = (one - other).norm() / other.norm()
+            assert difference <= (0 if DEVICE == "cpu" else 1e-5)
+    assert len(graphs._recorded) == 2
+    if DEVICE == "cpu":
+        with Emulation.current.watch() as seen:
+            encoder(wav, [300, 300])
+        assert dict(seen.launches) == {"copy_": 1}
 
 
 def test_crops_alone_are_recorded_and_once(monkeypatch):

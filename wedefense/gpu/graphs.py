@@ -55,7 +55,7 @@ class Graphs:
         if wav.shape != self.shape or wav.requires_grad:
             return list(layers(wav))
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
-        key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+        key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"), wav.dtype)
         if key not in self._recorded:
             self._recorded[key] = self._record(encoder, wav, layers, grad)
         return list(self._recorded[key](wav))

@@ -101,14 +101,15 @@ class Encoder(Forgetting):
         """wav (batch, samples), lengths in samples (None: all valid) -> N+1 layers (batch, frames, dim)."""
         samples = [wav.shape[1]] * len(wav) if lengths is None else on_host(lengths)
         counts = self._checked(samples)
-        wav = self._prepared(wav, samples)
+        wav = wav[:, :max(samples)]
         groups = [list(range(len(counts)))]
         if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             groups = groups_of(counts)
         if self.graphs is not None and self._can_be_recorded(wav, samples):
-            layers = self.graphs(self, wav, lambda wav: self._encode(wav, samples, counts))
+            layers = self.graphs(self, wav, lambda wav: self._encode(self._prepared(wav, samples), samples, counts))
         else:
-            layers = (self._encode if len(groups) == 1 else self._in_groups)(wav, samples, counts)
+            encode = self._encode if len(groups) == 1 else self._in_groups
+            layers = encode(self._prepared(wav, samples), samples, counts)
         return LayerFeatures(layers, numbers_on(tuple(counts), wav.device), counts)
 
     def _can_be_recorded(self, wav: Tensor, samples: list[int]) -> bool:
@@ -150,7 +151,6 @@ class Encoder(Forgetting):
 
     def _prepared(self, wav: Tensor, samples: list[int]) -> Tensor:
         """Zeros past each utterance's end; zero mean and unit variance over what is before it, if the model asks."""
-        wav = wav[:, :max(samples)]
         if wav.dtype != torch.float64:
             wav = wav.float()
         ragged, lengths = min(samples) < wav.shape[1], numbers_on(tuple(samples), wav.device)
