@@ -3,7 +3,7 @@
 import torch
 
 from wedefense.frontend.ssl.extractor import slots_of
-from wedefense.frontend.ssl.packing import Packing
+from wedefense.frontend.ssl.packing import Packing, Span, spans_of_blocks
 
 CPU = torch.device("cpu")
 
@@ -43,3 +43,14 @@ def test_slots():
     wav = torch.arange(20.0).view(2, 10)
     assert slots.cut(wav).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0], [10, 11, 12, 13]]
     assert slots_of((8, 8), (2, 2), (3, 2), 4, CPU).used is None
+
+
+def test_blocks_have_a_table_each_where_it_learns_and_one_gradient_of_all():
+    packing, table = Packing.of((4, 2), CPU), torch.randn(2, 7)
+    spans = [Span(packing, None, None, packed=True, table=table)]
+    assert all(own is spans for own in spans_of_blocks(spans, 3))
+    table.requires_grad_()
+    own = spans_of_blocks(spans, 3)
+    assert all(torch.equal(span.table, table) and span.packing is packing for [span] in own)
+    sum((number * span.table).sum() for number, [span] in enumerate(own)).backward()
+    assert torch.equal(table.grad, torch.full((2, 7), 3.0))

@@ -1,7 +1,7 @@
 """Utterances of unequal lengths as one run of rows, so that no padding is computed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -127,3 +127,11 @@ class Span:
     @property
     def rows(self) -> int:
         return self.packing.rows
+
+
+def spans_of_blocks(spans: list[Span], blocks: int) -> list[list[Span]]:
+    """For each block the same, but a table that learns under a name of its own: gradients are summed all at once."""
+    table = spans[0].table
+    if table is None or not table.requires_grad:
+        return [spans] * blocks
+    return [[replace(span, table=own) for span in spans] for own in table.expand(blocks, *table.shape).unbind()]

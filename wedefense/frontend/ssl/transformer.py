@@ -10,7 +10,7 @@ from wedefense.frontend.ssl.attention import Attention, attends_packed, gate_sub
 from wedefense.frontend.ssl.dropping import hand_on
 from wedefense.frontend.ssl.extractor import open_layer_norm
 from wedefense.frontend.ssl.fusing import fused, fuses
-from wedefense.frontend.ssl.packing import Packing, Span
+from wedefense.frontend.ssl.packing import Packing, Span, spans_of_blocks
 from wedefense.frontend.ssl.positional import positional_conv
 from wedefense.frontend.ssl.products import Derived, Linear, wide_dtype
 
@@ -142,12 +142,12 @@ class Transformer(nn.Module):
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
                               attends_packed(self.head_dim, x.device))
         outputs, begun, blocks = [x], None, self.layers[:self.depth]
-        for block, following in zip(blocks, [*blocks[1:], None]):
+        for block, following, own in zip(blocks, [*blocks[1:], None], spans_of_blocks(spans, len(blocks))):
             if not self._dropped():
-                x, begun = run_block(block, None if self._drops else following, x, begun, spans,
+                x, begun = run_block(block, None if self._drops else following, x, begun, own,
                                      self.gradient_checkpointing, self.calls_dropped)
             elif self.calls_dropped:
-                x = block(x, spans, dropped=True)
+                x = block(x, own, dropped=True)
             outputs.append(x)
         if self.norm_first and self.final_norm and self.depth == len(self.layers):
             outputs[-1] = self.layer_norm(x)
