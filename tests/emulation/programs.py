@@ -16,10 +16,18 @@ def _of_attention(products: int):
     return lambda given: 2 * products * math.prod(given["qkv"].shape) // 3 * (given["middle"] + 1)
 
 
+def _of_groups(given) -> int:
+    """Multiplications and additions of one value of each window with all channels of their groups."""
+    return 2 * given["CHANNELS"] * given["spread"].shape[0]
+
+
 FLOPS = {
     "forward_kernel": _of_attention(2), "key_gradient_kernel": _of_attention(4),
     "query_gradient_kernel": _of_attention(1),
     "product_kernel": lambda given: 2 * given["rows"] * given["columns"] * given["inner"],
+    "convolution_kernel": lambda given: _of_groups(given) * given["FRAMES"] * given["count"] * given["inner"],
+    "tap_gradient_kernel": lambda given: (
+        _of_groups(given) * given["kernel"] * given["CHANNELS"] * given["INNER"] * given["count"]),
     "first_layer_kernel": lambda given: 2 * given["out"].numel() * given["TAPS"],
     "first_layer_gradient_kernel": lambda given: 4 * given["gradient"].numel() * given["TAPS"]}
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from wedefense.frontend.ssl.packing import Span
+from wedefense.frontend.ssl.packing import Packing, Span
+from wedefense.frontend.ssl.positional import FFT_KERNEL, PositionalConv
 from wedefense.frontend.ssl.products import drops, working_dtype
 from wedefense.gpu import kernels_run_on
 from wedefense.utils.devices import numbers_on
@@ -57,6 +58,37 @@ def _products(block: nn.Module, parameters: dict[str, Tensor | None], learns: bo
         block.products.clear()
         return Products.of(parameters, dtype)
     return block.products.get(tuple(block.parameters()), dtype, lambda: Products.of(parameters_of(block), dtype))
+
+
+def positions_fused(embed: nn.Module, x: Tensor) -> bool:
+    """Whether `fused_positions` serves: one wide convolution in 16 bits, over a residual stream in float32."""
+    if not isinstance(embed, PositionalConv) or torch.compiler.is_compiling():
+        return False
+    bias = embed.conv.bias
+    low = working_dtype(bias) in (torch.bfloat16, torch.float16) and x.dtype == bias.dtype == torch.float32
+    return low and embed.conv.kernel_size[0] >= FFT_KERNEL and kernels_run_on(x.device)
+
+
+def fused_positions(embed: nn.Module, x: Tensor, packing: Packing) -> Tensor:
+    """x (rows, dim) with what `embed` adds to it. Weights of frozen convolutions, and of evaluation, are kept."""
+    from wedefense.gpu.positional import Places, Shape, Taps, positions
+
+    conv, dtype = embed.conv, working_dtype(embed.conv.bias)
+    shape = Shape.of(x.shape[1], conv.kernel_size[0], conv.groups, x.device)
+    length, direction = conv.parametrizations.weight.parameters()  # (1, 1, kernel), (dim, in, kernel)
+    grad = torch.is_grad_enabled()
+    back = grad and x.requires_grad
+
+    def make() -> Taps:
+        return Taps.of(shape, length, direction, dtype, back)
+
+    if grad and (length.requires_grad or direction.requires_grad):
+        embed.taps.clear()
+        taps = make()
+    else:
+        taps = embed.taps.get((length, direction), (dtype, back), make)
+    places = Places.of(packing.counts, shape, x.device)
+    return positions(shape, places, taps, x, conv.bias, length, direction)
 
 
 def samples_fused(signal: Tensor, stride: int) -> bool:

@@ -9,7 +9,7 @@ from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import Attention, attends_packed, gate_sublayer
 from wedefense.frontend.ssl.dropping import hand_on
 from wedefense.frontend.ssl.extractor import open_layer_norm
-from wedefense.frontend.ssl.fusing import fused, fuses
+from wedefense.frontend.ssl.fusing import fused, fused_positions, fuses, positions_fused
 from wedefense.frontend.ssl.packing import Packing, Span, spans_of_blocks
 from wedefense.frontend.ssl.positional import positional_conv
 from wedefense.frontend.ssl.products import Derived, Linear, wide_dtype
@@ -133,9 +133,7 @@ class Transformer(nn.Module):
         Under autocast too: what the blocks add to is never rounded to what they compute in.
         """
         x = x.to(self.layer_norm.weight.dtype)
-        padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
-        present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
-        x = x + packing.pack(self.pos_conv_embed(padded, present))
+        x = self._with_positions(x, packing)
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
@@ -152,6 +150,14 @@ class Transformer(nn.Module):
         if self.norm_first and self.final_norm and self.depth == len(self.layers):
             outputs[-1] = self.layer_norm(x)
         return outputs
+
+    def _with_positions(self, x: Tensor, packing: Packing) -> Tensor:
+        """(rows, dim) -> the same shape: with what the positional convolution adds."""
+        if positions_fused(self.pos_conv_embed, x):
+            return fused_positions(self.pos_conv_embed, x, packing)
+        padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
+        present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
+        return x + packing.pack(self.pos_conv_embed(padded, present))
 
     @property
     def _drops(self) -> bool:
