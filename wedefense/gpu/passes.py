@@ -45,8 +45,8 @@ def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] |
     keeps = norm is not None or len(dwide) > 1
     dx = like.new_empty(rows, dim, dtype=dx_dtype) if keeps else dwide[0]
     dy = torch.empty_like(like) if adds else None
-    tile = 2
-    programs = min(2 * PROGRAMS, -(-rows // tile))
+    tile, most = (4, PROGRAMS) if _power(dim) >= 1024 else (2, 2 * PROGRAMS)
+    programs = min(most, -(-rows // tile))
     partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
     norm_kernels.residual_norm_gradient_kernel[(programs,)](
         total, *(norm or (like, like)), mean, scale, _or(dnormed, like), tuple(dwide) or (like,),
@@ -80,8 +80,8 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
 def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
     """x (rows, dim) -> (rows, heads) float32; `place` (all heads,): a head's among those kept, or -1."""
     gate, every = x.new_empty(len(x), heads, dtype=torch.float32), len(place)
-    gate_kernels.gate_kernel[(-(-len(x) * every // 64),)](
-        x, *linear, const, place, gate, len(x) * every, every, heads, HELD=64, DIM=x.shape[1] // every, num_warps=4)
+    gate_kernels.gate_kernel[(-(-len(x) // 64), every)](
+        x, *linear, const, place, gate, len(x), every, heads, ROWS=64, DIM=x.shape[1] // every, num_warps=4)
     return gate
 
 
@@ -122,7 +122,7 @@ def totals_of(*partials: Tensor) -> list[Tensor]:
     dims, parts = tuple(x[0].numel() for x in partials), [*map(len, partials), 0, 0, 0, 0][:5]
     out = partials[0].new_empty(sum(dims))
     norm_kernels.sums_kernel[(sum(-(-dim // 32) for dim in dims),)](partials, out, dims, *parts, COUNT=len(dims),
-                                                                    ROWS=128, DIM=32, num_warps=4)
+                                                                    ROWS=32, DIM=32, num_warps=4)
     return [total.view(x.shape[1:]) for total, x in zip(out.split(dims), partials)]
 
 
