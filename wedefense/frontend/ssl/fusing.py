@@ -57,7 +57,9 @@ def _products(block: nn.Module, parameters: dict[str, Tensor | None], learns: bo
     if learns:
         block.products.clear()
         return Products.of(parameters, dtype)
-    return block.products.get(tuple(block.parameters()), dtype, lambda: Products.of(parameters_of(block), dtype))
+    adapters = [part.adapter for part in block.linears().values() if part.adapter is not None]
+    sources = (*parameters.values(), *(source for adapter in adapters for source in adapter.parameters()))
+    return block.products.get(sources, dtype, lambda: Products.of(parameters_of(block), dtype))
 
 
 def positions_fused(embed: nn.Module, x: Tensor) -> bool:
