@@ -8,6 +8,7 @@ from wedefense.config.adapters import AdapterOptions
 from wedefense.frontend.ssl.adapters import LowRank
 from wedefense.frontend.ssl.architecture import Architecture, BlockShape
 from wedefense.frontend.ssl.attention import distance_buckets
+from wedefense.frontend.ssl.fusing import fuses
 from wedefense.frontend.ssl.packing import Packing
 from wedefense.frontend.ssl.transformer import Block
 from wedefense.gpu.block import Products, Rows, Shape, fused_block, parameters_of
@@ -160,3 +161,31 @@ def test_adapted_products_are_fused_with_the_weights_that_adapters_make(norm_fir
     for name, one, other in zip(names, *(torch.autograd.grad(out, given, weight) for out in (here, there))):
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-4, name
         assert other.norm() > 0.1, name
+
+
+@pytest.mark.parametrize("changed", ["q_proj.adapter.up", "output_dense.weight", "intermediate_dense.bias"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["written to", "replaced"])
+def test_weights_that_evaluation_keeps_are_made_anew_when_theirs_change(monkeypatch, changed, replaced):
+    """Of the whole call, which looks at the block's parameters each time."""
+    block = block_of(True, True, (0, 1)).eval()
+    linears = block.linears()
+    linears["q_proj"].adapter = LowRank(linears["q_proj"], AdapterOptions("lora", r=3))
+    x = torch.randn(sum(COUNTS), DIM, device=DEVICE)
+    name, *path, last = changed.split(".")
+    owner = linears[name].get_submodule(".".join(path))
+    with torch.no_grad():
+        monkeypatch.setenv("WEDEFENSE_KERNELS", "interpret")
+        span, = Packing.of(COUNTS, x.device).spans(torch.float32, block.attention.rel_attn_embed, packed=True)
+        assert fuses(block, x, span)
+        before = block(x, [span])
+        assert torch.equal(before, block(x, [span]))
+        new = torch.randn_like(getattr(owner, last))
+        if replaced:
+            setattr(owner, last, torch.nn.Parameter(new))
+        else:
+            getattr(owner, last).copy_(new)
+        after = block(x, [span])
+        monkeypatch.setenv("WEDEFENSE_KERNELS", "0")
+        plain = block(x, Packing.of(COUNTS, x.device).spans(torch.float32, block.attention.rel_attn_embed))
+    assert (after - before).norm() > 0.01 * before.norm()
+    torch.testing.assert_close(after, plain, rtol=1e-3, atol=1e-3)
