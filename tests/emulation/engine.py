@@ -1,7 +1,9 @@
 """The backward pass over PyTorch's graph; its own engine would look for the streams of a device that is none."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tests.emulation.device import Emulation
 
 
 def backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
@@ -11,7 +13,10 @@ def backward(root: Tensor, gradient: Tensor | None = None, *_, **__) -> None:
 
 
 def grad(outputs, inputs, grad_outputs, **_) -> tuple[Tensor | None, ...]:
-    """Instead of `torch.autograd.grad`, with respect to leaves."""
+    """Instead of `torch.autograd.grad`, with respect to leaves. Those of a recording are its own: on a GPU a gradient
+    on its way to a parameter waits for the stream of whichever living pass met it first."""
+    if Emulation.current.recording:
+        assert not any(isinstance(leaf, nn.Parameter) for leaf in inputs), "a recording goes back to parameters"
     found = {id(leaf): grad for leaf, grad in _gradients(outputs, grad_outputs)}
     return tuple(found.get(id(leaf)) for leaf in inputs)
 

@@ -54,6 +54,15 @@ def test_gradients_are_recorded(cuda):
             layer.weight.mul_(2)
 
 
+def test_a_way_back_to_parameters_themselves_is_a_fault(cuda):
+    """They may have been met by a pass that still lives, on a stream that is not recorded."""
+    weight = torch.nn.Parameter(torch.ones(3, device=cuda.device))
+    leaf = weight.detach().requires_grad_()
+    record(lambda: torch.autograd.grad([leaf * 2], [leaf], [torch.ones_like(leaf)]))
+    with pytest.raises(AssertionError, match="goes back to parameters"):
+        record(lambda: torch.autograd.grad([weight * 2], [weight], [torch.ones_like(weight)]))
+
+
 def test_memory_that_is_gone_is_a_fault(cuda):
     x, kept = torch.ones(2).to(cuda.device), [torch.full((2,), 3.0).to(cuda.device)]
     graph, out = record(lambda: x * kept[0])

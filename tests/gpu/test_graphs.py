@@ -101,7 +101,10 @@ def test_what_is_kept_is_dropped_with_the_mode(gpu):
 
 @pytest.mark.parametrize("trains", [False, True], ids=["frozen", "trained"])
 def test_samples_are_copied_and_all_else_is_played_back(gpu, trains):
-    """Their normalisation too. Whole numbers are recorded by themselves; what lies beyond the crop is left out."""
+    """Their normalisation too. Whole numbers are recorded by themselves; what lies beyond the crop is left out.
+
+    Passes from before the recordings live on, and take no part in them.
+    """
     architecture = replace(find_model("wavlm_large").architecture, layer_drop=0.0, blocks=full_blocks(1, 2, 64), dim=32,
                            total_heads=2, conv_layers=CONVOLUTIONS, hidden_dropout=0.0, attention_dropout=0.0)
     encoder = Encoder(architecture).cuda().requires_grad_(trains)

@@ -61,7 +61,7 @@ class Graphs:
         return list(self._recorded[key](wav))
 
     def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Callable[[Tensor], Sequence[Tensor]]:
-        gc.collect()  # a graph of an earlier step that still lives would be drawn into the recording, which fails
+        gc.collect()  # so that what an earlier step left in cycles is not freed while this records
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
         module = _Recorded(encoder, layers)
         module.training = encoder.training  # by itself: the encoder would forget what it has recorded

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from wedefense.utils.devices import holding
 from wedefense.utils.errors import InputError
@@ -45,32 +46,25 @@ class BothPasses(ForwardPass):
     """
 
     def _record(self, module: nn.Module) -> None:
-        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        learning = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self._parameters = list(learning.values())
         with _aside():
             for _ in range(WARM_UPS):
-                self._go_and_come_back(module)
-        self._back = torch.cuda.CUDAGraph()
+                self._go_and_come_back(module, _leaves(learning))
+        self._back, leaves = torch.cuda.CUDAGraph(), _leaves(learning)
         with torch.cuda.graph(self._there):
-            outputs = module(self._source)
+            outputs = functional_call(module, leaves, (self._source,))
         self._places = _like(outputs)
         with torch.cuda.graph(self._back, pool=self._there.pool()):
-            self._gradients = self._gradients_of(outputs, self._places)
+            self._gradients = _gradients_of(outputs, leaves, self._places)
         self._outputs = tuple(output.detach() for output in outputs)
         self._turn = 0                 # counts the ways there, and those back
         self._free: set[int] = set()   # outputs of this turn whose places nobody has been given
 
-    def _go_and_come_back(self, module: nn.Module) -> None:
-        """Nothing of it lives on: of what does, a recording would take part."""
-        outputs = module(self._source)
-        self._gradients_of(outputs, _like(outputs))
-
-    def _gradients_of(self, outputs: Sequence[Tensor], gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
-        """-> those of the parameters."""
-        wanted = [output for output in outputs if output.requires_grad]
-        if not wanted:
-            return [None] * len(self._parameters)
-        given = [gradient for gradient in gradients if gradient is not None]
-        return torch.autograd.grad(wanted, self._parameters, given, allow_unused=True)
+    def _go_and_come_back(self, module: nn.Module, leaves: dict[str, Tensor]) -> None:
+        """Nothing of it lives on."""
+        outputs = functional_call(module, leaves, (self._source,))
+        _gradients_of(outputs, leaves, _like(outputs))
 
     def __call__(self, wav: Tensor) -> Sequence[Tensor]:
         return _Played.apply(self, wav, *self._parameters)
@@ -131,6 +125,22 @@ def gradient_place(edge: tuple[Any, int], like: Tensor) -> Tensor | None:
     place = node.passes.place(node.turn, number) if isinstance(node, _Played._backward_cls) else None
     fits = place is not None and (place.dtype, place.shape, place.stride()) == (like.dtype, like.shape, like.stride())
     return place if fits else None
+
+
+def _leaves(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The same memory, by tensors that no other pass has seen: a gradient on its way to a parameter waits for the
+    stream of the first pass that lives, which a recording may not do."""
+    return {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
+
+
+def _gradients_of(outputs: Sequence[Tensor], leaves: dict[str, Tensor],
+                  gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+    """-> those of the leaves."""
+    wanted = [output for output in outputs if output.requires_grad]
+    if not wanted:
+        return [None] * len(leaves)
+    given = [gradient for gradient in gradients if gradient is not None]
+    return torch.autograd.grad(wanted, list(leaves.values()), given, allow_unused=True)
 
 
 def _like(outputs: Sequence[Tensor]) -> list[Tensor | None]:
