@@ -157,10 +157,8 @@ def key_gradient_kernel(qkv, gate, table, starts, seed, gradient, logsumexp, del
     here = (keys[:, None] < count) & real
     k = tl.load(base + HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
     v = tl.load(base + 2 * HEADS * DIM + keys[:, None] * stride + dims[None, :], mask=here, other=0.0)
-    seeded = tl.load(seed) if DROPS else 0
-    larger = 1 / (1 - dropout)
-    dk = tl.zeros((KEYS, LANES), tl.float32)
-    dv = tl.zeros((KEYS, LANES), tl.float32)
+    seeded, larger = tl.load(seed) if DROPS else 0, 1 / (1 - dropout)
+    dk, dv = tl.zeros((KEYS, LANES), tl.float32), tl.zeros((KEYS, LANES), tl.float32)
     line, pitch = table + head * width + middle, tl.num_programs(0) * KEYS
     own_sheet = sheet + own * (middle + 1) * pitch + keys[None, :]
     for begin in range(0, count, QUERIES):
