@@ -11,14 +11,12 @@ from torch import nn
 import wedefense
 from tests.frontend.ssl.test_encoder import BASE, LENGTHS, batch_of, difference, encoder_of
 from wedefense.frontend.ssl.products import onednn_is_faster
-from wedefense.frontend.ssl.transformer import Block
-from wedefense.gpu.block import Products, parameters_of
 from wedefense.pruning import gates
 from wedefense.utils.convolutions import has_amx
 
 ONEDNN = "torch.ops.mkldnn."
-WITH_A_TEST_HERE = {"torch._foreach_copy_", *(ONEDNN + name for name in (
-    "_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported"))}
+WITH_A_TEST_HERE = {ONEDNN + name for name in (
+    "_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")}
 
 
 def private_names(tree):
@@ -75,16 +73,6 @@ def test_the_processor_is_asked_by_what_is_documented(monkeypatch):
     expected = has_amx()
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
     assert has_amx() is expected
-
-
-def test_weights_of_a_block_on_a_gpu_one_by_one(monkeypatch):
-    parameters = parameters_of(Block(BASE, BASE.blocks[0], first=True))
-    expected = Products.of(parameters, torch.bfloat16)
-    monkeypatch.delattr(torch, "_foreach_copy_", raising=False)
-    found = Products.of(parameters, torch.bfloat16)
-    for side in ("qkv", "out", "inner", "outer"):
-        for one, other in zip(getattr(found, side), getattr(expected, side), strict=True):
-            assert one.dtype == torch.bfloat16 and torch.equal(one, other), side
 
 
 def test_gates_of_blocks_of_which_none_can_tell_whether_they_are_compiled(monkeypatch):

@@ -26,10 +26,11 @@ def bits(x):
     return x.view(torch.int16 if x.element_size() == 2 else torch.int32)
 
 
-@pytest.mark.parametrize("given, wanted", [(torch.float32, LOW), (torch.float32, torch.float32), (LOW, torch.float32)],
-                         ids=str)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("given, wanted", [(torch.float32, LOW), (torch.float32, torch.float32), (LOW, torch.float32),
+                                           (torch.float32, torch.float16)], ids=str)
 def test_values_are_rounded_as_pytorch_rounds_them_and_nothing_else_is_written(monkeypatch, given, wanted):
-    monkeypatch.delattr(torch, "_foreach_copy_")
+    monkeypatch.setattr(torch.Tensor, "copy_", None, raising=False)  # by which others are written
     sources = [values(size, given) for size in SIZES]
     around = torch.full((sum(SIZES) + 2 * len(SIZES),), 3.0, device=DEVICE, dtype=wanted)  # a value after each
     outs = [part[:-2] for part in around.split([size + 2 for size in SIZES])]
@@ -40,8 +41,9 @@ def test_values_are_rounded_as_pytorch_rounds_them_and_nothing_else_is_written(m
 
 
 @pytest.mark.parametrize("sources", [
-    [torch.randn(3, dtype=torch.float64), torch.randn(2).half()], [torch.randn(4, 3).t(), torch.randn(2)],
-    [torch.full((3,), float(n)) for n in range(MOST + 1)], []], ids=["float64", "turned", "many", "none"])
+    [torch.randn(3, dtype=torch.float64), torch.randn(2).half()], [torch.arange(3), torch.randn(2)],
+    [torch.randn(4, 3).t(), torch.randn(2)],
+    [torch.full((3,), float(n)) for n in range(MOST + 1)], []], ids=["float64", "whole", "turned", "many", "none"])
 def test_what_the_kernel_cannot_take_is_copied_all_the_same(sources):
     sources = [source.to(DEVICE) for source in sources]
     outs = [torch.empty(source.shape, dtype=LOW, device=DEVICE) for source in sources]

@@ -131,7 +131,8 @@ def copy_together(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     if not pairs:
         return
     if len(pairs) > cast_kernels.MOST or not all(map(_can_be_cast, chain(*pairs))):
-        torch._foreach_copy_(*map(list, zip(*pairs)))
+        for there, here in pairs:
+            there.copy_(here)
         return
     outs, sources = zip(*pairs)
     sizes, block = [out.numel() for out in outs], cast_kernels.BLOCK
@@ -140,7 +141,7 @@ def copy_together(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
 
 
 def _can_be_cast(x: Tensor) -> bool:
-    return x.dtype in (torch.float32, torch.bfloat16) and x.is_contiguous()
+    return x.dtype in (torch.float32, torch.bfloat16, torch.float16) and x.is_contiguous()
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call
 
 from wedefense.utils.devices import holding
@@ -122,7 +123,8 @@ def gradient_place(edge: tuple[Any, int], like: Tensor) -> Tensor | None:
     Given once in the turn of a recording, so that no two write to it, and only in the last one.
     """
     node, number = edge
-    place = node.passes.place(node.turn, number) if isinstance(node, _Played._backward_cls) else None
+    passes = vars(node).get("passes") if isinstance(node, BackwardCFunction) else None  # a `_Played`'s context
+    place = passes.place(node.turn, number) if isinstance(passes, BothPasses) else None
     fits = place is not None and (place.dtype, place.shape, place.stride()) == (like.dtype, like.shape, like.stride())
     return place if fits else None
 
