@@ -39,7 +39,7 @@ def test_each_card_gets_its_own_programs_whose_loops_waste_little():
     wants = re.findall(r"query_gradient_kernel +(.*)", said)
     assert len(wants) == len(set(wants)) == 2
     loops = dict(re.findall(r"(\w+)_kernel .*\n    a loop of (.*)", said))  # of the last card
-    assert re.match(r"2\d\d: .* [1-4] BAR", loops["query_gradient"]) and re.match(r"6\d\d: ", loops["gelu_gradient"])
+    assert re.match(r"2\d\d: .* [1-4] BAR", loops["query_gradient"]) and re.match(r"[56]\d\d: ", loops["gelu_gradient"])
 
 
 def test_a_program_that_spills_most_is_shown_beside_the_one_of_most_shared_memory():
