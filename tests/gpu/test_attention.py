@@ -74,8 +74,9 @@ def test_pairs_that_share_no_sheet_have_the_same_gradients_to_the_last_bit(monke
     (qkv, gate, table), starts, frames = inputs(True, requires_grad=False)
     out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
     dout, found = torch.randn_like(out), []
-    for bound in (2 ** 29, 1, 3 * 96 * 70 * 4):  # all on one sheet, each on its own, three together
-        monkeypatch.setattr(attention, "SHEET", bound)
+    for bound, most in ((2 ** 29, 2 ** 16), (1, 2 ** 16), (3 * 96 * 70 * 4, 2 ** 16), (2 ** 29, 3)):
+        monkeypatch.setattr(attention, "SHEET", bound)  # all on one sheet, each on its own, three together
+        monkeypatch.setattr(attention, "MOST_PROGRAMS", most)
         found.append(attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True, for_sums=True))
     for others in found[1:]:
         assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))

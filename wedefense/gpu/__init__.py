@@ -15,6 +15,7 @@ import os
 import torch
 
 LEAST_CAPABILITY = (8, 0)  # of the device: bfloat16 and the wide products of Ampere
+MOST_PROGRAMS = 2 ** 16 - 1  # that a launch has in its second and its third direction
 
 
 def kernels_run_on(device: torch.device) -> bool:

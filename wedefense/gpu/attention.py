@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from wedefense.gpu import MOST_PROGRAMS
 from wedefense.gpu import attention_kernels as kernels
 from wedefense.gpu.passes import totals_of
 
@@ -58,7 +59,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
     bias, of_heads = _or_filler(qkv, gate, table), dict(HEADS=heads, **_width(dim))
     fixed = dict(**of_heads, BIASED=biased, SUMS=for_sums, PRECISION=precision())
     kernels.delta_kernel[-(-rows // 64), heads](out, gradient, delta, rows, **of_heads, ROWS=64, num_warps=4)
-    at_once = min(batch * heads, max(1, SHEET // (frames * parts * size * qkv.element_size())))
+    at_once = min(batch * heads, MOST_PROGRAMS, max(1, SHEET // (frames * parts * size * qkv.element_size())))
     sheet = qkv.new_empty(at_once, frames, parts * size)
     for first in range(0, batch * heads, at_once):
         grid = parts, min(at_once, batch * heads - first)

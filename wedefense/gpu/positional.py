@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wedefense.gpu import MOST_PROGRAMS, shared_memory
 from wedefense.gpu import positional_kernels as kernels
-from wedefense.gpu import shared_memory
 from wedefense.gpu.passes import PROGRAMS, totals_of
 from wedefense.utils.devices import kept, send
 
@@ -34,7 +34,6 @@ SMALL_TILES = Tile(64, 128, 32, 4, 4), Tile(64, 128, 32, 4, 5)
 ROOM = 160 * 1024  # bytes of shared memory that a program of TILES may want
 SIDE, TAPS = 16, 32  # channels and taps of a program that makes the weights
 LINES = 32  # of a program that reads all taps of pairs of channels
-MOST_PROGRAMS = 2 ** 16 - 1  # that a launch has in its second direction
 KEPT = 16  # places: those of fixed crops come again and again
 
 
