@@ -72,7 +72,7 @@ def test_an_utterance_alone_is_the_same_to_the_last_bit():
 
 def test_pairs_that_share_no_sheet_have_the_same_gradients_to_the_last_bit(monkeypatch):
     (qkv, gate, table), starts, frames = inputs(True, requires_grad=False)
-    out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
+    out, sums, _ = attend(qkv, gate, table, starts, None, frames, 0.0)
     dout, found = torch.randn_like(out), []
     for bound, most in ((2 ** 29, 2 ** 16), (1, 2 ** 16), (3 * 96 * 70 * 4, 2 ** 16), (2 ** 29, 3)):
         monkeypatch.setattr(attention, "SHEET", bound)  # all on one sheet, each on its own, three together
@@ -87,7 +87,7 @@ def test_what_is_past_the_end_adds_nothing_beside_scores_however_low():
     """There scores are those of zeros, and their exponentials next to the sums of others beyond all numbers."""
     (qkv, gate, table), starts, frames = inputs(True, counts=[20, 9], requires_grad=False)
     qkv = qkv + torch.tensor([20.0, -20.0, 0.0], device=DEVICE)[None, :, None, None]
-    out, sums = attend(qkv, gate, table, starts, None, frames, 0.0)
+    out, sums, _ = attend(qkv, gate, table, starts, None, frames, 0.0)
     assert sums.max() < -2000
     dout = torch.randn_like(out)
     dqkv, dgate, of_table, partial = attend_backward(dout, qkv, gate, table, starts, None, out, sums, frames, 0.0, True,

@@ -37,7 +37,8 @@ def fused(block, x, dropouts=(0.0, 0.0, 0.0), dtype=torch.float32, begun=None, f
     attention, heads = block.attention, list(block.attention.kept or range(TOTAL))
     place = torch.full((TOTAL,), -1, dtype=torch.int32)
     place[heads] = torch.arange(len(heads), dtype=torch.int32)
-    shape = Shape(len(heads), DIM // TOTAL, block.norm_first, attention.relative, 1e-5, dropouts, place.to(DEVICE))
+    shape = Shape(len(heads), DIM // TOTAL, block.norm_first, attention.relative, 1e-5, dropouts, place.to(DEVICE),
+                  torch.tensor(heads, device=DEVICE))
     table = None
     if attention.relative:
         buckets = distance_buckets(max(COUNTS), 32, 800).to(DEVICE)

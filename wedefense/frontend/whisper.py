@@ -145,7 +145,7 @@ class WhisperEncoder(Forgetting):
         x = x.to(self.positions.dtype) + self.positions[:x.shape[1]]  # under autocast too in the parameters' precision
         x = self.dropout(packing.pack(x))  # (rows, dim)
         spans = packing.spans(x.dtype, packed=attends_packed(self.architecture.head_dim, x.device))
-        layers, begun, blocks = [x], None, self.layers[:self.depth]
+        layers, begun, blocks = [x], None, list(self.layers)[:self.depth]
         for block, following in zip(blocks, [*blocks[1:], None]):
             x, begun = run_block(block, following, x, begun, spans, self.gradient_checkpointing)
             layers.append(x)

@@ -1,5 +1,7 @@
 """Attention over packed utterances with WavLM's gated relative bias, an operator that autograd and compilers know."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,16 @@ WIDE_TILES = {"forward": (16, 32, 8, 1), "key": (32, 32, 8, 1), "query": (8, 1)}
 SHEET = 2 ** 29  # bytes of the scores' gradients that are kept at a time, at the least those of one head
 
 
+@dataclass(frozen=True)
+class Gating:
+    """What gates are made of, where attention reads the queries that they belong to."""
+
+    h: Tensor                      # (rows, all heads * head_dim)
+    linear: tuple[Tensor, Tensor]  # weight (8, head_dim), bias
+    const: Tensor                  # of all heads
+    origin: Tensor                 # (heads,): which of all each is
+
+
 def packed_attention(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, frames: int,
                      dropout: float = 0.0) -> Tensor:
     """qkv (rows, 3, heads, head_dim) -> (rows, heads, head_dim): each utterance's frames attend to one another.
@@ -27,16 +39,23 @@ def packed_attention(qkv: Tensor, gate: Tensor | None, table: Tensor | None, sta
     return _attend(qkv, gate, table, starts, seed, frames, dropout)[0]
 
 
-def attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, seed: Tensor | None, frames: int,
-           dropout: float) -> tuple[Tensor, Tensor]:
-    """-> attended (rows, heads, head_dim), and log2 of the sum of exponentials (heads, rows)."""
+def attend(qkv: Tensor, gate: Tensor | Gating | None, table: Tensor | None, starts: Tensor, seed: Tensor | None,
+           frames: int, dropout: float) -> tuple[Tensor, Tensor, Tensor | None]:
+    """-> attended (rows, heads, head_dim), log2 of the sum of exponentials (heads, rows), gate (rows, heads)."""
     rows, _, heads, dim = qkv.shape
     out, sums = qkv.new_empty(rows, heads, dim), qkv.new_empty(heads, rows, dtype=torch.float32)
-    tile = _tile(qkv, "forward")
+    tile, source, total = _tile(qkv, "forward"), (qkv,) * 5, heads
+    makes = isinstance(gate, Gating)
+    if isinstance(gate, Gating):
+        source, total = (gate.h, *gate.linear, gate.const, gate.origin), gate.const.numel()
+        gate = qkv.new_empty(rows, heads, dtype=torch.float32)
+    # left to itself the compiler takes 155 registers for some cards, and one program less fits
+    least = {"maxnreg": 128} if qkv.element_size() == 2 and dim <= 64 else {}
     kernels.forward_kernel[-(-frames // tile["QUERIES"]), len(starts) - 1, heads](
-        qkv, *_or_filler(qkv, gate, table), starts, _filler(qkv, seed), out, sums, *_numbers(qkv, frames, dropout),
-        HEADS=heads, **_width(dim), BIASED=table is not None, DROPS=dropout > 0, PRECISION=precision(), **tile)
-    return out, sums
+        qkv, *_or_filler(qkv, gate, table), *source, starts, _filler(qkv, seed), out, sums,
+        *_numbers(qkv, frames, dropout), total, HEADS=heads, **_width(dim), BIASED=table is not None, MAKES=makes,
+        DROPS=dropout > 0, PRECISION=precision(), **tile, **least)
+    return out, sums, gate
 
 
 def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor,
@@ -76,7 +95,7 @@ def attend_backward(gradient: Tensor, qkv: Tensor, gate: Tensor | None, table: T
 @torch.library.custom_op("wedefense::packed_attention", mutates_args=())
 def _attend(qkv: Tensor, gate: Tensor | None, table: Tensor | None, starts: Tensor, seed: Tensor | None, frames: int,
             dropout: float) -> tuple[Tensor, Tensor]:
-    return attend(qkv.contiguous(), gate, table, starts, seed, frames, dropout)
+    return attend(qkv.contiguous(), gate, table, starts, seed, frames, dropout)[:2]
 
 
 @_attend.register_fake

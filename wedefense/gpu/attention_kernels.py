@@ -12,6 +12,8 @@ on its size allows; pair = utterance * HEADS + head.
 import triton
 import triton.language as tl
 
+from wedefense.gpu.gate_kernels import gates_of
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
@@ -76,10 +78,14 @@ def _attend_to(q, gates, base, line, first, begin, count, start, seeded, head, l
 
 
 @triton.jit(do_not_specialize=("rows", "width", "middle"))
-def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropout, rows, width, middle,
-                   HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr, BIASED: tl.constexpr,
-                   DROPS: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
-    """A program: QUERIES queries of one head of one utterance. qkv (rows, 3, HEADS, DIM), out (rows, HEADS, DIM)."""
+def forward_kernel(qkv, gate, table, h, weight, bias, const, origin, starts, seed, out, logsumexp, scale, dropout, rows,
+                   width, middle, total_heads, HEADS: tl.constexpr, DIM: tl.constexpr, LANES: tl.constexpr,
+                   BIASED: tl.constexpr, MAKES: tl.constexpr, DROPS: tl.constexpr, PRECISION: tl.constexpr,
+                   QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """A program: QUERIES queries of one head of one utterance. qkv (rows, 3, HEADS, DIM), out (rows, HEADS, DIM).
+
+    gate (rows, HEADS) is read, or where MAKES made of h (rows, total_heads, DIM), in which a head is the origin[head].
+    """
     utterance, head = tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + utterance)
     count = tl.load(starts + utterance + 1) - start
@@ -89,10 +95,17 @@ def forward_kernel(qkv, gate, table, starts, seed, out, logsumexp, scale, dropou
     queries, dims = first + tl.arange(0, QUERIES), tl.arange(0, LANES)
     base = qkv + start.to(tl.int64) * (3 * HEADS * DIM) + head * DIM
     known = tl.minimum(queries, count - 1)
-    q = _real(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :], dims, DIM, LANES)
     gates = tl.zeros((QUERIES,), tl.float32)
-    if BIASED:
-        gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32) / scale
+    if MAKES:
+        own = tl.load(origin + head)
+        line = ((start + known).to(tl.int64) * total_heads + own) * DIM
+        values = tl.load(h + line[:, None] + tl.arange(0, DIM)[None, :]).to(tl.float32)
+        gates = gates_of(values, weight, bias, tl.load(const + own), DIM)
+        tl.store(gate + (start + queries) * HEADS + head, gates, mask=queries < count)
+    elif BIASED:
+        gates = tl.load(gate + (start + known) * HEADS + head).to(tl.float32)
+    gates /= scale
+    q = _real(base + known[:, None] * (3 * HEADS * DIM) + dims[None, :], dims, DIM, LANES)
     seeded = tl.load(seed) if DROPS else 0
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)

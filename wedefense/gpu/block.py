@@ -11,10 +11,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from wedefense.gpu.attention import attend, attend_backward
+from wedefense.gpu.attention import Gating, attend, attend_backward
 from wedefense.gpu.passes import (
     copy_together,
-    gates,
     gates_backward,
     gelu,
     gelu_backward,
@@ -50,6 +49,7 @@ class Shape:
     epsilon: float
     dropouts: tuple[float, float, float]  # of attention, hidden values, the feed-forward's units; 0 in evaluation
     place: Tensor                         # (all heads,): a head's place among those kept, or -1
+    origin: Tensor                        # (heads,): which of all heads each is
 
 
 NAMES = ("q.weight", "q.bias", "k.weight", "k.bias", "v.weight", "v.bias", "out.weight", "out.bias", "norm.weight",
@@ -97,8 +97,8 @@ class _Beginning(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         if gain is None:
             return x.view_as(x), x.to(dtype)
-        _, normed, _, *statistics = residual_norm(x, None, (gain, shift), epsilon, dtype)
-        ctx.save_for_backward(gain, shift, x, *statistics)
+        _, normed, _, statistics = residual_norm(x, None, (gain, shift), epsilon, dtype)
+        ctx.save_for_backward(gain, shift, x, statistics)
         return x.view_as(x), normed
 
     @staticmethod
@@ -125,16 +125,16 @@ def run(shape: Shape, x: Tensor, h: Tensor, rows: Rows, p: dict[str, Tensor], pr
     def added(x: Tensor, y: Tensor, name: str, salt: int) -> tuple[Tensor, Tensor | None, tuple]:
         """x + y, in models that normalise last the norm of it; its norm in the products' precision; what is kept."""
         norm = None if p[f"{name}.weight"] is None else (p[f"{name}.weight"], p[f"{name}.bias"])
-        total, normed, wide, *statistics = residual_norm(
+        total, normed, wide, statistics = residual_norm(
             x, y, norm, shape.epsilon, dtype, seed, hidden_drop, salt, keep or shape.norm_first,
             wide=not shape.norm_first)
-        return total if shape.norm_first else wide, normed, (total, *statistics)
+        return total if shape.norm_first else wide, normed, (total, statistics)
 
     qkv = _linear(h, products.qkv).view(len(x), 3, shape.heads, shape.head_dim)
-    gate = None
+    gating = None
     if shape.relative:
-        gate = gates(h, shape.heads, shape.place, (p["gate.weight"], p["gate.bias"]), p["gate.const"])
-    attended, sums = attend(qkv, gate, rows.table, rows.starts, seed, rows.frames, attention_drop)
+        gating = Gating(h, (p["gate.weight"], p["gate.bias"]), p["gate.const"], shape.origin)
+    attended, sums, gate = attend(qkv, gating, rows.table, rows.starts, seed, rows.frames, attention_drop)
     first, second = _norms(shape)
     x, h2, inner = added(x, _linear(attended.view(len(x), -1), products.out), first, AFTER_ATTENTION)
     units = _linear(h2, products.inner)
@@ -187,12 +187,12 @@ class _WayBack:
 
     def run(self, dout: list[Tensor], dnormed: Tensor | None, kept: tuple,
             for_table: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        h, qkv, gate, attended, sums, h2, units, active, *statistics = kept
+        h, qkv, gate, attended, sums, h2, units, active, *of_sums = kept
         first, second = _norms(self.shape)
         last = None if self.shape.norm_first and dnormed is None else second
-        dy, dx = self._before_sum(last, "outer", statistics[3:], dnormed, dout, h2, AFTER_FEED_FORWARD)
+        dy, dx = self._before_sum(last, "outer", of_sums[2:], dnormed, dout, h2, AFTER_FEED_FORWARD)
         dh2 = self._feed_forward(dy, units, active, h2)
-        dy, dx = self._before_sum(first, "out", statistics[:3], dh2, [dx], h2, AFTER_ATTENTION)
+        dy, dx = self._before_sum(first, "out", of_sums[:2], dh2, [dx], h2, AFTER_ATTENTION)
         dh, dgate, of_table = self._attention(dy, qkv, gate, attended, sums, h, for_table)
         totals = totals_of(*(partial for partial, _ in self.partials), *of_table)
         for (_, names), total in zip(self.partials, totals):

@@ -150,22 +150,22 @@ class ConvLayer(torch.autograd.Function):
                 gain: Tensor | None, shift: Tensor | None) -> Tensor:
         norm = None if gain is None else (gain, shift)
         y = _product(x, product, bias, stride)
-        _, out, _, mean, scale = residual_norm(y, None, norm, epsilon, y.dtype, gelu=True) if norm else (
-            None, gelu(y), None, None, None)
+        _, out, _, statistics = residual_norm(y, None, norm, epsilon, y.dtype, gelu=True) if norm else (
+            None, gelu(y), None, None)
         ctx.stride, ctx.biased = stride, bias is not None
-        ctx.save_for_backward(product, x, weight, gain, shift, y, mean, scale)
+        ctx.save_for_backward(product, x, weight, gain, shift, y, statistics)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor):
-        product, x, weight, gain, shift, y, mean, scale = ctx.saved_tensors
+        product, x, weight, gain, shift, y, statistics = ctx.saved_tensors
         gradient, dnorm = gradient.contiguous(), (None, None)
         if gain is None:
             dy, partial = gelu_backward(y, gradient)
             dbias, = totals_of(partial)
         else:
-            dy, _, partial = residual_norm_backward((y, mean, scale), (gain, shift), gradient, (), True, y, adds=False,
+            dy, _, partial = residual_norm_backward((y, statistics), (gain, shift), gradient, (), True, y, adds=False,
                                                     gelu=True, dx_dtype=y.dtype)
             *dnorm, dbias = totals_of(partial)[0]
         kernel, columns = weight.shape[2], product.split(weight.shape[1] * ctx.stride, dim=1)

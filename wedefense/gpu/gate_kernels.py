@@ -16,20 +16,14 @@ def _sums_of_four(weight, bias, lane, DIM: tl.constexpr):
     return w, tl.sum(tl.load(bias + four).to(tl.float32), 0)
 
 
-@triton.jit(do_not_specialize=("rows",))
-def gate_kernel(x, weight, bias, const, place, gate, rows, heads, kept, ROWS: tl.constexpr, DIM: tl.constexpr):
-    """x (rows, heads, DIM), const (heads,) -> gate (rows, kept) float32."""
-    row, head, dims = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.program_id(1), tl.arange(0, DIM)
-    slot = tl.load(place + head)
-    if slot < 0:
-        return
-    values = tl.load(x + (row[:, None].to(tl.int64) * heads + head) * DIM + dims[None, :], mask=row[:, None] < rows,
-                     other=0.0).to(tl.float32)
+@triton.jit
+def gates_of(values, weight, bias, const, DIM: tl.constexpr):
+    """values (rows, DIM) float32 of one head, and its const -> (rows,) float32."""
     w, shift = _sums_of_four(weight, bias, 0, DIM)
     a = tl.sigmoid(tl.sum(values * w[None, :], 1) + shift)
     w, shift = _sums_of_four(weight, bias, 1, DIM)
     b = tl.sigmoid(tl.sum(values * w[None, :], 1) + shift)
-    tl.store(gate + row * kept + slot, a * (b * tl.load(const + head) - 1) + 2, mask=row < rows)
+    return a * (b * const - 1) + 2
 
 
 @triton.jit(do_not_specialize=("rows",))

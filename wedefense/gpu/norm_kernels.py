@@ -16,11 +16,14 @@ def _dropped(y, seed, place, dropout):
     return tl.where(tl.rand(seed, place.to(tl.int32), 7) >= dropout, y * (1 / (1 - dropout)), 0.0)
 
 
-@triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
-def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, scale, rows, dim, epsilon, dropout, salt,
+@triton.jit(do_not_specialize=("rows", "salt"))
+def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, statistics, rows, dim, epsilon, dropout, salt,
                          ADDS: tl.constexpr, DROPS: tl.constexpr, KEEPS: tl.constexpr, NORMS: tl.constexpr,
                          WIDE: tl.constexpr, GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
-    """total = x + dropout(y), normed = norm(total) (through GELU), wide: the same in float32, all (rows, dim)."""
+    """total = x + dropout(y), normed = norm(total) (through GELU), wide: the same in float32, all (rows, dim).
+
+    statistics (2, rows) float32: each row's mean, and what its norm multiplies it with.
+    """
     row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, DIM)
     inside = (row[:, None] < rows) & (column[None, :] < dim)
     place = row[:, None].to(tl.int64) * dim + column[None, :]
@@ -36,8 +39,8 @@ def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, sca
         middle = tl.sum(z, 1) / dim
         centred = tl.where(inside, z - middle[:, None], 0.0)
         narrow = tl.rsqrt(tl.sum(centred * centred, 1) / dim + epsilon)
-        tl.store(mean + row, middle, mask=row < rows)
-        tl.store(scale + row, narrow, mask=row < rows)
+        tl.store(statistics + row, middle, mask=row < rows)
+        tl.store(statistics + rows + row, narrow, mask=row < rows)
         z = centred * narrow[:, None] * tl.load(gain + column, mask=column < dim, other=0.0)[None, :]
         z += tl.load(shift + column, mask=column < dim, other=0.0)[None, :]
         if GELU:
@@ -47,8 +50,8 @@ def residual_norm_kernel(x, y, gain, shift, seed, total, normed, wide, mean, sca
             tl.store(wide + place, z, mask=inside)
 
 
-@triton.jit(do_not_specialize=("mean", "scale", "rows", "salt"))
-def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwide, seed, dx, dy, partial, rows, dim,
+@triton.jit(do_not_specialize=("rows", "salt"))
+def residual_norm_gradient_kernel(total, gain, shift, statistics, dnormed, dwide, seed, dx, dy, partial, rows, dim,
                                   dropout, salt, ADDS: tl.constexpr, DROPS: tl.constexpr, NORMS: tl.constexpr,
                                   NARROW: tl.constexpr, WIDE: tl.constexpr, OF_NORM: tl.constexpr, KEEPS: tl.constexpr,
                                   GELU: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr):
@@ -81,8 +84,8 @@ def residual_norm_gradient_kernel(total, gain, shift, mean, scale, dnormed, dwid
             if OF_NORM:
                 for n in tl.static_range(WIDE):
                     g += tl.load(dwide[n] + place, mask=inside, other=0.0)
-            middle = tl.load(mean + row, mask=row < rows, other=0.0)
-            narrow = tl.load(scale + row, mask=row < rows, other=0.0)
+            middle = tl.load(statistics + row, mask=row < rows, other=0.0)
+            narrow = tl.load(statistics + rows + row, mask=row < rows, other=0.0)
             z = (tl.load(total + place, mask=inside, other=0.0).to(tl.float32) - middle[:, None]) * narrow[:, None]
             z = tl.where(inside, z, 0.0)
             if GELU:

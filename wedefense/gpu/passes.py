@@ -14,7 +14,7 @@ PROGRAMS = 264  # that share the rows where sums over rows are wanted: two for e
 def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | None, epsilon: float, dtype: torch.dtype,
                   seed: Tensor | None = None, dropout: float = 0.0, salt: int = 0, keep: bool = True,
                   wide: bool = False, gelu: bool = False) -> tuple[Tensor | None, ...]:
-    """total = x + dropout(y) and its layer norm in `dtype` (and in float32) -> total, normed, wide, mean, scale.
+    """total = x + dropout(y) and its layer norm in `dtype` (and in float32) -> total, normed, wide, means and scales.
 
     Without y the total is x; without `norm` there is but the total; what is not kept is None.
     """
@@ -22,13 +22,13 @@ def residual_norm(x: Tensor, y: Tensor | None, norm: tuple[Tensor, Tensor] | Non
     total = torch.empty_like(x) if y is not None and keep else None
     normed = x.new_empty(rows, dim, dtype=dtype) if norm else None
     also = x.new_empty(rows, dim, dtype=torch.float32) if wide else None
-    mean, scale = x.new_empty(2, rows, dtype=torch.float32) if norm else (None, None)
+    statistics = x.new_empty(2, rows, dtype=torch.float32) if norm else None
     tile = _tile(dim)
     norm_kernels.residual_norm_kernel[(-(-rows // tile),)](
-        x, _or(y, x), *(norm or (x, x)), _or(seed, x), _or(total, x), _or(normed, x), _or(also, x), _or(mean, x),
-        _or(scale, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0,
+        x, _or(y, x), *(norm or (x, x)), _or(seed, x), _or(total, x), _or(normed, x), _or(also, x),
+        _or(statistics, x), rows, dim, epsilon, dropout, salt, ADDS=y is not None, DROPS=dropout > 0,
         KEEPS=total is not None, NORMS=norm is not None, WIDE=wide, GELU=gelu, ROWS=tile, DIM=_power(dim), num_warps=4)
-    return x if y is None else total, normed, also, mean, scale
+    return x if y is None else total, normed, also, statistics
 
 
 def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] | None, dnormed: Tensor | None,
@@ -38,9 +38,9 @@ def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] |
     """-> dx, dy in the type of `like` where y was added, and what `totals_of` sums to (3, dim): of the gain, the shift,
     y's sum over rows.
 
-    `kept`: total, mean and scale; `dwide`: gradients in float32, of the norm where `of_norm`, else of the total.
+    `kept`: total, means and scales; `dwide`: gradients in float32, of the norm where `of_norm`, else of the total.
     """
-    total, mean, scale = kept if norm else (like, like, like)
+    total, statistics = kept if norm else (like, like)
     rows, dim = like.shape
     keeps = norm is not None or len(dwide) > 1
     dx = like.new_empty(rows, dim, dtype=dx_dtype) if keeps else dwide[0]
@@ -49,7 +49,7 @@ def residual_norm_backward(kept: Sequence[Tensor], norm: tuple[Tensor, Tensor] |
     programs = min(most, -(-rows // tile))
     partial = like.new_empty(programs, 3, dim, dtype=torch.float32)
     norm_kernels.residual_norm_gradient_kernel[(programs,)](
-        total, *(norm or (like, like)), mean, scale, _or(dnormed, like), tuple(dwide) or (like,),
+        total, *(norm or (like, like)), statistics, _or(dnormed, like), tuple(dwide) or (like,),
         _or(seed, like), dx, _or(dy, like), partial, rows, dim, dropout, salt, ADDS=adds, DROPS=dropout > 0,
         NORMS=norm is not None, NARROW=dnormed is not None, WIDE=len(dwide), OF_NORM=of_norm, KEEPS=keeps, GELU=gelu,
         ROWS=tile, DIM=_power(dim), num_warps=4)
@@ -77,17 +77,12 @@ def gelu_backward(x: Tensor, gradient: Tensor, seed: Tensor | None = None, dropo
     return dx, partial
 
 
-def gates(x: Tensor, heads: int, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor) -> Tensor:
-    """x (rows, dim) -> (rows, heads) float32; `place` (all heads,): a head's among those kept, or -1."""
-    gate, every = x.new_empty(len(x), heads, dtype=torch.float32), len(place)
-    gate_kernels.gate_kernel[(-(-len(x) // 64), every)](
-        x, *linear, const, place, gate, len(x), every, heads, ROWS=64, DIM=x.shape[1] // every, num_warps=4)
-    return gate
-
-
 def gates_backward(x: Tensor, place: Tensor, linear: tuple[Tensor, Tensor], const: Tensor, dgate: Tensor,
                    dh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> dx = dh + what the gates add, and gradients of the linear layer's weight and bias, of const."""
+    """-> dx = dh + what the gates add, and gradients of the linear layer's weight and bias, of const.
+
+    `place` (all heads,): a head's among those kept, or -1.
+    """
     heads, dim = len(place), x.shape[1] // len(place)
     programs = max(min(4 * PROGRAMS // heads, -(-len(x) // 32)), 1)
     dx, partial = torch.empty_like(dh), x.new_empty(heads, programs, 2 * dim + 3, dtype=torch.float32)

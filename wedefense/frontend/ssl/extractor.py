@@ -207,13 +207,13 @@ class Extractor(nn.Module):
 
     def forward(self, wav: Tensor, samples: Sequence[int], frames: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Frames of all utterances one after the other, and the last layer's gate if it has one."""
-        first = self.conv_layers[0].conv
+        beginning, *others = self.conv_layers
+        first = beginning.conv
         shape = first.kernel_size[0], first.stride[0]
         slots = slots_of(tuple(samples), tuple(frames), shape, self.stride, wav.device)
         signal = slots.cut(wav)
         gates = [layer.open_gate() for layer in self.conv_layers]
-        weights = [self.conv_layers[0].weights(signal, slots),
-                   *(layer.conv.weights() for layer in self.conv_layers[1:])]
+        weights = [beginning.weights(signal, slots), *(layer.conv.weights() for layer in others)]
         overlap = -(-(self.receptive_field - self.stride) // self.stride)  # slots that a frame sees after its own
         values = CHUNK_ON_CPU if wav.device.type == "cpu" else CHUNK
         size = max(values * first.stride[0] // (self.stride * first.out_channels), 1)
@@ -238,7 +238,8 @@ class Extractor(nn.Module):
     def _frames(self, signal: Tensor, owner: Tensor, weights: list[Tensor | Weights],
                 gates: list[Tensor | None]) -> Tensor:
         """(slots, stride) -> (slots, channels), fewer where the last slots do not hold a window."""
-        x = self.conv_layers[0](signal, owner, weights[0], gates[0])
-        for layer, own, gate in zip(self.conv_layers[1:], weights[1:], gates[1:], strict=True):
+        first, *others = self.conv_layers
+        x = first(signal, owner, weights[0], gates[0])
+        for layer, own, gate in zip(others, weights[1:], gates[1:], strict=True):
             x = layer(x, own, gate)
         return x

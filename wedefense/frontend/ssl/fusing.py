@@ -7,7 +7,7 @@ from wedefense.frontend.ssl.packing import Packing, Span
 from wedefense.frontend.ssl.positional import FFT_KERNEL, PositionalConv
 from wedefense.frontend.ssl.products import drops, working_dtype
 from wedefense.gpu import kernels_run_on
-from wedefense.utils.devices import numbers_on
+from wedefense.utils.devices import kept, numbers_on
 
 
 def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
@@ -17,13 +17,15 @@ def fuses(block: nn.Module, x: Tensor, span: Span) -> bool:
     """
     if not span.packed or not block.has_attention or block.feed_forward is None or torch.compiler.is_compiling():
         return False
+    attention, feed_forward = block.attention, block.feed_forward
+    for part in (attention, feed_forward):
+        if part.gate is not None or part.sublayer_gate is not None:
+            return False
+    if attention.relative and attention.head_dim & (attention.head_dim - 1):
+        return False  # the kernel of its gate wants a power of two
     if block.bottlenecks is not None or drops(block.linears().values()):
         return False
-    if block.attention.relative and block.attention.head_dim & (block.attention.head_dim - 1):
-        return False  # the kernel of its gate wants a power of two
-    gates = [getattr(part, name) for part in (block.attention, block.feed_forward)
-             for name in ("gate", "sublayer_gate")]
-    return x.dtype == block.layer_norm.weight.dtype == torch.float32 and not any(gate is not None for gate in gates)
+    return x.dtype == block.layer_norm.weight.dtype == torch.float32
 
 
 def fused(block: nn.Module, x: Tensor, begun: tuple[Tensor, Tensor] | None, span: Span,
@@ -34,19 +36,26 @@ def fused(block: nn.Module, x: Tensor, begun: tuple[Tensor, Tensor] | None, span
     """
     from wedefense.gpu.block import Rows, Shape, fused_block, parameters_of
 
-    attention, heads = block.attention, block.attention.kept or range(block.attention.total_heads)
-    place = [-1] * attention.total_heads
-    for number, head in enumerate(heads):
-        place[head] = number
+    attention = block.attention
     dropouts = (attention.dropout, block.dropout.p, block.feed_forward.dropout.p) if block.training else (0.0, 0.0, 0.0)
     shape = Shape(attention.heads, attention.head_dim, block.norm_first, attention.relative, block.layer_norm.eps,
-                  dropouts, numbers_on(tuple(place), x.device))
+                  dropouts, *_places(attention.kept, attention.total_heads, x.device))
     rows = Rows(span.packing.starts, span.packing.frames, attention.own_rows(span.table))
     learns = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in block.parameters())
     parameters = parameters_of(block, adapted=learns)
     norm = following.layer_norm if following is not None and block.norm_first and fuses(following, x, span) else None
     return fused_block(parameters, shape, x, begun, rows, _products(block, parameters, learns),
                        norm and (norm.weight, norm.bias))
+
+
+@kept(maxsize=256)
+def _places(heads: tuple[int, ...] | None, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of the heads kept, all if None: (total,) the place of each among them, or -1; and (heads,) which each is."""
+    heads = heads or tuple(range(total))
+    place = [-1] * total
+    for number, head in enumerate(heads):
+        place[head] = number
+    return numbers_on(tuple(place), device), numbers_on(heads, device)
 
 
 def _products(block: nn.Module, parameters: dict[str, Tensor | None], learns: bool):
@@ -131,11 +140,11 @@ def fused_frames(layers: nn.ModuleList, signal: Tensor, slots, start: int, weigh
     """As `Extractor._frames`, of the slots from `start` on."""
     from wedefense.gpu.extractor import FirstLayer, Signal, conv_layer
 
-    first = layers[0]
+    first, *others = layers
     own = Signal(signal.contiguous(), slots.owner[start:start + len(signal)], slots.starts, slots.longest, start)
     x = FirstLayer.apply(own, first.conv.stride[0], *_norm(first)[:1], working_dtype(first.conv.weight), weights[0],
                          *_norm(first)[1:])
-    for layer, own in zip(layers[1:], weights[1:], strict=True):
+    for layer, own in zip(others, weights[1:], strict=True):
         epsilon, *norm = _norm(layer)
         x = conv_layer(layer.conv.stride[0], epsilon, own.weight.detach(), x, layer.conv.weight, layer.conv.bias, *norm)
     return x

@@ -45,11 +45,11 @@ class Derived:
         self.key, self.value = None, None
 
     def get(self, sources: tuple[Tensor | None, ...], variant, make: Callable):
-        given = tuple(source for source in sources if source is not None)
-        if any(source.is_inference() for source in given):  # carries no version to tell a change by
+        given = [source for source in sources if source is not None]
+        if any([source.is_inference() for source in given]):  # carries no version to tell a change by
             return make()
-        state = (variant, *((source.data_ptr(), source._version) for source in given))
-        if self.key is None or state != self.key[0] or any(a is not b for a, b in zip(given, self.key[1])):
+        state = variant, [(id(source), source.data_ptr(), source._version) for source in given]
+        if self.key is None or state != self.key[0]:
             self.value, self.key = make(), (state, given)  # holding the sources keeps their addresses from reuse
         return hold(self.value)
 

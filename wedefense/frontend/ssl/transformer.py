@@ -68,9 +68,13 @@ class Block(nn.Module):
 
     def linears(self) -> dict[str, Linear]:
         """The products that there are, by name."""
-        parts = (self.attention if self.has_attention else None, self.feed_forward)
-        return {name: part for sublayer in parts if sublayer is not None for name, part in sublayer.named_children()
-                if isinstance(part, Linear)}
+        found: dict[str, Linear] = {}
+        if self.has_attention:
+            attention = self.attention
+            found |= {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
+        if (feed_forward := self.feed_forward) is not None:
+            found |= {name: getattr(feed_forward, name) for name in ("intermediate_dense", "output_dense")}
+        return found
 
     def forward(self, x: Tensor, spans: list[Span], dropped: bool = False) -> Tensor:
         """(rows, dim) -> (rows, dim); `dropped`: hands on its input, see `Transformer.calls_dropped`."""
@@ -139,7 +143,7 @@ class Transformer(nn.Module):
         x = self.dropout(x)
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
                               attends_packed(self.head_dim, x.device))
-        outputs, begun, blocks = [x], None, self.layers[:self.depth]
+        outputs, begun, blocks = [x], None, list(self.layers)[:self.depth]
         for block, following, own in zip(blocks, [*blocks[1:], None], spans_of_blocks(spans, len(blocks))):
             if not self._dropped():
                 x, begun = run_block(block, None if self._drops else following, x, begun, own,
