@@ -157,6 +157,7 @@ def _launched(plain, sizes: bool):
 _HARDWARE = {
     "is_available": lambda: True, "_lazy_init": lambda: None, "current_device": lambda: 0, "Event": _Event,
     "Stream": _Stream, "current_stream": _Stream, "stream": lambda stream: contextlib.nullcontext(),
+    "device": lambda device: contextlib.nullcontext(),
     "get_device_name": lambda device=None: "emulated",
     "is_bf16_supported": lambda **_: True, "is_current_stream_capturing": lambda: False,
     "set_device": lambda device: None, "get_rng_state": lambda device=None: torch.get_rng_state(),

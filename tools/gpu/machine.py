@@ -10,6 +10,7 @@ import torch
 
 from tools.bench.timing import PRECISIONS, matrix_peak, median_seconds, precision
 from tools.gpu.sections import Check
+from wedefense.gpu import kernels_run_on
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("torchaudio", "triton", "s3prl", "transformers", "soundfile", "kaldiio", "pytest")
@@ -45,7 +46,8 @@ def versions(check: Check, emit: Callable) -> None:
             "driver": output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0],
             "power limit": output_of("nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader").split("\n")[0],
             "CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version(),
-            "NCCL": ".".join(map(str, torch.cuda.nccl.version()))}
+            "NCCL": ".".join(map(str, torch.cuda.nccl.version())),
+            "kernels": "ours" if kernels_run_on(torch.device("cuda")) else "PyTorch's"}
     processor = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     about |= {"processor": (processor or [platform.processor()])[0], "cores used": check.workers}
     for name, value in {**about, **{package: version(package) for package in OTHERS}}.items():

@@ -14,20 +14,42 @@ import os
 
 import torch
 
+from wedefense.utils.log import warn_once
+
 LEAST_CAPABILITY = (8, 0)  # of the device: bfloat16 and the wide products of Ampere
 MOST_PROGRAMS = 2 ** 16 - 1  # that a launch has in its second and its third direction
 
 
+@torch.compiler.assume_constant_result
 def kernels_run_on(device: torch.device) -> bool:
     setting = os.environ.get("WEDEFENSE_KERNELS")
-    return setting == "interpret" or device.type == "cuda" and setting != "0" and _capable(device)
+    if setting == "interpret":
+        return True
+    return device.type == "cuda" and setting != "0" and _capable(device) and _is_current(device)
+
+
+def _is_current(device: torch.device) -> bool:
+    """Triton launches on the current device alone."""
+    if device.index in (None, torch.cuda.current_device()):
+        return True
+    warn_once(f"{device} runs PyTorch's own kernels, which are slower: ours run on the current device, which "
+              f"torch.cuda.set_device({device.index}) would make it")
+    return False
 
 
 @functools.lru_cache
 def _capable(device: torch.device) -> bool:
     if importlib.util.find_spec("triton") is None or not torch.cuda.is_available() or torch.version.hip is not None:
         return False
-    return torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        return False
+    from wedefense.gpu import trial
+
+    fault = trial.fault(device)
+    if fault is not None:
+        warn_once(f"this GPU runs PyTorch's own kernels, which are slower: ours cannot be built here ({fault}). "
+                  f"{trial.WANTS}; WEDEFENSE_KERNELS=0 asks for PyTorch's without this warning")
+    return fault is None
 
 
 @functools.lru_cache
