@@ -160,5 +160,5 @@ def test_a_rate_that_is_none(exp, rate):
 
 def test_a_gpu_that_is_not_there(tmp_path, exp):
     (tmp_path / "a.wav").write_bytes(sound())
-    with pytest.raises(InputError, match="--device cuda: PyTorch finds no GPU on this machine .*--device cpu"):
+    with pytest.raises(InputError, match="--device cuda: .* finds no GPU on this machine .*--device cpu"):
         score.main(["--model", str(exp), str(tmp_path / "a.wav"), "--device", "cuda"])

@@ -124,9 +124,16 @@ def test_a_training_that_moves_is_fused_where_it_is_now(here, there):
     assert [float(state["step"]) for state in moved.state.values()] == [2.0]
 
 
+def of_gpus(monkeypatch, count):
+    """A machine of so many, all of which compute."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: None)
+
+
 def test_a_process_group_of_gpus_knows_its_device(monkeypatch):
     started = {}
-    monkeypatch.setattr(distributed, "_require_gpus", lambda gpus: None)
+    of_gpus(monkeypatch, 4)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(distributed, "_die_with_launcher", lambda: None)
     monkeypatch.setattr(distributed.dist, "init_process_group",
@@ -145,7 +152,7 @@ def test_deterministic_kernels_are_chosen_before_a_gpu_is_touched(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     seen = []
-    monkeypatch.setattr(distributed, "_require_gpus", lambda gpus: None)
+    of_gpus(monkeypatch, 4)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: seen.append(
         (os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.are_deterministic_algorithms_enabled(),
          torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.deterministic)))

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from wedefense.utils.determinism import use_deterministic_kernels
 from wedefense.utils.errors import InputError
+from wedefense.utils.hardware import gpu_of_rank, wants_gpu
 
 _LAUNCHER_SECONDS = 60   # that it may take to answer
 _FORKING_SECONDS = 0.05  # in which the threads of the last exchange are done with the interpreter
@@ -39,15 +40,11 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: boo
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    use_cuda, chosen = wants_gpu(device), torch.device("cpu")
     if use_cuda:
-        _require_gpus(gpus)
         if deterministic:
             use_deterministic_kernels()
-        chosen = torch.device("cuda", gpus[local_rank % len(gpus)])
-        torch.cuda.set_device(chosen)
-    else:
-        chosen = torch.device("cpu")
+        chosen = gpu_of_rank(gpus, local_rank)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         _die_with_launcher()
         _require_launcher(rank)
@@ -55,16 +52,6 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: boo
         dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size,
                                 device_id=chosen if use_cuda else None)  # told at once, NCCL need not guess it later
     return World(rank, size, local_rank, chosen)
-
-
-def _require_gpus(gpus: tuple[int, ...]) -> None:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not count:
-        raise InputError("--device cuda: PyTorch finds no GPU on this machine (see nvidia-smi, and whether this "
-                         "PyTorch was built for CUDA); leave it out, or say --device cpu")
-    absent = [gpu for gpu in gpus if gpu >= count]
-    if absent:
-        raise InputError(f"gpus: there is no GPU {absent[0]} here, there are 0 to {count - 1}; name some of these")
 
 
 def _die_with_launcher() -> None:
