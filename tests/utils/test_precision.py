@@ -141,6 +141,8 @@ def test_a_process_group_of_gpus_knows_its_device(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     distributed.start((2, 3), "cuda")
+    patience = started.pop("timeout")
+    assert patience.total_seconds() == 7200  # NCCL's own 10 minutes are less than a first look at a corpus may take
     assert started == {"backend": "nccl", "rank": 1, "world_size": 2, "device_id": torch.device("cuda", 3)}
     distributed.start((2, 3), "cpu")
     assert started["backend"] == "gloo" and started["device_id"] is None

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ from wedefense.utils.errors import InputError
 from wedefense.utils.hardware import gpu_of_rank, wants_gpu
 
 _LAUNCHER_SECONDS = 60   # that it may take to answer
+_PATIENCE = timedelta(hours=2)  # with the first rank, which looks at the files of a whole corpus while the others wait
 _FORKING_SECONDS = 0.05  # in which the threads of the last exchange are done with the interpreter
 
 
@@ -49,7 +51,7 @@ def start(gpus: tuple[int, ...] = (0,), device: str = "auto", deterministic: boo
         _die_with_launcher()
         _require_launcher(rank)
         importlib.import_module("torch.distributed.nn.functional")  # imported later, its defaults would keep the group
-        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size,
+        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=size, timeout=_PATIENCE,
                                 device_id=chosen if use_cuda else None)  # told at once, NCCL need not guess it later
     return World(rank, size, local_rank, chosen)
 
