@@ -1,16 +1,19 @@
 """Loggers beside TensorBoard: classes of one's own, plug-ins, one that fails, resuming with others."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.corpus import make_list, write_config
 from wedefense.bin.list import main as list_command
 from wedefense.config.loader import load_config
+from wedefense.train.loggers import Run, TensorBoard
 from wedefense.train.run import train
 from wedefense.train.trainer import Trainer
 from wedefense.utils.errors import InputError
@@ -138,3 +141,36 @@ def test_tensorboard_has_every_point_once_of_a_training_that_was_killed(config, 
     events = EventAccumulator(str(tmp_path / "exp/tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 13))
     assert [event.step for event in events.Scalars("epoch/train_loss")] == [1, 2, 3]
+
+
+def test_batches_of_a_step_that_is_done_again_are_logged_once(config, tmp_path):
+    """They were logged at the step before, which a resume leaves shown."""
+    options = ["--accum_grad", "4", "--save_step_interval", "1", "--log_batch_interval", "1"]
+    config = write_config(tmp_path, train_data=str(make_list(tmp_path, utterances=32)), num_epochs=1, num_avg=1,
+                          dataloader_args__num_workers=0)
+
+    class Killed(Exception):
+        pass
+
+    def killed(self, batch):
+        if self.batch == 6:
+            raise Killed
+        return train_batch(self, batch)
+
+    train_batch = Trainer._train_batch
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "_train_batch", killed)
+        train(load_config(config, options), "cpu")
+    train(load_config(config, options), "cpu")
+    events = EventAccumulator(str(tmp_path / "exp/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_a_picture_of_an_epoch_is_written_before_the_epoch_is_saved(tmp_path):
+    """A process that ends there leaves what its threads still had to write."""
+    if (child := os.fork()) == 0:
+        TensorBoard(Run(tmp_path, {}, 0)).image("open_units", np.ones((2, 2)), 1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Images("open_units")] == [1]

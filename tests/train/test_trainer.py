@@ -86,6 +86,25 @@ def test_a_nan_loss_names_the_batch_and_keeps_the_checkpoint(experiment, tmp_pat
     assert (tmp_path / "exp/models/last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize("accum_grad", [1, 2])
+def test_a_nan_gradient_is_told_with_the_files_that_it_came_from(experiment, monkeypatch, accum_grad):
+    """Its loss was finite: NaN was first the loss of the batch after it, which alone was named."""
+    trainer, seen = experiment(accum_grad=accum_grad), []
+    train_batch, step = trainer._train_batch, trainer.optimizer.step
+
+    def poisoned():
+        next(p for p in trainer.clipped if p.grad is not None).grad.fill_(float("nan"))
+        step()
+
+    monkeypatch.setattr(trainer, "_train_batch", lambda batch: (seen.append(batch.keys), train_batch(batch))[1])
+    monkeypatch.setattr(trainer.optimizer, "step", poisoned)
+    with pytest.raises(InputError) as told:
+        trainer.fit()
+    *culprits, after = (", ".join(keys) for keys in seen[:accum_grad + 1])
+    assert f"the loss is nan in epoch 1 on the batch with {after}; " in str(told.value)
+    assert f"those of the step before, whose gradient may have been no number: {', '.join(culprits)}" in str(told.value)
+
+
 @pytest.mark.parametrize("bad", ["gradient", "state of the optimiser"])
 @pytest.mark.parametrize("place", ["between epochs", "within one"])
 def test_what_is_no_number_after_a_step_with_a_finite_loss_replaces_no_checkpoint(experiment, tmp_path, place, bad):

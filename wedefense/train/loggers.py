@@ -52,7 +52,8 @@ class TensorBoard:
     def __init__(self, run: Run):
         from torch.utils.tensorboard import SummaryWriter
 
-        # Of another start what comes after `step` is hidden, for it comes again.
+        # Of another start what comes after `step` is hidden, for it comes again; so does the point of an epoch that
+        # was not saved, and `tensorboard` takes the later of two.
         self._writer = SummaryWriter(ExperimentFolder(run.folder).tensorboard, purge_step=run.step + 1)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -62,6 +63,7 @@ class TensorBoard:
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         self._writer.add_image(name, image, step, dataformats="HW")
+        self._writer.flush()
 
     def close(self, failed: bool) -> None:
         self._writer.close()

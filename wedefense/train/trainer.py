@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import time
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -115,6 +116,7 @@ class Trainer:
         self.loader.set_epoch(self.epoch, self.batch)
         sums = self.sums.to(self.world.device)
         pending, samples = None, 0
+        recent: deque[list[str]] = deque(maxlen=self.config.accum_grad + 1)  # keys of a batch and of a step before it
         skips = SkipCounter(self.batches * self.config.dataloader_args.batch_size)
         description = f"epoch {self.epoch + 1}/{self.config.num_epochs}"
         with progress(total=self.batches, initial=self.batch, desc=description, unit="batch",
@@ -124,7 +126,8 @@ class Trainer:
                 skips.check()
                 parts = self._trained(batch)
                 self._check_finite(pending)
-                pending = (Trailing(parts[0]), batch.keys)
+                recent.append(batch.keys)
+                pending = (Trailing(parts[0]), [*recent])
                 sums += torch.cat([parts.float(), parts.new_ones(1)])
                 samples += batch.wav.numel() * self.world.size
                 bar.update()
@@ -183,17 +186,18 @@ class Trainer:
         self.detector.projection.set_margin(margin)
         self.mode.before_step(self.step, self.steps_per_epoch)
 
-    def _check_finite(self, pending: tuple[Trailing, list[str]] | None) -> None:
+    def _check_finite(self, pending: tuple[Trailing, list[list[str]]] | None) -> None:
         """One step late: the device has the next step to do meanwhile; nothing is saved before the check."""
         if pending is None:
             return
-        trailing, keys_of_batch = pending
+        trailing, (*before, keys) = pending
         loss = trailing.read().item()
         if not math.isfinite(loss):
-            keys = ", ".join(keys_of_batch[:8]) + (" ..." if len(keys_of_batch) > 8 else "")
+            those = (f", and at those of the step before, whose gradient may have been no number: "
+                     f"{_some([key for batch in before for key in batch])}" if before else "")
             raise InputError(
-                f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {keys}; "
-                f"the last checkpoint is untouched. {_STEADIER}, or look at these files")
+                f"the loss is {loss} in epoch {self.epoch + 1} on the batch with {_some(keys)}; "
+                f"the last checkpoint is untouched. {_STEADIER}, or look at these files{those}")
 
     def _validate(self) -> dict[str, float]:
         due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
@@ -319,7 +323,13 @@ class Trainer:
         bar.set_postfix_str(f"loss {loss:.4f} acc {right:.3f} {speed:.3g} audio h/s", refresh=False)
         values = {"loss": loss, "accuracy": right, "lr": self.optimizer.param_groups[0]["lr"],
                   "audio_hours_per_second": speed, **self.module.scalars()}
-        loggers.scalars({f"train/{name}": value for name, value in values.items()}, self.step)
+        within = 0 < self.batch % self.config.accum_grad and self.batch < self.batches
+        step = self.step + within  # the one it counts in: where that is done again, its point comes again too
+        loggers.scalars({f"train/{name}": value for name, value in values.items()}, step)
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:8]) + (" ..." if len(keys) > 8 else "")
 
 
 def _row_text(row: dict) -> str:
