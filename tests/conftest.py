@@ -1,6 +1,8 @@
 import contextlib
+import os
 import shutil
 import signal
+import tempfile
 
 import pytest
 
@@ -14,6 +16,12 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too")
     parser.addoption("--limit", type=float, default=600, help="seconds that the setup, the call and the teardown of a "
                      f"test may take; {SLOW} times as many where it is slow")
+
+
+def pytest_configure(config):
+    logs = tempfile.TemporaryDirectory(prefix="torchelastic_")
+    config.add_cleanup(logs.cleanup)
+    os.environ["PET_LOG_DIR"] = logs.name  # where torchrun makes a folder at each start, which stays
 
 
 @pytest.hookimpl(wrapper=True)

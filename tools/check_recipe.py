@@ -281,7 +281,8 @@ def run(arguments, told: Told) -> None:
             path = Path(work) / "results"
             command = [sys.executable]
             if arguments.ranks > 1:
-                command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(arguments.ranks)]
+                launcher = Path(__file__).with_name("launch.py")
+                command += [str(launcher), "--standalone", "--nproc_per_node", str(arguments.ranks)]
             command += [str(Path(__file__).resolve()), *left, "--child", str(path), "--work", work, "--ranks",
                         str(arguments.ranks), "--width", arguments.width, "--device", arguments.device, "--batch",
                         str(arguments.batch), *arguments.overrides]

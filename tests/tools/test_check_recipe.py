@@ -48,12 +48,13 @@ class Ends(Mode):
 """
 
 
-def test_a_process_that_fails_once_all_is_told_fails_its_last_config(tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_process_that_fails_once_all_is_told_fails_its_last_config(tmp_path, ranks):
     (tmp_path / "ends.py").write_text(ENDS)
     config = tmp_path / "ends.yaml"
     config.write_text(f"base: {CONFIG}\nmode: ends:Ends\n")
-    code, (found,), printed = check(tmp_path, config, folders=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert code == 1 and found["error"].startswith("ended with 9: "), printed
+    code, (found,), printed = check(tmp_path, "--ranks", ranks, config, folders=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert code == 1 and found["error"].startswith("ended with 9: " + "error: rank" * (ranks > 1)), printed
 
 
 WAITS = """

@@ -72,9 +72,11 @@ def until(happened) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="ranks are tied to their launcher on Linux")
 def test_ranks_whose_launcher_is_killed_before_they_are_up_end_too(tmp_path):
     (tmp_path / "late.py").write_text(LATE)
-    ranks = [tmp_path / "0", tmp_path / "1"]
+    ranks, temporary = [tmp_path / "0", tmp_path / "1"], tmp_path / "tmp"
+    temporary.mkdir()
     launcher = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-                                 tmp_path / "late.py", tmp_path], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+                                 tmp_path / "late.py", tmp_path], stderr=subprocess.PIPE, text=True,
+                                env=ENVIRONMENT | {"TMPDIR": str(temporary)})
     until(lambda: all(path.exists() for path in ranks))
     launcher.kill()
     launcher.wait()
@@ -82,6 +84,7 @@ def test_ranks_whose_launcher_is_killed_before_they_are_up_end_too(tmp_path):
     until(lambda: all(started(int(path.read_text())) is None for path in ranks))
     told = launcher.stderr.read()
     assert all(f"InputError: rank {rank}: its launcher does not answer at" in told for rank in (0, 1)), told
+    assert not [*temporary.iterdir()]  # where torchrun would make a folder, had `conftest.py` not named another
 
 
 SSL = {"upstream_args": {"name": "wavlm_tiny", "pruning_units": ""}, "layer_drop": 0.5}

@@ -31,10 +31,9 @@ def need(*packages: str) -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """`python` is this Python, which some machines only know as python3; the checkout comes first."""
-    commands = {"python": "", "torchrun": " -m torch.distributed.run"}
-    for name, module in commands.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{module} "$@"\n')
-        (folder / name).chmod(0o755)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(folder),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -59,8 +58,8 @@ def ranks(check: Check, emit: Callable) -> None:
         raise Skip(f"{count} ranks asked for, and {there} GPUs here: NCCL wants one for each")
     small = ["--size", "tiny", "--samples", "4000"] if check.tiny else []
     with tempfile.TemporaryDirectory() as folder:
-        command = ["torchrun", "--standalone", "--nproc_per_node", str(count), str(ROOT / "tools/gpu/ranks.py"),
-                   "--device", check.device, *small]
+        command = ["python", str(ROOT / "tools/launch.py"), "--standalone", "--nproc_per_node", str(count),
+                   str(ROOT / "tools/gpu/ranks.py"), "--device", check.device, *small]
         for line in lines_of(command, Path(folder)):
             if line.startswith('{"what"'):
                 emit("ranks", ranks=count, **json.loads(line))
