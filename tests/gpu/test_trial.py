@@ -63,6 +63,15 @@ def test_triton_itself_without_a_driver():
     assert "this GPU runs PyTorch's own kernels" in done.stderr
 
 
+@pytest.mark.parametrize("given, expected", [(None, "1"), ("0", "0")])
+def test_products_and_sums_are_one_instruction_unless_the_user_says_otherwise(given, expected):
+    name = "TRITON_DEFAULT_FP_FUSION"
+    own = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
+    script = f"import os, wedefense.gpu; print(os.environ['{name}'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=own)
+    assert done.stdout.strip() == expected
+
+
 def test_a_device_that_is_not_the_current_one(monkeypatch, caplog):
     monkeypatch.delenv("WEDEFENSE_KERNELS", raising=False)
     with device(), caplog.at_level("WARNING"):

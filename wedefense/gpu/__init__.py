@@ -19,6 +19,9 @@ from wedefense.utils.log import warn_once
 LEAST_CAPABILITY = (8, 0)  # of the device: bfloat16 and the wide products of Ampere
 MOST_PROGRAMS = 2 ** 16 - 1  # that a launch has in its second and its third direction
 
+# products and sums as one instruction, with which everything was measured: Triton 3.9 warns that 3.10 will ask for it
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
 
 @torch.compiler.assume_constant_result
 def kernels_run_on(device: torch.device) -> bool:
