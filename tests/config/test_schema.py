@@ -130,6 +130,7 @@ def test_the_resolved_config_loads_back_to_an_equal_one(tmp_path):
     ("optimizer: SGD", "optimizer: SDG", "optimizer: unknown optimizer 'SDG', did you mean 'SGD'?"),
     ("seed: 42", "seed: many", "c.yaml:6: seed: must be a whole number, got 'many'"),
     ("head_nb: 32", "head_nb: 0", "model_args.head_nb: must be greater than 0, got 0"),
+    ("frontend: \"s3prl\"", "frontend: wavlm_base", "is `frontend: ssl` with `ssl_args: {upstream_args: {name"),
     ("frontend: \"s3prl\"", "frontend: s4prl", "dataset_args.frontend: unknown front-end 's4prl', did you mean"),
     ("increase_type: \"exp\"", "increase_type: cubic", "margin_update.increase_type: must be one of exp, linear"),
 ])

@@ -58,6 +58,9 @@ def test_random_numbers_depend_on_what_they_are_for():
 def test_hints():
     assert did_you_mean("SSL_BACKEND_MFHA",
                         ["SSL_BACKEND_MHFA", "XVEC"]).startswith(", did you mean 'SSL_BACKEND_MHFA'?")
+    assert did_you_mean("mhfa", ["SSL_BACKEND_CA_MHFA", "SSL_BACKEND_MHFA", "XVEC"]).startswith(
+        ", did you mean 'SSL_BACKEND_MHFA'?")
+    assert did_you_mean("aa", ["SSL_BACKEND_AASIST"]) == " (known: SSL_BACKEND_AASIST)"
     assert first_few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
 

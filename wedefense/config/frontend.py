@@ -214,7 +214,8 @@ FRONTENDS = Registry("front-end", {
     "ssl": _SSL,
     "huggingface": _SSL,  # WeDefense's name of it
     "s3prl": FrontendRow("wedefense.frontend.s3prl:S3prlFrontend", S3prlOptions, shape_in_weights=True),
-}, "frontends", FrontendOptions, FrontendRow, scores=True)
+}, "frontends", FrontendOptions, FrontendRow, scores=True,
+    aside="; an encoder such as wavlm_base_plus is `frontend: ssl` with `ssl_args: {upstream_args: {name: ...}}`")
 
 
 def check_prunable(name: str) -> None:

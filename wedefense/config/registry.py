@@ -66,12 +66,13 @@ class Registry(Generic[AnyRow]):
 
     `group`: of the entry points, after `wedefense.`; `base`: what the options of all derive from, if anything; `row`:
     the kind of row, whose further fields a class from elsewhere gives as the dict `traits`; `scores`: whether weights
-    are of no use without it.
+    are of no use without it; `aside`: what else is taken for a name, to end the error about an unknown one.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, AnyRow], group: str, base: type = object,
-                 row: type[AnyRow] = Row, scores: bool = False):  # type: ignore[assignment]
+                 row: type[AnyRow] = Row, scores: bool = False, aside: str = ""):  # type: ignore[assignment]
         self.kind, self.group, self._base, self._row, self.scores = kind, f"wedefense.{group}", base, row, scores
+        self._aside = aside
         self._rows = dict(rows)
 
     def names(self) -> list[str]:
@@ -105,7 +106,8 @@ class Registry(Generic[AnyRow]):
         if name in plugins:
             return self._foreign(plugins[name].value)
         if ":" not in name:
-            hint = f"; a class of your own is named as package.module:{name.rpartition('.')[2]}" if "." in name else ""
+            own = f"; a class of your own is named as package.module:{name.rpartition('.')[2]}"
+            hint = own if "." in name else self._aside
             hint += "; or install the package that declares it" if _TO_SCORE.get() else ""
             raise InputError(f"unknown {self.kind} '{name}'{did_you_mean(name, (*self._rows, *plugins))}{hint}")
         if _REFUSE_UNDECLARED.get() and name not in {point.value for point in plugins.values()}:

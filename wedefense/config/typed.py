@@ -126,7 +126,8 @@ def _fit(value, hint, text: str | None = None):
         if isinstance(value, str):
             value = as_list(value)
         if not isinstance(value, (list, tuple)):
-            raise _Mismatch(f"must be a list, got {value!r}")
+            kind = f" of {len(args)}" if args[-1:] != (Ellipsis,) else "" if value is None else f" like [{value}]"
+            raise _Mismatch(f"must be a list{kind}, got {value!r}")
         if args[-1:] == (Ellipsis,):
             return tuple(_fit(item, args[0]) for item in value)
         if len(value) != len(args):
@@ -134,7 +135,7 @@ def _fit(value, hint, text: str | None = None):
         return tuple(_fit(item, arg) for item, arg in zip(value, args))
     if origin is dict:
         if not isinstance(value, dict):
-            raise _Mismatch(f"must be a mapping, got {value!r}")
+            raise _Mismatch(f"must be a mapping like {{key: value}}, got {value!r}")
         return {str(k): _fit(v, args[1]) for k, v in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):  # a section inside a list
         try:

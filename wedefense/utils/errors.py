@@ -31,6 +31,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     typed = str(name).lower()
     close = difflib.get_close_matches(typed, lowered, n=3, cutoff=0.5)
     close.sort(key=lambda match: sorted(match) != sorted(typed))  # swapped letters are the likeliest slip
+    if not close and len(typed) > 2:
+        close = sorted((k for k in lowered if typed in k), key=len)  # 'MHFA', where the name is SSL_BACKEND_MHFA
     hint = f", did you mean '{lowered[close[0]]}'?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
 

@@ -140,7 +140,7 @@ def test_speeds_of_speakers_have_labels_of_their_own():
     ({"prob": 1}, r"step 1: must be a mapping .*types: codec, low_pass"),
     ({"type": "rawbost"}, "step 1: unknown augmentation step 'rawbost', did you mean 'rawboost'"),
     ({"type": "noise", "snr": [0, 5]}, "step 1: unknown key 'snr', did you mean"),
-    ({"type": "noise", "noise_snr": 5}, "noise_snr: must be a list, got 5"),
+    ({"type": "noise", "noise_snr": 5}, "noise_snr: must be a list of 2, got 5"),
     ({"type": "noise", "noise_snr": [5]}, "noise_snr: must be a list of 2"),
     ({"type": "noise", "noise_snr": [9, 5]}, "noise_snr: must go from low to high"),
     ({"type": "noise", "babble": [0, 2]}, "babble: must be at least 1"),
