@@ -171,7 +171,7 @@ def test_what_the_score_command_writes_is_joined_by_stems(tmp_path, caplog):
         for path in (tabs, commas):
             trials = load_trials(path, keys)
             assert trials.names == ["u1", "u2", "u3.v2", "sub/u4"] and trials.scores.tolist() == [1.5, -2, 0.25, -0.1]
-    assert "names are paths; 4 are known by the key they end in" in caplog.text
+    assert "names and keys differ in folders; 4 are known by what both end in" in caplog.text
 
 
 @pytest.mark.parametrize("rows", [["/in/a b/u 1.wav", "/in/a b/u2.v2.WAV", "/in/u3.mp3", "/in/a b/u4.flac"],
@@ -206,6 +206,19 @@ def test_a_stem_that_two_keys_have_is_none_of_them(tmp_path):
     keys = write(tmp_path / "keys", {"u1.wav": "bonafide", "u1.flac": "spoof", "u2.wav": "spoof"})
     with pytest.raises(InputError, match="2 utterances of .* without a score"):
         load_trials(scores, keys)
+
+
+def test_stems_are_known_by_keys_that_have_folders(tmp_path):
+    """`wedefense score --names stem`, where stage 1 keeps the folders of a table."""
+    scores = write(tmp_path / "scores", {"u1": 1, "u 2": 0}, "filename\tcm-score\n")
+    keys = write(tmp_path / "keys", {"clips/real/u1": "bonafide", "clips/fake/u_2": "spoof", "clips/fake/u3": "spoof"})
+    assert load_trials(scores, keys, common=True).names == ["clips/real/u1", "clips/fake/u_2"]
+    keys = write(tmp_path / "keys", {"real/u1": "bonafide", "fake/u1": "spoof", "fake/u2": "spoof"})
+    with pytest.raises(InputError, match="scores: 'u1' may be real/u1, fake/u1 of the keys; name scores as the keys"):
+        load_trials(scores, keys)
+    other = write(tmp_path / "other", {"fake/u1": 1, "real/u2": 0}, "filename\tcm-score\n")
+    with pytest.raises(InputError, match="nothing in common"):
+        load_trials(other, write(tmp_path / "keys", {"a/u1": "bonafide", "a/u2": "spoof"}))
 
 
 def test_a_stem_that_two_paths_have_is_no_key(tmp_path):

@@ -20,7 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
                         help="scores: NAME LLR, for `wedefense evaluate`")
     parser.add_argument("--names", default="path", choices=["path", "stem"],
-                        help="of files: as given, or without folders and suffix, as keys are (default: path)")
+                        help="of files: as given, or without folders and suffix (default: path)")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")

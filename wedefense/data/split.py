@@ -41,7 +41,7 @@ def split_by_group(groups: Sequence[str], labels: Sequence[str], shares: Sequenc
 
 
 def _nearer(part: dict[str, float], wanted: dict[str, float]) -> float:
-    """How much nearer a set comes to the share of each class that it still wants, by a group that has this part of it."""
+    """How much nearer a set comes to what it still wants of each class, by a group that has this part of it."""
     return sum(abs(wanted[label]) - abs(wanted[label] - share) for label, share in part.items())
 
 

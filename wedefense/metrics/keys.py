@@ -1,7 +1,8 @@
 """Scores and keys of detection trials: read, joined, and every doubt about them spoken out."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,26 +104,37 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     return Trials(names, values[at], labels)
 
 
-def _named_as_keys(path, paths: list[str], names: list[str]) -> list[str]:
-    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in; of both the suffix may be left
-    out, and blanks be written as stage 1 does."""
+def _named_as_keys(path, given: list[str], names: list[str]) -> list[str]:
+    """Paths, as `wedefense score` writes them of a folder, by the key that each ends in; or stems by the key that ends
+    in each. Of both the suffix may be left out, and blanks be written as stage 1 does."""
     plain = [_plain(key) for key in names]
     counts = Counter(plain)
     known = {short: key for short, key in zip(plain, names) if counts[short] == 1} | {key: key for key in names}
+    longer = defaultdict(list)  # keys that have folders, by what they end in
+    for short, key in zip(plain, names):
+        for end in list(_ends(short))[1:]:
+            longer[end].append(key)
     taken: dict[str, str] = {}
     found = []
-    for name in paths:
-        ends = ("/".join(parts[start:]) for parts in map(_parts, (name, _plain(name), _plain(name, of_any_kind=True)))
-                for start in range(len(parts)))
-        key = next((known[end] for end in ends if end in known), None)
-        if key is not None and taken.setdefault(key, name) != name:
-            raise InputError(f"{path}: '{key}' of the keys may be {taken[key]} or {name}; name the scores "
+    for name in given:
+        ends = (end for whole in (name, _plain(name), _plain(name, of_any_kind=True)) for end in _ends(whole))
+        keys = next(([known[end]] for end in ends if end in known), longer.get(_plain(name), []))
+        if len(keys) > 1:
+            raise InputError(f"{path}: '{name}' may be {first_few(keys, 2)} of the keys; name scores as the keys are")
+        if keys and taken.setdefault(keys[0], name) != name:
+            raise InputError(f"{path}: '{keys[0]}' of the keys may be {taken[keys[0]]} or {name}; name the scores "
                              f"as the keys are")
-        found.append(name if key is None else key)
+        found += keys or [name]
     if taken:
-        get_logger().info("%s: names are paths; %d are known by the key they end in, such as %s", path, len(taken),
-                          next(iter(taken)))
+        get_logger().info("%s: names and keys differ in folders; %d are known by what both end in, such as %s", path,
+                          len(taken), next(iter(taken)))
     return found
+
+
+def _ends(path: str) -> Iterator[str]:
+    """The whole, and the same with less and less folders before it."""
+    parts = path.split("/")
+    return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def _plain(name: str, of_any_kind: bool = False) -> str:
@@ -130,10 +142,6 @@ def _plain(name: str, of_any_kind: bool = False) -> str:
     name = name.replace("\\", "/")
     stem = os.path.splitext(name)[0]
     return "_".join((stem if of_any_kind or is_audio(name) else name).split())
-
-
-def _parts(path: str) -> list[str]:
-    return path.split("/")
 
 
 def report_strays(scores, score_names, keys, names, at: np.ndarray, common: bool | None,
