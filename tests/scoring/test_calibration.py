@@ -67,7 +67,7 @@ def test_a_quality_measure_that_shifts_the_scores_is_used():
     duration = np.random.default_rng(0).uniform(0, 10, llrs.size)
     model = fit(llrs + 0.5 * duration, is_bonafide, qualities=duration, quality_names=["dur"])
     assert model.weights[0] == pytest.approx(-0.5, abs=0.05) and model.qualities == ("dur",)
-    with pytest.raises(InputError, match="fitted on 1 quality measures, not on 0"):
+    with pytest.raises(InputError, match="fitted on 1 quality measure, not on 0; give those, .*--quality"):
         model.apply(llrs)
 
 
@@ -171,6 +171,8 @@ def test_fuse_command(files):
     assert fuse(["--average", "--scores", *both, "--out", at("mean")]) == 0
     (names, mean), (_, a), (b_names, b) = map(read_scores, (at("mean"), *both))
     assert mean == pytest.approx((a + b[[b_names.index(n) for n in names]]) / 2, abs=1e-12)
+    with pytest.raises(InputError, match="eval.a: named twice; combine different systems"):
+        fuse(["--average", "--scores", *both, at("../" + files.name + "/eval.a"), "--out", at("mean")])
     (files / "eval.b").write_text("other 1\n")
     with pytest.raises(InputError, match="do not score the same utterances"):
         fuse(["--average", "--scores", *both, "--out", at("mean")])

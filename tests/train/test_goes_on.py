@@ -251,7 +251,7 @@ def test_a_fork_begins_anew_from_these_weights(again, tmp_path):
     assert f"from a list of 8 utterances, {made['hours']:.3g} h: 4 bonafide, 4 spoof." in training(
         ExperimentFolder(tmp_path / "fork"))
     assert "weights start from" in (log := (tmp_path / "fork/train.log").read_text()) and "model_2.pt" in log
-    with pytest.raises(InputError, match="no epoch to fork from"):
+    with pytest.raises(InputError, match="no epoch to fork from; --exp_dir is the folder that has the weights"):
         train.main(["--config", str(root / "config.yaml"), "--exp_dir", str(tmp_path / "none"), "--fork", "x"])
 
 

@@ -15,8 +15,9 @@ from tests.corpus import make_list, write_config
 from wedefense.config.loader import load_config
 from wedefense.experiment.checkpoint import load_model, load_weights
 from wedefense.models.detector import own_weights
-from wedefense.train.run import build_trainer
+from wedefense.train.run import build_trainer, train
 from wedefense.utils.distributed import World
+from wedefense.utils.errors import InputError
 from wedefense.utils.processes import started
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +184,14 @@ def test_validation_is_of_the_weights_that_are_kept(tmp_path, sharding):
     load_weights(trainer.detector, own_weights(load_model(tmp_path / "exp/models/model_1.pt")), "model_1.pt")
     kept = trainer.validator(trainer.detector, trainer.module.criterion)
     assert row["val_loss"] == pytest.approx(kept["loss"], rel=1e-5)
+
+
+def test_one_process_does_not_train_for_two_ranks(tmp_path):
+    config = write_config(tmp_path, gpus=[0, 1], train_data=str(make_list(tmp_path)), num_epochs=1,
+                          exp_dir=str(tmp_path / "exp"))
+    with pytest.raises(InputError, match=r"gpus: \[0, 1\] are 2 ranks, but 1 started; run.sh starts all"):
+        train(load_config(config), "cpu")
+    assert not (tmp_path / "exp").exists()
 
 
 @pytest.mark.parametrize("what, told", [

@@ -113,5 +113,6 @@ def newest_weights(exp_dir: str | Path) -> Path:
     """Of the last epoch that was kept, to begin a new training from."""
     folder = ExperimentFolder(exp_dir)
     if not (epochs := folder.epochs()):
-        raise InputError(f"{folder}: no epoch to fork from; leave --fork out and begin anew in another --exp_dir")
+        raise InputError(f"{folder}: no epoch to fork from; --exp_dir is the folder that has the weights, --fork "
+                         "where the new training goes. Without weights leave --fork out")
     return folder.epoch(epochs[-1])

@@ -215,6 +215,6 @@ def doubts(trials: Trials, result: DetectionResult, classes: tuple[str, str] = C
                      f"(a higher score must mean {classes[0]})")
     elif result.act_dcf >= 1.0 > result.min_dcf:
         found.append(f"actDCF {result.act_dcf:.4f} is no better than a fixed decision (1.0) where {result.min_dcf:.4f} "
-                     "is possible: scores look uncalibrated, fit them on a development set (`wedefense calibrate`; "
-                     "for speakers `score_trials --qmf`)")
+                     "is possible: scores look uncalibrated for this set, fit them on a development set like it "
+                     "(`wedefense calibrate`; for speakers `score_trials --qmf`)")
     return found

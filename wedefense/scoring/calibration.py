@@ -22,7 +22,7 @@ from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
 from wedefense.utils.json_file import read_json
 from wedefense.utils.log import get_logger
-from wedefense.utils.tables import first_few
+from wedefense.utils.tables import first_few, plural
 
 NEAR_CHANCE = 0.9  # Cllr of calibrated scores, of 1
 _SKETCH = 256
@@ -62,9 +62,11 @@ class Calibration:
     def apply(self, scores: np.ndarray, qualities: np.ndarray | None = None) -> np.ndarray:
         """(trials, systems) or (trials,) scores and (trials, qualities) -> (trials,) LLRs."""
         scores, qualities = _columns(scores), _columns(qualities, len(scores))
-        for what, given, fitted in (("systems", scores, self.scales), ("quality measures", qualities, self.weights)):
+        for what, given, fitted in (("system", scores, self.scales), ("quality measure", qualities, self.weights)):
             if given.shape[1] != len(fitted):
-                raise InputError(f"the calibration was fitted on {len(fitted)} {what}, not on {given.shape[1]}")
+                option = "--scores" if what == "system" else "--quality"
+                raise InputError(f"the calibration was fitted on {plural(len(fitted), what)}, not on {given.shape[1]}; "
+                                 f"give those, in the same order ({option})")
         return scores @ np.array(self.scales) + qualities @ np.array(self.weights) + self.bias
 
     def formula(self) -> str:
@@ -216,6 +218,8 @@ def fit_files(scores: Sequence[str], keys: str, options: CalibrationOptions = Ca
 
 def read_systems(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Utterances of the first file and the (trials, systems) scores of all, which must have the same utterances."""
+    if twice := [path for i, path in enumerate(paths) if os.path.realpath(path) in map(os.path.realpath, paths[:i])]:
+        raise InputError(f"{twice[0]}: named twice; combine different systems")
     names, first = read_scores(paths[0])
     columns = [first]
     for path in paths[1:]:

@@ -52,6 +52,10 @@ def train(config: Config, device: str = "auto") -> None:
     if world.device.type == "cpu":
         keep_freed_memory()
     try:
+        if world.size < (ranks := len(config.gpus)):  # a step would see fewer utterances than the config says
+            raise InputError(f"gpus: {list(config.gpus)} are {ranks} ranks, but {world.size} started; run.sh starts "
+                             f"all, as does `torchrun --standalone --nproc_per_node {ranks} -m wedefense.bin.train` "
+                             f"with these options. On one rank: --gpus '[{config.gpus[0]}]'")
         with owned(folder, world.rank, distributed.gather):
             config = replace(config, checkpoint=distributed.gather(checkpoint_to_take(config))[0])
             record = _settled(config, world)
