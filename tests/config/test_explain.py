@@ -87,6 +87,15 @@ def test_two_configs_are_set_side_by_side(config, capsys, tmp_path):
         main(["--diff", config, config, "--seed", "3"])
 
 
+def test_configs_are_compared_where_the_code_of_what_only_trains_is_not(config, capsys, tmp_path):
+    for name, gamma in (("one", 1), ("two", 2)):
+        (tmp_path / f"{name}.yaml").write_text(f"base: c.yaml\nloss: gone:Focal\nloss_args: {{gamma: {gamma}}}\n")
+    assert printed(capsys, "--diff", "one.yaml", "two.yaml") == "loss_args: {gamma: 1} -> {gamma: 2}\n"
+    (tmp_path / "two.yaml").write_text("base: c.yaml\nmodel: gone:Backend\n")
+    with pytest.raises(InputError, match="two.yaml:2: model: back-end 'gone:Backend': there is no module 'gone'"):
+        main(["--diff", "one.yaml", "two.yaml"])
+
+
 def test_no_torch_is_loaded(config):
     code = ("import sys; from wedefense.bin.config import main; main(['--config', 'c.yaml']); "
             "sys.exit('torch' in sys.modules)")

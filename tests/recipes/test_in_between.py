@@ -270,3 +270,16 @@ def test_an_experiment_as_it_was_trained_is_scored_although_its_data_moved_on(st
     with pytest.raises(InputError, match="utt2lab changed.*go back to --stage 2"):
         check.main(arguments)
     check.main([*arguments, "--as_trained"])
+
+
+def test_what_was_trained_with_code_that_is_not_here_is_averaged_and_scored_as_it_is(stages):
+    from wedefense.bin import average, check
+
+    config = stages.exp.parent / "elsewhere.yaml"
+    config.write_text(f"base: {stages.config}\nloss: gone:Loss\n")
+    own = stages.exp / "config.yaml"
+    own.write_text(own.read_text().replace("loss: CrossEntropyLoss", "loss: gone:Loss"))
+    assert "gone:Loss" in own.read_text()
+    arguments = ["--config", str(config), "--exp_dir", str(stages.exp)]
+    assert average.main(arguments) == 0
+    assert check.main(["--stage", "5", "--data", str(stages.data), *arguments, "--as_trained"]) == 0

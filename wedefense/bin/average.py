@@ -10,7 +10,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_parser("average", __doc__)
     parser.add_argument("--config", required=True, help="YAML file; num_avg and average choose the epochs")
     arguments, overrides = parser.parse_known_args(argv)
-    asked = load_config(arguments.config, overrides)
+    asked = load_config(arguments.config, overrides, scoring=True)
 
     from wedefense.experiment import lineage, saved_epochs
     from wedefense.experiment.folder import ExperimentFolder
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
     setup_logging()
     folder = ExperimentFolder(asked.exp_dir)
-    config = load_config(folder.config) if folder.config.is_file() else asked  # all else is as it was trained
+    config = load_config(folder.config, scoring=True) if folder.config.is_file() else asked  # all else is as it was trained
     epochs = saved_epochs.to_average(
         replace(config, exp_dir=asked.exp_dir, num_avg=asked.num_avg, average=asked.average))
     step = lineage.averaging(folder, epochs)

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--as_trained", action=Switch,
                         help="settings and training data may be others than those of the weights")
     arguments, overrides = parser.parse_known_args(argv)
-    config = load_config(arguments.config, overrides)
+    config = load_config(arguments.config, overrides, scoring=arguments.as_trained)
 
     from wedefense.experiment.check import check, lists_of
 

@@ -77,7 +77,7 @@ def _settings(folder: ExperimentFolder, config: Config, stage: int) -> None:
 
 
 def _weights(folder: ExperimentFolder, config: Config) -> None:
-    trained = replace(load_config(folder.config), exp_dir=config.exp_dir, num_avg=config.num_avg,
+    trained = replace(load_config(folder.config, scoring=True), exp_dir=config.exp_dir, num_avg=config.num_avg,
                       average=config.average)
     lineage.averaging(folder, saved_epochs.to_average(trained)).require()
     if trained.use_pruning_loss:
