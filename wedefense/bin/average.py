@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
 
     setup_logging()
     folder = ExperimentFolder(asked.exp_dir)
-    config = load_config(folder.config, scoring=True) if folder.config.is_file() else asked  # all else is as it was trained
+    # all else is as it was trained
+    config = load_config(folder.config, scoring=True) if folder.config.is_file() else asked
     epochs = saved_epochs.to_average(
         replace(config, exp_dir=asked.exp_dir, num_avg=asked.num_avg, average=asked.average))
     step = lineage.averaging(folder, epochs)

@@ -51,10 +51,7 @@ def print_difference(places: list[str], overrides: list[str]) -> int:
 
     if overrides:
         raise InputError(f"{overrides[0]}: --diff takes two configs as they are")
-    try:
-        found = difference(*(load_config(config_of(place)) for place in places))
-    except InputError:  # the code of what only trains may be elsewhere; its options are compared as they are written
-        found = difference(*(load_config(config_of(place), scoring=True) for place in places))
+    found = difference(*map(config_of, places))
     print("\n".join([f"{key}: {here} -> {there}" for key, here, there in found] or ["no difference"]))
     return 0
 

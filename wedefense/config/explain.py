@@ -17,7 +17,7 @@ import yaml
 from wedefense.config.adapters import AdapterOptions
 from wedefense.config.data import DatasetOptions
 from wedefense.config.frontend import FRONTENDS
-from wedefense.config.loader import read_config_tree
+from wedefense.config.loader import load_config, read_config_tree
 from wedefense.config.pruning import PruningOptions
 from wedefense.config.schema import Config
 from wedefense.config.tree import Leaf, Tree
@@ -104,9 +104,15 @@ def _keys(options: Any, prefix: str) -> Iterator[str]:
             yield from (f"{prefix}{field.name}.{name}" for name in value)
 
 
-def difference(one: Config, other: Config) -> list[tuple[str, str, str]]:
-    """(key, value here, value there) of what is in use and not the same; "-" where a key is not in use."""
-    a, b = dict(_flat(one)), dict(_flat(other))
+def difference(*paths: str | os.PathLike) -> list[tuple[str, str, str]]:
+    """(key, value here, value there) of what is in use in two files and not the same; "-" where a key is not in use.
+
+    Where the code of what only trains is not here, its options are compared as they are written.
+    """
+    try:
+        a, b = (dict(_flat(load_config(path))) for path in paths)
+    except InputError:
+        a, b = (dict(_flat(load_config(path, scoring=True))) for path in paths)
     return [(key, a.get(key, "-"), b.get(key, "-")) for key in (a | b) if a.get(key) != b.get(key)]
 
 

@@ -40,10 +40,10 @@ def read_scp(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that writes it first")
-    entries, vectors, dim = read_table(path), [], None
+    entries, vectors = read_table(path), np.empty((0, 0), dtype=np.float32)
     with contextlib.ExitStack() as stack:
         streams: dict[str, BinaryIO] = {}
-        for key, entry in entries.items():
+        for row, (key, entry) in enumerate(entries.items()):
             try:
                 ark, _, offset = entry.rpartition(":")
                 if ark not in streams:
@@ -51,14 +51,15 @@ def read_scp(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
                     place = beside if beside.is_file() else Path(ark)
                     streams[ark] = stack.enter_context(open_regular(place))
                 vector = _vector(streams[ark], int(offset))
-                if len(vector) != (dim or len(vector)):
-                    raise ValueError(f"{len(vector)} values, the others have {dim}")
+                if row == 0:  # a million of them lie in memory once
+                    vectors = np.empty((len(entries), len(vector)), dtype=np.float32)
+                if len(vector) != vectors.shape[1]:
+                    raise ValueError(f"{len(vector)} values, the others have {vectors.shape[1]}")
+                vectors[row] = vector
             except (OSError, ValueError, InputError) as error:
                 raise InputError(f"{path}: '{key}': {entry} cannot be read ({error}); run the stage that writes it "
                                  "again") from None
-            dim = len(vector)
-            vectors.append(vector)
-    return list(entries), np.stack(vectors)
+    return list(entries), vectors
 
 
 def _vector(stream: BinaryIO, offset: int) -> np.ndarray:
