@@ -20,8 +20,16 @@ def text(path, content):
 
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "seglab"])
 def test_what_is_written_is_read_back(tmp_path, kind):
-    write_spans(tmp_path / "labels", SPANS, kind)
-    assert read_spans(tmp_path / "labels", kind) == SPANS
+    spans = SPANS | {f"real/{key}.v2": found for key, found in SPANS.items()}  # stage 1 keeps folders in keys
+    write_spans(tmp_path / "labels", spans, kind)
+    assert read_spans(tmp_path / "labels", kind) == spans
+
+
+@pytest.mark.parametrize("key", ["../u1", "/u1", "real/../../u1"])
+def test_files_of_labels_stay_in_their_folder(tmp_path, key):
+    with pytest.raises(InputError, match="named by their utterance, and .* would lie outside of this folder"):
+        write_spans(tmp_path / "in/labels", SPANS | {key: SPANS["u1"]}, "audacity")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_spans_on_the_line_of_their_utterance(tmp_path, capsys):

@@ -106,6 +106,26 @@ def test_files_that_are_written_hold_the_spans(exp, middle, tmp_path, out, capsy
         np.testing.assert_allclose([span[:2] for span in read[key]], [span[:2] for span in found.spans], atol=2e-6)
 
 
+def test_keys_of_a_table_stay_as_they_are(exp, middle, tmp_path, capsys):
+    """Stage 1 keeps folders in keys, and corpora have dots in theirs; only of a file the stem is taken."""
+    keys = {"real/1": "a", "fake/1": "b", "u3.v2": "a"}
+    (tmp_path / "wav.scp").write_text("".join(f"{key} {exp.parent / name}.wav\n" for key, name in keys.items()))
+    seconds = {"a": 0.9, "b": 1.31}
+    write_spans(tmp_path / "true", {key: [Span(0, seconds[name], "spoof")] for key, name in keys.items()}, "segments")
+    for out in ("spans.rttm", "grids"):
+        assert main(["--model", str(exp), str(tmp_path / "wav.scp"), "--threshold", str(middle), "--out",
+                     str(tmp_path / out), "--segments", str(tmp_path / "true"), *(
+                         ["--format", "textgrid", "--plot", str(tmp_path / "drawn")] if out == "grids" else [])]) == 0
+        assert read_spans(tmp_path / out).keys() == keys.keys()
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"real_1.png", "fake_1.png", "u3.v2.png"}
+    folder = tmp_path / "files"
+    for key in ("x/1.wav", "y/1.wav"):
+        (folder / key).parent.mkdir(parents=True)
+        (folder / key).write_bytes((exp.parent / "a.wav").read_bytes())
+    with pytest.raises(InputError, match=r"1 name of two recordings or more \(1\).*give the recordings keys by a"):
+        main(["--model", str(exp), str(folder), "--out", str(tmp_path / "x.rttm")])
+
+
 def test_a_table_in_80_columns_with_what_is_true(exp, middle, tmp_path, capsys):
     write_spans(tmp_path / "true.rttm", {"a": [Span(0, 0.4, "bonafide"), Span(0.4, 0.9, "spoof")],
                                          "b": [Span(0, 9, "spoof")]})

@@ -110,6 +110,10 @@ def test_frame_scores_against_spans_with_thresholds_of_dev(tmp_path, capsys):
     printed, page = capsys.readouterr().out, parse(tmp_path / "r.html")[1]
     assert "segments of 0.02 s" in printed and "time (range EER)" in printed and "boundary error" in printed
     assert "Where it is fake" in page and "time (range EER)" in page and "at the EER threshold of dev" in page
+    lines = (tmp_path / "frames").read_text().splitlines()
+    write(tmp_path / "frames", [f"in/{line.replace(' ', '.wav ', 1)}" for line in lines])
+    assert main(arguments) == 0  # as `wedefense frames` names the files of a folder
+    assert json.loads((tmp_path / "r.json").read_text())["eer"] == expected.eer
     assert main(arguments) == 0
     assert "need a threshold of another set: --dev SCORES KEYS" in capsys.readouterr().out
     write(tmp_path / "segments", ["u1 0.02 0.12 fake", "u2 0 0.08 bonafide", "u3 0 0.08 real"])

@@ -95,7 +95,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of labels")
     if path.is_dir():
-        kinds = {kind for file in path.iterdir() if (kind := _kind_by_name(file)) is not None}
+        kinds = {kind for file in path.rglob("*") if (kind := _kind_by_name(file)) is not None}
         if len(kinds) == 1:
             return kinds.pop()
     elif by_name := _kind_by_name(path):
@@ -139,7 +139,7 @@ def _fields(path: Path, count: int, expected: str, maxsplit: int = -1) -> Iterat
 
 
 def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in suffixes) if path.is_dir() else [path]
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in suffixes) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: no file in this folder ends in {' or '.join(suffixes)}")
     return files
@@ -180,13 +180,14 @@ def _read_csv(path: Path) -> Spans:
 
 
 def _read_tracks(path: Path, suffixes: tuple[str, ...], spans_of: Callable[[Path], list[Span]]) -> Spans:
-    """Files of one utterance each, whose name is that of the file."""
-    spans = {}
+    """Files of one utterance each, whose name is that of the file, with the folders that lead to it."""
+    spans: dict[str, list[Span]] = {}
     for file in _files(path, suffixes):
-        if file.stem in spans:
-            raise InputError(f"{file}: a second file of labels for '{file.stem}'; keep one")
-        spans[file.stem] = spans_of(file)
-        if not spans[file.stem]:
+        key = (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
+        if key in spans:
+            raise InputError(f"{file}: a second file of labels for '{key}'; keep one")
+        spans[key] = spans_of(file)
+        if not spans[key]:
             raise InputError(f"{file}: holds no span; a recording all of one class has one, from 0 to its end")
     return spans
 
@@ -257,11 +258,12 @@ def _write_table(path: Path, spans: Spans, text: Callable[[Spans], str]) -> list
 
 
 def _write_tracks(path: Path, spans: Spans, text: Callable[[Spans], str], suffix: str) -> list[Path]:
-    """A file of each utterance in the folder `path`, or the file `path` of one."""
+    """A file of each utterance in the folder `path`, or the file `path` of one; a key with folders lies in such."""
     alone = len(spans) == 1 and path.suffix.lower() == suffix.lower() and not path.is_dir()
-    slashed = [key for key in spans if "/" in key]
-    if slashed and not alone:
-        raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(slashed)} cannot be")
+    outside = [key for key in spans if key.startswith("/") or ".." in key.split("/")]
+    if outside and not alone:
+        raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(outside)} would lie "
+                         "outside of this folder; name the recordings otherwise")
     return [_write_text(path if alone else path / f"{key}{suffix}", text({key: found}))
             for key, found in spans.items()]
 

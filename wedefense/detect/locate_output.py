@@ -33,6 +33,7 @@ class Report:
     found: Mapping[str, Located]                     # by the name of the recording as it was given
     failures: dict[str, str]
     why: str                                         # the threshold is what it is
+    utterances: Mapping[str, str]                    # what label files and pictures call each
     true: Spans = field(default_factory=dict)        # by the name of the recording
 
     def text(self, style: str) -> str:
@@ -53,8 +54,7 @@ class Report:
         return "\n\n".join([*(self._block(name) for name in self.found), "\n".join(self._legend())])
 
     def labels(self) -> dict[str, list[Span]]:
-        names = utterances(self.found)
-        return {names[name]: one.called for name, one in self.found.items()}
+        return {self.utterances[name]: one.called for name, one in self.found.items()}
 
     def write(self, path: str, style: str) -> list[Path]:
         if style in LABEL_FILES:
@@ -65,8 +65,7 @@ class Report:
 
     def draw(self, folder: str) -> list[Path]:
         """A picture of each recording, by the name of its utterance."""
-        names = utterances(self.found)
-        return [one.plot(Path(folder) / f"{names[name].replace('/', '_')}.png", self.true.get(name, ()))
+        return [one.plot(Path(folder) / f"{self.utterances[name].replace('/', '_')}.png", self.true.get(name, ()))
                 for name, one in self.found.items()]
 
     def _entry(self, name: str) -> dict:
@@ -125,14 +124,19 @@ def located(model: LoadedDetector, sources: Mapping[str, object], threshold: str
             else:
                 failures[name] = one
             bar.update()
-    return Report(found, failures, why, true_spans(labels, found) if labels and found else {})
+    called = utterances(sources)
+    return Report(found, failures, why, called, true_spans(labels, found, called) if labels and found else {})
 
 
 def check_names(sources: Mapping[str, object], style: str) -> None:
     """Whether label files and pictures can be named by the recordings, before anything is computed."""
-    names = utterances(sources).values()
+    called = utterances(sources)
+    twice = [name for name, count in Counter(called.values()).items() if count > 1]
+    if twice:
+        raise InputError(f"{plural(len(twice), 'name')} of two recordings or more ({first_few(twice)}); label files "
+                         "and pictures are named by a file's stem: give the recordings keys by a table NAME.scp")
     if style == "rttm":
-        require_words(names, "an RTTM file")
+        require_words(called.values(), "an RTTM file")
 
 
 def _short(spans: Sequence[Span]) -> str:
@@ -140,20 +144,15 @@ def _short(spans: Sequence[Span]) -> str:
         f" and {len(spans) - 3} more" if len(spans) > 3 else "" if spans else "none")
 
 
-def utterances(names: Sequence[str] | Mapping) -> dict[str, str]:
-    """What label files and pictures call each recording: its key, or of a path the file's stem."""
-    found = {name: Path(name).stem if "/" in name or Path(name).suffix else name for name in names}
-    twice = [name for name, count in Counter(found.values()).items() if count > 1]
-    if twice:
-        raise InputError(f"{plural(len(twice), 'name')} of two recordings or more ({first_few(twice)}); label files "
-                         "and pictures are named by a file's stem: give the recordings keys by a table NAME.scp")
-    return found
+def utterances(sources: Mapping[str, object]) -> dict[str, str]:
+    """What label files and pictures call each recording: the stem of a file that was given, or its key in a table."""
+    return {name: source.stem if isinstance(source, Path) else name for name, source in sources.items()}
 
 
-def true_spans(path: str, found: Mapping[str, Located]) -> dict[str, list[Span]]:
+def true_spans(path: str, found: Mapping[str, Located], called: Mapping[str, str]) -> dict[str, list[Span]]:
     """The labels of the recordings; those that do not fit are named, counted and left out."""
     kind = kind_of(Path(path))
-    labels, names = read_spans(path, kind), utterances(found)
+    labels, names = read_spans(path, kind), {name: called[name] for name in found}
     tolerance = max(0.05, label_shift_of(path) if kind == "seglab" else 0.0)
     durations = {names[name]: one.seconds for name, one in found.items()}
     wanted = {key: spans for key, spans in labels.items() if key in durations}

@@ -46,7 +46,8 @@ def load_experiment(exp_dir: str | os.PathLike, weights: str | os.PathLike | Non
             raise InputError(f"{needed}: no such file; {folder} is not a trained experiment (run stage 3)")
     path = Path(weights) if weights else folder.shared if folder.shared.is_file() else folder.average
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run stage 4 to average the epochs")
+        raise InputError(f"{path}: no such file; run stage 4 to average the epochs, or `wedefense average --config "
+                         f"{folder.config}`")
     architecture = architecture_of_weights(path)
     config = read_model_config(folder.config, architecture is not None, trust)
     return build_experiment(config, Labels.load(folder.labels), path, architecture)

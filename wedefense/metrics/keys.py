@@ -92,7 +92,7 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     names, labels = read_keys(keys)
     at = positions(score_names, names)
     if (at < 0).all():
-        score_names = _named_as_keys(scores, score_names, names)
+        score_names = named_as_keys(scores, score_names, names)
         at = positions(score_names, names)
     kept = at >= 0
     report_strays(scores, score_names, keys, names, at, common)
@@ -104,7 +104,7 @@ def load_trials(scores: str | os.PathLike, keys: str | os.PathLike, common: bool
     return Trials(names, values[at], labels)
 
 
-def _named_as_keys(path, given: list[str], names: list[str]) -> list[str]:
+def named_as_keys(path, given: list[str], names: list[str]) -> list[str]:
     """Paths, as `wedefense score` writes them of a folder, by the key that each ends in; or stems by the key that ends
     in each. Of both the suffix may be left out, and blanks be written as stage 1 does."""
     plain = [_plain(key) for key in names]

@@ -10,6 +10,7 @@ from wedefense.experiment.folder import ExperimentFolder
 from wedefense.metrics import segments
 from wedefense.metrics.detection import DetectionCosts
 from wedefense.metrics.evaluation import BootstrapOptions
+from wedefense.metrics.keys import named_as_keys
 from wedefense.metrics.localization import SHIFTS, TIME, UTTERANCE, FrameScores, localization_metrics
 from wedefense.metrics.table import text_table
 from wedefense.report.evaluate import Evaluated, ScoreFiles, of_trials
@@ -64,6 +65,8 @@ def _read(files: ScoreFiles, frame_shift: float, label_shift: float | None) -> t
     else:
         ranges = known_ranges(files.keys, files.common)
         labels = {name: segments.labels_from_ranges(spans, label_shift) for name, spans in ranges.items()}
+    if scores.keys().isdisjoint(labels):
+        scores = dict(zip(named_as_keys(files.scores, list(scores), list(labels)), scores.values()))
     if files.common:
         scores, labels = _in_common(files, scores, labels, frame_shift, label_shift)
     try:
