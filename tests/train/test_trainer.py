@@ -129,6 +129,22 @@ def test_what_is_no_number_after_a_step_with_a_finite_loss_replaces_no_checkpoin
     assert resumed.epoch == 2
 
 
+def test_what_is_no_number_after_the_last_step_of_an_epoch_is_not_validated(experiment):
+    """It had ended in validation, which found no number in its logits and told neither step nor cure."""
+    trainer = experiment()
+    step = trainer.optimizer.step
+
+    def poisoned():
+        if trainer.step == trainer.steps_per_epoch - 1:
+            next(p for p in trainer.clipped if p.grad is not None).grad[0] = float("nan")
+        step()
+
+    trainer.optimizer.step = poisoned
+    last = trainer.steps_per_epoch
+    with pytest.raises(InputError, match=f"NaN or infinite values after {last} steps, in epoch 1; .*set grad_clip"):
+        trainer.fit()
+
+
 @pytest.mark.parametrize("changes, cures", [
     ({}, ["batch_size: 2 with accum_grad: 2", "sharding: full over several gpus", "dataset_args.num_frms under 40"]),
     ({"dataset_args__frontend": "ssl", "dataset_args__ssl_args": {"upstream_args": {"name": "wavlm_tiny"}},

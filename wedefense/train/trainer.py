@@ -203,6 +203,7 @@ class Trainer:
         due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
         if self.validator is None or not due:
             return {}
+        self._require_finite(self.parallel.state(self.detector), "it is not validated")
         self.parallel.before_evaluation(self.detector)
         with self.precision.autocast():
             return {f"val_{name}": value
@@ -253,12 +254,16 @@ class Trainer:
             self._save(path, weights)
 
     def _save(self, path: Path, state: dict) -> None:
-        """What could not be read again is not written: a finite loss may have had a gradient that is not."""
+        """What could not be read again is not written."""
+        self._require_finite(state, f"{path} is not written")
+        checkpoint.save(path, state)
+
+    def _require_finite(self, state: dict, consequence: str) -> None:
+        """A finite loss may have had a gradient that is not."""
         if (name := not_finite(state)) is not None:
             raise InputError(f"'{name}' holds NaN or infinite values after {self.step} steps, in epoch "
-                             f"{self.epoch + bool(self.batch)}; {path} is not written, and the last checkpoint is "
-                             f"untouched. {_STEADIER}")
-        checkpoint.save(path, state)
+                             f"{self.epoch + bool(self.batch)}; {consequence}, and the last checkpoint is untouched. "
+                             f"{_STEADIER}")
 
     def _weights(self) -> dict[str, Tensor]:
         """What checkpoints hold of the detector: all but a frozen encoder, which is written once."""
