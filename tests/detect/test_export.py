@@ -12,6 +12,7 @@ import torch
 from tests.corpus import make_list
 from tests.detect.agreement import experiment, runner, tiny_whisper
 from tests.detect.experiments import SSL, make_experiment, wave
+from tests.utils.test_files import files_of_at_most
 from wedefense import load_detector
 from wedefense.bin.export import main
 from wedefense.config.frontend import S3prlOptions, SSLOptions, UpstreamOptions, WhisperOptions
@@ -188,6 +189,16 @@ def test_a_calibration_of_a_large_scale_is_no_difference(tmp_path, monkeypatch):
     let_it_differ(model, monkeypatch)
     with pytest.raises(InputError, match="not exported"):
         export(model, tmp_path / "other", "torchscript")
+
+
+@pytest.mark.parametrize("style, ending", [("torchscript", "ts"), ("onnx", "onnx")])
+def test_a_full_disk_says_nothing_of_the_model(tmp_path, style, ending):
+    """PyTorch's writer of TorchScript had ended the process, and left what it had."""
+    pytest.importorskip("onnxruntime")
+    model = load_detector(make_experiment(tmp_path, **SSL))
+    with files_of_at_most(10_000), pytest.raises(InputError, match=rf"model\S*{ending}: cannot be written .File too"):
+        export(model, tmp_path / "out", style)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_model_too_large_for_onnx_is_refused(tmp_path, monkeypatch):

@@ -188,7 +188,7 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
     (HEADER + 'a.wav,"real,train\n', [], r"labels.csv:2: .*is a quote left open"),
     ("path\tlabel\na.wav\treal\n", [], r"labels.csv:1: one column 'path\tlabel'"),
     (HEADER + "a.wav,real,train\nb.wav,fake,\n", [], r"1 rows have no split, first b"),
-    (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recordings come under several names: a = c with"),
+    (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recording under several names: a = c with"),
     (HEADER + TWO + "text.wav,fake,train\n", [], r"1 x unusable audio: text .*not readable"),
     (HEADER + TWO + "film.m4a,fake,train\n", [],
      r"1 x unusable audio: film .*film.m4a: lists hold no \.m4a files; convert it, as in: ffmpeg -i a.m4a a.flac"),

@@ -108,8 +108,8 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
         raise InputError(f"{options.table}: {plural(len(torn), 'recording')} of more than one label: {first_few(torn)}"
                          "; correct the table, --duplicates drop cannot know which is right")
     if options.duplicates == "stop":
-        raise InputError(f"{options.table}: {len(groups)} recordings come under several names: {first_few(alike)}. "
-                         f"--duplicates drop keeps the first of each, --duplicates ignore keeps all")
+        raise InputError(f"{options.table}: {plural(len(groups), 'recording')} under several names: {first_few(alike)}"
+                         "; --duplicates drop keeps the first of each, --duplicates ignore keeps all")
     left_out = {key for group in groups for key in group[1:]}
     log.warning("%s: %d files left out, whose content is that of others: %s", options.table, len(left_out),
                 first_few(alike))

@@ -23,7 +23,7 @@ from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.metrics.detection import eer
 from wedefense.report.model_card import DESCRIPTION
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, disk_told
 
 FORMATS = ("torchscript", "onnx")
 TOLERANCE = 1e-4
@@ -81,7 +81,8 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
         target = out / f"model{'.int8' if quantised else ''}{'.ts' if style == 'torchscript' else '.onnx'}"
         part = target.with_name(f".{target.stem}.part{target.suffix}")
         try:
-            runner = _converted(make, exportable, part, quantised)
+            with disk_told(target):
+                runner = _converted(make, exportable, part, quantised)
             differences = [_difference(runner(wav, lengths), expected, exportable.scale)
                            for (_, wav, lengths), expected in zip(batches, truth)]
             if not quantised and max(differences) > TOLERANCE:
@@ -101,7 +102,7 @@ def export(model: LoadedDetector, out: str | os.PathLike, style: str, int8: bool
 def _converted(make: Callable[..., Runner], module: Exportable, *arguments) -> Runner:
     try:
         return make(module, *arguments)
-    except InputError:
+    except (InputError, OSError):  # a full disk says nothing of the model
         raise
     except Exception as error:  # exporters and runtimes raise many kinds
         lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
@@ -151,7 +152,8 @@ def _torchscript(module: Exportable, path: Path, int8: bool) -> Runner:
         module = _quantised(module)
     with torch.no_grad(), _quiet():  # tracing warns of every shape; the check at other lengths tells which matter
         traced = torch.jit.trace(module, _example(module), check_trace=False)
-        traced.save(str(path))
+        with atomic_write(path) as stream:  # told of a full disk; PyTorch's own writer ends the process there
+            torch.jit.save(traced, stream)
         loaded = torch.jit.load(str(path))
 
     def run(wav, lengths):

@@ -24,7 +24,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", flush: bool = True):
     """
     path = Path(path)
     place = _place(path)
-    with _told(path):
+    with disk_told(path):
         if place is None:
             with _opened(path, path, mode) as stream:
                 yield stream
@@ -118,7 +118,7 @@ def _refused(path: Path, why: str) -> InputError:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def disk_told(path: Path) -> Iterator[None]:
     """A disk that takes no more, in words; other errors are those of whoever writes."""
     try:
         yield
