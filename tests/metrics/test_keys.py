@@ -134,6 +134,12 @@ def test_meta_follows_the_trials(tmp_path):
     assert read_meta(path, ["u1", "u2"]) == {"attack": ["name", "id"]}
     with pytest.raises(InputError, match="1 of 2 trials are not in this table: u7"):
         read_meta(path, ["u1", "u7"])
+    with pytest.raises(InputError, match="2 of 2 trials are not in this table: u7, u8"):
+        read_meta(path, ["u7", "u8"])
+    write(path, {"clips/u_1": "A07", "clips/u2": "-"})  # of stage 1, where the keys are the table that it read
+    assert read_meta(path, ["clips/u 1.mp3", "clips/u2.flac"]) == {"attack": ["A07", "-"]}
+    (tmp_path / "labels.csv").write_text("path,attack\nclips/u 1.mp3,A07\nclips/u2.flac,-\n")
+    assert read_meta(tmp_path / "labels.csv", ["clips/u_1", "clips/u2"]) == {"attack": ["A07", "-"]}
 
 
 @pytest.mark.parametrize("scores, expected", [
@@ -214,7 +220,7 @@ def test_stems_are_known_by_keys_that_have_folders(tmp_path):
     keys = write(tmp_path / "keys", {"clips/real/u1": "bonafide", "clips/fake/u_2": "spoof", "clips/fake/u3": "spoof"})
     assert load_trials(scores, keys, common=True).names == ["clips/real/u1", "clips/fake/u_2"]
     keys = write(tmp_path / "keys", {"real/u1": "bonafide", "fake/u1": "spoof", "fake/u2": "spoof"})
-    with pytest.raises(InputError, match="scores: 'u1' may be real/u1, fake/u1 of the keys; name scores as the keys"):
+    with pytest.raises(InputError, match="scores: 'u1' may be real/u1, fake/u1 of the keys; name both files' alike"):
         load_trials(scores, keys)
     other = write(tmp_path / "other", {"fake/u1": 1, "real/u2": 0}, "filename\tcm-score\n")
     with pytest.raises(InputError, match="nothing in common"):

@@ -8,7 +8,7 @@ from wedefense.bin.calibrate import main as calibrate
 from wedefense.bin.fuse import main as fuse
 from wedefense.metrics.detection import act_dcf, cllr, eer, min_cllr
 from wedefense.metrics.keys import read_scores
-from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit
+from wedefense.scoring.calibration import Calibration, CalibrationOptions, fit, read_qualities
 from wedefense.utils.errors import InputError, OptionError
 
 
@@ -176,6 +176,15 @@ def test_fuse_command(files):
     (files / "eval.b").write_text("other 1\n")
     with pytest.raises(InputError, match="do not score the same utterances"):
         fuse(["--average", "--scores", *both, "--out", at("mean")])
+
+
+def test_quality_measures_of_recordings_that_are_named_by_paths(tmp_path):
+    (tmp_path / "utt2dur").write_text("clips/u1 1.5\nclips/u2 2.5\n")
+    table = [str(tmp_path / "utt2dur")]
+    for names in (["in/clips/u2.wav", "in/clips/u1.wav"], ["clips/u2", "clips/u1"]):
+        assert read_qualities(table, names).tolist() == [[2.5], [1.5]]
+    with pytest.raises(InputError, match="utt2dur: no value for u3"):
+        read_qualities(table, ["u3"])
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "other"}', '{"kind": "calibration", "scales": [1]}',

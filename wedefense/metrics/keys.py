@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,15 +120,21 @@ def named_as_keys(path, given: list[str], names: list[str]) -> list[str]:
         ends = (end for whole in (name, _plain(name), _plain(name, of_any_kind=True)) for end in _ends(whole))
         keys = next(([known[end]] for end in ends if end in known), longer.get(_plain(name), []))
         if len(keys) > 1:
-            raise InputError(f"{path}: '{name}' may be {first_few(keys, 2)} of the keys; name scores as the keys are")
+            raise InputError(f"{path}: '{name}' may be {first_few(keys, 2)} of the keys; name both files' alike")
         if keys and taken.setdefault(keys[0], name) != name:
-            raise InputError(f"{path}: '{keys[0]}' of the keys may be {taken[keys[0]]} or {name}; name the scores "
-                             f"as the keys are")
+            raise InputError(f"{path}: '{keys[0]}' of the keys may be {taken[keys[0]]} or {name}; name both "
+                             "files' alike")
         found += keys or [name]
     if taken:
         get_logger().info("%s: names and keys differ in folders; %d are known by what both end in, such as %s", path,
                           len(taken), next(iter(taken)))
     return found
+
+
+def rows_of(path, given: list[str], names: Sequence[str]) -> np.ndarray:
+    """(names,) the row of each in a table that calls them by these `given` names, or by paths or stems; -1: in none."""
+    at = positions(given, names)
+    return positions(named_as_keys(path, given, list(names)), names) if (at < 0).all() else at
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -185,7 +191,7 @@ def read_meta(path: str | os.PathLike, names: list[str]) -> dict[str, list[str]]
     """
     columns = read_columns(path, 2, _META_LINE)
     keys = utterances(columns)
-    at = positions(keys, names)
+    at = rows_of(path, keys, names)
     if (at < 0).any():
         lost = [name for name, i in zip(names, at) if i < 0]
         raise InputError(f"{path}: {len(lost)} of {len(names)} trials are not in this table: {first_few(lost)}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from wedefense.metrics.columns import check_unique, numbers, positions, read_columns
 from wedefense.metrics.detection import CLASSES, as_scores, cllr
-from wedefense.metrics.keys import load_trials, read_scores
+from wedefense.metrics.keys import load_trials, read_scores, rows_of
 from wedefense.utils.checks import at_least
 from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.files import atomic_write
@@ -238,7 +238,7 @@ def read_qualities(paths: Sequence[str], names: Sequence[str]) -> np.ndarray | N
     for path in paths:
         columns = read_columns(path, 2, "NAME NUMBER")
         check_unique(columns, columns.cells[0])
-        at = positions(columns.cells[0], names)
+        at = rows_of(path, columns.cells[0], names)
         if (at < 0).any():
             raise InputError(f"{path}: no value for {first_few(n for n, i in zip(names, at) if i < 0)}")
         measures.append(numbers(columns, columns.cells[1], "the quality measure")[at])
