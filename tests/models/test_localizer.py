@@ -6,7 +6,15 @@ import torch
 from tests.models.test_backends import VARIANTS, build, noise, trained_a_little
 from wedefense.config.localization import LocalizationOptions
 from wedefense.frontend.features import LayerFeatures
-from wedefense.models.localizer import LOCALIZING, Frames, Localizer, LocalizingBackend, joined, utterance_logits
+from wedefense.models.localizer import (
+    LOCALIZING,
+    Frames,
+    Localizer,
+    LocalizingBackend,
+    joined,
+    rest_idle,
+    utterance_logits,
+)
 from wedefense.utils.errors import OptionError
 
 NAMES = [f"{name} segments" if f"{name} segments" in VARIANTS else name for name in LOCALIZING]
@@ -51,6 +59,25 @@ def test_gradients_of_segments_reach_the_front_end(name):
     sum((logits * torch.randn_like(logits)).sum() for logits in segments.logits.values()).backward()
     assert any(layer.grad is not None and layer.grad.abs().sum() > 0 for layer in x.layers)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in localizer.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_no_segment_is_made_of_rests_where_segments_speak_for_utterances(name):
+    """It had been among the trained parameters, and no gradient had ever come to it."""
+    model, x = trained_a_little(build(name)).train(), noise([50, 44, 50])
+    state, drawn = {key: value.clone() for key, value in model.state_dict().items()}, torch.get_rng_state()
+    rest_idle(model, 24, 3)
+    assert model.training and torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    frames = model.frames(x)
+    said = sum(values.sin().sum() for values, _ in frames.at.values())
+    (said if frames.boundaries is None else said + frames.boundaries.sin().sum()).backward()
+    for key, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, key
+    idle = {key.partition(".")[0] for key, parameter in model.named_parameters() if not parameter.requires_grad}
+    expected = {"SSL_BACKEND_SLS": {"fc1"}, "LCNN_LSTM": {"m_linear"},
+                "SSL_BACKEND_multireso_MaxPool1dLin_gmlp segments": {"post_nets_utt"}}
+    assert idle == expected.get(name, set()) or name == "SSL_BACKEND_aasist" and "GAT_layer_S" in idle
 
 
 def test_frames_are_joined_by_their_largest():

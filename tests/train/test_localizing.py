@@ -125,6 +125,9 @@ def test_what_segments_lack_is_told_before_training(lists, tmp_path):
     with pytest.raises(OptionError, match="SSL_BACKEND_MHFA"):
         train(["--config", config_of(tmp_path, lists, model="SSL_BACKEND_MEAN", model_args={"embed_dim": 8}),
                "--device", "cpu"])
+    nothing = {"resolutions": [20], "utterance_weight": 0.0}
+    with pytest.raises(OptionError, match="utterance_weight: nothing would train the head"):
+        train(["--config", config_of(tmp_path, lists, localization_args=nothing), "--device", "cpu"])
     with pytest.raises(InputError, match="monitor: segment_eer is of a detector that localises"):
         load_config(config_of(tmp_path, lists, localization_args={}))
     with pytest.raises(InputError, match="set dataset_args.eval_frms: 0"):

@@ -20,7 +20,7 @@ from wedefense.gpu.recordings import gradient_place
 from wedefense.models import published_localizers
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
-from wedefense.models.localizer import FromSegments, Localizer, Segments, utterance_logits
+from wedefense.models.localizer import FromSegments, Localizer, Segments, rest_idle, utterance_logits
 from wedefense.models.sls import from_published, is_published
 from wedefense.pruning.gates import attach
 from wedefense.utils.log import get_logger
@@ -176,6 +176,7 @@ def build_detector(config: Config, num_classes: int, architecture=None) -> Detec
         localizer = Localizer(config.localization_args, backend, frontend.frame_shift)
         if config.localization_args.utterance != "head":
             projection = FromSegments()
+            rest_idle(backend, frontend.feat_dim, frontend.num_layers)
     over_time = data.cmvn_args.over == "time"
     if data.cmvn_args.over == "auto":
         over_time = FRONTENDS.row(data.frontend).over_time or frontend.num_layers == 1

@@ -6,7 +6,7 @@ the frames in a segment, as the multi-resolution countermeasure of PartialSpoof 
 """
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +140,24 @@ def joined(x: Tensor, lengths: Tensor, times: int) -> tuple[Tensor, Tensor]:
     x = x.view(x.shape[0], -1, times, x.shape[2]).amax(dim=2)                  # (batch, segments, dim)
     lengths = (lengths + times - 1).div(times, rounding_mode="floor")
     return x.masked_fill(~frame_mask(lengths, x.shape[1])[..., None], 0.0), lengths
+
+
+def rest_idle(backend: nn.Module, feat_dim: int, num_layers: int) -> None:
+    """Freezes what none of the frames is made of: where segments speak for utterances nothing would train it.
+
+    A few frames of silence tell: what has no gradient.
+    """
+    frames, training = 2 * cast(int, backend.min_frames), backend.training
+    silence = LayerFeatures([torch.zeros(2, frames, feat_dim) for _ in range(num_layers)], torch.tensor([frames] * 2))
+    trained = [parameter for parameter in backend.parameters() if parameter.requires_grad]
+    backend.eval()  # no dropout is drawn, and no statistics move
+    with torch.enable_grad():
+        found = cast(LocalizingBackend, backend).frames(silence)
+        said = [x for x, _ in found.at.values()] + ([] if found.boundaries is None else [found.boundaries])
+        gradients = torch.autograd.grad([x.sum() for x in said], trained, allow_unused=True)
+    backend.train(training)
+    for parameter, gradient in zip(trained, gradients):
+        parameter.requires_grad_(gradient is not None)
 
 
 class FromSegments(nn.Module):

@@ -13,7 +13,7 @@ from wedefense.data.spans import Span
 from wedefense.models.heads import squared_distances
 from wedefense.models.localizer import FAKE, Segments
 from wedefense.utils.devices import send
-from wedefense.utils.errors import InputError
+from wedefense.utils.errors import InputError, OptionError
 from wedefense.utils.tables import first_few
 
 
@@ -105,6 +105,9 @@ def check_data(options: LocalizationOptions, has_spans: bool, source: str | None
         raise InputError(f"{source}: says of no utterance where it is fake, and localization_args.resolutions wants "
                          "targets of segments; write `segments` into the data folder (`wedefense segments LABELS "
                          "--data_dir DIR`) and make the list again (stage 2)")
+    if options.utterance == "head" and not options.utterance_weight:
+        raise OptionError("localization_args.utterance_weight", "nothing would train the head that scores whole "
+                          "utterances; raise it, or set localization_args.utterance: min or mean")
     if options.utterance != "head" and labels.bonafide.tolist() != [True, False]:
         raise InputError(f"localization_args.utterance: {options.utterance}: what segments say is bona fide or fake, "
                          f"and the classes are {first_few(labels.names)}; set it to head")
