@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from wedefense.config.models import SLSOptions
 from wedefense.frontend.features import LayerFeatures
-from wedefense.models.sls import SLS, is_published
+from wedefense.models.sls import SLS
 from wedefense.utils.errors import InputError
 
 LENGTH, DIM = 12, 7
@@ -73,9 +73,3 @@ def test_the_gates_that_are_shown_are_those_of_the_sum(use_input_layer):
 def test_a_kernel_wider_than_the_features_is_refused():
     with pytest.raises(InputError, match="kernel_size is 9, but the front-end gives 7"):
         SLS(SLSOptions(kernel_size=9), DIM, 3)
-
-
-def test_other_checkpoints_are_not_taken_for_published_sls():
-    tensor = torch.zeros(1)
-    assert not is_published({"ssl_model.model.mask_emb": tensor, "LL.weight": tensor})
-    assert not is_published({"fc0.weight": tensor, "frontend.upstream.mask_emb": tensor})

@@ -11,7 +11,9 @@ from wedefense.config.models import SLSOptions
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.models.detector import Detector
 from wedefense.models.heads import SLSHead
-from wedefense.models.sls import SLS, from_published, is_published
+from wedefense.models.published_detectors import SLS as SLS_NAMING
+from wedefense.models.published_detectors import naming_of
+from wedefense.models.sls import SLS
 
 pytest.importorskip("s3prl")
 
@@ -59,12 +61,12 @@ def published():
 def test_a_published_checkpoint_gives_its_published_scores(published, prefix, tmp_path):
     torch.save({prefix + name: tensor for name, tensor in published.state_dict().items()}, tmp_path / "epoch_2.pth")
     weights = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
-    assert is_published(weights)
+    assert naming_of(weights) is SLS_NAMING
     frontend = SSLFrontend(SSLOptions(upstream_args=UpstreamOptions(path_or_url=str(tmp_path / "epoch_2.pth"))))
     options = SLSOptions(frame_length=FRAMES, embed_dim=EMBED, use_input_layer=False)
     detector = Detector(frontend, SLS(options, frontend.feat_dim, frontend.num_layers),
                         SLSHead(SLSHeadOptions(), EMBED, 2))
-    detector.load_state_dict(from_published(weights))
+    detector.load_state_dict(SLS_NAMING.own(weights))
     wav = torch.randn(2, SAMPLES)
     with torch.no_grad():
         ours, theirs = detector.eval()(wav, torch.tensor([SAMPLES, SAMPLES])).logits, published(wav)

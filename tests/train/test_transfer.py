@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.corpus import write_config
+from tests.detect.test_published_forms import CASES, written
 from wedefense import load_detector
 from wedefense.config.frontend import adapters_in
 from wedefense.config.loader import load_config
@@ -231,3 +232,30 @@ def test_a_cut_encoder_goes_on_as_it_was_cut(tmp_path, trained):
     checkpoint.save(exp / "models/avg_model.pt", public_weights(detector))
     found = start(tmp_path, exp / "models/avg_model.pt")
     assert same(found, detector.state_dict(), "")
+
+
+LAST = {"layerwise_feature": False, "multilayer_feature": False}
+
+
+@pytest.mark.parametrize("case, model, model_args, layers", [
+    ("Tak", "SSL_BACKEND_aasist", {"embed_dim": -1}, LAST),
+    ("Nes2Net", "SSL_BACKEND_utt_only_nes2net", {"dilation": 2, "pool_func": "TAP"}, LAST),
+    ("AntiDeepfake", "SSL_BACKEND_MEAN", {"embed_dim": -1}, LAST),
+    ("DF-Arena", "SSL_BACKEND_RAPTOR", {"num_blocks": 2}, {"layerwise_feature": True})])
+def test_whole_detectors_of_authors_go_on(tmp_path, caplog, case, model, model_args, layers):
+    shapes, _, name, _ = CASES[case]
+    written(tmp_path / name, shapes)
+    theirs = load_detector(tmp_path / name).detector
+    config = load_config(write_config(
+        tmp_path, dataset_args__frontend="ssl", dataset_args__cmvn=False, model=model, model_init=str(tmp_path / name),
+        dataset_args__ssl_args={"upstream_args": {"name": str(tmp_path / name)}, **layers},
+        model_args=model_args))
+    with caplog.at_level(logging.INFO, logger="wedefense"):
+        ours = initialised(config, SPOOF).eval()
+    assert "weights start from" in caplog.text and "left behind" not in caplog.text
+    by_config = load_detector(tmp_path / name, config=tmp_path / "config.yaml")
+    assert by_config.config is not None and by_config.labels.counts == (1, 1)
+    wav = torch.randn(2, 64_600)
+    with torch.no_grad():
+        logits, *others = (model(wav, [64_600] * 2).logits for model in (theirs, ours, by_config.detector))
+    assert all(torch.equal(logits, each) for each in others)

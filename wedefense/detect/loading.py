@@ -18,6 +18,7 @@ from wedefense.experiment.load import Experiment, architecture_in, build_experim
 from wedefense.experiment.model_config import read_model_config
 from wedefense.frontend.ssl.formats.huggingface import read_weight_file
 from wedefense.frontend.ssl.formats.read import read_checkpoint
+from wedefense.models.detector import own_weights
 from wedefense.models.published_localizers import is_published
 from wedefense.report.model_card import DESCRIPTION, RUNS
 from wedefense.scoring.calibration import Calibration
@@ -73,7 +74,7 @@ def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
     content = read_weight_file(found)
-    if (form := form_of(content)) is not None:
+    if config is None and (form := form_of(content)) is not None:
         return load_form(form, content, found)
     if config is None:
         raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside "
@@ -166,6 +167,7 @@ def _bare(content, path: Path, config: Config) -> LoadedDetector:
     weights = published.tensors_of(content, path)
     if frozen.mark_of(weights) is not None:
         weights = checkpoint.load_model(path)
-    classes = 2 if is_published(weights) else published.class_count(weights, path, config.projection_args.centres)
+    classes = 2 if is_published(weights) else published.class_count(own_weights(weights), path,
+                                                                    config.projection_args.centres)
     labels, remark = published.assumed_labels(classes)
     return _ready(build_experiment(config, labels, path, architecture_in(path, config), weights), remark)

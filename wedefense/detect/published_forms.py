@@ -1,9 +1,6 @@
-"""The forms in which authors hand out whole detectors: each is told by its tensors, and becomes a detector here.
+"""The forms in which authors hand out whole detectors: what each hears, says and is built of here."""
 
-A class of theirs is 1 where the recording is bona fide, ours 0: the rows of the output layer change places.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,10 +16,12 @@ from wedefense.detect.recordings import InputPolicy
 from wedefense.experiment import checkpoint
 from wedefense.frontend.ssl.formats.tensor_names import infer_architecture, locate, to_our_names
 from wedefense.frontend.ssl.frontend import SSLFrontend
+from wedefense.models import published_detectors as namings
 from wedefense.models.aasist import AASIST
 from wedefense.models.detector import Detector
 from wedefense.models.heads import Linear, SLSHead
 from wedefense.models.nes2net import Nes2Net
+from wedefense.models.published_detectors import Naming, bare, naming_of
 from wedefense.models.raptor import RAPTOR, positions
 from wedefense.models.simple import MeanPooling
 from wedefense.models.sls import SLS
@@ -44,11 +43,9 @@ _UNTOLD = "its LLR takes equal priors, since nobody states how often the classes
 @dataclass(frozen=True)
 class Form:
     name: str
-    encoder: str              # before the names of its encoder's tensors
-    told_by: tuple[str, ...]  # how names of tensors begin that are beside it
+    naming: Naming
     needed: tuple[str, ...]   # tensors that it cannot be built without
     build: Callable[[Tensors, SSLFrontend], nn.Module]  # its back-end
-    output: str               # its output layer, before .weight and .bias
     labels: Labels
     score: PublishedScore     # what its authors call the score
     remark: str
@@ -57,8 +54,6 @@ class Form:
     final_norm: bool = True           # of the encoder
     layers: bool = False              # the back-end takes all layers, not the last alone
     head: type[Linear | SLSHead] = Linear
-    inner: str = ""                   # before the names of its back-end's tensors
-    idle: tuple[str, ...] = ()        # parts of names of tensors that take no part
 
     @property
     def hears(self) -> str:
@@ -114,65 +109,51 @@ def _mean(tensors: Tensors, frontend: SSLFrontend) -> MeanPooling:
 
 _RAPTOR_BLOCK = "conformer.encoder_blocks.0."
 RAPTOR_FORM = Form(
-    "RAPTOR", encoder="ssl_model.", told_by=("attn_scores.", "conformer."),
+    "RAPTOR", namings.RAPTOR,
     needed=("attn_scores.weight", "conformer.positional_emb", "conformer.fc5.weight",
             *(_RAPTOR_BLOCK + name for name in ("ff1.fn.norm.weight", "ff1.fn.fn.net.0.weight",
                                                 "conv.net.4.conv.weight", "attn.fn.pos_embed"))),
-    build=_raptor, output="conformer.fc5", labels=EQUAL, score="probability", layers=True,
-    idle=("conformer.positional_emb",), remark=f"published RAPTOR model: {_CROP}; {_UNTOLD}")
+    build=_raptor, labels=EQUAL, score="probability", layers=True,
+    remark=f"published RAPTOR model: {_CROP}; {_UNTOLD}")
 AASIST_FORM = Form(
-    "XLS-R + AASIST", encoder="ssl_model.model.", told_by=("GAT_layer_", "HtrgGAT_layer_", "pos_S", "LL."),
-    needed=("out_layer.weight",), build=_aasist, output="out_layer", labels=WEIGHTED_2019, score="logit",
-    idle=(".0.bn1.",), remark=f"published AASIST model: {_CROP}; {_WEIGHTED}")
+    "XLS-R + AASIST", namings.AASIST, needed=("out_layer.weight",), build=_aasist, labels=WEIGHTED_2019, score="logit",
+    remark=f"published AASIST model: {_CROP}; {_WEIGHTED}")
 NES2NET_FORM = Form(
-    "XLS-R + Nes2Net", encoder="ssl_model.model.", told_by=("Nested_Res2Net_TDNN.",),
+    "XLS-R + Nes2Net", namings.NES2NET,
     needed=("Nested_Res2Net_TDNN.Build_in_Res2Nets.0.se.se.1.weight", "Nested_Res2Net_TDNN.fc.weight"),
-    build=_nes2net, output="Nested_Res2Net_TDNN.fc", labels=WEIGHTED_2019, score="logit", inner="Nested_Res2Net_TDNN.",
-    remark=f"published Nes2Net model: {_CROP}; {_WEIGHTED}")
+    build=_nes2net, labels=WEIGHTED_2019, score="logit", remark=f"published Nes2Net model: {_CROP}; {_WEIGHTED}")
 SLS_FORM = Form(
-    "SLS", encoder="ssl_model.model.", told_by=("fc0.", "fc1.", "fc3.", "first_bn."),
-    needed=("fc0.weight", "fc1.weight", "fc3.weight"), build=_sls, output="fc3", labels=WEIGHTED_2019, score="logit",
-    final_norm=False, layers=True, head=SLSHead, remark=f"published SLS model: {_CROP}; {_WEIGHTED}")
+    "SLS", namings.SLS, needed=("fc0.weight", "fc1.weight", "fc3.weight"), build=_sls, labels=WEIGHTED_2019,
+    score="logit", final_norm=False, layers=True, head=SLSHead, remark=f"published SLS model: {_CROP}; {_WEIGHTED}")
 ANTIDEEPFAKE_FORM = Form(
-    "AntiDeepfake", encoder="m_ssl.model.", told_by=("proj_fc.",), needed=("proj_fc.weight",), build=_mean,
-    output="proj_fc", labels=EQUAL, score="probability", fixed=None, normalized=True,
-    remark=f"published AntiDeepfake model: hears the whole recording; {_UNTOLD}")
-FORMS = (RAPTOR_FORM, AASIST_FORM, NES2NET_FORM, SLS_FORM, ANTIDEEPFAKE_FORM)  # the special before the general
+    "AntiDeepfake", namings.ANTIDEEPFAKE, needed=("proj_fc.weight",), build=_mean, labels=EQUAL, score="probability",
+    fixed=None, normalized=True, remark=f"published AntiDeepfake model: hears the whole recording; {_UNTOLD}")
+FORMS = (RAPTOR_FORM, AASIST_FORM, NES2NET_FORM, SLS_FORM, ANTIDEEPFAKE_FORM)
 
 
 def form_of(content: object) -> Form | None:
-    """Which form a file is meant as: its encoder's prefix, and beside it a tensor that no form before it has."""
-    if not isinstance(content, Mapping):
-        return None
-    names = {_bare(str(name)) for name in content}
-    for form in FORMS:
-        if all(any(name.startswith(start) for name in names) for start in (form.encoder, form.told_by)):
-            return form
-    return None
-
-
-def _bare(name: str) -> str:
-    """Without what wrappers put before it."""
-    return name.removeprefix("module.").removeprefix("backbone.")
+    """Which form a file is meant as."""
+    found = naming_of(content)
+    return next((form for form in FORMS if form.naming is found), None)
 
 
 def load_form(form: Form, content: Tensors, path: Path) -> LoadedDetector:
     with blamed_on(path, f"{form.name} detector"):
-        return _load(form, {_bare(name): tensor for name, tensor in content.items()}, path)
+        return _load(form, bare(content), path)
 
 
 def _load(form: Form, tensors: Tensors, path: Path) -> LoadedDetector:
     for name in form.needed:
         if name not in tensors:
-            others = [other for other in tensors if not other.startswith(form.encoder)]
+            others = [other for other in tensors if not other.startswith(form.naming.encoder)]
             raise InputError(f"{path}: tensor '{name}' of a checkpoint of {form.name} is missing (beside the encoder "
                              f"the file has {first_few(sorted(others), 10)})")
     frontend, weights = _frontend(form, tensors, path)
     backend = form.build(tensors, frontend)
     head_options = SLSHeadOptions() if form.head is SLSHead else LinearOptions()
-    head = form.head(head_options, backend.embed_dim, len(tensors[f"{form.output}.weight"]))
+    head = form.head(head_options, backend.embed_dim, len(tensors[f"{form.naming.output}.weight"]))
     detector = Detector(frontend, backend, head)
-    weights |= dict(_renamed(form, tensors))
+    weights |= dict(form.naming.beside_the_encoder(tensors))
     checkpoint.load_weights(detector, weights, path)
     return LoadedDetector(detector, form.labels, path, input_policy=InputPolicy(fixed=form.fixed),
                           published_score=form.score, remark=form.remark)
@@ -180,10 +161,10 @@ def _load(form: Form, tensors: Tensors, path: Path) -> LoadedDetector:
 
 def _frontend(form: Form, tensors: Tensors, path: Path) -> tuple[SSLFrontend, dict[str, Tensor]]:
     """Of the encoder's tensors alone, whatever config lies beside them; and its weights under a detector's names."""
-    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith(form.encoder)}
+    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith(form.naming.encoder)}
     found = locate(encoder)
     if found is None:
-        raise InputError(f"{path}: no encoder of the wav2vec 2.0 family among its tensors {form.encoder}* "
+        raise InputError(f"{path}: no encoder of the wav2vec 2.0 family among its tensors {form.naming.encoder}* "
                          f"({first_few(encoder)})")
     state = to_our_names(encoder, *found, str(path))
     architecture = replace(infer_architecture(state, str(path)), normalize_waveform=form.normalized,
@@ -191,15 +172,3 @@ def _frontend(form: Form, tensors: Tensors, path: Path) -> tuple[SSLFrontend, di
     options = SSLOptions(layerwise_feature=form.layers, multilayer_feature=form.layers)
     return (SSLFrontend(options, architecture=architecture),
             {f"frontend.upstream.{name}": tensor for name, tensor in state.items()})
-
-
-def _renamed(form: Form, tensors: Tensors) -> Iterable[tuple[str, Tensor]]:
-    """What is not the encoder's, under a detector's names."""
-    layer = "fc3" if form.head is SLSHead else "linear"
-    for name, tensor in tensors.items():
-        if name.startswith(form.encoder) or any(part in name for part in form.idle):
-            continue
-        if name.startswith(f"{form.output}."):
-            yield f"projection.{layer}{name.removeprefix(form.output)}", tensor.flip(0)
-        else:
-            yield f"backend.{name.removeprefix(form.inner)}", tensor

@@ -21,7 +21,7 @@ from wedefense.models import published_localizers
 from wedefense.models.cache import FeatureCache
 from wedefense.models.heads import NoHead
 from wedefense.models.localizer import FromSegments, Localizer, Segments, rest_idle, utterance_logits
-from wedefense.models.sls import from_published, is_published
+from wedefense.models.published_detectors import naming_of
 from wedefense.pruning.gates import attach
 from wedefense.utils.log import get_logger
 
@@ -209,12 +209,12 @@ def own_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `public_weights`.
 
     A `module.` prefix of data-parallel training is dropped, and weights under the names of another toolkit
-    (WeDefense over s3prl, the authors' SLS, gMLP and BAM) get ours.
+    (WeDefense over s3prl, whole detectors of authors, gMLP and BAM) get ours.
     """
     if published_localizers.is_published(weights):
         own = published_localizers.from_published(weights)
-    elif is_published(weights):
-        own = from_published(weights)
+    elif (naming := naming_of(weights)) is not None:
+        own = naming.own(weights)
     else:
         own = {}
         for name, tensor in weights.items():

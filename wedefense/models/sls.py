@@ -1,10 +1,8 @@
 """SLS: a gate for each layer from its mean over time, then max-pooling of their sum (Zhang et al., ACM MM 2024).
 
 The form of the paper has frame_length 201, embed_dim 1024, use_input_layer False and the head `sls`. Parameter
-names are those of its public checkpoints, which `from_published` takes apart.
+names are those of its public checkpoints.
 """
-
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -112,30 +110,3 @@ class SLS(nn.Module):
         time = torch.minimum(start[..., None] + span, end[..., None] - 1)      # (batch, bins, span)
         taken = x.gather(1, time.flatten(1)[..., None].expand(-1, -1, x.shape[2]))
         return taken.unflatten(1, time.shape[1:]).amax(dim=2)
-
-
-ENCODER = "ssl_model.model."
-
-
-def is_published(weights: Mapping[str, Tensor]) -> bool:
-    """Whether this is a state dict of the authors' code (which has fc0, where other models of its kin do not)."""
-    names = {name.removeprefix("module.") for name in weights}
-    return "fc0.weight" in names and any(name.startswith(ENCODER) for name in names)
-
-
-def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A public SLS checkpoint under a detector's names; the encoder's tensors keep fairseq's, which it reads.
-
-    Its class 1 is bonafide, ours class 0: the rows of the output layer change places. It takes the blocks' outputs
-    as they are: the front-end's architecture needs `final_norm=False`.
-    """
-    own = {}
-    for name, tensor in weights.items():
-        name = name.removeprefix("module.")
-        if name.startswith(ENCODER):
-            own["frontend.upstream." + name.removeprefix(ENCODER)] = tensor
-        elif name.startswith("fc3."):
-            own[f"projection.{name}"] = tensor.flip(0)
-        else:
-            own[f"backend.{name}"] = tensor
-    return own
