@@ -96,7 +96,24 @@ def test_configs_are_compared_where_the_code_of_what_only_trains_is_not(config, 
         main(["--diff", "one.yaml", "two.yaml"])
 
 
-def test_no_torch_is_loaded(config):
-    code = ("import sys; from wedefense.bin.config import main; main(['--config', 'c.yaml']); "
-            "sys.exit('torch' in sys.modules)")
+@pytest.mark.parametrize("frontend", ["lfcc", "ssl"])
+def test_no_torch_is_loaded(config, frontend):
+    code = ("import sys; from wedefense.bin.config import main; "
+            f"main(['--config', 'c.yaml', '--dataset_args.frontend', '{frontend}']); sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("section", ["ssl", "huggingface"])
+def test_a_name_of_no_encoder_is_refused_before_training(config, section, capsys):
+    chosen = ["--config", config, "--dataset_args.frontend", section]
+    name = f"--dataset_args.{section}_args.upstream_args."
+    with pytest.raises(InputError, match=f"dataset_args.{section}_args.upstream_args.name: unknown SSL model 'wavlm_bas"
+                                         "_plus', did you mean 'wavlm_base_plus'"):
+        main([*chosen, f"{name}name", "wavlm_bas_plus"])
+    Path("my_encoder").mkdir()
+    for known in ("wavlm-large", "facebook/wav2vec2-base", "https://here/a.pt", "elsewhere/a.pt", "a.pt", "my_encoder"):
+        assert f"name: {known}" in printed(capsys, *chosen, f"{name}name", known)
+    assert "wavlm_bas" in printed(capsys, *chosen, f"{name}name", "wavlm_bas", f"{name}path_or_url", "a.pt")
+    assert "wavlm_bas" in printed(capsys, *chosen, f"{name}name", "wavlm_bas", "--model_init", "a.pt")
+    assert printed(capsys, *chosen, f"{name}name", "wavlm_bas", "--print", "num_gpus") == "1\n"  # stages that score
+    assert "lfcc" in printed(capsys, "--config", config, f"{name}name", "wavlm_bas")  # of a front-end not in use

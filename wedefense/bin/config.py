@@ -1,6 +1,8 @@
 """Check a config and print what is in use, with defaults and what each key means; explain a key; compare two."""
 
+from wedefense.config.explain import commented, difference, explain
 from wedefense.config.loader import load_config
+from wedefense.config.schema import Config
 from wedefense.utils.arguments import command_parser
 from wedefense.utils.errors import InputError
 
@@ -21,39 +23,37 @@ def main(argv: list[str] | None = None) -> int:
         from wedefense.config.json_schema import schema_text
 
         print(schema_text())
-        return 0
-    if arguments.diff:
-        return print_difference(arguments.diff, overrides)
-    if arguments.explain:
-        from wedefense.config.explain import explain
-
+    elif arguments.diff:
+        print(differences(arguments.diff, overrides))
+    elif arguments.explain:
         print(explain(arguments.config, overrides, arguments.explain))
-        return 0
-    config = load_config(arguments.config, overrides)
-    for_recipes = {"num_gpus": len(config.gpus), "use_pruning_loss": str(config.use_pruning_loss).lower(),
-                   "eval_frms": config.dataset_args.eval_frms}
-    if arguments.what in for_recipes:
-        print(for_recipes[arguments.what])
-    elif arguments.what == "newest_weights":
-        from wedefense.experiment.resume import newest_weights
-
-        print(newest_weights(config.exp_dir))
     else:
-        from wedefense.config.explain import commented
-
-        print(commented(config))
+        print(told(load_config(arguments.config, overrides), arguments.what))
     return 0
 
 
-def print_difference(places: list[str], overrides: list[str]) -> int:
-    from wedefense.config.explain import difference
+def told(config: Config, what: str) -> str:
+    for_recipes = {"num_gpus": len(config.gpus), "use_pruning_loss": str(config.use_pruning_loss).lower(),
+                   "eval_frms": config.dataset_args.eval_frms}
+    if what in for_recipes:
+        return str(for_recipes[what])
+    if what == "newest_weights":
+        from wedefense.experiment.resume import newest_weights
+
+        return str(newest_weights(config.exp_dir))
+    from wedefense.frontend.ssl.source import require_known
+
+    require_known(config)
+    return commented(config)
+
+
+def differences(places: list[str], overrides: list[str]) -> str:
     from wedefense.experiment.folder import config_of
 
     if overrides:
         raise InputError(f"{overrides[0]}: --diff takes two configs as they are")
     found = difference(*map(config_of, places))
-    print("\n".join([f"{key}: {here} -> {there}" for key, here, there in found] or ["no difference"]))
-    return 0
+    return "\n".join([f"{key}: {here} -> {there}" for key, here, there in found] or ["no difference"])
 
 
 if __name__ == "__main__":

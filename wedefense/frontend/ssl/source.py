@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from wedefense.config.frontend import SSLOptions
+from wedefense.config.schema import Config
 from wedefense.frontend.ssl.zoo import CONFIG, MODELS, WEIGHT_FILES, Model, find_model, holds_model, is_for_downloads
 from wedefense.utils.download import NotFound, cache_dir, fetch, is_url, s3prl_name
 from wedefense.utils.errors import InputError, did_you_mean
@@ -23,9 +25,23 @@ def find_source(name: str, path_or_url: str | None = None, download_dir: str | o
         return from_reference(path_or_url, download_dir)
     if model is not None:
         return _from_table(model, download_dir)
-    if Path(name).exists() or looks_like_reference(name):
+    if _may_be_found(name):
         return from_reference(name, download_dir)
     raise unknown(name)
+
+
+def require_known(config: Config) -> None:
+    """Refuse a name that stands for no encoder, before anything is fetched; weights of `model_init` bring their own."""
+    data = config.dataset_args
+    if not isinstance(data.frontend_options, SSLOptions) or config.model_init:
+        return
+    upstream = data.frontend_options.upstream_args
+    if not (upstream.path_or_url or find_model(upstream.name) or _may_be_found(upstream.name)):
+        raise InputError(f"dataset_args.{data.frontend_section}.upstream_args.name: {unknown(upstream.name)}")
+
+
+def _may_be_found(name: str) -> bool:
+    return Path(name).exists() or looks_like_reference(name)
 
 
 def looks_like_reference(name: str) -> bool:
