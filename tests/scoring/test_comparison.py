@@ -159,7 +159,7 @@ def test_systems_of_several_seeds_are_compared_by_welchs_test(place, capsys):
 def test_seeds_lie_in_the_home_folder_after_a_comma_too(place, monkeypatch, capsys):
     seeds(place, a=(2, 1.5), b=(2, 2.0))
     monkeypatch.setenv("HOME", str(place))
-    assert main([f"{place}/a-1,~/a-2", "b-1,b-2", "--keys", "data/eval/utt2lab"]) == 0
+    assert main([f"{place}/a-1,~/a-2", "b-1, b-2", "--keys", "data/eval/utt2lab"]) == 0
     assert "(2 of 'a', 2 of 'b')" in " ".join(capsys.readouterr().out.split())
 
 
@@ -172,7 +172,8 @@ def test_what_seeds_cannot_be_compared(place):
                           (["a-1,a-2", "b-1,b-2,b-3"], "b-2 and b-3: the same scores; one training counts once"),
                           (["a-1,a-2", "b-1,short"], "utterance of .* without a score in short: u0"),
                           (["a-1,a-2", "b-1,a-2"], "a-2: named twice"),
-                          (["a-1,nowhere", "b-1,b-2"], "nowhere: no such file")):
+                          (["a-1,nowhere", "b-1,b-2"], "nowhere: no such experiment folder or score file"),
+                          (["", "b-1,b-2"], "'': names no system"), ([" , ", "b-1,b-2", "a-1"], "names no system")):
         with pytest.raises(InputError, match=said):
             main([*systems, "--keys", "data/eval/utt2lab"])
 

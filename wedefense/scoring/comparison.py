@@ -74,7 +74,12 @@ def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None
 
 def _seeds(system: str) -> list[str]:
     """As a shell gives them, which knows a `~` at the beginning alone."""
-    return [system] if os.path.exists(system) else [os.path.expanduser(seed) for seed in system.split(",") if seed]
+    if os.path.exists(system):
+        return [system]
+    seeds = [os.path.expanduser(seed.strip()) for seed in system.split(",") if seed.strip()]
+    if not seeds:
+        raise InputError(f"'{system}': names no system; give an experiment folder or a score file")
+    return seeds
 
 
 def _called(systems: Sequence[Sequence[str]]) -> list[str]:
@@ -89,6 +94,8 @@ def _called(systems: Sequence[Sequence[str]]) -> list[str]:
 
 def score_file(system: str, keys: str) -> Path:
     """A score file itself; of an experiment that of the set whose data folder the keys lie in, if it is up to date."""
+    if not os.path.exists(system):
+        raise InputError(f"{system}: no such experiment folder or score file")
     if not os.path.isdir(system):
         return Path(system)
     folder, name = ExperimentFolder(system), Path(keys).absolute().parent.name
