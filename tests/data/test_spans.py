@@ -1,5 +1,7 @@
 """Label files of every kind, into one another and held to the audio, by the command."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -183,3 +185,9 @@ def test_the_command_holds_labels_to_a_data_folder(tmp_path, capsys):
     text(data / "utt2dur", "u1 long\n")
     with pytest.raises(InputError, match="utt2dur: 'long' of 'u1' is no number of seconds"):
         main([str(tmp_path / "labels.rttm"), "--data_dir", str(data)])
+
+
+def test_writing_a_file_of_each_utterance_is_seen_to_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    write_spans(tmp_path / "tracks", {key: [Span(0, 1, "spoof")] for key in "ab"}, "vad")
+    assert "\rwriting tracks:   0%" in capsys.readouterr().err

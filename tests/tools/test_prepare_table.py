@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import zlib
 from collections import Counter
 
@@ -161,6 +162,33 @@ def test_spans_become_files(tmp_path):
     assert rows(tmp_path, "train/utt2lab") == {"long_0-1500": "bonafide", "long_1500-4000": "spoof"}
     samples, rate = soundfile.read(rows(tmp_path, "train/wav.scp")["long_1500-4000"])
     assert np.array_equal(samples, soundfile.read(whole)[0][12000:]) and rate == RATE
+
+
+def test_cutting_spans_is_seen_to_go_on_and_what_is_not_cut_is_not(tmp_path, monkeypatch, capsys):
+    sound(tmp_path / "a.wav", 4.0), sound(tmp_path / "b.wav", 4.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    (tmp_path / "labels.csv").write_text("path,label,split\na.wav,real,train\nb.wav,fake,train\n")
+    prepare(tmp_path)
+    assert "cutting spans" not in capsys.readouterr().err
+    (tmp_path / "labels.csv").write_text("path,label,split,start,end\na.wav,real,train,0,1.5\na.wav,fake,train,1.5,\n")
+    prepare(tmp_path)
+    assert "\rcutting spans:   0%" in capsys.readouterr().err
+
+
+def test_problems_of_all_sets_are_told_at_once_and_sound_sets_are_written(tmp_path):
+    lines = ["path,label,split"]
+    for split in ("train", "dev", "eval"):
+        for name, label in (("a", "real"), ("b", "fake"), ("c", "fake")):
+            sound(tmp_path / split / f"{name}.wav")
+            lines.append(f"{split}/{name}.wav,{label},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "train/c.wav").write_bytes(b"no audio"), (tmp_path / "eval/a.wav").write_bytes(b"none either")
+    with pytest.raises(InputError, match=r"(?s)data/train: 1 .*/train/problems.txt.*\n.*data/eval: 1 .*/eval/problems"):
+        prepare(tmp_path)
+    assert len(rows(tmp_path, "dev/utt2lab")) == 3
+    assert not (tmp_path / "data/train/utt2lab").exists() and not (tmp_path / "data/eval/utt2lab").exists()
+    prepare(tmp_path, "--allow_problems")
+    assert len(rows(tmp_path, "train/utt2lab")) == len(rows(tmp_path, "eval/utt2lab")) == 2
 
 
 HEADER = "path,label,split\n"

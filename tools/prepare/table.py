@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wedefense.data.duplicates import same_content
-from wedefense.data.prepare import Entry, write_data_dir
+from wedefense.data.prepare import Entry, write_sets
 from wedefense.data.split import SETS, require_both_classes, split_by_group
 from wedefense.data.table_corpus import COLUMNS, LABELS, Choice, entries_of, find_columns, unused_columns
 from wedefense.data.tabular import read_rows
@@ -86,9 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     if "start" in columns or "end" in columns:
         flush_all()
     made = _without_duplicates(made, options)
-    for name, entries in _sets(made, columns, options).items():
-        manifest = write_data_dir(options.out / name, entries, options.num_workers, options.allow_problems)
-        log.info("%s\nwrote %s", manifest.report(), options.out / name)
+    write_sets(options.out, _sets(made, columns, options), options.num_workers, options.allow_problems)
     return 0
 
 

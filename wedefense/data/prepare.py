@@ -123,11 +123,7 @@ def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
         raise InputError(f"{arguments.corpus}: no such folder; give the corpus folder with --corpus")
     sets = read(arguments.corpus)
     sweep(arguments.out)
-    for name, entries in sets.items():
-        started = time.monotonic()
-        folder = arguments.out / name
-        manifest = write_data_dir(folder, entries, arguments.num_workers, arguments.allow_problems)
-        log.info("%s\nwrote %s in %.1f s", manifest.report(), folder, time.monotonic() - started)
+    write_sets(arguments.out, sets, arguments.num_workers, arguments.allow_problems)
     for complaint in official(sets) if callable(official) else _off(sets, official):
         log.warning("%s; a subset is fine if it is meant", complaint)
     if write_more:
@@ -138,6 +134,21 @@ def run(read: Callable[[Path], Mapping[str, Sequence[Entry]]], description: str,
 def _off(sets: Mapping[str, Sequence[Entry]], official: Mapping[str, int]) -> list[str]:
     return [f"{name}: {len(entries)} utterances in the protocol, the official set has {official[name]}"
             for name, entries in sets.items() if len(entries) != official.get(name, len(entries))]
+
+
+def write_sets(out: Path, sets: Mapping[str, Sequence[Entry]], num_workers: int, allow_problems: bool) -> None:
+    """The data folders of all sets; what is wrong is told of all of them at once, and the sound ones are written."""
+    refused = []
+    for name, entries in sets.items():
+        started, folder = time.monotonic(), out / name
+        try:
+            manifest = write_data_dir(folder, entries, num_workers, allow_problems)
+        except InputError as error:
+            refused.append(str(error))
+        else:
+            log.info("%s\nwrote %s in %.1f s", manifest.report(), folder, time.monotonic() - started)
+    if refused:
+        raise InputError("\n".join(refused))
 
 
 def write_data_dir(folder: Path, entries: Sequence[Entry], num_workers: int, allow_problems: bool) -> Manifest:

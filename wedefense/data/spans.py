@@ -22,6 +22,7 @@ from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
+from wedefense.utils.log import progress
 from wedefense.utils.tables import first_few, plural, read_lines
 
 RESOLUTIONS = ("0.01", "0.02", "0.04", "0.08", "0.16", "0.32", "0.64")  # seconds, of PartialSpoof's label files
@@ -265,7 +266,7 @@ def _write_tracks(path: Path, spans: Spans, text: Callable[[Spans], str], suffix
         raise InputError(f"{path}: files of labels are named by their utterance, and {first_few(outside)} would lie "
                          "outside of this folder; name the recordings otherwise")
     return [_write_text(path if alone else path / f"{key}{suffix}", text({key: found}))
-            for key, found in spans.items()]
+            for key, found in progress(spans.items(), total=len(spans), desc=f"writing {path.name}", unit="file")]
 
 
 def _write_seglab(path: Path, spans: Spans) -> list[Path]:

@@ -21,6 +21,7 @@ from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.bonafide import BONAFIDE_NAMES, SPOOF_NAMES
 from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.files import atomic_write
+from wedefense.utils.log import progress
 from wedefense.utils.tables import control_in, first_few, plural
 
 COLUMNS = {
@@ -114,7 +115,9 @@ def entries_of(rows: Iterable[Row], choice: Choice,
     before_writing([draft.split for draft in drafts])
     _give_places(drafts, choice)
     _make_distinct(drafts)
-    return [(_cut(draft, choice.cuts) if draft.span else draft.entry, draft.split) for draft in drafts]
+    shown = progress(drafts, total=len(drafts), desc="cutting spans", unit="row",
+                     disable=not any(draft.span for draft in drafts))
+    return [(_cut(draft, choice.cuts) if draft.span else draft.entry, draft.split) for draft in shown]
 
 
 class _Words:
