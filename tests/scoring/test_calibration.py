@@ -117,6 +117,17 @@ def test_bad_fits_are_refused():
         CalibrationOptions(prior=0)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e155, 1e200, 1e306, 1e-200, 1e-310])
+def test_scores_whose_squares_overflow_are_not_called_turned_around(size):
+    llrs, is_bonafide = true_llrs(6, 50, 50)
+    with pytest.raises(InputError, match=r"column 1 .* reaches [\d.]+e[+-]?\d+, whose square no float64 holds"):
+        fit(size * llrs, is_bonafide)
+    with pytest.raises(InputError, match="column 2 .* whose square no float64 holds"):
+        fit(llrs, is_bonafide, qualities=size * np.arange(100))
+    assert fit(1e150 * llrs, is_bonafide).scales[0] == pytest.approx(1e-150 * fit(llrs, is_bonafide).scales[0])
+
+
 @pytest.fixture
 def files(tmp_path):
     rng = np.random.default_rng(0)

@@ -136,11 +136,17 @@ def fit(scores: np.ndarray, is_bonafide: np.ndarray, options: CalibrationOptions
         as_scores(scores[mask], label)
     systems = scores.shape[1]
     features = np.concatenate((scores, _columns(qualities, len(scores))), axis=1)  # (trials, systems + qualities)
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    constant = np.ptp(features, axis=0) <= _SAME * np.abs(features).max(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, spread = features.mean(axis=0), features.std(axis=0)
+        constant = np.ptp(features, axis=0) <= _SAME * np.abs(features).max(axis=0)
     if constant.any():
         raise InputError(f"column {int(np.argmax(constant)) + 1} of the scores and quality measures has the same value "
                          "in every trial: nothing can be fitted")
+    if (beyond := ~((spread > 0) & np.isfinite(spread))).any():
+        column = int(np.argmax(beyond))
+        raise InputError(f"column {column + 1} of the scores and quality measures reaches "
+                         f"{np.abs(features[:, column]).max():.3g}, whose square no float64 holds: nothing can be "
+                         "fitted; look at what wrote it, or scale it")
     design = np.column_stack(((features - mean) / spread, np.ones(len(features))))
     share = np.where(is_bonafide, options.prior / is_bonafide.sum(), (1 - options.prior) / (~is_bonafide).sum())
     solution = _logistic(design, np.where(is_bonafide, 1.0, -1.0), share,
