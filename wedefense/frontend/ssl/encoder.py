@@ -39,8 +39,9 @@ class Encoder(Forgetting):
 
     `forward(wav (batch, samples), lengths)`, the lengths on the host, gives all N+1 layers: z_0, the input of the
     first block, then the output of every block. In models that normalise first (`norm_first`) the last layer has been
-    through the transformer's final layer norm, as in s3prl and transformers, unless the architecture's `final_norm` is
-    False.
+    through the transformer's final layer norm, unless the architecture's `final_norm` is False. So has s3prl's last,
+    `last_hidden_state` of transformers and what torchaudio's `forward` gives; `hidden_states[-1]` of transformers 5 and
+    the last of torchaudio's `extract_features` have not.
     An utterance's features do not depend on what shares its batch; frames past its end are zero.
 
     Parameters carry torchaudio's names. `freeze_extractor` keeps the convolutions out of training;
