@@ -42,6 +42,15 @@ def test_sls_scores_are_the_published_ones(sls, prefix, seconds, tmp_path):
     assert len(model.score(wave(9.0), 16000, window=60).windows) == 4
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_a_published_form_is_told_in_what_a_training_wraps_it_in(sls, key, tmp_path):
+    torch.save(sls.state_dict(), tmp_path / "epoch_2.pth")
+    torch.save({"epoch": 3, key: sls.state_dict(), "optimizer": {}}, tmp_path / "last.ckpt")
+    wav = wave(2.0)
+    wrapped, bare = (load_detector(tmp_path / name).score(wav, 16000).llr for name in ("last.ckpt", "epoch_2.pth"))
+    assert wrapped == bare
+
+
 def test_a_published_model_exports_with_the_input_it_was_published_for(sls, tmp_path):
     pytest.importorskip("onnxruntime")
     torch.save(sls.state_dict(), tmp_path / "epoch_2.pth")

@@ -74,9 +74,10 @@ def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
     if found.is_dir():
         raise InputError(f"{found}: give the checkpoint file together with a config")
     content = read_weight_file(found)
-    if config is None and (form := form_of(content)) is not None:
-        return load_form(form, content, found)
     if config is None:
+        tensors = published.tensors_of(content, found)
+        if (form := form_of(tensors)) is not None:
+            return load_form(form, tensors, found)
         raise InputError(f"{found}: a checkpoint without its experiment (no {NAMES.config} and {NAMES.labels} beside "
                          "it) and of no published kind; say how it was built with a config")
     return _bare(content, found, load_config(config))
