@@ -44,7 +44,8 @@ def exportable_frontend(frontend: Frontend) -> Frontend:
         return imported(own.exportable)(frontend)
     others = ", ".join(name for name in FRONTENDS.names() if FRONTENDS.row(name).exportable)
     raise InputError(f"the front-end {type(frontend).__name__} cannot be exported: it computes with code of its own "
-                     f"that exporters do not know; {others} can (ssl also with weights that s3prl trained)")
+                     f"that exporters do not know; {others} can (ssl with s3prl_frames: True also with "
+                     "weights of frontend s3prl)")
 
 
 def exportable_copy(module: nn.Module) -> nn.Module:
@@ -103,7 +104,8 @@ class ExportableSSL(nn.Module):
         layers = self._transformed(x, frames)
         if self.s3prl_frames:
             stride = self.architecture.stride
-            layers, frames = self._repeated_last(layers, frames, -(-lengths // stride), wav.shape[1] // stride)
+            wanted = torch.div(lengths + stride - 1, stride, rounding_mode="floor")  # of ONNX -(-a // b) is no ceiling
+            layers, frames = self._repeated_last(layers, frames, wanted, wav.shape[1] // stride)
         return LayerFeatures(self.featurizer(layers), frames)
 
     def _prepared(self, wav: Tensor, lengths: Tensor) -> Tensor:
