@@ -1,6 +1,5 @@
 """Where kernels are not run: Triton cannot build one, or another device is the current one. Both are told."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -10,39 +9,28 @@ import pytest
 import torch
 
 import wedefense.gpu
-from tests.emulation.cuda import emulated_cuda
-from tests.gpu.interpreter import DEVICE
+from tests.gpu.interpreter import DEVICE, gpu  # noqa: F401
 from wedefense.gpu import kernels_run_on, trial
 
 CAPABLE = wedefense.gpu._capable.__wrapped__  # without what it found before
 
 
-@contextlib.contextmanager
-def device():
-    if DEVICE == "cuda":
-        yield torch.device("cuda")
-        return
-    with emulated_cuda(kernels=True) as cuda:
-        yield cuda.device
-
-
-def test_where_a_kernel_can_be_launched_there_is_no_fault():
-    with device() as gpu:
-        assert trial.fault(gpu) is None and CAPABLE(gpu)
+def test_where_a_kernel_can_be_launched_there_is_no_fault(gpu):  # noqa: F811
+    assert trial.fault(gpu) is None and CAPABLE(gpu)
 
 
 @pytest.mark.parametrize("error, told", [
     (RuntimeError("Failed to find C compiler.\nPlease specify"), "(RuntimeError: Failed to find C compiler.)"),
     (subprocess.CalledProcessError(1, ["gcc", "main.c"]), "(CalledProcessError: Command '['gcc', 'main.c']' returned"),
     (PermissionError(13, "Permission denied", "/.triton"), "(PermissionError: [Errno 13] Permission denied")])
-def test_a_fault_is_told_with_its_cure(monkeypatch, caplog, error, told):
+def test_a_fault_is_told_with_its_cure(gpu, monkeypatch, caplog, error, told):  # noqa: F811
     class Kernel:
         def __getitem__(self, grid):
             raise error
 
     monkeypatch.setattr(trial, "trial_kernel", Kernel())
     wedefense.gpu.warn_once.cache_clear()
-    with device() as gpu, caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING"):
         assert not CAPABLE(gpu)
     (message,) = [record.getMessage() for record in caplog.records]
     assert told in message and "PyTorch's own kernels" in message and "gcc" in message and "TRITON_CACHE_DIR" in message
@@ -72,9 +60,9 @@ def test_products_and_sums_are_one_instruction_unless_the_user_says_otherwise(gi
     assert done.stdout.strip() == expected
 
 
-def test_a_device_that_is_not_the_current_one(monkeypatch, caplog):
+def test_a_device_that_is_not_the_current_one(gpu, monkeypatch, caplog):  # noqa: F811
     monkeypatch.delenv("WEDEFENSE_KERNELS", raising=False)
-    with device(), caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING"):
         monkeypatch.setattr(wedefense.gpu, "_capable", lambda device: True)
         assert kernels_run_on(torch.device("cuda")) and kernels_run_on(torch.device("cuda", 0))
         assert not caplog.records

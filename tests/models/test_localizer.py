@@ -80,6 +80,16 @@ def test_what_no_segment_is_made_of_rests_where_segments_speak_for_utterances(na
     assert idle == expected.get(name, set()) or name == "SSL_BACKEND_aasist" and "GAT_layer_S" in idle
 
 
+def test_a_back_end_that_learns_nothing_of_its_own_has_nothing_that_rests():
+    class Bare(torch.nn.Module):
+        min_frames = 1
+
+        def frames(self, features):
+            return Frames({1: (features.layers[0], features.lengths)}, features.layers[0][:, 0])
+
+    rest_idle(Bare(), 4, 2)
+
+
 def test_frames_are_joined_by_their_largest():
     x = torch.tensor([[1.0, -5.0, 3.0, -2.0, 9.0], [-1.0, -3.0, -4.0, 7.0, 7.0]])[..., None]
     wide, lengths = joined(x, torch.tensor([5, 3]), 2)

@@ -148,15 +148,15 @@ def rest_idle(backend: nn.Module, feat_dim: int, num_layers: int) -> None:
     A few frames of silence tell: what has no gradient.
     """
     frames, training = 2 * cast(int, backend.min_frames), backend.training
-    silence = LayerFeatures([torch.zeros(2, frames, feat_dim) for _ in range(num_layers)], torch.tensor([frames] * 2))
+    layers = [torch.zeros(2, frames, feat_dim, requires_grad=True) for _ in range(num_layers)]
     trained = [parameter for parameter in backend.parameters() if parameter.requires_grad]
     backend.eval()  # no dropout is drawn, and no statistics move
     with torch.enable_grad():
-        found = cast(LocalizingBackend, backend).frames(silence)
+        found = cast(LocalizingBackend, backend).frames(LayerFeatures(layers, torch.tensor([frames] * 2)))
         said = [x for x, _ in found.at.values()] + ([] if found.boundaries is None else [found.boundaries])
-        gradients = torch.autograd.grad([x.sum() for x in said], trained, allow_unused=True)
+        gradients = torch.autograd.grad([x.sum() for x in said], [*layers, *trained], allow_unused=True)
     backend.train(training)
-    for parameter, gradient in zip(trained, gradients):
+    for parameter, gradient in zip(trained, gradients[num_layers:]):
         parameter.requires_grad_(gradient is not None)
 
 
