@@ -4,6 +4,7 @@ import io
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 import zipfile
 
@@ -177,3 +178,16 @@ def test_names_that_are_not_there_and_json_of_another_make(place, capsys):
     for content in ({"sets": [1]}, {"rows": []}, {"rows": 3}):
         (place / "x.json").write_text(json.dumps(content))
         assert told("x.json", capsys) == f"JSON x.json keys {next(iter(content))}"
+
+
+def test_what_is_no_model_is_told_without_torch(place):
+    """It takes seconds to load."""
+    soundfile.write(place / "one.wav", np.zeros(800), 8000)
+    (place / "utt2lab").write_text("u1 bonafide\n")
+    Calibration((2.0,), 1.0).save(place / "calibration.json")
+    raw = make_list(place / "data", utterances=4)
+    write_config(place, train_data=str(raw))
+    for path in ("one.wav", "utt2lab", "calibration.json", str(raw), "config.yaml", "."):
+        code = (f"import sys; from wedefense.bin.info import main; main([{path!r}])\n"
+                "sys.exit('torch' in sys.modules)")
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0, path

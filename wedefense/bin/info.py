@@ -15,9 +15,13 @@ def main(argv: list[str] | None = None) -> int:
         print_names()
         return 0
 
-    from wedefense.detect.about import model_or_checkpoint
+    from wedefense.detect.about_files import about
 
-    rows = model_or_checkpoint(arguments)
+    rows = None if arguments.config else about(arguments.path, arguments.trust)
+    if rows is None:
+        from wedefense.detect.about import model_or_checkpoint  # it loads torch, which takes seconds
+
+        rows = model_or_checkpoint(arguments)
     width = max(map(len, rows)) + 2
     room = shutil.get_terminal_size((0, 0)).columns - width  # none in a pipe or a file, where a value is one line
     for key, value in rows.items():

@@ -8,7 +8,7 @@ from wedefense.config.frontend import FRONTENDS, PretrainedOptions, adapters_in
 from wedefense.config.registry import Untrusted
 from wedefense.config.schema import Config
 from wedefense.detect import published
-from wedefense.detect.about_files import about, experiment
+from wedefense.detect.about_files import experiment
 from wedefense.detect.adapters import adapter_in, of_adapter
 from wedefense.detect.loaded_detector import LoadedDetector
 from wedefense.detect.loading import load_detector
@@ -23,17 +23,15 @@ from wedefense.utils.tables import first_few
 
 
 def model_or_checkpoint(options) -> dict[str, str]:
-    """Label -> value: of the detector that `path` is; else of the encoder in a checkpoint, or of whatever it is."""
+    """Label -> value: of the detector that `path` is; else of the encoder in a checkpoint."""
     if options.offline:
         set_offline()
     path = options.path
     folder = ExperimentFolder(path) if os.path.isdir(path) else folder_of(path) if os.path.isfile(path) else None
-    trained = folder and (folder.is_trained or published.is_pruned_folder(folder.root))
+    trained = folder and (folder.is_trained or folder.has_public_form)
     of_hub = not os.path.exists(path) and find_model(path) is None and parse_name(path, options.revision) is not None
     if (adapter := adapter_in(path)) is not None:
         return of_adapter(adapter)
-    if not (options.config or os.path.isdir(path) and trained) and (other := about(path, options.trust)):
-        return other
     if not (options.config or trained or of_hub or published.find(path)):
         return _of_encoder(path, options.download_dir)
     try:

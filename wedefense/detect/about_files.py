@@ -33,10 +33,11 @@ Rows = dict[str, str]
 _LOOKED_AT = 100_000  # files of a folder
 _TRIED = 1000          # recordings of a table, whether they are there
 _LABELS, _AUDIO, _UNLABELLED = "utt2lab", "wav.scp", "without label"
+_ADAPTER = "adapter_config.json"  # of a folder of PEFT, as `frontend.ssl.formats.peft` has it beside torch
 
 
 def about(path: str, trust: bool = False) -> Rows | None:
-    """Label -> value; None of what may be a model. `trust`: of a config that lies beside weights."""
+    """Label -> value; None of what may be a model, which torch reads. `trust`: of a config that lies beside weights."""
     place = Path(path)
     return _folder(place) if place.is_dir() else _file(place, trust) if place.is_file() else None
 
@@ -47,6 +48,8 @@ def _command(*words: str | os.PathLike) -> str:
 
 
 def _folder(place: Path) -> Rows | None:
+    if ExperimentFolder(place).is_trained or ExperimentFolder(place).has_public_form or (place / _ADAPTER).is_file():
+        return None
     if ExperimentFolder(place).config.is_file() or any(place.glob(f"fold*/{NAMES.config}")):
         return experiment(ExperimentFolder(place))
     if (place / "benchmark.json").is_file():

@@ -61,7 +61,7 @@ def load_detector(path: str | os.PathLike, weights: str | os.PathLike | None = N
 
 
 def _loaded(found: Path, weights, config, trust: bool) -> LoadedDetector:
-    if found.is_dir() and published.is_pruned_folder(found) and not ExperimentFolder(found).config.is_file():
+    if found.is_dir() and ExperimentFolder(found).has_public_form and not ExperimentFolder(found).config.is_file():
         return _calibrated(_pruned(found, trust), ExperimentFolder(found))
     if found.name in RUNS or (found / DESCRIPTION).is_file() and not ExperimentFolder(found).config.is_file():
         raise InputError(f"{found}: was exported to run without WeDefense, as {NAMES.card} beside it tells; give the "
@@ -103,7 +103,7 @@ def _fetched(named: HubName, download_dir, token: str | None) -> Path:
     """A hub's model: a folder made to be shared, an experiment, or a pruned model's two files; weights come last."""
     placed = ExperimentFolder(placed_folder(named.hub_id, download_dir))
     if not named.revision and not named.file and (
-            published.is_pruned_folder(placed.root) or placed.shared.is_file() or placed.average.is_file()):
+            placed.has_public_form or placed.shared.is_file() or placed.average.is_file()):
         return placed.root
     repository = Repository(named.hub_id, named.revision, token, download_dir)
     if named.file:

@@ -137,10 +137,6 @@ def fetch_model(model: Published, download_dir: str | os.PathLike | None = None,
     return found or repository.get(model.files[0])
 
 
-def is_pruned_folder(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in PRUNED_FILES)
-
-
 def load_pruned(folder: Path) -> LoadedDetector:
     """A pruned SSL model with MHFA, as WeDefense publishes it: everything is read from the tensors."""
     with blamed_on(folder, "pruned detector"):

@@ -97,6 +97,11 @@ class ExperimentFolder:
         return self.config.is_file() and self.labels.is_file()
 
     @property
+    def has_public_form(self) -> bool:
+        """The two files as which WeDefense publishes a pruned model."""
+        return all(path.is_file() for path in self.public_form)
+
+    @property
     def whole(self) -> "ExperimentFolder":
         """The experiment that this folder is or, being its cut model, belongs to."""
         around = ExperimentFolder(self.root.absolute().parent)
