@@ -259,3 +259,25 @@ def test_whole_detectors_of_authors_go_on(tmp_path, caplog, case, model, model_a
     with torch.no_grad():
         logits, *others = (model(wav, [64_600] * 2).logits for model in (theirs, ours, by_config.detector))
     assert all(torch.equal(logits, each) for each in others)
+
+
+def test_a_crop_that_a_config_does_not_keep_is_told(tmp_path, caplog):
+    """Its authors' file scores the first 64,600 samples, the experiment what its config says."""
+    def said(**data) -> str:
+        caplog.clear()
+        config = write_config(
+            tmp_path, dataset_args__frontend="ssl", dataset_args__cmvn=False, model="SSL_BACKEND_aasist",
+            model_args={"embed_dim": -1}, model_init=str(tmp_path / name),
+            dataset_args__ssl_args={"upstream_args": {"name": str(tmp_path / name)}, **LAST},
+            **{f"dataset_args__{key}": value for key, value in data.items()})
+        with caplog.at_level(logging.INFO, logger="wedefense"):
+            initialised(load_config(config), SPOOF)
+        return caplog.text
+
+    shapes, _, name, _ = CASES["Tak"]
+    written(tmp_path / name, shapes)
+    assert ("XLS-R + AASIST hears 64,600 samples; this config trains on 48,000 samples and scores whole utterances. To "
+            "keep to what it heard, set dataset_args.num_frms: 202, dataset_args.eval_frms: 202") in said(num_frms=150)
+    assert ("trains on whole utterances and scores 64,640 samples. To keep to what it heard, set "
+            "dataset_args.whole_utt: False") in said(whole_utt=True, eval_frms=202)
+    assert "keep to what it heard" not in said(num_frms=202, eval_frms=202)

@@ -150,6 +150,14 @@ class DatasetOptions(FrontendChoice):
         """
         return self.span(frames - 1) + self._samples_in(self.frontend_options.frame_length) if frames else 0
 
+    def frames(self, samples: int) -> int:
+        """The fewest of which a crop has so many samples.
+
+        >>> DatasetOptions(frontend="ssl").frames(64600), DatasetOptions(frontend="fbank").frames(32240)
+        (202, 200)
+        """
+        return 1 + max(0, -((self._samples_in(self.frontend_options.frame_length) - samples) // self.span(1)))
+
     def span(self, frames: int) -> int:
         """How many audio samples lie between frames so far apart, by which utterances are filtered.
 

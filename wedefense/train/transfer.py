@@ -9,6 +9,7 @@ from wedefense.config.augment import SPEEDS
 from wedefense.config.frontend import FRONTENDS, adapters_in
 from wedefense.config.schema import Config
 from wedefense.data.labels import Labels
+from wedefense.detect.published_forms import Form, form_of
 from wedefense.experiment import checkpoint
 from wedefense.experiment.folder import folder_of
 from wedefense.experiment.load import architecture_in
@@ -41,7 +42,8 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
     """
     assert config.model_init
     path = Path(config.model_init)
-    weights = own_weights(checkpoint.load_model(path))
+    content = checkpoint.load_model(path)
+    weights = own_weights(content)
     architecture = _architecture(path, config) if any(name.startswith("frontend.") for name in weights) else None
     detector, taken, left = _begun(config, names, path, weights, architecture)
     if architecture is not None and PARTS["frontend."] in left:  # the shape alone was built, for weights of the file
@@ -51,7 +53,29 @@ def initialised(config: Config, names: Sequence[str]) -> Detector:
         log.warning("model_init: the %s of %s is left behind (%s) and begins as without it", part, path, reason)
     if PARTS["frontend."] in taken:
         _begin_adapter(config, path, detector, taken[PARTS["frontend."]])
+    if PARTS["backend."] in taken and (form := form_of(content)) is not None:
+        _compare_crops(config, path, form)
     return detector
+
+
+def _compare_crops(config: Config, path: Path, form: Form) -> None:
+    """What is trained here hears what its config says, whatever its authors' code heard."""
+    data = config.dataset_args
+    if form.fixed is None:
+        return
+    frames, other = data.frames(form.fixed), []
+    if data.whole_utt:
+        other.append("whole_utt: False")
+    if data.whole_utt or data.num_frms != frames:
+        other.append(f"num_frms: {frames}")
+    if data.eval_frms != frames:
+        other.append(f"eval_frms: {frames}")
+    if other:
+        trained = "whole utterances" if data.whole_utt else f"{data.samples(data.num_frms):,} samples"
+        scored = f"{data.samples(data.eval_frms):,} samples" if data.eval_frms else "whole utterances"
+        log.warning("model_init: %s: a detector of %s hears %s samples; this config trains on %s and scores %s. To "
+                    "keep to what it heard, set %s", path, form.name, f"{form.fixed:,}", trained, scored,
+                    ", ".join(f"dataset_args.{option}" for option in other))
 
 
 def _begun(config: Config, names: Sequence[str], path: Path, weights: dict[str, Tensor],
