@@ -16,7 +16,7 @@ import soundfile
 import wedefense
 from wedefense.config.recipes import copy, titles
 from wedefense.detect.export import _onnx
-from wedefense.frontend.s3prl import upstream_names
+from wedefense.frontend.names import upstream_names
 from wedefense.utils.errors import InputError
 from wedefense.utils.recipe_files import recipe_files
 

@@ -72,7 +72,7 @@ HEADING = (f"{'config':<70} r {'M param':>9} {'trained':>9} {'loss':>8} {'s/step
 def architecture_of(config, small: bool):
     """What the encoder that a config names looks like; None for front-ends without one."""
     from wedefense.config.frontend import FRONTENDS
-    from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
+    from wedefense.frontend.names import CONFORMERS
     from wedefense.frontend.ssl.zoo import find_model, narrow
     from wedefense.frontend.whisper import whisper_architecture
     from wedefense.utils.errors import InputError

@@ -43,8 +43,8 @@ from wedefense.config.frontend import adapters_in
 from wedefense.config.loader import load_config
 from wedefense.config.recipes import titles
 from wedefense.data.layouts import read_layouts
-from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
 from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.names import CONFORMERS
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.models.cost import encoder_multiply_adds, multiply_adds, parameters, training_bytes

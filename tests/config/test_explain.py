@@ -96,7 +96,7 @@ def test_configs_are_compared_where_the_code_of_what_only_trains_is_not(config, 
         main(["--diff", "one.yaml", "two.yaml"])
 
 
-@pytest.mark.parametrize("frontend", ["lfcc", "ssl"])
+@pytest.mark.parametrize("frontend", ["lfcc", "ssl", "s3prl", "whisper", "conformer"])
 def test_no_torch_is_loaded(config, frontend):
     code = ("import sys; from wedefense.bin.config import main; "
             f"main(['--config', 'c.yaml', '--dataset_args.frontend', '{frontend}']); sys.exit('torch' in sys.modules)")
@@ -117,3 +117,34 @@ def test_a_name_of_no_encoder_is_refused_before_training(config, section, capsys
     assert "wavlm_bas" in printed(capsys, *chosen, f"{name}name", "wavlm_bas", "--model_init", "a.pt")
     assert printed(capsys, *chosen, f"{name}name", "wavlm_bas", "--print", "num_gpus") == "1\n"  # stages that score
     assert "lfcc" in printed(capsys, "--config", config, f"{name}name", "wavlm_bas")  # of a front-end not in use
+
+
+@pytest.mark.parametrize("section, name, said", [
+    ("s3prl", "distilhuber", "unknown s3prl upstream 'distilhuber', did you mean 'distilhubert'"),
+    ("whisper", "whisper_bas", "unknown Whisper model 'whisper_bas', did you mean 'whisper_base'"),
+    ("conformer", "conformer_ctc", "no Conformer, did you mean 'stt_en_conformer_ctc_large'")])
+def test_names_of_no_model_are_refused_for_other_front_ends_too(config, section, name, said, monkeypatch, capsys):
+    """Names of s3prl's upstreams stand in its sources, which are read and not run."""
+    Path("s3prl/upstream/distiller").mkdir(parents=True)
+    Path("s3prl/__init__.py").write_text("raise RuntimeError('imported')\n")
+    Path("s3prl/upstream/distiller/hubconf.py").write_text(
+        "import absent\n\ndef _own(): pass\n\ndef distilhubert(): pass\n\ndef distiller_local(ckpt): pass\n")
+    monkeypatch.syspath_prepend(Path.cwd())
+    monkeypatch.delitem(sys.modules, "s3prl", raising=False)
+    chosen = ["--config", config, "--dataset_args.frontend", section]
+    option = f"--dataset_args.{section}_args.upstream_args."
+    with pytest.raises(InputError, match=f"dataset_args.{section}_args.upstream_args.name: .*{said}"):
+        main([*chosen, f"{option}name", name])
+    known = {"s3prl": ("distilhubert", "wavlm_base", "wavlm_local"),
+             "whisper": ("Whisper-base", "openai/whisper-base", "./a_folder"),
+             "conformer": ("nvidia/stt_en_conformer_ctc_large", "https://here/a.nemo")}[section]
+    for each in known:
+        assert f"name: {each}" in printed(capsys, *chosen, f"{option}name", each)
+    given = [*chosen, f"{option}name", name, f"{option}path_or_url", "a.pt"]
+    if section == "s3prl":  # its classes are named whatever file they read
+        with pytest.raises(InputError, match=said):
+            main(given)
+        monkeypatch.setattr("wedefense.frontend.names.s3prl_folder", lambda: None)  # nobody knows without s3prl
+        assert name in printed(capsys, *chosen, f"{option}name", name)
+    else:
+        assert name in printed(capsys, *given)

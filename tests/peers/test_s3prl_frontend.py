@@ -9,7 +9,8 @@ import torch
 
 from tests.frontend.ssl import files
 from wedefense.config.frontend import S3prlOptions, S3prlUpstreamOptions
-from wedefense.frontend.s3prl import S3prlFrontend, Upstream, load_expert, upstream_names
+from wedefense.frontend.names import upstream_names
+from wedefense.frontend.s3prl import S3prlFrontend, Upstream, load_expert
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.utils.errors import InputError
 

@@ -29,7 +29,7 @@ def title(path: Path) -> str:
 
 def architecture_of(config):
     """Of the published encoder that a config names; None for front-ends without one."""
-    from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
+    from wedefense.frontend.names import CONFORMERS
     from wedefense.frontend.ssl.zoo import find_model
     from wedefense.frontend.whisper import whisper_architecture
 

@@ -61,6 +61,9 @@ def test_hints():
     assert did_you_mean("mhfa", ["SSL_BACKEND_CA_MHFA", "SSL_BACKEND_MHFA", "XVEC"]).startswith(
         ", did you mean 'SSL_BACKEND_MHFA'?")
     assert did_you_mean("aa", ["SSL_BACKEND_AASIST"]) == " (known: SSL_BACKEND_AASIST)"
+    many = [f"other_{number}" for number in range(100)] + ["distilhubert"]
+    assert did_you_mean("distilhuber", many).startswith(", did you mean 'distilhubert'? (known: distilhubert, other_")
+    assert did_you_mean("distilhuber", many).endswith(" and 89 more)")
     assert first_few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
 

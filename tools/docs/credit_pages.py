@@ -9,9 +9,8 @@ import yaml
 from wedefense.config.models import BACKENDS
 from wedefense.data.layouts import read_layouts
 from wedefense.detect.published import MODELS as DETECTORS
-from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
+from wedefense.frontend.names import CONFORMERS, WHISPERS
 from wedefense.frontend.ssl.zoo import MODELS as ENCODERS
-from wedefense.frontend.whisper import HUB_IDS as WHISPER
 
 ROOT = Path(__file__).parents[2]
 INTRO = """WeDefense itself is under the Apache License 2.0. A detector that you train or load also rests on a
@@ -23,7 +22,7 @@ _OTHERS = "methods and metrics"  # that no table of the code names
 def encoders() -> dict[str, str]:
     """Name of each pretrained encoder -> its hub id or the file that it is fetched as."""
     own = {name: model.hub_id or model.files[0] for name, model in ENCODERS.items() if not model.seed}
-    return own | WHISPER | {name: model.hub_id for name, model in CONFORMERS.items()}
+    return own | WHISPERS | {name: model.hub_id for name, model in CONFORMERS.items()}
 
 
 def licences() -> str:

@@ -41,7 +41,7 @@ def told(config: Config, what: str) -> str:
         from wedefense.experiment.resume import newest_weights
 
         return str(newest_weights(config.exp_dir))
-    from wedefense.frontend.ssl.source import require_known
+    from wedefense.frontend.names import require_known
 
     require_known(config)
     return commented(config)

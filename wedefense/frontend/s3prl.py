@@ -8,11 +8,8 @@ one at a time, because s3prl's padding changes features.
 s3prl unpickles the files of those other upstreams itself: give it only files that you trust.
 """
 
-import ast
 import contextlib
 import importlib
-import importlib.util
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,23 +19,16 @@ from torch import Tensor, nn
 
 from wedefense.config.frontend import S3prlOptions
 from wedefense.frontend.features import LayerFeatures
+from wedefense.frontend.names import is_native, s3prl_folder, unknown_upstream, upstream_names
 from wedefense.frontend.pretrained import SAMPLE_RATE, PretrainedFrontend
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.encoder import Encoder
 from wedefense.frontend.ssl.formats.read import find_checkpoint, load_encoder
 from wedefense.frontend.ssl.frontend import S3PRL_MINIMUM, encode_as_s3prl, rename_upstream, without_layer_drop
 from wedefense.frontend.ssl.summary import rows
-from wedefense.frontend.ssl.zoo import find_model
 from wedefense.utils.devices import numbers_on
 from wedefense.utils.download import cache_dir, fetch, is_url
-from wedefense.utils.errors import InputError, did_you_mean
-
-_NATIVE = re.compile(r"(wavlm|wav2vec2|hubert|data2vec|unispeech_sat)_(local|url|custom)")
-
-
-def is_native(name: str) -> bool:
-    """Whether an upstream's name stands for a model that the native encoder is."""
-    return find_model(name) is not None or _NATIVE.fullmatch(name) is not None
+from wedefense.utils.errors import InputError
 
 
 class S3prlFrontend(PretrainedFrontend):
@@ -68,7 +58,7 @@ class S3prlFrontend(PretrainedFrontend):
 
     @staticmethod
     def serves(name: str) -> bool:
-        return _sources() is not None and name in upstream_names()
+        return s3prl_folder() is not None and name in upstream_names()
 
     @staticmethod
     def is_native(name: str) -> bool:
@@ -149,30 +139,11 @@ def _matched(hidden: Tensor, frames: int) -> Tensor:
     return hidden[:frames] if missing <= 0 else torch.cat((hidden, hidden[-1:].expand(missing, -1)))
 
 
-def _sources() -> Path | None:
-    """The folder of s3prl, where it is installed."""
-    spec = importlib.util.find_spec("s3prl")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent
-
-
-def upstream_names() -> dict[str, str]:
-    """Every upstream's name and the family it lives in, read from s3prl's sources without importing them."""
-    sources = _sources()
-    if sources is None:
-        raise InputError("frontend 's3prl' needs the package s3prl: pip install 'wedefense[s3prl]'")
-    names: dict[str, str] = {}
-    for path in sorted(sources.glob("upstream/*/hubconf.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names |= {node.name: path.parent.name for node in tree.body
-                  if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
-    return names
-
-
 def load_expert(name: str, path_or_url: str | None, download_dir: str | None) -> nn.Module:
     """An expert of s3prl, importing only the family that it belongs to."""
     names = upstream_names()
     if name not in names:
-        raise InputError(f"unknown s3prl upstream '{name}'{did_you_mean(name, names)}")
+        raise unknown_upstream(name)
     if path_or_url and not is_url(path_or_url) and not Path(path_or_url).exists() and "/" not in path_or_url:
         raise InputError(f"{path_or_url}: no such file or folder")
     given = {"ckpt": path_or_url} if path_or_url else {}

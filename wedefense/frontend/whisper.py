@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wedefense.config.frontend import WhisperOptions
 from wedefense.frontend.features import LayerFeatures, Lengths, frame_mask, on_host
+from wedefense.frontend.names import WHISPERS, unknown_whisper, whisper_hub_id
 from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.frontend.ssl.adapters import adapt
 from wedefense.frontend.ssl.architecture import Architecture, full_blocks
@@ -24,13 +25,11 @@ from wedefense.frontend.ssl.products import Forgetting
 from wedefense.frontend.ssl.source import from_reference, looks_like_reference
 from wedefense.frontend.ssl.transformer import Block, run_block
 from wedefense.utils.devices import numbers_on
-from wedefense.utils.errors import InputError, blamed_on, did_you_mean
+from wedefense.utils.errors import InputError, blamed_on
 from wedefense.utils.finite import require_finite
 from wedefense.utils.json_file import read_json
 from wedefense.utils.tables import first_few
 
-HUB_IDS = {f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}"
-           for size in ("tiny", "base", "small", "medium", "large", "large_v2", "large_v3")}
 N_FFT, HOP, STRIDE = 400, 160, 320
 WINDOW = 3000  # mel frames that the positions reach: 30 seconds
 
@@ -185,7 +184,7 @@ class WhisperFrontend(PretrainedFrontend):
 
     @staticmethod
     def model_names() -> Iterable[str]:
-        return HUB_IDS
+        return WHISPERS
 
     @staticmethod
     def summary(name: str, download_dir: str | None) -> dict[str, str]:
@@ -197,22 +196,17 @@ class WhisperFrontend(PretrainedFrontend):
 
 
 def is_known(name: str) -> bool:
-    return _key(name) in HUB_IDS or name in HUB_IDS.values()
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("-", "_")
+    return whisper_hub_id(name) is not None or name in WHISPERS.values()
 
 
 def find_whisper(name: str, path_or_url: str | None, download_dir: str | os.PathLike | None) -> Path:
     """The folder of a name of the table, a path, a hub id."""
     reference = path_or_url or name
     if not path_or_url and not Path(name).exists() and not looks_like_reference(name):
-        key = _key(name)
-        if key not in HUB_IDS:
-            raise InputError(f"unknown Whisper model '{name}'{did_you_mean(name, HUB_IDS)}; a folder or a Hugging Face "
-                             "hub id is taken too")
-        reference = HUB_IDS[key]
+        hub_id = whisper_hub_id(name)
+        if hub_id is None:
+            raise unknown_whisper(name)
+        reference = hub_id
     folder = from_reference(reference, download_dir)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder with config.json and the weights, as Hugging Face lays it out")

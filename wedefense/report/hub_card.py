@@ -10,9 +10,8 @@ from wedefense.config.schema import Config
 from wedefense.experiment.folder import ExperimentFolder
 from wedefense.experiment.provenance import are_of_average
 from wedefense.experiment.records import read_config
-from wedefense.frontend.conformer.frontend import MODELS as CONFORMERS
+from wedefense.frontend.names import CONFORMERS, WHISPERS
 from wedefense.frontend.ssl.zoo import find_model
-from wedefense.frontend.whisper import HUB_IDS as WHISPERS
 from wedefense.metrics.catalogue import METRICS, SUMMARY
 from wedefense.report.model_card import RUNS, card_text, exported_usage, other_code
 from wedefense.scoring.results import overview

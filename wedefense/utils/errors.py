@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+_LISTED, _NEAREST = 100, 12  # names that are all listed; of more, as s3prl has them, the nearest
 _ASKS_TOO_MUCH = re.compile("allocate|out of memory|[Oo]verflow|Storage size|shape.* too large")
 
 
@@ -34,7 +35,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not close and len(typed) > 2:
         close = sorted((k for k in lowered if typed in k), key=len)  # 'MHFA', where the name is SSL_BACKEND_MHFA
     hint = f", did you mean '{lowered[close[0]]}'?" if close else ""
-    return f"{hint} (known: {', '.join(known)})"
+    if len(known) <= _LISTED:
+        return f"{hint} (known: {', '.join(known)})"
+    nearest = sorted(lowered[key] for key in difflib.get_close_matches(typed, lowered, n=_NEAREST, cutoff=0))
+    return f"{hint} (known: {', '.join(nearest)} and {len(known) - len(nearest)} more)"
 
 
 @contextlib.contextmanager

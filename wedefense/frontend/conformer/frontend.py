@@ -2,33 +2,16 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from wedefense.config.frontend import ConformerOptions
-from wedefense.frontend.conformer.architecture import FAST_LARGE, LARGE, ConformerArchitecture
+from wedefense.frontend.conformer.architecture import ConformerArchitecture
 from wedefense.frontend.conformer.encoder import ConformerEncoder
 from wedefense.frontend.conformer.nemo import read_nemo
+from wedefense.frontend.names import CONFORMERS, NEMO, find_conformer, unknown_conformer
 from wedefense.frontend.pretrained import PretrainedFrontend
 from wedefense.utils.download import cache_dir, fetch, file_name, is_url
-from wedefense.utils.errors import InputError, did_you_mean
 from wedefense.utils.hub import Repository
-
-SUFFIX = ".nemo"
-
-
-@dataclass(frozen=True)
-class Model:
-    hub_id: str
-    architecture: ConformerArchitecture
-
-    @property
-    def file(self) -> str:
-        return f"{self.hub_id.split('/')[1]}{SUFFIX}"
-
-
-MODELS = {model.hub_id.split("/")[1]: model for model in (
-    Model("nvidia/stt_en_conformer_ctc_large", LARGE), Model("nvidia/stt_en_fastconformer_ctc_large", FAST_LARGE))}
 
 
 class ConformerFrontend(PretrainedFrontend):
@@ -52,11 +35,11 @@ class ConformerFrontend(PretrainedFrontend):
 
     @staticmethod
     def serves(name: str) -> bool:
-        return name in MODELS or name.endswith(SUFFIX) or any(name == model.hub_id for model in MODELS.values())
+        return name.endswith(NEMO) or find_conformer(name) is not None
 
     @staticmethod
     def model_names() -> Iterable[str]:
-        return MODELS
+        return CONFORMERS
 
     @staticmethod
     def summary(name: str, download_dir: str | None) -> dict[str, str]:
@@ -75,9 +58,8 @@ def find_nemo(name: str, path_or_url: str | None, download_dir: str | os.PathLik
         return path
     if is_url(reference):
         return fetch(reference, cache_dir(download_dir) / file_name(reference))
-    model = next((model for key, model in MODELS.items() if reference in (key, model.hub_id)), None)
+    model = find_conformer(reference)
     if model is None:
-        raise InputError(f"'{reference}': no such file, and no Conformer{did_you_mean(reference, MODELS)}; a {SUFFIX} "
-                         "file or its URL is taken too")
+        raise unknown_conformer(reference)
     placed = cache_dir(download_dir) / model.file
     return placed if placed.is_file() else Repository(model.hub_id, download_dir=download_dir).get(model.file)
