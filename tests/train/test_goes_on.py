@@ -211,7 +211,19 @@ def test_another_number_of_ranks_is_refused(again, monkeypatch):
     _, ask = again
     real = resume.settle
     monkeypatch.setattr("wedefense.train.run.settle", lambda config, ranks: real(config, 2))
-    with pytest.raises(InputError, match="ranks 1 -> 2"):
+    with pytest.raises(InputError, match=r"ranks 1 -> 2 \(batches, .* are those of 1; as many go on: --gpus '\[0\]'"):
+        ask()
+
+
+def test_another_number_of_ranks_is_refused_without_a_record_too(again):
+    """In the middle of an epoch two ranks have heard twice as much as one, which would hear half of it again."""
+    root, ask = again
+    folder = ExperimentFolder(root / "exp")
+    folder.training.unlink()
+    state = torch.load(folder.last, weights_only=False)
+    state["random"], state["sums"] = state["random"] * 2, state["sums"] * 2
+    torch.save(state, folder.last)
+    with pytest.raises(InputError, match=r"exp: its weights were trained otherwise: ranks 2 -> 1 .* --gpus '\[0,1\]'"):
         ask()
 
 

@@ -65,11 +65,20 @@ def _blocking(config: Config, folder: ExperimentFolder, found: list[Change]) -> 
 
 def refuse(home: ExperimentFolder, blocking: list[Change]) -> None:
     if blocking:
-        spans = any(change.key == "num_epochs" for change in blocking)
-        remark = " (the schedule spreads its rates over all epochs, so that another number changes every one)"
-        raise InputError(f"{home}: its weights were trained otherwise: {'; '.join(map(str, blocking))}"
-                         f"{remark * spans}. Nothing was touched. Take another --exp_dir, or begin a new training from "
-                         f"these weights there: --fork {shlex.quote(f'{home}-2')}")
+        told = "; ".join(f"{change}{_why(change)}" for change in blocking)
+        raise InputError(f"{home}: its weights were trained otherwise: {told}. Nothing was touched. Take another "
+                         "--exp_dir, or begin a new training from these weights there: "
+                         f"--fork {shlex.quote(f'{home}-2')}")
+
+
+def _why(change: Change) -> str:
+    if change.key == "num_epochs":
+        return " (the schedule spreads its rates over all epochs, so that another number changes every one)"
+    if change.key == "ranks" and isinstance(change.old, int):
+        gpus = ",".join(map(str, range(change.old)))
+        return (f" (batches, rates and the place in an epoch are those of {change.old}; as many go on: --gpus "
+                f"'[{gpus}]' on one node)")
+    return ""
 
 
 def has_weights(folder: ExperimentFolder) -> bool:

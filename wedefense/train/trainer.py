@@ -17,7 +17,8 @@ from wedefense.data.batch import SkipCounter
 from wedefense.data.labels import Labels
 from wedefense.experiment import checkpoint, saved_epochs
 from wedefense.experiment.folder import ExperimentFolder
-from wedefense.experiment.resume import known_history
+from wedefense.experiment.record import Change
+from wedefense.experiment.resume import known_history, refuse
 from wedefense.metrics.catalogue import METRICS, history_key
 from wedefense.models.detector import Detector, own_weights, public_names
 from wedefense.models.losses import Loss
@@ -311,11 +312,10 @@ class Trainer:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.history, self.best, self.stale = state["history"], state["best"], state["stale"]
         self.stopped = state["stopped"]
-        if len(state["random"]) != self.world.size:
-            log.warning("%s was written by %d ranks and is resumed by %d: the data order differs from here on",
-                        path, len(state["random"]), self.world.size)
-        own = state["random"][self.world.rank % len(state["random"])]
-        self.sums = torch.tensor(state["sums"][self.world.rank % len(state["sums"])])
+        if (ranks := len(state["random"])) != self.world.size:  # where no record has told
+            refuse(self.folder, [Change("ranks", ranks, self.world.size)])
+        own = state["random"][self.world.rank]
+        self.sums = torch.tensor(state["sums"][self.world.rank])
         torch.set_rng_state(own["cpu"])
         if "cuda" in own and self.world.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], self.world.device)
