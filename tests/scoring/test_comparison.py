@@ -86,8 +86,13 @@ def test_what_all_have_is_compared_on_demand(place, capsys):
     (["exp/mhfa", "data"], "data/eval/utt2lab", "data: no scores in it"),
     (["exp/mhfa", "exp/sls"], "data/evil/utt2lab", "exp/mhfa: no scores of 'evil'.*did you mean 'eval'"),
     (["exp/mhfa", "exp/mhfa/posteriors/eval/llr.txt"], "data/eval/utt2lab", "named twice"),
+    (["exp/gone", "data", "exp/mhfa", "also_gone"], "data/eval/utt2lab",
+     "exp/gone: no such experiment folder or score file\ndata: no scores in it.*\nalso_gone: no such"),
+    (["one.txt", "exp/mhfa", "other.txt"], "data/eval/utt2lab", "one.txt.*u0.*\n.*other.txt.*u0"),
 ])
 def test_what_cannot_be_compared(place, systems, keys, said):
+    for name in ("one.txt", "other.txt"):
+        write(place / name, GOOD, first=1)
     with pytest.raises(InputError, match=said):
         main([*systems, "--keys", keys])
 

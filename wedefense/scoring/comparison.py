@@ -17,7 +17,7 @@ from wedefense.metrics.keys import Trials, load_trials, read_meta
 from wedefense.metrics.seeds import compare_seeds
 from wedefense.metrics.table import text_table
 from wedefense.scoring.seed_groups import Seed, remarks, require_seeds
-from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.errors import InputError, did_you_mean, each_of
 from wedefense.utils.tables import first_few
 
 SIGNIFICANT = 0.05
@@ -48,7 +48,7 @@ def compare_systems(systems: Sequence[str], keys: str, groups: str | None = None
     may differ in the settings `over`.
     """
     named = [_seeds(system) for system in systems]
-    files = [score_file(seed, keys) for each in named for seed in each]
+    files = each_of(itertools.chain(*named), lambda seed: score_file(seed, keys))
     trials = load_systems(files, keys, common)
     (_, one), *_ = trials.items()
     drawn = next(iter(read_meta(groups, one.names).values())) if groups else None
@@ -111,7 +111,7 @@ def score_file(system: str, keys: str) -> Path:
 
 def load_systems(files: Sequence[Path], keys: str, common: bool) -> dict[str, Trials]:
     """By short name, the trials of each; with `common` those that all of them have."""
-    trials = [load_trials(file, keys, common) for file in files]
+    trials = each_of(files, lambda file: load_trials(file, keys, common))
     shared = trials[0]
     for each in trials[1:]:
         shared = shared.restricted_to(each)

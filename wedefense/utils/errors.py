@@ -5,8 +5,11 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+T = TypeVar("T")
+R = TypeVar("R")
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _LISTED, _NEAREST = 100, 12  # names that are all listed; of more, as s3prl has them, the nearest
 _ASKS_TOO_MUCH = re.compile("allocate|out of memory|[Oo]verflow|Storage size|shape.* too large")
@@ -39,6 +42,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f"{hint} (known: {', '.join(known)})"
     nearest = sorted(lowered[key] for key in difflib.get_close_matches(typed, lowered, n=_NEAREST, cutoff=0))
     return f"{hint} (known: {', '.join(nearest)} and {len(known) - len(nearest)} more)"
+
+
+def each_of(items: Iterable[T], make: Callable[[T], R]) -> list[R]:
+    """What `make` makes of each; what is wrong is told of all of them at once."""
+    made, refused = [], []
+    for item in items:
+        try:
+            made.append(make(item))
+        except InputError as error:
+            refused.append(str(error))
+    if refused:
+        raise InputError("\n".join(dict.fromkeys(refused)))
+    return made
 
 
 @contextlib.contextmanager
