@@ -94,6 +94,18 @@ def test_other_forms_and_a_split_column(tmp_path, form):
     assert set(rows(tmp_path, "train/wav.scp")) == {"a0", "a1"}
 
 
+def test_absolute_paths_elsewhere_beside_relative_ones_as_the_refusal_advises(tmp_path):
+    for name in ("corpus/a.wav", "corpus/b.wav", "far/c.wav", "far/d.wav"):
+        sound(tmp_path / name)
+    (tmp_path / "corpus/labels.csv").write_text(
+        f"path,label,split\na,real,train\nb.wav,fake,train\n{tmp_path}/far/c.wav,real,dev\n{tmp_path}/far/d,fake,dev\n")
+    with pytest.raises(InputError, match=r"far/c.wav leads out of .*corpus; .*--audio DIR \(with / any file may"):
+        prepare(tmp_path, table="corpus/labels.csv")
+    prepare(tmp_path, "--audio", str(tmp_path), table="corpus/labels.csv")
+    for name, keys in {"train": ("corpus/a", "corpus/b"), "dev": ("far/c", "far/d")}.items():
+        assert rows(tmp_path, f"{name}/wav.scp") == {key: f"{tmp_path}/{key}.wav" for key in keys}
+
+
 def test_folders_by_class(tmp_path):
     for name in ("train/real/1.wav", "train/fake/1.wav", "test/real/2.wav", "test/fake/3.wav"):
         sound(tmp_path / "corpus" / name)

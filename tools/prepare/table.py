@@ -29,7 +29,8 @@ _SHARES = (8.0, 1.0, 1.0)  # of the sets that are made
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True, type=Path, help="FILE.csv|tsv|jsonl|parquet, or a folder")
-    parser.add_argument("--audio", type=Path, help="where its paths start (default: beside the table)")
+    parser.add_argument("--audio", type=Path, help="the folder of its files: relative paths start there, and where "
+                        "they name nothing there, beside the table (default: that of the table)")
     parser.add_argument("--out", required=True, type=Path, help="where the data folders go")
     parser.add_argument("--columns", nargs="+", default=[], type=_pair, metavar="KIND=NAME",
                         help=f"which column is what ({', '.join(COLUMNS)}); any other KIND becomes a table utt2KIND")

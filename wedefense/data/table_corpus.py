@@ -256,17 +256,27 @@ def _file(row: Row, column: str, value: str, folder: Path) -> tuple[str, Path]:
     if not value.strip():
         raise InputError(f"{row.where}: column '{column}': no file is named")
     folder = Path(os.path.abspath(folder))
-    if "\\" in value and not os.path.exists(folder / value):  # as Windows writes it
-        value = value.replace("\\", "/")
-    path = Path(os.path.normpath(folder / value))
+    # some tables hold both kinds of paths: relative ones may start beside the table, whatever holds the absolute ones
+    path = _there(folder, value) or _there(Path(os.path.abspath(row.folder)), value) or _meant(folder, value)
     if not path.is_relative_to(folder):
         raise InputError(f"{row.where}: column '{column}': {value} leads out of {folder}; name the folder that holds "
                          f"all files: --audio DIR (with / any file may be named)")
-    if kind_of(path) not in AUDIO_SUFFIXES and not path.exists():
-        path = next((p for p in (Path(f"{path}.{suffix}") for suffix in AUDIO_SUFFIXES) if p.exists()), path)
     root = folder if row.root is None else Path(os.path.abspath(row.root))
     inner = path.relative_to(root if path.is_relative_to(root) else folder)
     return "_".join(str(inner.with_suffix("")).split()), path
+
+
+def _there(folder: Path, value: str) -> Path | None:
+    """The file, if there is one; a suffix may be left out."""
+    path = _meant(folder, value)
+    names = [path] if kind_of(path) in AUDIO_SUFFIXES else [path, *(Path(f"{path}.{s}") for s in AUDIO_SUFFIXES)]
+    return next((name for name in names if name.exists()), None)
+
+
+def _meant(folder: Path, value: str) -> Path:
+    if "\\" in value and not os.path.exists(folder / value):  # as Windows writes it
+        value = value.replace("\\", "/")
+    return Path(os.path.normpath(folder / value))
 
 
 def _cut(draft: _Draft, cuts: Path) -> Entry:
