@@ -148,3 +148,18 @@ def test_probe_finds_nan_in_float_files(tmp_path, value):
     soundfile.write(tmp_path / "x.wav", wav, 16000, subtype="FLOAT")
     with pytest.raises(BadAudio, match="NaN or infinite"):
         probe(tmp_path / "x.wav")
+
+
+def test_integers_that_were_written_as_floats_are_refused_and_loud_floats_are_not(tmp_path):
+    wav = noise(8000)
+    soundfile.write(tmp_path / "x.wav", wav * 32768, 16000, subtype="FLOAT")
+    with pytest.raises(BadAudio, match=r"numbers up to \d+.*, where 1 is full scale; divide by 32768"):
+        probe(tmp_path / "x.wav")
+    soundfile.write(tmp_path / "x.wav", wav * 20, 16000, subtype="FLOAT")
+    assert probe(tmp_path / "x.wav").frames == 8000
+
+
+def test_an_mp3_that_is_none_is_not_told_to_be_no_file(tmp_path):
+    (tmp_path / "x.mp3").write_text("text")
+    with pytest.raises(BadAudio, match="not readable: no audio of the kind that its name says"):
+        probe(tmp_path / "x.mp3")

@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
+import math
 import os
 import re
 import stat
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
 
 import numpy as np
 import soundfile
@@ -21,6 +21,7 @@ _SLACK = 8               # bytes that writers of headers get wrong
 _STREAMED = 0x7FFFF000   # bytes: about what is written where the length was not known yet
 _RATES, _LONGEST_FILTER = range(1000, 1_000_001), 400_000  # Hz; a header may say anything
 SILENT = 1e-4            # of full scale: -80 dB; what stays below is silence
+LOUDEST = 100.0          # of floats: speech normalised to a deviation of 1 stays below, 16-bit integers do not
 _LOOK, _END = 4096, 64   # samples looked at at a time, and first of all, at the end
 _PCM16_SCALE = np.float32(1 / 32768)
 
@@ -89,6 +90,8 @@ def _refuse_half(log: str) -> None:
 
 def _cause(error: Exception) -> str:
     text = getattr(error, "error_string", None) or str(error)  # errors of libsndfile have it
+    if text.startswith("File does not exist"):  # as it says of an MP3 that is none; the file was seen before
+        return "no audio of the kind that its name says"
     return text.strip().rstrip(".")
 
 
@@ -111,9 +114,17 @@ def read_frames(sound, start: int = 0, frames: int | None = None, out: np.ndarra
         wav = wav if wav.ndim == 1 else wav.mean(axis=1)
     if len(wav) < frames:
         raise BadAudio(f"cut short: it ends {frames - len(wav)} samples before its header says")
-    if not sound.subtype.startswith("PCM_") and not np.isfinite(wav).all():
-        raise BadAudio("NaN or infinite samples")
+    if not sound.subtype.startswith("PCM_"):
+        _refuse_numbers(wav)
     return wav
+
+
+def _refuse_numbers(wav: np.ndarray) -> None:
+    peak = float(max(wav.max(initial=0), -wav.min(initial=0)))
+    if not math.isfinite(peak):
+        raise BadAudio("NaN or infinite samples")
+    if peak > LOUDEST:
+        raise BadAudio(f"numbers up to {peak:g}, where 1 is full scale; divide by 32768 what was 16-bit integers")
 
 
 def resample(wav: np.ndarray, ratio: Fraction) -> np.ndarray:
@@ -158,9 +169,9 @@ def read_span(sound, ratio: Fraction, start: int = 0, length: int | None = None,
     if ratio == 1:
         return read_frames(sound, start, length, out)
     up, down = ratio.numerator, ratio.denominator
-    context = ceil(_ZERO_CROSSINGS * max(up, down) / up) + 1  # in file samples
+    context = math.ceil(_ZERO_CROSSINGS * max(up, down) / up) + 1  # in file samples
     block = max(0, start * down // up - context) // down
-    end = min(sound.frames, ceil((start + length) * down / up) + context)
+    end = min(sound.frames, math.ceil((start + length) * down / up) + context)
     wav = resample(read_frames(sound, block * down, end - block * down), ratio)
     offset = start - block * up
     return wav[offset:offset + length]

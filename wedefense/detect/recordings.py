@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from wedefense.config.frontend import SHORTEST
-from wedefense.data.audio import BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
+from wedefense.data.audio import LOUDEST, BadAudio, fill, open_audio, rate_ratio, read_span, resample, resampled_length
 from wedefense.data.converted import converted
 from wedefense.data.silence import trim
 from wedefense.utils.audio_kinds import needs_ffmpeg
 from wedefense.utils.errors import InputError
 
 _MOST_CHANNELS = 8  # of an array; files say themselves what they are
-_LOUDEST = 100.0  # of floats: speech that was normalised to a deviation of 1 stays below, 16-bit samples do not
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def mono(audio) -> np.ndarray:
                              "divide them by the full scale of what they were recorded with"
                              + ", or give samples.astype(numpy.int16)" * (peak <= 2 ** 15))
         wav = wav / -float(np.iinfo(wav.dtype).min)
-    elif peak > _LOUDEST and math.isfinite(peak):
+    elif peak > LOUDEST and math.isfinite(peak):
         raise InputError(f"audio is numbers up to {peak:g}; expected floats in [-1, 1]: divide by 32768 what was "
                          "16-bit integers")
     if wav.ndim == 2:

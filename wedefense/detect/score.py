@@ -11,6 +11,7 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.errors import InputError, OptionError
 
 _CLIPPED = 0.01   # of the samples
+_OVER = 2.0       # of full scale: what no clipped file comes to when it is resampled or decoded
 _LARGEST = 1e6    # likelihood ratios beyond it are not told apart in words
 
 
@@ -80,6 +81,8 @@ def doubts(samples: int, rate: int, source_rate: int, peak: float, clipped: floa
 
     >>> doubts(4800, 16000, 8000, peak=0.5, clipped=0.0)
     ('shorter than a second', 'recorded at 8000 Hz: nothing above 4000 Hz, which the model listens to')
+    >>> doubts(48000, 16000, 16000, peak=1.0, clipped=0.02), doubts(48000, 16000, 16000, peak=8.0, clipped=0.5)
+    (('clipped: over 1 % of the samples at full scale',), ('louder than full scale: over 1 % of the samples above it',))
     """
     found = []
     if peak < SILENT:
@@ -89,7 +92,8 @@ def doubts(samples: int, rate: int, source_rate: int, peak: float, clipped: floa
     if source_rate < rate:
         found.append(f"recorded at {source_rate} Hz: nothing above {source_rate // 2} Hz, which the model listens to")
     if clipped > _CLIPPED:
-        found.append(f"clipped: over {100 * _CLIPPED:g} % of the samples at full scale")
+        share = f"over {100 * _CLIPPED:g} % of the samples"
+        found.append(f"clipped: {share} at full scale" if peak < _OVER else f"louder than full scale: {share} above it")
     return tuple(found)
 
 
