@@ -184,7 +184,7 @@ def test_decoded_samples_are_those_of_the_table_and_found_again_by_them(tmp_path
             stream.seek(0)
             samples, rate = soundfile.read(stream)
         assert rate == 8000 and np.array_equal(samples, row["array"])
-    with pytest.raises(InputError, match="1 recording under several names: t-1 = t-6"):
+    with pytest.raises(InputError, match="1 recording more than once: t-1 = t-6"):
         prepare(tmp_path, "--allow_problems")
 
 
@@ -246,7 +246,7 @@ def test_a_recording_is_read_once_and_found_again_by_its_content(tmp_path, monke
         for name in ("duplicates._digest", "manifest._look"):
             patched.setattr(f"wedefense.data.{name}", lambda path: pytest.fail(f"{path} was read again"))
         for _ in range(2):
-            with pytest.raises(InputError, match="1 recording under several names: a-2 = b-1; --duplicates drop"):
+            with pytest.raises(InputError, match="1 recording more than once: a-2 = b-1; --duplicates drop"):
                 prepare(tmp_path, table="c")
         prepare(tmp_path, "--duplicates", "drop", table="c")
     assert read_table(tmp_path / "data/train/utt2dur") == {"a-1": "0.100000", "a-2": "0.100000"}

@@ -228,12 +228,15 @@ TWO = "a.wav,real,train\nb.wav,fake,train\n"
     (HEADER + 'a.wav,"real,train\n', [], r"labels.csv:2: .*is a quote left open"),
     ("path\tlabel\na.wav\treal\n", [], r"labels.csv:1: one column 'path\tlabel'"),
     (HEADER + "a.wav,real,train\nb.wav,fake,\n", [], r"1 rows have no split, first b"),
-    (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recording under several names: a = c with"),
+    (HEADER + "a.wav,real,train\nc.wav,fake,train\n", [], r"1 recording more than once: a = c with"),
     (HEADER + TWO + "text.wav,fake,train\n", [], r"1 x unusable audio: text .*not readable"),
     (HEADER + TWO + "film.m4a,fake,train\n", [],
      r"1 x unusable audio: film .*film.m4a: lists hold no \.m4a files; convert it, as in: ffmpeg -i a.m4a a.flac"),
     (HEADER + TWO + "gone.wav,fake,train\n", [], r"1 x missing file: gone"),
-    (HEADER + TWO + "a.wav,real,train\n", [], r"1 x duplicate key: a"),
+    (HEADER + TWO + "a.wav,real,train\n", [], r"1 recording more than once: a in 2 rows; --dup"),
+    (HEADER + TWO + "a.wav,real,train\n", ["--duplicates", "ignore"], r"1 x duplicate key: a"),
+    ("a.wav,real\nb.wav,fake\n", [], r"labels.csv:2: no column is the path .*'a.wav' is no name of a column; the"),
+    ("path|label\na.wav|real\n", [], r"labels.csv:1: one column 'path\|label'; a .csv file separates columns by ','"),
     (HEADER + TWO, ["--by", "speaker"], r"--by speaker, but no column is the speaker"),
     (HEADER + TWO, ["--split", "8:1:1"], r"the set '\w+' would have no"),
     (HEADER + TWO, ["--labels", "x=real"], r"--labels x=real: a label is one of the classes"),
@@ -288,6 +291,28 @@ def test_duplicates_may_be_dropped_or_kept(tmp_path):
     assert set(rows(tmp_path, "train/utt2lab")) == {"a", "b"}
     prepare(tmp_path, "--duplicates", "ignore")
     assert set(rows(tmp_path, "train/utt2lab")) == {"a", "b", "c"}
+
+
+def test_a_column_without_a_name_is_not_named(tmp_path, capsys):
+    """As data frames are written, with numbers of rows."""
+    sound(tmp_path / "a.wav"), sound(tmp_path / "b.wav")
+    (tmp_path / "labels.csv").write_text(",path,label,split,mood\n0,a.wav,real,train,x\n1,b.wav,fake,train,y\n")
+    prepare(tmp_path)
+    assert "nothing is made of mood;" in capsys.readouterr().err
+
+
+def test_a_file_of_several_rows_is_found_in_all_sets(tmp_path):
+    """It had been trained on and tested with, under two labels, and nobody said so."""
+    sound(tmp_path / "a.wav"), sound(tmp_path / "b.wav"), sound(tmp_path / "c.wav"), sound(tmp_path / "d.wav")
+    table = HEADER + TWO + "c.wav,real,test\nd.wav,fake,test\n"
+    (tmp_path / "labels.csv").write_text(table + "a.wav,real,test\nb.wav,real,test\n")
+    with pytest.raises(InputError, match="2 recordings more than once: a in 2 rows, b in 2 rows with different lab"):
+        prepare(tmp_path)
+    with pytest.raises(InputError, match="1 recording of more than one label: b in 2 rows .*; correct the table"):
+        prepare(tmp_path, "--duplicates", "drop")
+    (tmp_path / "labels.csv").write_text(table + "a.wav,real,test\nb.wav,fake,train\n")
+    prepare(tmp_path, "--duplicates", "drop")
+    assert set(rows(tmp_path, "train/utt2lab")) == {"a", "b"} and set(rows(tmp_path, "eval/utt2lab")) == {"c", "d"}
 
 
 def test_a_recording_of_two_labels_is_not_dropped_but_named(tmp_path):

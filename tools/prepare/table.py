@@ -42,7 +42,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help="what is in one made set alone (default: speaker where there is one)")
     parser.add_argument("--seed", type=int, default=0, help="of made sets (default: %(default)d)")
     parser.add_argument("--duplicates", choices=["stop", "drop", "ignore"], default="stop",
-                        help="files of equal content (default: %(default)s; drop keeps the first)")
+                        help="rows of one file, and files of equal content (default: %(default)s; drop keeps the "
+                        "first)")
     parser.add_argument("--num_workers", type=int, default=default_workers())
     parser.add_argument("--allow_problems", action="store_true",
                         help="leave unusable utterances out (problems.txt lists them) instead of stopping")
@@ -97,22 +98,33 @@ def _without_duplicates(made: list[tuple[Entry, str]], options) -> list[tuple[En
     wavs = {entry.key: str(entry.wav) for entry, _ in made}
     known = {entry.key: entry.digest for entry, _ in made if entry.digest}
     groups = same_content(wavs, options.num_workers, known)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for number, (entry, _) in enumerate(made):
+        rows[entry.key].append(number)
+    grouped = {key for group in groups for key in group}
+    groups += [[key] for key, found in rows.items() if len(found) > 1 and key not in grouped]
     if not groups:
         return made
-    labels = {entry.key: entry.label for entry, _ in made}
-    alike = [f"{' = '.join(group)}{'' if len({labels[k] for k in group}) == 1 else ' with different labels'}"
-             for group in groups]
-    torn = [said for group, said in zip(groups, alike) if len({labels[key] for key in group}) > 1]
-    if options.duplicates == "drop" and torn:
-        raise InputError(f"{options.table}: {plural(len(torn), 'recording')} of more than one label: {first_few(torn)}"
-                         "; correct the table, --duplicates drop cannot know which is right")
+
+    def is_torn(group: list[str]) -> bool:
+        return len({made[number][0].label for key in group for number in rows[key]}) > 1
+
+    def told(group: list[str]) -> str:
+        names = (f"{key} in {len(rows[key])} rows" if len(rows[key]) > 1 else key for key in group)
+        return f"{' = '.join(names)}{' with different labels' if is_torn(group) else ''}"
+
+    if options.duplicates == "drop" and (torn := list(filter(is_torn, groups))):
+        raise InputError(f"{options.table}: {plural(len(torn), 'recording')} of more than one label: "
+                         f"{first_few(map(told, torn))}; correct the table, --duplicates drop cannot know which is "
+                         "right")
     if options.duplicates == "stop":
-        raise InputError(f"{options.table}: {plural(len(groups), 'recording')} under several names: {first_few(alike)}"
-                         "; --duplicates drop keeps the first of each, --duplicates ignore keeps all")
-    left_out = {key for group in groups for key in group[1:]}
-    log.warning("%s: %d files left out, whose content is that of others: %s", options.table, len(left_out),
-                first_few(alike))
-    return [(entry, split) for entry, split in made if entry.key not in left_out]
+        raise InputError(f"{options.table}: {plural(len(groups), 'recording')} more than once: "
+                         f"{first_few(map(told, groups))}; --duplicates drop keeps the first of each, --duplicates "
+                         "ignore keeps all, of one set those of several names")
+    left_out = {number for group in groups for number in sorted(n for key in group for n in rows[key])[1:]}
+    log.warning("%s: %s left out, whose content is that of others: %s", options.table, plural(len(left_out), "row"),
+                first_few(map(told, groups)))
+    return [row for number, row in enumerate(made) if number not in left_out]
 
 
 def _by_column(splits: list[str], options) -> bool:

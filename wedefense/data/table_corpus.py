@@ -72,8 +72,11 @@ def find_columns(rows: Sequence[Row], chosen: Mapping[str, str]) -> dict[str, st
         found[kind] = (exact or fitting)[0]
     for kind in ("path", "label"):
         if kind not in found:
+            data = next((header for header in headers if kind_of(header) in AUDIO_SUFFIXES), None)
+            cure = f"Say --columns {kind}=NAME" if data is None else (
+                f"'{data}' is no name of a column; the first line of the table names them: path,label")
             raise InputError(f"{where}: no column is the {kind} ({', '.join(COLUMNS[kind])}); it has "
-                             f"{first_few(headers, 12)}. Say --columns {kind}=NAME")
+                             f"{first_few(headers, 12)}. {cure}")
     return found
 
 
@@ -88,7 +91,7 @@ class _UnknownLabel(InputError):
 def unused_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
     """Headers of the first rows that are none of `columns`."""
     headers = dict.fromkeys(name for row in rows for name, value in row.cells.items() if isinstance(value, str))
-    return [name for name in headers if name not in columns.values()]
+    return [name for name in headers if name and name not in columns.values()]
 
 
 class _Draft(NamedTuple):

@@ -77,7 +77,7 @@ def separated_rows(path: Path, separator: str) -> Iterator[Row]:
         if len(header) == 1 and separator == "," and ";" in header[0]:
             yield from separated_rows(path, ";")
             return
-        if len(header) == 1 and any(other in header[0] for other in ",\t" if other != separator):
+        if len(header) == 1 and any(other in header[0] for other in ",\t|" if other != separator):
             raise InputError(f"{path}:1: one column '{header[0][:60]}'; a {path.suffix} file separates columns by "
                              f"{separator!r}, so give it the suffix of what it is (.csv: commas, .tsv: tabs)")
         for cells in reader:
