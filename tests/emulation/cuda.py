@@ -154,7 +154,7 @@ def _launched(plain, sizes: bool):
     return launch
 
 
-_HARDWARE = {
+HARDWARE = {
     "is_available": lambda: True, "_lazy_init": lambda: None, "current_device": lambda: 0, "Event": _Event,
     "Stream": _Stream, "current_stream": _Stream, "stream": lambda stream: contextlib.nullcontext(),
     "device": lambda device: contextlib.nullcontext(),
@@ -199,7 +199,7 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
         of_card = {"get_device_capability": lambda device=None: divmod(capability, 10),
                    "get_device_properties": lambda device=None: SimpleNamespace(
                        shared_memory_per_block_optin=1024 * SHARED[capability])}
-        for name, value in (_HARDWARE | of_card).items():
+        for name, value in (HARDWARE | of_card).items():
             patches.enter_context(mock.patch.object(torch.cuda, name, value))
         if records:
             for place, name, new in _RECORDING:

@@ -40,12 +40,13 @@ LONG = [pytest.mark.slow] if DEVICE == "cpu" else []
 CONVOLUTIONS = ((32, 10, 5), (32, 3, 2), (32, 2, 2))
 
 
-def trained(name, graphs, how="trained", low=False, steps=4):
+def trained(name, graphs, how="trained", low=False, steps=4, layer_drop=0.0, blocks=2, at_once=0):
     """Weights and the last layers after some steps of training."""
     torch.manual_seed(0)
-    architecture = replace(find_model(name).architecture, layer_drop=0.0, blocks=full_blocks(2, 2, 64), dim=32,
-                           total_heads=2, conv_layers=CONVOLUTIONS)
+    architecture = replace(find_model(name).architecture, layer_drop=layer_drop, blocks=full_blocks(blocks, 2, 64),
+                           dim=32, total_heads=2, conv_layers=CONVOLUTIONS)
     encoder = Encoder(architecture).cuda().train()
+    encoder.encoder.transformer.blocks_recorded_at_once = at_once
     encoder.requires_grad_(how != "frozen")
     adapt(encoder, AdapterOptions("lora" if how == "adapted" else "none", targets=("q_proj", "output_dense")))
     encoder.graphs = graphs
@@ -79,6 +80,22 @@ def test_training_is_the_same_with_recordings(gpu, name, how, low):
     for one, other in zip(recorded, plain, strict=True):
         difference, bound = (one - other).norm(), (2e-2 if low else 1e-4) * other.norm() + 1e-5
         assert difference <= (0 if DEVICE == "cpu" else bound), difference / other.norm()
+
+
+@pytest.mark.parametrize("name, options", [
+    ("wavlm_base_plus", {"layer_drop": 0.4, "blocks": 3}),
+    pytest.param("wavlm_large", {"layer_drop": 0.4, "blocks": 3}, marks=LONG),
+    pytest.param("wavlm_base_plus", {"at_once": 2, "blocks": 3}, marks=LONG),
+    ("wavlm_large", {"at_once": 2, "blocks": 3})], ids=str)
+def test_training_is_the_same_with_sections(gpu, name, options):
+    """Blocks that are left out hand on what they get, both ways, and their parameters have no gradient."""
+    graphs = Graphs(2, 300)
+    recorded, plain = trained(name, graphs, **options), trained(name, None, **options)
+    (recording,), drops = graphs._recorded.values(), "layer_drop" in options
+    assert len(recording.sections) == (4 + (name == "wavlm_large") if drops else 3)
+    for one, other in zip(recorded, plain, strict=True):
+        difference, bound = (one - other).norm(), 1e-4 * other.norm() + 1e-5
+        assert difference <= (bound if DEVICE == "cuda" else 1e-6 * other.norm() * drops), difference / other.norm()
 
 
 def test_what_is_kept_is_dropped_with_the_mode(gpu):
@@ -126,7 +143,8 @@ def test_samples_are_copied_and_all_else_is_played_back(gpu, trains):
 def test_crops_alone_are_recorded_and_once(monkeypatch):
     """What is recorded when; the recording itself needs a GPU."""
     recordings = []
-    monkeypatch.setattr(Graphs, "_record", lambda self, encoder, wav, layers, grad: recordings.append(grad) or layers)
+    monkeypatch.setattr(Graphs, "_record", lambda self, encoder, wav, layers, grad: (
+        recordings.append(grad) or (lambda wav, drops: layers(wav))))
     encoder, graphs = torch.nn.Linear(2, 2), Graphs(4, 8000)
 
     def layers(wav):
@@ -149,7 +167,8 @@ def test_a_recording_leaves_the_encoder_as_it_is(monkeypatch):
     monkeypatch.setattr(torch.nn.Linear, "train", lambda self, mode=True: modes.append(mode) or self)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
-    monkeypatch.setattr("wedefense.gpu.graphs.ForwardPass", lambda module, wav: module.forward)
+    monkeypatch.setattr("wedefense.gpu.graphs.Recording",
+                        lambda module, wav, grad, summed: lambda wav, drops: [*module(wav)])
     with torch.no_grad():
         assert torch.equal(Graphs(1, 3)(encoder, torch.ones(1, 3), lambda wav: [wav * 2])[0], torch.full((1, 3), 2.0))
     assert not modes
@@ -166,16 +185,19 @@ def test_weights_that_a_recording_reads_outlive_their_cache():
     assert low() is None
 
 
-@pytest.mark.parametrize("changes, recorded", [
-    ({}, (16, 48000)), ({"cuda_graphs": False}, None), ({"accum_grad": 2}, None), ({"compile": True}, None),
-    ({"accum_grad": 2, "dataset_args": {"ssl_args": {"frozen": True}}}, (16, 48000)),
-    ({"dataset_args": {"whole_utt": True}}, None)], ids=str)
-def test_a_run_records_its_crops(monkeypatch, tmp_path, changes, recorded):
+@pytest.mark.parametrize("changes, ranks, recorded", [
+    ({}, 1, (16, 48000, False)), ({"cuda_graphs": False}, 1, None), ({"accum_grad": 2}, 1, (16, 48000, True)),
+    ({"compile": True}, 1, None), ({}, 2, (16, 48000, False)), ({"sharding": "full"}, 2, None),
+    ({"use_pruning_loss": True}, 1, None), ({"dataset_args": {"whole_utt": True}}, 1, None)], ids=str)
+def test_a_run_records_its_crops(monkeypatch, tmp_path, changes, ranks, recorded):
+    """Over several ranks in sections."""
     page = {"exp_dir": str(tmp_path), **changes, "dataset_args": {"frontend": "ssl", **changes.get("dataset_args", {})}}
     (tmp_path / "config.yaml").write_text(json.dumps(page))
     config = load_config(tmp_path / "config.yaml")
     monkeypatch.setattr("wedefense.train.recording.kernels_run_on", lambda device: True)
     detector = build_detector(config, 2, find_model("wavlm_tiny").architecture)
-    record_encoder(config, detector, World(0, 1, 0, torch.device("cpu")))
+    record_encoder(config, detector, World(0, ranks, 0, torch.device("cpu")))
     graphs = detector.frontend.upstream.graphs
-    assert (graphs and graphs.shape) == recorded
+    assert (graphs and (*graphs.shape, graphs.summed)) == recorded
+    at_once = detector.frontend.upstream.encoder.transformer.blocks_recorded_at_once
+    assert (at_once > 0) == (recorded is not None and ranks > 1)

@@ -1,15 +1,20 @@
 """The way back through a recording: gradients that are made where it reads them, and passes that are over."""
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.gpu.interpreter import DEVICE
-from tests.gpu.test_graphs import gpu  # noqa: F401
+from tests.gpu.test_graphs import LONG, gpu  # noqa: F401
 from wedefense.frontend.ssl.products import Derived
 from wedefense.gpu.graphs import Graphs
+from wedefense.gpu.sections import carried, next_section
 from wedefense.models.detector import _ScaleGradient
 from wedefense.models.mix import mix_layers
 from wedefense.utils.errors import InputError
@@ -190,3 +195,109 @@ def test_samples_that_want_gradients_are_not_recorded():
     wav = samples(0).requires_grad_()
     of_mixes(module(wav), weights_of_mixes()).backward()
     assert wav.grad.norm() > 0 and not module.graphs._recorded
+
+
+class Blocks(torch.nn.Module):
+    """Four layers (2, 12, 8), those of three blocks after the first, each of which adds what a table scales.
+
+    `low`: a block hands on its stream in bfloat16 too. `ends`: something follows the last block. `first`: from which
+    block on they learn.
+    """
+
+    def __init__(self, low, ends, first=0, summed=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.low, self.ends, self.graphs = low, ends, Graphs(*SHAPE, summed=summed)
+        self.tables, self.scale = torch.nn.Parameter(torch.rand(3)), torch.nn.Parameter(torch.rand(8))
+        self.blocks = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(3))
+        if first:
+            for part in (self.tables, self.scale, *self.blocks[:first].parameters()):
+                part.requires_grad_(False)
+
+    def layers(self, wav, left_out=()):
+        x, begun = wav.view(2, 12, 8) * self.scale, None
+        tables, layers = list(map(carried, (self.tables * 2).unbind())), [x]
+        for number, block in enumerate(self.blocks):
+            x, begun = next_section(len(layers), x, begun, may_be_left_out=True)
+            if number not in left_out:
+                stream, low = begun or (x, x.bfloat16() if self.low else x)
+                x = (stream + block(low.float()) * tables[number]).tanh()
+                begun = (x.view_as(x), x.bfloat16()) if self.low else None
+            layers.append(x)
+        if self.ends:
+            x, begun = next_section(len(layers) - 1, x, begun, may_be_left_out=False)
+            layers[-1] = x.exp() * self.scale
+        return layers
+
+    def forward(self, wav, left_out, recorded):
+        drops = (number in left_out for number in range(3))
+        return self.graphs(self, wav, self.layers, drops.__next__) if recorded else self.layers(wav, left_out)
+
+
+def of_the_first(layers, weights):
+    return (layers[0].sin() * weights.sum()).sum() if layers[0].requires_grad else of_the_middle(layers, weights)
+
+
+def of_the_middle(layers, weights):
+    return (layers[2].sin() * weights.sum()).sum()
+
+
+def of_all(layers, weights):
+    return sum(mix.sin().sum() for mix in mix_layers(layers, *weights))
+
+
+PATTERNS = [set(), {0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}, set()]
+
+
+def step_of_blocks(module, loss, number, left_out, recorded, batches=1):
+    module.zero_grad()
+    weights = torch.linspace(-1, 1, 12).view(3, 4).cuda().requires_grad_()
+    for batch in range(batches):
+        layers = module(samples(number + batch), left_out, recorded)
+        loss(layers, weights).backward()
+    return [layer.detach().clone() for layer in layers], gradients(module, weights)
+
+
+@pytest.mark.parametrize("loss", [of_the_first, of_the_middle, of_all, of_the_last], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("low, ends, first", [
+    (True, False, 0), (False, True, 0), pytest.param(True, True, 2, marks=LONG),
+    pytest.param(False, False, 1, marks=LONG)])
+def test_sections_that_are_left_out_hand_on_what_they_get(low, ends, first, loss):
+    """Both ways; and those behind the last layer that is wanted do not come back."""
+    module = Blocks(low, ends, first).cuda()
+    for number, left_out in enumerate(PATTERNS):
+        layers, found = step_of_blocks(module, loss, number, left_out, recorded=True)
+        plain, expected = step_of_blocks(module, loss, number, left_out, recorded=False)
+        for one, other in zip(layers, plain, strict=True):
+            torch.testing.assert_close(one.cpu(), other.cpu(), rtol=0, atol=1e-6)
+        assert all((name in found) or name == "tables" and not value.any() for name, value in expected.items())
+        for name, value in found.items():
+            wanted = expected[name] if name in expected else torch.zeros_like(value)
+            torch.testing.assert_close(value.cpu(), wanted.cpu(), rtol=1e-5, atol=1e-5, msg=name)
+    recording, = module.graphs._recorded.values()
+    assert len(recording.sections) == 4 + ends
+
+
+@pytest.mark.parametrize("summed", [True, False])
+def test_gradients_that_are_summed_over_batches_are_copies(summed):
+    module = Blocks(low=True, ends=False, summed=summed).cuda()
+    _, found = step_of_blocks(module, of_all, 0, (), recorded=True, batches=3)
+    _, expected = step_of_blocks(module, of_all, 0, (), recorded=False, batches=3)
+    same = [name for name, value in expected.items() if torch.allclose(found[name].cpu(), value.cpu(), rtol=1e-4)]
+    assert (len(same) == len(expected) == 9) == summed
+
+
+def test_ranks_sum_gradients_of_later_sections_while_earlier_ones_go_back(tmp_path):
+    """Though each leaves out blocks of its own; the sums are the mean of what each would have by itself."""
+    script, out = Path(__file__).with_name("recorded_ranks.py"), tmp_path / "out.pt"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+                           script, out], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    steps = list(zip(*torch.load(out, weights_only=True), strict=True))
+    assert len(steps) == len(PATTERNS)
+    for (first, order, one), (second, other_order, other) in steps:
+        assert order == other_order == [4, 3, "2", "2", 2, "1", "1", 1, "0", "0", 0]
+        for name, value in first.items():
+            assert torch.equal(value, second[name])
+            torch.testing.assert_close(value, (one[name] + other[name]) / 2, rtol=1e-5, atol=1e-5)

@@ -52,7 +52,7 @@ class RunOptions:
     enable_amp: bool | None = None # the old name: True is bfloat16, False float32
     deterministic: bool = False    # on a GPU: kernels that give the same bits each time, slower (a CPU always does)
     compile: bool = False          # torch.compile the detector
-    cuda_graphs: bool = True       # on one GPU, for crops of one length: record what the encoder launches, play it back
+    cuda_graphs: bool = True       # on GPUs, for crops of one length: record what the encoder launches, play it back
     sharding: Literal["none", "full"] = "none"  # full: each rank holds a share of every parameter (FSDP)
     feature_cache: float = 0.0     # GiB of memory for the layers of a frozen front-end, made once per whole utterance
     seed: int = 42

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from wedefense.gpu.recordings import BothPasses, ForwardPass
+from wedefense.gpu.recordings import Recording
 from wedefense.utils.errors import InputError
 
 
@@ -33,41 +33,45 @@ class Graphs:
     """Recordings of one encoder for batches of one shape, to be cleared when its weights move or its mode changes.
 
     What a recording gives lies in memory that the next call writes over: for training alone, where nothing of a step
-    outlives it. Gradients are handed on in such memory too, so that they cannot be summed over several batches.
+    outlives it. Gradients are handed on in such memory too, unless they are `summed` over several batches.
     """
 
-    def __init__(self, batch: int, samples: int):
+    def __init__(self, batch: int, samples: int, summed: bool = False):
         """Of the crops: other batches, as those of a validation, come in too many shapes."""
-        self.shape = (batch, samples)
+        self.shape, self.summed = (batch, samples), summed
         self._recorded: dict = {}
 
     def clear(self) -> None:
         self._recorded.clear()
 
     def __deepcopy__(self, memo) -> "Graphs":
-        return Graphs(*self.shape)
+        return Graphs(*self.shape, self.summed)
 
     def __reduce__(self):
-        return Graphs, self.shape
+        return Graphs, (*self.shape, self.summed)
 
-    def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        """`layers(wav)`; of crops recorded when they come first, and played back from then on."""
+    def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]],
+                 drops: Callable[[], bool] = bool) -> list[Tensor]:
+        """`layers(wav)`; of crops recorded when they come first, and played back from then on.
+
+        `drops`: whether a block that may be left out of a step is, asked of one after the other.
+        """
         if wav.shape != self.shape or wav.requires_grad:
             return list(layers(wav))
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
         key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"), wav.dtype)
         if key not in self._recorded:
             self._recorded[key] = self._record(encoder, wav, layers, grad)
-        return list(self._recorded[key](wav))
+        return self._recorded[key](wav, drops)
 
-    def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Callable[[Tensor], Sequence[Tensor]]:
+    def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Recording:
         gc.collect()  # so that what an earlier step left in cycles is not freed while this records
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
         module = _Recorded(encoder, layers)
         module.training = encoder.training  # by itself: the encoder would forget what it has recorded
         try:
             with torch.autocast("cuda", enabled=False, cache_enabled=False):
-                played = (BothPasses if grad else ForwardPass)(module, wav)
+                played = Recording(module, wav, grad, self.summed)
         except torch.AcceleratorError as error:
             reason = str(error).split("\n")[0]
             raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "

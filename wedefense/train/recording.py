@@ -7,18 +7,18 @@ from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Detector
 from wedefense.utils.distributed import World
 
+BLOCKS_AT_ONCE = 4  # whose gradients ranks sum while earlier blocks go back: few, to begin soon, at some launches more
+
 
 def record_encoder(config: Config, detector: Detector, world: World) -> None:
-    """Where every batch launches the same kernels: crops of one length and no gates, by one rank.
-
-    Gradients of a recording lie in memory of its own, so they must not be summed over batches. Several ranks exchange
-    gradients meanwhile, which a recording must not see.
-    """
+    """Where every batch launches the same kernels: crops of one length and no gates."""
     recordable = FRONTENDS.row(config.dataset_args.frontend).recordable
     if not (config.cuda_graphs and recordable and kernels_run_on(world.device)):
         return
-    trained = any(parameter.requires_grad for parameter in detector.pretrained.upstream.parameters())
-    alike = not (config.dataset_args.whole_utt or config.use_pruning_loss or config.compile)
-    if alike and world.size == 1 and not (trained and config.accum_grad > 1):
-        data = config.dataset_args
-        detector.pretrained.upstream.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms))
+    if config.dataset_args.whole_utt or config.use_pruning_loss or config.compile or config.sharding == "full":
+        return
+    data, upstream = config.dataset_args, detector.pretrained.upstream
+    upstream.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms),
+                             summed=config.accum_grad > 1)
+    if world.size > 1:
+        upstream.encoder.transformer.blocks_recorded_at_once = BLOCKS_AT_ONCE

@@ -107,7 +107,8 @@ class Encoder(Forgetting):
         if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             groups = groups_of(counts)
         if self.graphs is not None and self._can_be_recorded(wav, samples):
-            layers = self.graphs(self, wav, lambda wav: self._encode(self._prepared(wav, samples), samples, counts))
+            layers = self.graphs(self, wav, lambda wav: self._encode(self._prepared(wav, samples), samples, counts),
+                                 self.encoder.transformer.dropped)
         else:
             encode = self._encode if len(groups) == 1 else self._in_groups
             layers = encode(self._prepared(wav, samples), samples, counts)
@@ -115,10 +116,8 @@ class Encoder(Forgetting):
 
     def _can_be_recorded(self, wav: Tensor, samples: list[int]) -> bool:
         """Whether the same kernels run for every batch of this shape, and nobody has to be called for each block."""
-        transformer = self.encoder.transformer
-        drops = self.training and transformer.layer_drop > 0
         return (kernels_run_on(wav.device) and min(samples) == wav.shape[1]
-                and not (drops or transformer.calls_dropped or self.gradient_checkpointing))
+                and not (self.encoder.transformer.calls_dropped or self.gradient_checkpointing))
 
     def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
         """`counts`: frames of each -> layers (batch, frames, dim)."""

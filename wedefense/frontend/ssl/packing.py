@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wedefense.frontend.features import frame_mask
+from wedefense.gpu.sections import carried
 from wedefense.utils.devices import kept, numbers_on, send, send_together
 
 if TYPE_CHECKING:
@@ -129,9 +130,13 @@ class Span:
         return self.packing.rows
 
 
-def spans_of_blocks(spans: list[Span], blocks: int) -> list[list[Span]]:
-    """For each block the same, but a table that learns under a name of its own: gradients are summed all at once."""
+def spans_of_blocks(spans: list[Span], blocks: int, cut: bool = False) -> list[list[Span]]:
+    """For each block the same, but a table that learns under a name of its own: gradients are summed all at once.
+
+    `cut`: blocks are recorded in sections of their own.
+    """
     table = spans[0].table
     if table is None or not table.requires_grad:
         return [spans] * blocks
-    return [[replace(span, table=own) for span in spans] for own in table.expand(blocks, *table.shape).unbind()]
+    owns = table.expand(blocks, *table.shape).unbind()
+    return [[replace(span, table=own) for span in spans] for own in (map(carried, owns) if cut else owns)]

@@ -13,6 +13,7 @@ from wedefense.frontend.ssl.fusing import fused, fused_positions, fuses, positio
 from wedefense.frontend.ssl.packing import Packing, Span, spans_of_blocks
 from wedefense.frontend.ssl.positional import positional_conv
 from wedefense.frontend.ssl.products import Derived, Linear, wide_dtype
+from wedefense.gpu.sections import is_recorded, next_section
 
 
 class FeatureProjection(nn.Module):
@@ -129,6 +130,7 @@ class Transformer(nn.Module):
         self.layer_drop = architecture.layer_drop
         self.depth = len(self.layers)  # how many blocks run: those of the layers that are wanted
         self.calls_dropped = False     # set where parameters are shared among ranks, which must all call each block
+        self.blocks_recorded_at_once = 0  # see `wedefense.gpu.sections`; 0: all
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor, packing: Packing) -> list[Tensor]:
@@ -144,14 +146,20 @@ class Transformer(nn.Module):
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
                               attends_packed(self.head_dim, x.device))
         outputs, begun, blocks = [x], None, list(self.layers)[:self.depth]
-        for block, following, own in zip(blocks, [*blocks[1:], None], spans_of_blocks(spans, len(blocks))):
-            if not self._dropped():
+        at_once = 1 if self._drops else self.blocks_recorded_at_once
+        owns = spans_of_blocks(spans, len(blocks), cut=at_once > 0)
+        for number, (block, following, own) in enumerate(zip(blocks, [*blocks[1:], None], owns)):
+            if at_once and number % at_once == 0:
+                x, begun = next_section(len(outputs), x, begun, may_be_left_out=self._drops)
+            if not self.dropped():
                 x, begun = run_block(block, None if self._drops else following, x, begun, own,
                                      self.gradient_checkpointing, self.calls_dropped)
             elif self.calls_dropped:
                 x = block(x, own, dropped=True)
             outputs.append(x)
         if self.norm_first and self.final_norm and self.depth == len(self.layers):
+            if self._drops:
+                x, begun = next_section(len(outputs) - 1, x, begun, may_be_left_out=False)
             outputs[-1] = self.layer_norm(x)
         return outputs
 
@@ -167,9 +175,9 @@ class Transformer(nn.Module):
     def _drops(self) -> bool:
         return self.training and self.layer_drop > 0
 
-    def _dropped(self) -> bool:
+    def dropped(self) -> bool:
         """Layer drop: in training a block is now and then left out, and hands on its input."""
-        return self._drops and torch.rand(()).item() < self.layer_drop
+        return self._drops and not is_recorded() and torch.rand(()).item() < self.layer_drop
 
 
 class FrameEncoder(nn.Module):
