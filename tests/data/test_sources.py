@@ -28,7 +28,7 @@ def test_lists_of_wespeaker_name_the_label_spk(tmp_path):
 
 
 @pytest.mark.parametrize("content, match", [
-    (None, "raw.list: no such file"),
+    (None, "raw.list: no such file; stage 1 .*`wedefense make_list --data_dir .* --data_type raw`"),
     ("", "raw.list: the list is empty"),
     ('{"key": "a", "wav": "a.wav"}\nnonsense\n', "raw.list:2: expected a line like"),
     ('{"key": "a"}\n', "raw.list:1: expected a line like"),

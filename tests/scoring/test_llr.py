@@ -72,3 +72,8 @@ def test_weights_that_are_none_are_refused(tmp_path, lines):
     (tmp_path / "label2id").write_text(lines)
     with pytest.raises(InputError, match="label2id: expected lines `LABEL ID COUNT`, with a WEIGHT above 0"):
         Labels.load(tmp_path / "label2id")
+
+
+def test_missing_ones_are_told_with_the_stage_that_writes_them(tmp_path):
+    with pytest.raises(InputError, match=r"label2id: no such file; training writes it \(stage 3\)"):
+        Labels.load(tmp_path / "label2id")

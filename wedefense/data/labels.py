@@ -47,6 +47,8 @@ class Labels:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Labels":
+        if not os.path.exists(path):
+            raise InputError(f"{path}: no such file; training writes it (stage 3)")
         lines = [(name, *value.split()) for name, value in read_table(path).items()]
         try:
             rows = sorted((int(index), int(count), name, *map(float, weight)) for name, index, count, *weight in lines)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 from array import array
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -159,4 +160,8 @@ SOURCES = {"raw": RawSource, "shard": ShardSource}
 def open_source(list_path: str | os.PathLike, data_type: str) -> Source:
     if data_type not in SOURCES:
         raise InputError(f"unknown data_type '{data_type}'{did_you_mean(data_type, SOURCES)}")
+    if not os.path.exists(list_path):
+        folder = shlex.quote(os.path.dirname(list_path) or ".")
+        raise InputError(f"{list_path}: no such file; stage 1 prepares the data, and stage 2 lists it (`wedefense "
+                         f"make_list --data_dir {folder} --data_type {data_type}`)")
     return SOURCES[data_type](list_path)
