@@ -80,9 +80,9 @@ def test_gates_of_blocks_of_which_none_can_tell_whether_they_are_compiled(monkey
     monkeypatch.setattr(gates, "draw_together", drawn.append)
     monkeypatch.delattr(nn.Module, "_compiled_call_impl", raising=False)
     gate = SimpleNamespace(log_alpha=SimpleNamespace(is_cuda=True))
-    monkeypatch.setattr(gates, "gated_sites", lambda encoder: [SimpleNamespace(gate=gate)])
+    monkeypatch.setattr(gates, "gated_sites", lambda encoder: [SimpleNamespace(gate=gate, unit="conv")])
     encoder = encoder_of(BASE).train()
     for module in encoder.modules():
         vars(module).pop("_compiled_call_impl", None)
-    gates._draw(encoder, None)
+    gates._draw(encoder)
     assert drawn == [[gate]]

@@ -123,7 +123,8 @@ class Emulation(TorchDispatchMode):
             return self._is_locked(args[0])
         plain = _elsewhere(kwargs, self.memory if here else CPU)
         bare = each(held, args)
-        out = args[0].clone() if name == "_pin_memory" else compute(func, name, bare, plain)
+        with self._recorded_as_one():
+            out = args[0].clone() if name == "_pin_memory" else compute(func, name, bare, plain)
         if locks:
             self.locked[out.untyped_storage().data_ptr()] = out
         if self.recording is not None and here:
@@ -142,6 +143,15 @@ class Emulation(TorchDispatchMode):
             return OnDevice(out[0]), out[1]
         known = {id(one.held): one for one in ours}  # what works in place gives back its operand
         return each(lambda x: known[id(x)] if id(x) in known else OnDevice(x), out)
+
+    @contextlib.contextmanager
+    def _recorded_as_one(self):
+        """What an operation of ours launches is no command of its own."""
+        recording, self.recording = self.recording, None
+        try:
+            yield
+        finally:
+            self.recording = recording
 
     def _refuse_in_recording(self, name: str, operands: list, ours: list, here: bool) -> None:
         across = name in ("copy_", "_to_copy") and (len(ours) < len(operands) or bool(ours) != here)

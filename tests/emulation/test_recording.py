@@ -48,7 +48,7 @@ def test_gradients_are_recorded(cuda):
     played = Recording(layer, torch.zeros(3).to(cuda.device), grad=True)
     for x in (torch.tensor([1.0, 2, 3]), torch.tensor([0.5, 0, -1])):
         layer.zero_grad()
-        played(x.to(cuda.device), bool)[0].sum().backward()
+        played(x.to(cuda.device))[0].sum().backward()
         torch.testing.assert_close(layer.weight.grad.cpu(), x * (layer.weight.detach().cpu() * x).cos())
         with torch.no_grad():
             layer.weight.mul_(2)
@@ -85,6 +85,9 @@ def test_what_meets_the_host_cannot_be_recorded(cuda, run):
     assert cuda.recording is None
 
 
+PRUNING = {"use_pruning_loss": True, "target_sparsity": 0.5, "distillation": {"layers": 1.0}}
+
+
 def weights_of_a_run(folder, monkeypatch, records, frozen, layer_drop=0.0, **changes):
     """After two epochs with a validation each, which drops what has been recorded."""
     folder.mkdir()
@@ -103,14 +106,16 @@ def weights_of_a_run(folder, monkeypatch, records, frozen, layer_drop=0.0, **cha
         monkeypatch.setattr("wedefense.train.trainer.Trainer._save", lambda self, path, state: None)
         trainer = build_trainer(config, World(0, 1, 0, cuda.device))
         trainer._train_epochs(None)
-        assert times == [(2, 1600)] * (2 if records else 0)
+        teachers = int("distillation" in changes)  # whose weights stay as they are
+        assert times == [(2, 1600)] * ((2 + teachers) if records else 0)
         return {name: value.cpu() for name, value in trainer.detector.state_dict().items()}
 
 
 @pytest.mark.parametrize("frozen, changes", [
     (True, {}), pytest.param(False, {}, marks=pytest.mark.slow),
     pytest.param(False, {"accum_grad": 2}, marks=pytest.mark.slow),
-    pytest.param(False, {"layer_drop": 0.5}, marks=pytest.mark.slow)], ids=str)
+    pytest.param(False, {"layer_drop": 0.5}, marks=pytest.mark.slow),
+    pytest.param(False, PRUNING, marks=pytest.mark.slow)], ids=str)
 def test_a_run_is_the_same_with_recordings(tmp_path, monkeypatch, frozen, changes):
     recorded = weights_of_a_run(tmp_path / "recorded", monkeypatch, True, frozen, **changes)
     plain = weights_of_a_run(tmp_path / "plain", monkeypatch, False, frozen, **changes)

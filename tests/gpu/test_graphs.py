@@ -19,7 +19,9 @@ from wedefense.frontend.ssl.products import Derived
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import build_detector
-from wedefense.train.recording import record_encoder
+from wedefense.pruning.gates import attach
+from wedefense.train.modes import Mode
+from wedefense.train.recording import record_encoders
 from wedefense.utils.devices import holding
 from wedefense.utils.distributed import World
 
@@ -40,7 +42,8 @@ LONG = [pytest.mark.slow] if DEVICE == "cpu" else []
 CONVOLUTIONS = ((32, 10, 5), (32, 3, 2), (32, 2, 2))
 
 
-def trained(name, graphs, how="trained", low=False, steps=4, layer_drop=0.0, blocks=2, at_once=0):
+def trained(name, graphs, how="trained", low=False, steps=4, layer_drop=0.0, blocks=2, at_once=0,
+            gates=None):
     """Weights and the last layers after some steps of training."""
     torch.manual_seed(0)
     architecture = replace(find_model(name).architecture, layer_drop=layer_drop, blocks=full_blocks(blocks, 2, 64),
@@ -48,6 +51,8 @@ def trained(name, graphs, how="trained", low=False, steps=4, layer_drop=0.0, blo
     encoder = Encoder(architecture).cuda().train()
     encoder.encoder.transformer.blocks_recorded_at_once = at_once
     encoder.requires_grad_(how != "frozen")
+    if gates is not None:
+        attach(encoder, gates)
     adapt(encoder, AdapterOptions("lora" if how == "adapted" else "none", targets=("q_proj", "output_dense")))
     encoder.graphs = graphs
     weight = torch.ones(architecture.num_blocks + 1, device="cuda", requires_grad=True)
@@ -80,6 +85,19 @@ def test_training_is_the_same_with_recordings(gpu, name, how, low):
     for one, other in zip(recorded, plain, strict=True):
         difference, bound = (one - other).norm(), (2e-2 if low else 1e-4) * other.norm() + 1e-5
         assert difference <= (0 if DEVICE == "cpu" else bound), difference / other.norm()
+
+
+@pytest.mark.parametrize("name, at_once", [
+    ("wavlm_base_plus", 0), pytest.param("wavlm_large", 1, marks=LONG)])
+def test_pruning_is_the_same_with_recordings(gpu, name, at_once):
+    """Gates are drawn in what is recorded: others in every step."""
+    graphs = Graphs(2, 300)
+    recorded, plain = (trained(name, graphs, gates=(), at_once=at_once) for graphs in (graphs, None))
+    assert len(graphs._recorded) == 1
+    for one, other in zip(recorded, plain, strict=True):
+        difference, bound = (one - other).norm(), 1e-4 * other.norm() + 1e-5
+        exact = 1e-6 * other.norm() * (at_once > 0)  # layers' gradients are summed in another order
+        assert difference <= (bound if DEVICE == "cuda" else exact), difference / other.norm()
 
 
 @pytest.mark.parametrize("name, options", [
@@ -143,7 +161,7 @@ def test_samples_are_copied_and_all_else_is_played_back(gpu, trains):
 def test_crops_alone_are_recorded_and_once(monkeypatch):
     """What is recorded when; the recording itself needs a GPU."""
     recordings = []
-    monkeypatch.setattr(Graphs, "_record", lambda self, encoder, wav, layers, grad: (
+    monkeypatch.setattr(Graphs, "_record", lambda self, encoder, wav, layers, grad, _: (
         recordings.append(grad) or (lambda wav, drops: layers(wav))))
     encoder, graphs = torch.nn.Linear(2, 2), Graphs(4, 8000)
 
@@ -168,7 +186,7 @@ def test_a_recording_leaves_the_encoder_as_it_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
     monkeypatch.setattr("wedefense.gpu.graphs.Recording",
-                        lambda module, wav, grad, summed: lambda wav, drops: [*module(wav)])
+                        lambda module, wav, *_: lambda wav, drops: [*module(wav)])
     with torch.no_grad():
         assert torch.equal(Graphs(1, 3)(encoder, torch.ones(1, 3), lambda wav: [wav * 2])[0], torch.full((1, 3), 2.0))
     assert not modes
@@ -188,7 +206,7 @@ def test_weights_that_a_recording_reads_outlive_their_cache():
 @pytest.mark.parametrize("changes, ranks, recorded", [
     ({}, 1, (16, 48000, False)), ({"cuda_graphs": False}, 1, None), ({"accum_grad": 2}, 1, (16, 48000, True)),
     ({"compile": True}, 1, None), ({}, 2, (16, 48000, False)), ({"sharding": "full"}, 2, None),
-    ({"use_pruning_loss": True}, 1, None), ({"dataset_args": {"whole_utt": True}}, 1, None)], ids=str)
+    ({"use_pruning_loss": True}, 1, (16, 48000, False)), ({"dataset_args": {"whole_utt": True}}, 1, None)], ids=str)
 def test_a_run_records_its_crops(monkeypatch, tmp_path, changes, ranks, recorded):
     """Over several ranks in sections."""
     page = {"exp_dir": str(tmp_path), **changes, "dataset_args": {"frontend": "ssl", **changes.get("dataset_args", {})}}
@@ -196,7 +214,7 @@ def test_a_run_records_its_crops(monkeypatch, tmp_path, changes, ranks, recorded
     config = load_config(tmp_path / "config.yaml")
     monkeypatch.setattr("wedefense.train.recording.kernels_run_on", lambda device: True)
     detector = build_detector(config, 2, find_model("wavlm_tiny").architecture)
-    record_encoder(config, detector, World(0, ranks, 0, torch.device("cpu")))
+    record_encoders(config, detector, Mode(), World(0, ranks, 0, torch.device("cpu")))
     graphs = detector.frontend.upstream.graphs
     assert (graphs and (*graphs.shape, graphs.summed)) == recorded
     at_once = detector.frontend.upstream.encoder.transformer.blocks_recorded_at_once

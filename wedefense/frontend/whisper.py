@@ -118,6 +118,7 @@ class WhisperEncoder(Forgetting):
         samples = on_host(lengths)
         if min(samples) < 1:
             raise InputError("an utterance of the batch has no samples; drop it")
+        self.begin()
         mel, frames = log_mel(wav, samples, self.architecture.mel_bins)
         windows = [self._window(mel[:, :, start:start + WINDOW], (frames - start).clip(0, WINDOW))
                    for start in range(0, mel.shape[2], WINDOW)]

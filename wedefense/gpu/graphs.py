@@ -51,27 +51,27 @@ class Graphs:
         return Graphs, (*self.shape, self.summed)
 
     def __call__(self, encoder: nn.Module, wav: Tensor, layers: Callable[[Tensor], Sequence[Tensor]],
-                 drops: Callable[[], bool] = bool) -> list[Tensor]:
+                 drops: Callable[[], bool] | None = None) -> list[Tensor]:
         """`layers(wav)`; of crops recorded when they come first, and played back from then on.
 
-        `drops`: whether a block that may be left out of a step is, asked of one after the other.
+        `drops`: they are recorded in sections; whether one that may be left out is, asked of one after the other.
         """
         if wav.shape != self.shape or wav.requires_grad:
             return list(layers(wav))
         grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
         key = (grad, encoder.training, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"), wav.dtype)
         if key not in self._recorded:
-            self._recorded[key] = self._record(encoder, wav, layers, grad)
-        return self._recorded[key](wav, drops)
+            self._recorded[key] = self._record(encoder, wav, layers, grad, drops is not None)
+        return self._recorded[key](wav, drops or bool)
 
-    def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool) -> Recording:
+    def _record(self, encoder: nn.Module, wav: Tensor, layers, grad: bool, by_sections: bool) -> Recording:
         gc.collect()  # so that what an earlier step left in cycles is not freed while this records
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
         module = _Recorded(encoder, layers)
         module.training = encoder.training  # by itself: the encoder would forget what it has recorded
         try:
             with torch.autocast("cuda", enabled=False, cache_enabled=False):
-                played = Recording(module, wav, grad, self.summed)
+                played = Recording(module, wav, grad, self.summed, by_sections)
         except torch.AcceleratorError as error:
             reason = str(error).split("\n")[0]
             raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "

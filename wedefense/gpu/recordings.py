@@ -28,8 +28,8 @@ class Recording:
     `summed`: gradients are summed over several calls, and handed on as copies.
     """
 
-    def __init__(self, module: nn.Module, wav: Tensor, grad: bool, summed: bool = False):
-        self._source, self._summed, cuts = wav.clone(), summed, Cuts()
+    def __init__(self, module: nn.Module, wav: Tensor, grad: bool, summed: bool = False, by_sections: bool = False):
+        self._source, self._summed, cuts = wav.clone(), summed, Cuts(by_sections)
         self.sections, self._carried = cuts.sections, cuts.carried
         learning = {name: value for name, value in module.named_parameters() if grad and value.requires_grad}
         with holding() as self._held, torch.set_grad_enabled(grad):  # what the kernels read must outlive its caches
@@ -72,7 +72,7 @@ class Recording:
         starts = [section.first for section in self.sections] + [len(self._places)]
         return range(*starts[number:number + 2])
 
-    def __call__(self, wav: Tensor, drops: Callable[[], bool]) -> list[Tensor]:
+    def __call__(self, wav: Tensor, drops: Callable[[], bool] = bool) -> list[Tensor]:
         """`drops`: asked of each section that may be left out."""
         self._source.copy_(wav, non_blocking=True)
         self._turn += 1

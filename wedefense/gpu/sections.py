@@ -42,9 +42,10 @@ def recorded(graph: torch.cuda.CUDAGraph, pool) -> contextlib.AbstractContextMan
 
 
 class Cuts:
-    """Records section by section."""
+    """Records: section by section, or everything as one."""
 
-    def __init__(self):
+    def __init__(self, by_sections: bool):
+        self.by_sections = by_sections
         self.sections: list[Section] = []
         self.carried: list[Carried] = []
         self._open = contextlib.ExitStack()
@@ -61,7 +62,7 @@ class Cuts:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        with _told_to(self), self._open:
+        with _told_to(self if self.by_sections else None), self._open:
             self.begin(Section(0, []))
             yield
 
@@ -79,7 +80,7 @@ def _told_to(cuts: Cuts | None) -> Iterator[None]:
 
 
 def warming_up() -> contextlib.AbstractContextManager[None]:
-    """For what runs as it will be recorded: whole."""
+    """For what runs as it will be recorded."""
     return _told_to(None)
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from wedefense.config.frontend import PRUNING_UNITS
 from wedefense.config.pruning import DropRates
+from wedefense.gpu.sections import carried
 from wedefense.pruning.hard_concrete import HardConcrete, draw_together, forget
 from wedefense.utils.errors import OptionError
 
@@ -74,7 +75,7 @@ def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRate
     if not units:
         units = tuple(present - {"conv"} if encoder.freeze_extractor else present)
     if not gated_sites(encoder):
-        encoder.register_forward_pre_hook(_draw)
+        encoder.beginnings.append(_draw)
         encoder.register_forward_hook(_forget, always_call=True)
     like = next(encoder.parameters())
     for site in found:
@@ -83,16 +84,20 @@ def attach(encoder: nn.Module, units: tuple[str, ...] = (), drop_rates: DropRate
             setattr(site.module, site.attribute, gate.to(like.device).train(encoder.training))
 
 
-def _draw(encoder: nn.Module, _) -> None:
+def _draw(encoder: nn.Module) -> None:
     """Of all gates at once on a GPU, where each would cost as many launches; on a CPU they draw as they are met.
 
     Blocks that run again on the way back, and those that are compiled, draw for themselves.
     """
-    gates = [site.gate for site in gated_sites(encoder)]
+    gated = gated_sites(encoder)
+    gates = [site.gate for site in gated]
     if not (encoder.training and gates and gates[0].log_alpha.is_cuda) or encoder.gradient_checkpointing:
         return
     if not any(vars(block).get("_compiled_call_impl") for block in blocks(encoder)):
         draw_together(gates)
+        for site in gated:
+            if site.unit != "conv":
+                site.gate.drawn = carried(site.gate.drawn)
 
 
 def _forget(encoder: nn.Module, *_) -> None:

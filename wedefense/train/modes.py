@@ -42,6 +42,10 @@ class Mode(nn.Module):
         """Extra terms of the loss, by name: scalars that are added to it."""
         return {}
 
+    def encoders(self) -> list[nn.Module]:
+        """Others than the detector's that hear every batch."""
+        return []
+
     def scalars(self) -> dict[str, float]:
         """What to log beside the loss."""
         return {}

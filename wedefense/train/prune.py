@@ -81,6 +81,9 @@ class Prune(Mode):
         self.distances = {name: term.detach() for name, term in terms.items()}
         return terms | {"penalty": self.lagrangian(self.size.sparsity(expected_openness), self.target)}
 
+    def encoders(self) -> list[nn.Module]:
+        return [] if self.teacher is None else [self.teacher.detector.pretrained.upstream]
+
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
         """`sparsity` is the expected one, that training steers; `cut_sparsity` what a cut now would remove."""

@@ -1,24 +1,26 @@
-"""Whether a training run lets the GPU play back what its encoder launches."""
+"""Whether a training run lets the GPU play back what its encoders launch."""
 
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.schema import Config
 from wedefense.gpu import kernels_run_on
 from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Detector
+from wedefense.train.modes import Mode
 from wedefense.utils.distributed import World
 
 BLOCKS_AT_ONCE = 4  # whose gradients ranks sum while earlier blocks go back: few, to begin soon, at some launches more
 
 
-def record_encoder(config: Config, detector: Detector, world: World) -> None:
-    """Where every batch launches the same kernels: crops of one length and no gates."""
+def record_encoders(config: Config, detector: Detector, mode: Mode, world: World) -> None:
+    """Where every batch launches the same kernels: crops of one length."""
     recordable = FRONTENDS.row(config.dataset_args.frontend).recordable
     if not (config.cuda_graphs and recordable and kernels_run_on(world.device)):
         return
-    if config.dataset_args.whole_utt or config.use_pruning_loss or config.compile or config.sharding == "full":
+    if config.dataset_args.whole_utt or config.compile or config.sharding == "full":
         return
-    data, upstream = config.dataset_args, detector.pretrained.upstream
-    upstream.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms),
-                             summed=config.accum_grad > 1)
-    if world.size > 1:
-        upstream.encoder.transformer.blocks_recorded_at_once = BLOCKS_AT_ONCE
+    data = config.dataset_args
+    for encoder in (detector.pretrained.upstream, *mode.encoders()):
+        encoder.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms),
+                                summed=config.accum_grad > 1)
+        if world.size > 1:
+            encoder.encoder.transformer.blocks_recorded_at_once = BLOCKS_AT_ONCE

@@ -28,7 +28,7 @@ from wedefense.train.loggers import Loggers
 from wedefense.train.modes import Mode
 from wedefense.train.optimizer import build_optimizer
 from wedefense.train.parallel import over_ranks
-from wedefense.train.recording import record_encoder
+from wedefense.train.recording import record_encoders
 from wedefense.train.schedules import margin_at
 from wedefense.train.step import TrainStep
 from wedefense.train.validate import Validator
@@ -75,7 +75,7 @@ class Trainer:
         self.folder = ExperimentFolder(config.exp_dir)
         self.precision = resolve(config.chosen_precision, world.device)
         self.precision.set_switches()
-        record_encoder(config, detector, world)
+        record_encoders(config, detector, mode, world)
 
     def fit(self) -> None:
         if not self.resumed:

@@ -103,15 +103,12 @@ class Encoder(Forgetting):
         samples = [wav.shape[1]] * len(wav) if lengths is None else on_host(lengths)
         counts = self._checked(samples)
         wav = wav[:, :max(samples)]
-        groups = [list(range(len(counts)))]
-        if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
-            groups = groups_of(counts)
         if self.graphs is not None and self._can_be_recorded(wav, samples):
-            layers = self.graphs(self, wav, lambda wav: self._encode(self._prepared(wav, samples), samples, counts),
-                                 self.encoder.transformer.dropped)
+            transformer = self.encoder.transformer
+            layers = self.graphs(self, wav, lambda wav: self._layers(wav, samples, counts),
+                                 transformer.dropped if transformer.blocks_at_once else None)
         else:
-            encode = self._encode if len(groups) == 1 else self._in_groups
-            layers = encode(self._prepared(wav, samples), samples, counts)
+            layers = self._layers(wav, samples, counts)
         return LayerFeatures(layers, numbers_on(tuple(counts), wav.device), counts)
 
     def _can_be_recorded(self, wav: Tensor, samples: list[int]) -> bool:
@@ -119,18 +116,28 @@ class Encoder(Forgetting):
         return (kernels_run_on(wav.device) and min(samples) == wav.shape[1]
                 and not (self.encoder.transformer.calls_dropped or self.gradient_checkpointing))
 
-    def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
+    def _layers(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
         """`counts`: frames of each -> layers (batch, frames, dim)."""
+        self.begin()
+        wav = self._prepared(wav, samples)
+        if wav.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            groups = groups_of(counts)
+            if len(groups) > 1:
+                return self._in_groups(wav, samples, counts, groups)
+        return self._encode(wav, samples, counts)
+
+    def _encode(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
+        """The same, by one batch."""
         packing = Packing.of(counts, wav.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_extractor):
             x, gate = self.feature_extractor(wav, samples, counts)
         x = self.encoder.feature_projection(x, gate)
         return [packing.pad(layer) for layer in self.encoder.transformer(x, packing)]
 
-    def _in_groups(self, wav: Tensor, samples: list[int], counts: list[int]) -> list[Tensor]:
+    def _in_groups(self, wav: Tensor, samples: list[int], counts: list[int], groups: list[list[int]]) -> list[Tensor]:
         """The same, some utterances at a time."""
         layers: list[Tensor] = []
-        for group in groups_of(counts):
+        for group in groups:
             own = [samples[i] for i in group]
             outputs = self._encode(wav[group, :max(own)], own, [counts[i] for i in group])
             if not layers:

@@ -130,13 +130,10 @@ class Span:
         return self.packing.rows
 
 
-def spans_of_blocks(spans: list[Span], blocks: int, cut: bool = False) -> list[list[Span]]:
-    """For each block the same, but a table that learns under a name of its own: gradients are summed all at once.
-
-    `cut`: blocks are recorded in sections of their own.
-    """
+def spans_of_blocks(spans: list[Span], blocks: int) -> list[list[Span]]:
+    """For each block the same, but a table that learns under a name of its own: gradients are summed all at once."""
     table = spans[0].table
     if table is None or not table.requires_grad:
         return [spans] * blocks
-    owns = table.expand(blocks, *table.shape).unbind()
-    return [[replace(span, table=own) for span in spans] for own in (map(carried, owns) if cut else owns)]
+    owns = map(carried, table.expand(blocks, *table.shape).unbind())
+    return [[replace(span, table=own) for span in spans] for own in owns]

@@ -72,7 +72,18 @@ def clear_derived(module: nn.Module) -> None:
 
 
 class Forgetting(nn.Module):
-    """An encoder: forgets what was derived from its parameters when its mode changes and when they move."""
+    """An encoder: forgets what was derived from its parameters when its mode changes and when they move.
+
+    `beginnings` are called, with the encoder, where it begins with a batch: within what is recorded on a GPU.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.beginnings: list[Callable[[nn.Module], None]] = []
+
+    def begin(self) -> None:
+        for act in self.beginnings:
+            act(self)
 
     def train(self, mode: bool = True):
         self.forget()

@@ -146,10 +146,9 @@ class Transformer(nn.Module):
         spans = packing.spans(wide_dtype(x.dtype), self.layers[0].attention.rel_attn_embed if self.relative else None,
                               attends_packed(self.head_dim, x.device))
         outputs, begun, blocks = [x], None, list(self.layers)[:self.depth]
-        at_once = 1 if self._drops else self.blocks_recorded_at_once
-        owns = spans_of_blocks(spans, len(blocks), cut=at_once > 0)
+        owns = spans_of_blocks(spans, len(blocks))
         for number, (block, following, own) in enumerate(zip(blocks, [*blocks[1:], None], owns)):
-            if at_once and number % at_once == 0:
+            if self.blocks_at_once and number % self.blocks_at_once == 0:
                 x, begun = next_section(len(outputs), x, begun, may_be_left_out=self._drops)
             if not self.dropped():
                 x, begun = run_block(block, None if self._drops else following, x, begun, own,
@@ -170,6 +169,11 @@ class Transformer(nn.Module):
         padded = packing.pad(x)  # (batch, frames, dim), zeros on padding
         present = None if packing.index is None else frame_mask(packing.lengths, packing.frames)[:, :, None]
         return x + packing.pack(self.pos_conv_embed(padded, present))
+
+    @property
+    def blocks_at_once(self) -> int:
+        """That are a section of a recording; 0: all."""
+        return 1 if self._drops else self.blocks_recorded_at_once
 
     @property
     def _drops(self) -> bool:
