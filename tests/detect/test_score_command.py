@@ -78,6 +78,22 @@ def test_scores_are_what_evaluate_reads(exp, audio, tmp_path, capsys):
     assert llrs == pytest.approx([model.score(name).llr for name in names], abs=1e-4)
 
 
+def test_a_file_is_what_its_suffix_says_and_a_table_for_people_is_not_evaluated(exp, audio, tmp_path, capsys):
+    places = {suffix: tmp_path / f"scores.{suffix}" for suffix in ("csv", "json", "txt")}
+    for place in places.values():
+        assert main(["--model", str(exp), str(audio), "--out", str(place)]) == 0
+    assert len(read_scores(places["csv"])[0]) == len(json.loads(places["json"].read_text())["scores"]) == 2
+    with pytest.raises(InputError, match="wrote it to be read, and writes what is evaluated with --format scores"):
+        read_scores(places["txt"])
+
+
+def test_linked_folders_of_a_folder_are_scored_too(exp, audio, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/clips").symlink_to(audio / "inner")
+    assert main(["--model", str(exp), str(tmp_path / "new"), "--format", "scores"]) == 0
+    assert f"{tmp_path}/new/clips/a.wav" in capsys.readouterr().out
+
+
 def test_names_without_folders_and_suffix(exp, audio, tmp_path, capsys):
     assert main(["--model", str(exp), str(audio / "b.flac"), "--names", "stem", "--format", "json"]) == 0
     assert [score["name"] for score in json.loads(capsys.readouterr().out)["scores"]] == ["b"]

@@ -11,7 +11,7 @@ import torch
 
 from wedefense.experiment import checkpoint
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write, require_regular, require_writable
+from wedefense.utils.files import atomic_write, files_under, require_regular, require_writable
 
 
 def write(path, text="new"):
@@ -122,3 +122,18 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
     with pytest.raises(InputError, match=r"table: cannot be written, a name in it is no text .\\xff.wav"):
         write(tmp_path / "table", os.fsdecode(b"key /data/\xff.wav\n"))
     assert not os.listdir(tmp_path)
+
+
+def test_files_under_a_folder_are_those_of_linked_folders_too_and_links_lead_in_no_circle(tmp_path):
+    for name in ("corpus/a/1.wav", "corpus/2.wav", "far/deep/3.wav", "outside.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    corpus = tmp_path / "corpus"
+    for name, target in {"again": "a", "a/loop": "..", "up": "../..", "linked": "../far", "gone": "nowhere",
+                         "a/4.wav": "../2.wav"}.items():
+        (corpus / name).symlink_to(target)
+    (tmp_path / "far/deep/back").symlink_to("..")
+    found = sorted(str(path.relative_to(corpus)) for path in files_under(corpus))
+    assert found == ["2.wav", "a/1.wav", "a/4.wav", "gone", "linked/deep/3.wav"]
+    (tmp_path / "link").symlink_to("corpus")
+    assert sum(1 for _ in files_under(tmp_path / "link")) == 5

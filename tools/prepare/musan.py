@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wedefense.data.prepare import Entry, run
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import files_under
 
 OFFICIAL = {"musan": 2_016}
 KINDS = ("music", "noise", "speech")
@@ -15,7 +16,7 @@ def read(corpus: Path) -> dict[str, list[Entry]]:
     if absent:
         raise InputError(f"{root}: no folder {', '.join(absent)}; MUSAN has {', '.join(KINDS)}")
     return {"musan": [Entry(str(path.relative_to(root).with_suffix("")), kind, path)
-                      for kind in KINDS for path in sorted((root / kind).rglob("*.wav"))]}
+                      for kind in KINDS for path in sorted(files_under(root / kind)) if path.suffix == ".wav"]}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wedefense.data.prepare import Entry, run
 from wedefense.utils.errors import InputError
+from wedefense.utils.files import files_under
 
 OFFICIAL = {"rirs": 60_000}
 ROOMS = ("smallroom", "mediumroom", "largeroom")
@@ -19,7 +20,7 @@ def read(corpus: Path) -> dict[str, list[Entry]]:
     if absent:
         raise InputError(f"{simulated}: no folder {', '.join(absent)}; RIRS_NOISES has {', '.join(ROOMS)}")
     return {"rirs": [Entry(str(path.relative_to(simulated).with_suffix("")), room, path)
-                     for room in ROOMS for path in sorted((simulated / room).rglob("*.wav"))]}
+                     for room in ROOMS for path in sorted(files_under(simulated / room)) if path.suffix == ".wav"]}
 
 
 def main(argv: list[str] | None = None) -> int:

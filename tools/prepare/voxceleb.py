@@ -12,7 +12,7 @@ from pathlib import Path
 from wedefense.data.prepare import Entry, run
 from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.errors import InputError
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, files_under
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_lines
 
@@ -40,7 +40,7 @@ def _read_part(corpus: Path, name: str) -> list[Entry]:
     root = next((corpus / folder for folder in FOLDERS[name] if (corpus / folder).is_dir()), None)
     if root is None:
         return []
-    files = sorted(path for path in root.rglob("*") if kind_of(path) in AUDIO_SUFFIXES)
+    files = sorted(path for path in files_under(root) if kind_of(path) in AUDIO_SUFFIXES)
     if not files:
         raise InputError(f"{root}: no audio below it (looked for {', '.join(AUDIO_SUFFIXES)}); m4a files have to be "
                          f"converted: bash tools/prepare/m4a_to_flac.sh {root}")

@@ -17,15 +17,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cost_miss", type=float, default=costs.c_miss, help="of a bona fide rejected (%(default)g)")
     parser.add_argument("--cost_fa", type=float, default=costs.c_fa, help="of an accepted spoof (default: %(default)g)")
     parser.add_argument("--window", type=float, metavar="SECONDS", help="heard at once (default: all up to 60, or 30)")
-    parser.add_argument("--format", default="table", choices=["table", "json", "csv", "scores"],
-                        help="scores: NAME LLR, for `wedefense evaluate`")
+    parser.add_argument("--format", choices=["table", "json", "csv", "scores"],
+                        help="scores: NAME LLR, for `wedefense evaluate` (default: as --out ends, in csv or json, "
+                        "else table)")
     parser.add_argument("--names", default="path", choices=["path", "stem"],
                         help="of files: as given, or without folders and suffix (default: path)")
     parser.add_argument("--out", help="write there instead of printing")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the experiment's on a GPU")
     add_model_options(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    ending = (options.out or "").lower().rpartition(".")[2]
+    options.format = options.format or (ending if ending in ("csv", "json") else "table")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:

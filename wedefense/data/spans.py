@@ -21,7 +21,7 @@ from wedefense.data.tabular import SEPARATORS, separated_rows
 from wedefense.data.textgrid import read_intervals, textgrid
 from wedefense.metrics.segments import Range, label_shift_of, labels_from_ranges, ranges_from_labels, read_seglab
 from wedefense.utils.errors import InputError, did_you_mean
-from wedefense.utils.files import atomic_write
+from wedefense.utils.files import atomic_write, files_under
 from wedefense.utils.log import progress
 from wedefense.utils.tables import first_few, plural, read_lines
 
@@ -96,7 +96,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of labels")
     if path.is_dir():
-        kinds = {kind for file in path.rglob("*") if (kind := _kind_by_name(file)) is not None}
+        kinds = {kind for file in files_under(path) if (kind := _kind_by_name(file)) is not None}
         if len(kinds) == 1:
             return kinds.pop()
     elif by_name := _kind_by_name(path):
@@ -140,7 +140,7 @@ def _fields(path: Path, count: int, expected: str, maxsplit: int = -1) -> Iterat
 
 
 def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in suffixes) if path.is_dir() else [path]
+    files = sorted(f for f in files_under(path) if f.suffix.lower() in suffixes) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: no file in this folder ends in {' or '.join(suffixes)}")
     return files

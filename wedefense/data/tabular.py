@@ -13,6 +13,7 @@ from pathlib import Path
 from wedefense.data.parquet_table import Cell, ParquetTable
 from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, kind_of
 from wedefense.utils.errors import InputError, did_you_mean
+from wedefense.utils.files import files_under
 from wedefense.utils.log import get_logger
 from wedefense.utils.tables import first_few, read_lines
 
@@ -119,9 +120,10 @@ def _parquet(path: Path, root: Path | None) -> Iterator[Row]:
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:
-    found = sorted(folder.rglob("*.parquet"))
+    files = sorted(files_under(folder))
+    found = [path for path in files if path.suffix == ".parquet"]
     shards = [path for path in found if "-of-" in path.stem] or found  # others beside shards hold no recordings
-    tables = sorted(path for name in METADATA[:2] for path in folder.rglob(name))
+    tables = [path for path in files if path.name in METADATA[:2]]
     if tables or shards:
         if not tables:
             _tell_missing(shards)
@@ -130,7 +132,7 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
             for row in _rows_of_file(path, folder):
                 yield Row(row.where, row.folder, {"split": split, **row.cells} if split else row.cells, folder)
     else:
-        yield from _by_class(folder)
+        yield from _by_class(folder, files)
 
 
 def _split_of(path: Path, folder: Path, by_stem: bool) -> str:
@@ -154,9 +156,9 @@ def _tell_missing(shards: Sequence[Path]) -> None:
                                  first_few(f"{split}-{number:05d}-of-{total}.parquet" for number in missing))
 
 
-def _by_class(folder: Path) -> Iterator[Row]:
+def _by_class(folder: Path, files: Sequence[Path]) -> Iterator[Row]:
     """`real/a.wav`, or `train/real/a.wav`: the folder next to the file is its label, the one above that its split."""
-    for path in sorted(folder.rglob("*")):
+    for path in files:
         inner = path.relative_to(folder)
         if kind_of(path) not in AUDIO_SUFFIXES or len(inner.parts) < 2:
             continue

@@ -13,6 +13,7 @@ from wedefense.metrics.detection import DetectionCosts
 from wedefense.utils.audio_kinds import AUDIO_SUFFIXES, FORMATS
 from wedefense.utils.download import is_url, set_offline
 from wedefense.utils.errors import InputError, OptionError
+from wedefense.utils.files import files_under
 from wedefense.utils.tables import first_few, plural, read_table
 
 
@@ -75,11 +76,11 @@ def _in_folder(folder: Path, remarks: list[str]) -> list[tuple[str, Path]]:
     files: list[tuple[str, Path]] = []
     passed: Counter[str] = Counter()
     readable = {*AUDIO_SUFFIXES, *(FORMATS if is_installed() else ())}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(files_under(folder)):
         kind = file.suffix.lower().lstrip(".")
         if kind in readable:
             files.append((str(file), file))
-        elif not file.is_dir():
+        else:
             passed[kind or "no suffix"] += 1
     convertible = {kind: count for kind, count in passed.items() if kind in FORMATS}
     others = passed - Counter(convertible)

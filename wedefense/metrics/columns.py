@@ -102,6 +102,8 @@ def _raise_irregular(path, lines: Sequence[str], fields: int, expected: str):
         found = len(line.split())
         if found not in (0, fields):
             hint = "; it looks comma separated, use tabs or blanks" if found == 1 and "," in line else ""
+            if line.split()[:2] == ["recording", "LLR"]:
+                hint = "; `wedefense score` wrote it to be read, and writes what is evaluated with --format scores"
             raise InputError(f"{path}:{number}: {found} columns where {fields} are expected "
                              f"({expected}): '{line.strip()[:80]}'{hint}")
     raise AssertionError("an irregular table without an irregular line")

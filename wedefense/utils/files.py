@@ -42,6 +42,26 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", flush: bool = True):
             raise
 
 
+def files_under(folder: str | os.PathLike) -> Iterator[Path]:
+    """All files in and under a folder, in no order. Links to folders are followed, but to none that holds `folder` or
+    was seen before, so that they lead in no circle."""
+    seen: set[tuple[int, int]] = set()
+    around = [Path(os.path.realpath(folder)), *Path(os.path.realpath(folder)).parents]
+    waiting = [os.fspath(folder)]
+    while waiting:
+        links = []
+        for start in waiting:
+            for here, folders, names in os.walk(start):
+                found = os.stat(here)
+                if (found.st_dev, found.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((found.st_dev, found.st_ino))
+                yield from (Path(here, name) for name in names)
+                links += [path for path in (os.path.join(here, name) for name in folders) if os.path.islink(path)]
+        waiting = sorted(path for path in links if Path(os.path.realpath(path)) not in around)
+
+
 def flush_all() -> None:
     """What was written without a flush is on the disk from here on."""
     with contextlib.suppress(AttributeError):  # there is none on Windows

@@ -18,6 +18,7 @@ from wedefense.data.shards import shard_fingerprint, shard_members, write_shard
 from wedefense.utils.audio_kinds import AUDIO_SUFFIXES
 from wedefense.utils.errors import InputError
 from wedefense.utils.file_parts import FileSlice
+from wedefense.utils.files import files_under
 from wedefense.utils.fingerprint import of_files, of_parts
 from wedefense.utils.tables import read_table
 
@@ -69,9 +70,8 @@ class FileRecordings(Recordings):
 
     def __init__(self, path: str):
         if os.path.isdir(path):
-            found = sorted(os.path.relpath(os.path.join(folder, name), path)
-                           for folder, _, names in os.walk(path, followlinks=True)
-                           for name in names if name.rpartition(".")[2].lower() in AUDIO_SUFFIXES)
+            found = sorted(os.path.relpath(file, path) for file in files_under(path)
+                           if file.suffix.lower().lstrip(".") in AUDIO_SUFFIXES)
             super().__init__(path, found)
             self._files = PackedStrings([os.path.join(path, name) for name in found])
             return
