@@ -201,7 +201,7 @@ def test_keys_with_any_suffix_of_audio_are_known_by_their_stems(tmp_path):
 def test_a_table_as_a_spreadsheet_on_windows_saves_it_is_taken_for_keys(tmp_path):
     """Stage 1 reads it, so that keys are of the same file."""
     scores = write(tmp_path / "scores", {"/in/my clips/u1.wav": 1, "/in/u2.wav": 0}, "filename\tcm-score\n")
-    (tmp_path / "labels.csv").write_bytes("\ufeffpath;label;sex\r\nmy clips\\u1.wav;REAL;m\r\n"
+    (tmp_path / "labels.csv").write_bytes("\ufeffpath;label;sex\r\nmy clips\\u1.wav;REAL ;m\r\n"
                                           "u2.wav;Fake;f\r\n".encode())
     trials = load_trials(scores, tmp_path / "labels.csv")
     assert trials.scores.tolist() == [1, 0] and trials.is_bonafide.tolist() == [True, False]

@@ -74,7 +74,7 @@ def read_columns(path: str | os.PathLike, width: int, expected: str) -> Columns:
 def _separated(path: str | os.PathLike, header: tuple[str, ...], lines: list[str], separator: str) -> Columns:
     """A table with a header whose cells are set apart by commas or tabs, and quoted where they hold them."""
     try:
-        rows = [row for row in csv.reader(lines, delimiter=separator) if row][1:]
+        rows = [list(map(str.strip, row)) for row in csv.reader(lines, delimiter=separator) if row][1:]
     except csv.Error as error:
         raise InputError(f"{path}: cells that cannot be told apart ({error}); write the table again") from None
     if not rows:
