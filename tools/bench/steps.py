@@ -16,18 +16,22 @@ from tools.bench.timing import precision
 from wedefense.config.frontend import SSLOptions
 from wedefense.config.heads import HEADS, LossOptions
 from wedefense.config.models import MHFAOptions
+from wedefense.config.pruning import PruningOptions
 from wedefense.data.batch import Batch
 from wedefense.frontend.features import LayerFeatures
 from wedefense.frontend.ssl.architecture import Architecture
 from wedefense.frontend.ssl.frontend import SSLFrontend
 from wedefense.frontend.ssl.zoo import find_model
 from wedefense.gpu import kernels_run_on
-from wedefense.gpu.graphs import Graphs
 from wedefense.models.detector import Cmvn, Detector
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.models.mhfa import MHFA
+from wedefense.pruning.gates import attach
 from wedefense.train.modes import Mode
+from wedefense.train.prune import Prune
+from wedefense.train.recording import record
 from wedefense.train.step import TrainStep
+from wedefense.utils.distributed import World
 
 MODELS = {"tiny": "wavlm_tiny", "large_tiny": "wavlm_large_tiny", "base": "wavlm_base_plus", "large": "wavlm_large"}
 RATE = 16000
@@ -92,17 +96,27 @@ def noise(samples: Sequence[int], device: torch.device | str = "cpu") -> Batch:
     return Batch(keys, wav, lengths, torch.arange(len(samples)) % 2).to(device)
 
 
-def training_step(detector: Detector, name: str, device: torch.device) -> Callable[[Batch], None]:
-    """Forward, backward and optimiser in the precision of this name."""
-    step = TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), Mode()).to(device).train()
+def pruned(detector: Detector) -> Mode:
+    """Gates on all units of a detector, and the mode that prunes it by half."""
+    attach(detector.pretrained.upstream)
+    return Prune(PruningOptions(use_pruning_loss=True, target_sparsity=0.5), detector)
+
+
+def training_step(detector: Detector, name: str, device: torch.device, mode: Mode | None = None,
+                  records: bool = True) -> Callable[[Batch], None]:
+    """Forward, backward and optimiser in the precision of this name; `records`: the encoder's launches, where a
+    training would."""
+    step = TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), mode or Mode()).to(device).train()
     ours = isinstance(detector.frontend, SSLFrontend)
-    records = ours and kernels_run_on(device)
+    records = records and ours and kernels_run_on(device)
+    if ours:
+        detector.frontend.upstream.graphs = None
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type == "cuda")
 
     def run(batch: Batch) -> None:
         if records and detector.frontend.upstream.graphs is None:
-            detector.frontend.upstream.graphs = Graphs(*batch.wav.shape)  # as the trainer does for its crops
+            record(detector.frontend.upstream, *batch.wav.shape, World(0, 1, 0, device))
         optimizer.zero_grad(set_to_none=True)
         with precision(name, device, ours) as forward:
             with forward():

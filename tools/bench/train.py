@@ -3,9 +3,10 @@
     python tools/bench/train.py --device cuda                        # base and large, batches of 32 and 128, bfloat16
     python tools/bench/train.py --device cpu --sizes tiny --batches 4 --threads 1
 
-Weights are random, audio is noise, no layer is dropped. Each row comes from a process of its own: the first step by
-itself (it compiles what is compiled), then the median of the repeats of a whole training step (forward, backward,
-optimiser). Peak memory holds weights, gradients and optimiser states too.
+Weights are random, audio is noise; no layer is dropped but in the mode `dropped`, one of twenty, and `pruned` has gates
+on all units. Each row comes from a process of its own: the first step by itself (it compiles what is compiled), then
+the median of the repeats of a whole training step (forward, backward, optimiser), and where kernels run that of a step
+of which nothing is recorded (`cuda_graphs: False`). Peak memory holds weights, gradients and optimiser states too.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -20,8 +22,20 @@ if __name__ == "__main__":
 
 import torch
 
-from tools.bench.steps import RATE, architecture_of_size, built_on, detector_on, noise, our_frontend, training_step
+from tools.bench.steps import (
+    RATE,
+    architecture_of_size,
+    built_on,
+    detector_on,
+    noise,
+    our_frontend,
+    pruned,
+    training_step,
+)
 from tools.bench.timing import PRECISIONS, median_seconds, seconds_of
+from wedefense.gpu import kernels_run_on
+
+MODES = ("frozen", "full", "dropped", "pruned")
 
 
 def measure(args) -> dict:
@@ -30,10 +44,13 @@ def measure(args) -> dict:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     architecture, frozen = architecture_of_size(args.size), args.mode == "frozen"
+    if args.mode == "dropped":
+        architecture = replace(architecture, layer_drop=0.05)
     try:
         detector = built_on(device, lambda: detector_on(
             our_frontend(architecture, frozen, gradient_checkpointing=args.checkpointing)))
-        step = training_step(detector, args.dtype, device)
+        mode = pruned(detector.to(device)) if args.mode == "pruned" else None
+        step = training_step(detector, args.dtype, device, mode)
         batch = noise([int(args.seconds * RATE)] * args.batch, device)
         first = seconds_of(lambda: step(batch), device)
         middle = median_seconds(lambda: step(batch), device, args.repeats, args.repeats, warm=2)
@@ -43,7 +60,11 @@ def measure(args) -> dict:
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"first": first, "step": middle, "peak": peak}
+    found = {"first": first, "step": middle, "peak": peak}
+    if kernels_run_on(device):  # else nothing is recorded
+        step = training_step(detector, args.dtype, device, mode, records=False)
+        found["launched"] = median_seconds(lambda: step(batch), device, args.repeats, args.repeats, warm=2)
+    return found
 
 
 def row(command: list[str]) -> dict:
@@ -61,7 +82,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=PRECISIONS, default="bfloat16")
     parser.add_argument("--sizes", nargs="+", choices=("tiny", "base", "large"), default=["base", "large"])
     parser.add_argument("--batches", nargs="+", type=int, default=[32, 128])
-    parser.add_argument("--modes", nargs="+", choices=("frozen", "full"), default=["frozen", "full"])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["frozen", "full"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each utterance")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
@@ -75,7 +96,8 @@ def main() -> None:
     device = torch.cuda.get_device_name() if args.device == "cuda" else \
         f"cpu, {args.threads or torch.get_num_threads()} threads"
     print(f"WavLM + MHFA, {args.seconds:g} s each, {args.dtype}, {device}, torch {torch.__version__}")
-    print(f"{'size':<7}{'mode':<8}{'batch':>6}{'first s':>9}{'step s':>9}{'audio h/s':>11}{'peak GiB':>10}")
+    print(f"{'size':<7}{'mode':<8}{'batch':>6}{'first s':>9}{'step s':>9}{'audio h/s':>11}{'peak GiB':>10}"
+          f"{'launched s':>12}")
     same = [f"--{name}={getattr(args, name)}" for name in ("device", "dtype", "seconds", "repeats", "threads")]
     same += ["--checkpointing"] * args.checkpointing
     for size in args.sizes:
@@ -84,7 +106,7 @@ def main() -> None:
                 found = row([sys.executable, __file__, *same, "--one", size, mode, str(batch)])
                 speed = "out of memory" if "step" not in found else \
                     f"{found['first']:>9.3f}{found['step']:>9.3f}{batch * args.seconds / 3600 / found['step']:>11.3f}" \
-                    f"{found['peak'] / 2**30:>10.2f}"
+                    f"{found['peak'] / 2**30:>10.2f}" + (f"{found['launched']:>12.3f}" if "launched" in found else "")
                 print(f"{size:<7}{mode:<8}{batch:>6}{speed}", flush=True)
 
 

@@ -5,6 +5,7 @@ Rank 0 prints a line of JSON: what was found, and whether it is right.
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -16,11 +17,13 @@ import torch
 import torch.distributed as dist
 
 from tools.bench.steps import architecture_of_size, built_on, detector_on, noise, our_frontend
-from tools.bench.timing import median_seconds, precision
+from tools.bench.timing import median_seconds, precision, seconds_of
 from wedefense.config.heads import LossOptions
+from wedefense.gpu import kernels_run_on
 from wedefense.models.losses import CrossEntropyLoss
 from wedefense.train.modes import Mode
 from wedefense.train.parallel import Replicated, Sharded
+from wedefense.train.recording import record
 from wedefense.train.step import TrainStep
 from wedefense.utils import distributed
 from wedefense.utils.distributed import World, gather
@@ -52,16 +55,22 @@ def whole(parameter: torch.nn.Parameter) -> torch.Tensor:
 
 def training(world: World, size: str, samples: int) -> None:
     """Two steps with other audio on each rank: afterwards all hold the same parameters, and they have moved."""
-    for kind in (Replicated, Sharded):
+    ways = [(Replicated, False), (Sharded, False)]
+    if kernels_run_on(world.device):
+        ways.insert(1, (Replicated, True))
+    for kind, recorded in ways:
         started = time.perf_counter()
         detector = built_on(world.device, lambda: detector_on(our_frontend(architecture_of_size(size), False)))
         before = detector.backend.weights_k.detach().clone()
         step = TrainStep(detector, CrossEntropyLoss(LossOptions(), ()), Mode()).to(world.device).train()
         parallel = kind(step, world)
+        if recorded:
+            record(detector.frontend.upstream, 4, samples + 400 * world.rank, world)
         trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-3)
         batch = noise([samples + 400 * world.rank] * 4, world.device)
-        for _ in range(2):
+
+        def one_step() -> torch.Tensor:
             with precision("bfloat16", world.device) as forward:
                 with forward():
                     loss, _ = parallel.module(batch)
@@ -69,11 +78,17 @@ def training(world: World, size: str, samples: int) -> None:
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()
+            return loss.detach()
+
+        loss = [one_step() for _ in range(2)][-1]
         weights = {name: whole(parameter) for name, parameter in detector.named_parameters()}
         sums = gather([value.double().sum().item() for value in weights.values()])
         moved = not torch.equal(weights["backend.weights_k"].cpu(), before.cpu())
-        say(world, f"{kind.__name__}: two steps of {size} in bfloat16, the same weights on all ranks",
-            f"loss {loss.item():.3f}, {time.perf_counter() - started:.1f} s",
+        took = time.perf_counter() - started
+        many = [seconds_of(one_step, world.device) for _ in range(5)]  # as many on every rank
+        name = kind.__name__ + ", recorded" * recorded
+        say(world, f"{name}: two steps of {size} in bfloat16, the same weights on all ranks",
+            f"loss {loss.item():.3f}, {took:.1f} s; later {1e3 * statistics.median(many):.1f} ms a step",
             moved and bool(torch.isfinite(loss)) and all(one == sums[0] for one in sums))
 
 

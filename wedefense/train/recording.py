@@ -1,5 +1,7 @@
 """Whether a training run lets the GPU play back what its encoders launch."""
 
+from typing import Any
+
 from wedefense.config.frontend import FRONTENDS
 from wedefense.config.schema import Config
 from wedefense.gpu import kernels_run_on
@@ -20,7 +22,11 @@ def record_encoders(config: Config, detector: Detector, mode: Mode, world: World
         return
     data = config.dataset_args
     for encoder in (detector.pretrained.upstream, *mode.encoders()):
-        encoder.graphs = Graphs(config.dataloader_args.batch_size, data.samples(data.num_frms),
-                                summed=config.accum_grad > 1)
-        if world.size > 1:
-            encoder.encoder.transformer.blocks_recorded_at_once = BLOCKS_AT_ONCE
+        record(encoder, config.dataloader_args.batch_size, data.samples(data.num_frms), world, config.accum_grad > 1)
+
+
+def record(encoder: Any, batch: int, samples: int, world: World, summed: bool = False) -> None:
+    """An encoder of the wav2vec 2.0 family, for crops of so many samples; `summed`: gradients, over several batches."""
+    encoder.graphs = Graphs(batch, samples, summed)
+    if world.size > 1:
+        encoder.encoder.transformer.blocks_recorded_at_once = BLOCKS_AT_ONCE
