@@ -172,6 +172,11 @@ fi
 if [ "$node_rank" -gt 0 ]; then begun=true; fi  # a stage without a part for this node is no mistake
 
 need_corpus() {
+  if [ -z "$corpora" ] && [ -e "$prepare" ]; then echo "nothing is fetched: stage 1 makes the data" >&2; return 2; fi
+  if [ -z "$corpora" ]; then
+    echo "this recipe reads no corpus: $tools/prepare/table.py --table FILE --out $data makes data of a table" >&2
+    return 2
+  fi
   if [ -n "$corpus" ]; then return; fi
   echo "say where the corpora lie: --corpus DIR ($corpora; --stage 0 --stop_stage 0 --corpus DIR fetches them there)" >&2
   return 2
@@ -192,7 +197,6 @@ read_corpora() {
     bash "$prepare" --data "$data" --num_workers "$num_workers" ${corpus:+--corpus "$corpus"}
     return
   fi
-  if [ -z "$corpora" ]; then echo "$0 names no corpora, and there is no $prepare" >&2; return 2; fi
   need_corpus
   for name in $corpora; do
     reader=("$tools/prepare/$name.py")
@@ -317,7 +321,7 @@ if [ -n "$fork" ]; then
 fi
 
 if run_stage 0; then
-  begin 0 "fetch $corpora"
+  begin 0 "fetch ${corpora:-nothing}"
   need_corpus
   for name in $corpora; do python "$tools/download.py" "$name" "$corpus"; done
   finish "$corpus"

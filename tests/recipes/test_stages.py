@@ -129,3 +129,11 @@ def test_a_failing_stage_stops_with_its_code_and_says_how_to_go_on(tmp_path, sta
 def test_wrong_options_are_refused_before_any_stage(tmp_path, arguments, message):
     done = run(*arguments, "--exp_dir", tmp_path / "exp") if arguments != ["--stage"] else run(*arguments)
     assert done.returncode != 0 and message in done.stderr and "== stage 1" not in done.stdout
+
+
+@pytest.mark.parametrize("recipe, stage, told", [
+    ("own", 0, "this recipe reads no corpus: "), ("own", 1, "table.py --table FILE --out data makes data of a table"),
+    ("mini", 0, "nothing is fetched: stage 1 makes the data")])
+def test_a_recipe_without_a_corpus_says_so(recipe, stage, told):
+    done = run("--stage", stage, "--stop_stage", stage, "--corpus", "x", script=ROOT / f"egs/detection/{recipe}/run.sh")
+    assert done.returncode != 0 and told in done.stderr
