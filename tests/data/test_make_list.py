@@ -267,3 +267,12 @@ def test_a_full_disk_leaves_old_shards_whole_and_no_list(folder, monkeypatch):
     assert make(folder, "--data_type", "shard", "--num_utts_per_shard", "3") == 0  # not taken for finished
     assert {p: p.read_bytes() for p in (folder / "shards").glob("*.tar")} == {
         p: content for p, content in before.items() if p.suffix == ".tar"}
+
+
+def test_relative_paths_that_lead_nowhere_are_told_with_where_they_start(folder, tmp_path, monkeypatch):
+    write_table(folder / "wav.scp", {f"u{i}": f"audio/u{i}.flac" for i in range(6)})
+    monkeypatch.chdir(tmp_path)
+    assert make(folder) == 0
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=rf"6 x missing file: u0 \(audio/u0.flac, from {folder}\)"):
+        make(folder, "--force")

@@ -293,7 +293,9 @@ def test_two_trainings_do_not_share_a_folder(again):
 def test_dev_labels_that_training_lacks_are_told_before_the_first_epoch(again, tmp_path):
     root, ask = again
     lines = (root / "dev/raw.list").read_text()
-    for text, told in ((lines.replace('"spoof"', '"fake"'), r"labels that training lacks: 'fake' \(2 utterances\)"),
+    for text, told in ((lines.replace('"spoof"', '"fake"'), r"labels that training lacks: 'fake' \(2 utterances\).* in "
+                        "stage 2: --labels 'fake=spoof', or"),
+                       (lines.replace('"spoof"', '"odd"'), r"labels that training lacks: 'odd' .* Mend the labels"),
                        (lines.replace('"spoof"', '"bonafide"'), "all 4 utterances are labelled bonafide"),
                        (lines.replace(', "lab": "spoof"', ""), r"labels that training lacks: none \(2 utterances\)")):
         (tmp_path / "dev.list").write_text(text)

@@ -160,7 +160,8 @@ def check_recordings(name: str, recordings: list[Recording], num_workers: int) -
         if isinstance(info, AudioInfo):
             manifest.recordings.append(Recording(recording.key, recording.label, recording.wav, info))
         elif info.startswith("no such file"):
-            manifest.problems.append(Problem("missing file", recording.key, recording.wav))
+            start = "" if os.path.isabs(recording.wav) else f", from {os.getcwd()}"
+            manifest.problems.append(Problem("missing file", recording.key, f"{recording.wav}{start}"))
         else:
             manifest.problems.append(Problem("unusable audio", recording.key, f"{recording.wav}: {info}"))
     return manifest

@@ -1,5 +1,6 @@
 """Validation on the whole development set, the same answer on every rank."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
@@ -10,6 +11,7 @@ from wedefense.data.labels import Labels
 from wedefense.data.span_crops import frame_targets
 from wedefense.metrics.catalogue import DETECTION, LOCALIZATION, METRICS, MONITORS
 from wedefense.metrics.detection import detection_metrics, eer
+from wedefense.metrics.keys import LABELS
 from wedefense.models.detector import Detector
 from wedefense.models.localizer import FAKE, log_odds
 from wedefense.scoring.embed import Heard, head_logits, heard, is_sharded
@@ -23,17 +25,27 @@ from wedefense.utils.tables import first_few
 
 def check_labels(counts: dict[str | None, int], labels: Labels, source: str) -> None:
     """Every class of a development set is one of training, and detection has both kinds: known before epoch 1."""
-    strange = [f"{'none' if label is None else repr(label)} ({count} utterances)" for label, count in counts.items()
-               if label not in labels.names]
+    strange = {label: count for label, count in counts.items() if label not in labels.names}
     if strange:
-        raise InputError(f"{source}: labels that training lacks: {first_few(strange, 5)}; it knows "
-                         f"{first_few(labels.names, 5)}. Mend the labels (--val_label names a table of them), or train "
+        told = [f"{'none' if label is None else repr(label)} ({count} utterances)" for label, count in strange.items()]
+        raise InputError(f"{source}: labels that training lacks: {first_few(told, 5)}; it knows "
+                         f"{first_few(labels.names, 5)}. {_cure([*labels.names, *strange])}, or train "
                          "without validation: --val_data null")
     names = [name for name in counts if name is not None]
     if labels.has_bonafide and len({name.lower() in BONAFIDE_NAMES for name in names}) < 2:
         raise InputError(f"{source}: all {sum(counts.values())} utterances are labelled {', '.join(names)}, and "
                          "validation needs bona fide and spoof. Take a set with both, or train without validation: "
                          "--val_data null")
+
+
+def _cure(labels: Iterable[str | None]) -> str:
+    """For sets that call the two classes by words of their own, and for all others."""
+    means = {label: LABELS.get(str(label).lower()) for label in labels}
+    if None in means.values():
+        return "Mend the labels (--val_label names a table of them)"
+    pairs = {label: "bonafide" if meaning else "spoof" for label, meaning in means.items()}
+    words = " ".join(f"{label}={meaning}" for label, meaning in pairs.items() if label != meaning)
+    return f"They say the same in other words; give all sets one for each in stage 2: --labels '{words}'"
 
 
 Known = dict[int, tuple[np.ndarray, np.ndarray]]  # ms -> logits (segments, 2) and targets (segments,) of an utterance
