@@ -131,7 +131,7 @@ class _Stream:
         pass
 
 
-def _launched(plain, sizes: bool):
+def launched(plain, sizes: bool):
     """A kernel of Triton's on the emulated device: the interpreter runs it on what the tensors hold, unless they hold
     nothing."""
     def launch(kernel, *args, grid, warmup, **kwargs):
@@ -195,7 +195,7 @@ def emulated_cuda(kernels: bool = False, sizes: bool = False, capability: int = 
             from wedefense.gpu.norm_kernels import gelu_kernel
 
             launcher = type(gelu_kernel)  # Triton's own, or that of its interpreter
-            patches.enter_context(mock.patch.object(launcher, "run", _launched(launcher.run, sizes)))
+            patches.enter_context(mock.patch.object(launcher, "run", launched(launcher.run, sizes)))
         of_card = {"get_device_capability": lambda device=None: divmod(capability, 10),
                    "get_device_properties": lambda device=None: SimpleNamespace(
                        shared_memory_per_block_optin=1024 * SHARED[capability])}

@@ -287,17 +287,37 @@ def test_gradients_that_are_summed_over_batches_are_copies(summed):
     assert (len(same) == len(expected) == 9) == summed
 
 
-def test_ranks_sum_gradients_of_later_sections_while_earlier_ones_go_back(tmp_path):
-    """Though each leaves out blocks of its own; the sums are the mean of what each would have by itself."""
-    script, out = Path(__file__).with_name("recorded_ranks.py"), tmp_path / "out.pt"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+def steps_of_ranks(folder, *encoder):
+    """-> for each step what each of two ranks found, see `recorded_ranks.py`."""
+    script, out = Path(__file__).with_name("recorded_ranks.py"), folder / "out.pt"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]),
+                   "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-                           script, out], env=environment, capture_output=True, text=True)
+                           script, out, *encoder], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    steps = list(zip(*torch.load(out, weights_only=True), strict=True))
+    return list(zip(*torch.load(out, weights_only=True), strict=True))
+
+
+def assert_mean(first, second, one, other):
+    """Both ranks hold the mean of what each has by itself."""
+    assert first.keys() == one.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name])
+        torch.testing.assert_close(value, (one[name] + other[name]) / 2, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_ranks_sum_gradients_of_later_sections_while_earlier_ones_go_back(tmp_path):
+    """Though each leaves out blocks of its own."""
+    steps = steps_of_ranks(tmp_path)
     assert len(steps) == len(PATTERNS)
     for (first, order, one), (second, other_order, other) in steps:
         assert order == other_order == [4, 3, "2", "2", 2, "1", "1", 1, "0", "0", 0]
-        for name, value in first.items():
-            assert torch.equal(value, second[name])
-            torch.testing.assert_close(value, (one[name] + other[name]) / 2, rtol=1e-5, atol=1e-5)
+        assert_mean(first, second, one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", [("wavlm_base_plus", "0", "2"), ("wavlm_large", "0.4", "0")], ids=str)
+def test_ranks_have_the_mean_of_their_gradients_of_an_encoder(tmp_path, encoder):
+    for (first, _, one), (second, _, other) in steps_of_ranks(tmp_path, *encoder):
+        assert_mean(first, second, one, other)
+        assert sum(value.norm() > 1e-4 for value in first.values()) > 40
