@@ -237,3 +237,11 @@ def test_a_short_line_of_a_csv_is_named(tmp_path):
     (tmp_path / "scores.csv").write_text("name,llr\nu1,1\nu2\n")
     with pytest.raises(InputError, match="scores.csv:3: 1 columns where the header has 2: 'u2'"):
         read_scores(tmp_path / "scores.csv")
+
+
+def test_keys_of_one_class_are_refused_and_spoofs_alone_sent_where_they_are_judged(tmp_path):
+    spoofs, bonafide = ({f"u{number}": label for number in range(3)} for label in ("spoof", "bonafide"))
+    with pytest.raises(InputError, match="none of its 3 .* 'bonafide'; detection metrics need both.* judges"):
+        read_keys(write(tmp_path / "spoofs", spoofs))
+    with pytest.raises(InputError, match="none of its 3 .* 'spoof'; detection metrics need both classes$"):
+        read_keys(write(tmp_path / "bonafide", bonafide))
