@@ -101,10 +101,10 @@ def test_pruning_is_the_same_with_recordings(gpu, name, at_once):
 
 
 @pytest.mark.parametrize("name, options", [
-    ("wavlm_base_plus", {"layer_drop": 0.4, "blocks": 3}),
+    ("wavlm_base_plus", {"layer_drop": 0.4, "blocks": 3, "steps": 3}),
     pytest.param("wavlm_large", {"layer_drop": 0.4, "blocks": 3}, marks=LONG),
     pytest.param("wavlm_base_plus", {"at_once": 2, "blocks": 3}, marks=LONG),
-    ("wavlm_large", {"at_once": 2, "blocks": 3})], ids=str)
+    ("wavlm_large", {"at_once": 2, "blocks": 3, "steps": 2})], ids=str)
 def test_training_is_the_same_with_sections(gpu, name, options):
     """Blocks that are left out hand on what they get, both ways, and their parameters have no gradient."""
     graphs = Graphs(2, 300)

@@ -190,6 +190,38 @@ def test_a_pass_that_another_has_written_over_has_no_way_back():
     assert_same(found, step(module, of_mixes, 1, recorded=False))
 
 
+class Faulty(Layers):
+    """Fails in the last of its calls: three that warm up, one that is recorded."""
+
+    def __init__(self, error, calls, cut=False):
+        super().__init__()
+        self.error, self.calls, self.cut = error, calls, cut
+
+    def layers(self, wav):
+        found, self.calls = super().layers(wav), self.calls - 1
+        if self.cut:
+            found[-1], _ = next_section(len(found) - 1, found[-1], None, may_be_left_out=False)
+        if not self.calls:
+            raise self.error
+        return found
+
+    def forward(self, wav):
+        return self.graphs(self, wav, self.layers, bool if self.cut else None)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_cannot_be_recorded_is_told_with_its_cure(cut):
+    """A library's refusal; what is wrong without a recording, and memory that is not there, are told as they are."""
+    for error, calls, told in [
+            (RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR\nsee"), 4, "recorded here .cuFFT error: CUFFT_INTERN"),
+            (RuntimeError("shapes cannot be multiplied"), 1, "^shapes cannot"),
+            (torch.OutOfMemoryError("CUDA out of memory"), 4, "^CUDA out of memory")]:
+        with pytest.raises(InputError if "recorded" in told else type(error), match=told):
+            Faulty(error, calls, cut).cuda()(samples(0))
+        module = Layers().cuda()
+        assert_same(step(module, of_mixes, 0), step(module, of_mixes, 0, recorded=False))
+
+
 def test_samples_that_want_gradients_are_not_recorded():
     module = Layers().cuda()
     wav = samples(0).requires_grad_()

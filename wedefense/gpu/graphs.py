@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from wedefense.gpu.recordings import Recording
-from wedefense.utils.errors import InputError
 
 
 class _Recorded(nn.Module):
@@ -69,12 +68,7 @@ class Graphs:
         state = torch.cuda.get_rng_state(wav.device)  # recording draws nothing
         module = _Recorded(encoder, layers)
         module.training = encoder.training  # by itself: the encoder would forget what it has recorded
-        try:
-            with torch.autocast("cuda", enabled=False, cache_enabled=False):
-                played = Recording(module, wav, grad, self.summed, by_sections)
-        except torch.AcceleratorError as error:
-            reason = str(error).split("\n")[0]
-            raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "
-                             "cuda_graphs: False") from error
+        with torch.autocast("cuda", enabled=False, cache_enabled=False):
+            played = Recording(module, wav, grad, self.summed, by_sections)
         torch.cuda.set_rng_state(state, wav.device)
         return played

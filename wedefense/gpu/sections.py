@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from wedefense.utils.errors import InputError
+
 
 @dataclass(eq=False)
 class Carried:
@@ -35,10 +37,19 @@ class Section:
     gradients: list[Tensor] = field(default_factory=list)         # theirs
 
 
-def recorded(graph: torch.cuda.CUDAGraph, pool) -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def recorded(graph: torch.cuda.CUDAGraph, pool) -> Iterator[None]:
     """Of one pool of memory: all are played back in the order in which they were recorded. What other threads do
     meanwhile, such as those that watch over sums between ranks, is no part of it."""
-    return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
+    try:
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # CUDA's, or that of one of its libraries
+        reason = str(error).split("\n")[0]
+        raise InputError(f"cuda_graphs: the encoder's launches cannot be recorded here ({reason}); set "
+                         "cuda_graphs: False") from error
 
 
 class Cuts:
