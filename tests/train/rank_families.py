@@ -63,14 +63,14 @@ def config_of(folder: Path, train: str, name: str, mode: str, sharding: str):
 
 def main(out: str, train: str, *cases: str) -> None:
     dropped = [0]
-    ask = Transformer._dropped
+    ask = Transformer.dropped
 
     def counted(self) -> bool:
         found = ask(self)
         dropped[0] += found
         return found
 
-    Transformer._dropped = counted
+    Transformer.dropped = counted
     world, results = distributed.start((0, 1), "cpu"), {}
     for number, case in enumerate(cases):
         name, mode, sharding = case.split("/")
