@@ -215,6 +215,24 @@ def test_another_number_of_ranks_is_refused(again, monkeypatch):
         ask()
 
 
+def test_a_finished_training_is_left_to_any_number_of_ranks(again, monkeypatch):
+    """A recipe called again on a machine with fewer GPUs goes on to the stages that score."""
+    from wedefense.experiment import resume
+
+    root, ask = again
+    ask()
+    before, real = content(root / "exp"), resume.settle
+    monkeypatch.setattr("wedefense.train.run.settle", lambda config, ranks: real(config, 2))
+    ask()
+    assert content(root / "exp") == before
+    folder = ExperimentFolder(root / "exp")
+    state = torch.load(folder.last, weights_only=False)
+    torch.save(state | {"random": state["random"] * 2, "sums": state["sums"] * 2}, folder.last)
+    ask()
+    with pytest.raises(InputError, match="seed 7 -> 8"):
+        ask("--seed", "8")
+
+
 def test_another_number_of_ranks_is_refused_without_a_record_too(again):
     """In the middle of an epoch two ranks have heard twice as much as one, which would hear half of it again."""
     root, ask = again

@@ -60,6 +60,8 @@ def _blocking(config: Config, folder: ExperimentFolder, found: list[Change]) -> 
         free.add("num_epochs")
     if is_finished(folder, config):
         free.add("dataset_args.eval_frms")  # validation is over; stage 4 takes it from its own call
+        if not config.checkpoint:  # nothing is trained, on however many ranks what follows runs
+            free.add("ranks")
     return [change for change in found if change.key not in free]
 
 

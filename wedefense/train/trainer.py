@@ -83,7 +83,7 @@ class Trainer:
         if self.stopped and self.epoch < self.config.num_epochs:
             log.warning("%s: stopped early after epoch %d (early_stop_patience: %d), and does not go on; to train on "
                         "from these weights: --fork DIR", self.folder, self.epoch, self.config.early_stop_patience)
-        if self.epoch == self.config.num_epochs or self.stopped:
+        if self._is_done():
             return
         if self.world.is_main:
             self.labels.save(self.folder.labels)
@@ -312,6 +312,12 @@ class Trainer:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.history, self.best, self.stale = state["history"], state["best"], state["stale"]
         self.stopped = state["stopped"]
+        if not self._is_done():
+            self._take_up_rank(state)
+        log.info("resumed from %s: %d epochs and %d batches done", path, self.epoch, self.batch)
+
+    def _take_up_rank(self, state: dict) -> None:
+        """What each rank has of its own, in as many ranks as wrote it."""
         if (ranks := len(state["random"])) != self.world.size:  # where no record has told
             refuse(self.folder, [Change("ranks", ranks, self.world.size)])
         own = state["random"][self.world.rank]
@@ -319,7 +325,9 @@ class Trainer:
         torch.set_rng_state(own["cpu"])
         if "cuda" in own and self.world.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], self.world.device)
-        log.info("resumed from %s: %d epochs and %d batches done", path, self.epoch, self.batch)
+
+    def _is_done(self) -> bool:
+        return self.epoch == self.config.num_epochs or self.stopped
 
     def _log_batch(self, loggers: Loggers, bar, mean: Tensor, samples: float) -> None:
         loss, right = mean.tolist()
