@@ -42,8 +42,10 @@ class Recording:
             self._places = _like(outputs)
             for number in reversed(range(len(self.sections))):
                 self._record_back(number, outputs, dict(zip(learning.values(), leaves.values())))
+        for one in self._carried:
+            one.source = one.leaf  # without the graph, which holds what was made for it
         self._outputs = tuple(output.detach() for output in outputs)
-        self._token = wav.new_zeros(())  # what makes a section's node come back before that of the one before it
+        self._token = wav.new_zeros(())     # what makes a section's node come back before that of the one before it
         self._turn = 0                      # counts the ways there
         self._free: set[int] = set()        # outputs of this turn whose places nobody has been given
         self._left_out: set[int] = set()    # sections in this turn
