@@ -111,8 +111,8 @@ def _is_renewed(lock: Path, written: float) -> bool:
 def _refusal(lock: Path, other: dict | None) -> str:
     who = "another process" if other is None else (
         f"process {other['pid']} on {other['host']} ({other['command']}), since {other['since']}")
-    return (f"{lock.parent}: is being worked on by {who}. Wait for it, or take another folder (--exp_dir). If that "
-            f"process is gone, remove {lock}")
+    return (f"{lock.parent}: is being worked on by {who}. Wait for it, or take another folder (--exp_dir, of data "
+            f"--data). If that process is gone, remove {lock}")
 
 
 def _read(lock: Path) -> dict | None:
