@@ -197,3 +197,19 @@ def test_the_threshold_of_dev_is_found_in_results_and_in_an_evaluation(exp, tmp_
 def test_what_cannot_be_asked_for_is_told(exp, arguments, message):
     with pytest.raises(InputError, match=message):
         main(["--model", str(exp), str(exp.parent / "a.wav"), *arguments])
+
+
+def test_doubts_about_a_recording_are_told(exp, tmp_path, capsys):
+    """As `score` tells them: silence, a rate below the model's, little to hear."""
+    soundfile.write(tmp_path / "still.wav", np.zeros(32000), 16000)
+    soundfile.write(tmp_path / "narrow.wav", wave(0.5, seed=1)[::2], 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "good.wav", wave(1.5, seed=2), 16000, subtype="FLOAT")
+    names = [str(tmp_path / f"{name}.wav") for name in ("still", "narrow", "good")]
+    main(["--model", str(exp), *names])
+    still, narrow, good, _ = capsys.readouterr().out.split("\n\n", 3)
+    assert "doubt: silence: there is nothing to judge" in still and "doubt: " not in good
+    assert "doubt: shorter than a second" in narrow and "doubt: recorded at 8000 Hz" in narrow
+    main(["--model", str(exp), "--format", "json", *names])
+    told = [one["doubts"] for one in json.loads(capsys.readouterr().out)["recordings"]]
+    assert [len(doubts) for doubts in told] == [1, 2, 0]
+    assert load_detector(exp).frame_scores(names[0]).doubts == tuple(told[0])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 from wedefense.config.frontend import FRONTENDS
 from wedefense.data.audio import BadAudio
 from wedefense.data.labels import Labels
-from wedefense.detect.model_output import NO_SCORE
+from wedefense.detect.model_output import NO_SCORE, level
 from wedefense.detect.recordings import InputPolicy, Recording
+from wedefense.detect.score import doubts
 from wedefense.frontend.features import LayerFeatures
 from wedefense.models.backend import ScoresFrames
 from wedefense.models.detector import Detector
@@ -28,6 +29,7 @@ class FrameScores:
     times: np.ndarray  # (frames,) seconds at which each begins
     llr: np.ndarray    # (frames,) higher = more bona fide; not calibrated
     shift: float       # seconds from one to the next
+    doubts: tuple[str, ...] = ()  # what a listener should know of the recording
 
     def __repr__(self) -> str:
         lowest = int(self.llr.argmin())
@@ -107,6 +109,7 @@ def score_frames(detector: Detector, labels: Labels, recording: Recording, polic
     if policy.trimmed:
         raise InputError("this model cuts silence out (dataset_args.trim_silence), so that its frames have no times in "
                          "the recording; cut the silence yourself (wedefense.data.silence), and set it to False")
+    recording, levels = _noted(recording)
     if detector.localizer is not None:
         found = segment_scores(detector, recording, policy, device, round(ms)).cpu().double().numpy()
     else:
@@ -114,7 +117,21 @@ def score_frames(detector: Detector, labels: Labels, recording: Recording, polic
         found = llr(logits, labels) if np.isfinite(logits).all() else logits[:, 0]
     if not np.isfinite(found).all():
         raise BadAudio(NO_SCORE)
-    return FrameScores(ms / 1000 * np.arange(len(found)), found, ms / 1000)
+    peaks, clipped = zip(*levels)
+    return FrameScores(ms / 1000 * np.arange(len(found)), found, ms / 1000,
+                       doubts(recording.samples, policy.rate, recording.rate, max(peaks), float(np.mean(clipped))))
+
+
+def _noted(recording: Recording) -> tuple[Recording, list[tuple[float, float]]]:
+    """The same, and the levels of what has been read of it."""
+    levels: list[tuple[float, float]] = []
+
+    def read(start: int, length: int) -> np.ndarray:
+        wav = recording.read(start, length)
+        levels.append(level(wav))
+        return wav
+
+    return replace(recording, read=read), levels
 
 
 def frame_logits(detector: Detector, recording: Recording, policy: InputPolicy, device: torch.device) -> Tensor:

@@ -75,14 +75,14 @@ class Report:
                  "called_right": one.called_right(self.true[name])} if name in self.true else {}
         return {"name": name, "decision": one.decision, "seconds": one.seconds, "fake_seconds": one.fake_seconds,
                 "least_score": score, "least_score_at": at, "threshold": one.threshold, "frame_shift": one.shift,
-                "as_in_one_piece": one.exact, "spans": [span._asdict() for span in one.spans], **known,
+                "as_in_one_piece": one.exact, "doubts": [*one.doubts], "spans": [span._asdict() for span in one.spans], **known,
                 "frame_scores": [float(f"{value:.5g}") for value in one.scores]}
 
     def _block(self, name: str) -> str:
         one = self.found[name]
         rows = [[f"{span.start:8.2f}", f"{span.end:.2f}", f"{span.end - span.start:.2f}", f"{span.score:.3f}",
                  span.label] for span in one.spans]
-        lines = [visible(name), one.summary]
+        lines = [visible(name), one.summary, *(f"doubt: {doubt}" for doubt in one.doubts)]
         if name in self.true:
             lines.append(f"called rightly: {100 * one.called_right(self.true[name]):.1f} % of the time; true fakes: "
                          f"{_short([span for span in self.true[name] if span.label == 'spoof'])}")

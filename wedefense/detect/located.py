@@ -41,6 +41,7 @@ class Located:
     exact: bool              # the scores are those of the recording in one piece
     recording: Recording = field(repr=False)
     rate: int = field(repr=False)  # of what `recording` reads
+    doubts: tuple[str, ...] = ()   # what a listener should know of the recording
 
     @classmethod
     def of(cls, recording: Recording, frames: FrameScores, rate: int, threshold: float, smooth: float,
@@ -56,7 +57,8 @@ class Located:
         spans = tuple(LocatedSpan(round(start * frames.shift, 6), seconds if end == len(scores) else
                                   round(end * frames.shift, 6), "spoof" if fake[start] else "bonafide",
                                   float(scores[start:end].mean())) for start, end in zip(edges, edges[1:]))
-        return cls(recording.key, spans, scores, frames.shift, threshold, seconds, exact, recording, rate)
+        return cls(recording.key, spans, scores, frames.shift, threshold, seconds, exact, recording, rate,
+                   frames.doubts)
 
     def __repr__(self) -> str:
         return f"Located({self.name}: {self.summary})"
