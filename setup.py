@@ -9,9 +9,9 @@ version = next(line.split('"')[1] for line in (here / "wedefense/__init__.py").r
                if line.startswith("__version__"))
 requirements = [line for line in (here / "requirements.txt").read_text(encoding="utf-8").splitlines()
                 if line and not line.startswith("#")]
-tested = ["torch==2.11.*"]  # with torchaudio 2.11, its newest, which imports beside the torch it was built with alone
+tested = ["torch==2.11.*"]  # with torchaudio 2.11.0: 2.11.1 is built for PyTorch 2.15, and does not load beside 2.11
 extras = {"export": ["onnx", "onnxruntime"], "parquet": ["pyarrow"], "lmdb": ["lmdb"],
-          "s3prl": ["s3prl>=0.4.18", "torchaudio==2.11.*", *tested],
+          "s3prl": ["s3prl>=0.4.18", "torchaudio==2.11.0", *tested],
           "peft": ["peft>=0.15", "transformers>=4.48"],  # tried with 0.21 and 5.24
           "hub": ["huggingface_hub>=0.34"], "demo": ["gradio>=6.31,<7"]}  # tried with 6.31
 extras["all"] = sorted({package for packages in extras.values() for package in packages})

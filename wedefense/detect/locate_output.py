@@ -75,7 +75,8 @@ class Report:
                  "called_right": one.called_right(self.true[name])} if name in self.true else {}
         return {"name": name, "decision": one.decision, "seconds": one.seconds, "fake_seconds": one.fake_seconds,
                 "least_score": score, "least_score_at": at, "threshold": one.threshold, "frame_shift": one.shift,
-                "as_in_one_piece": one.exact, "doubts": [*one.doubts], "spans": [span._asdict() for span in one.spans], **known,
+                "as_in_one_piece": one.exact, "doubts": [*one.doubts],
+                "spans": [span._asdict() for span in one.spans], **known,
                 "frame_scores": [float(f"{value:.5g}") for value in one.scores]}
 
     def _block(self, name: str) -> str:
