@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,12 +24,15 @@ CHANGES = ("replace", "rename", "unlink", "rmdir")  # functions of `os`; what op
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a run: before or after which change, the how manieth of its process, of which command and rank."""
+    """Where in a run: before or after which change, the how manieth of that name, of which command and rank.
+
+    Counted in each process: which of several makes a shard is a matter of luck.
+    """
 
     command: str  # and of what: "train exp"
     stage: int
     rank: str
-    count: int    # of its process, from 1
+    count: int    # from 1
     change: str
     path: str     # relative to the folder; of a rename the new name
     when: str     # before, after
@@ -44,7 +48,8 @@ class Watch:
     def __init__(self, root: Path, copies: Path, kill_at: Place | None = None,
                  some: Collection[tuple[str, str]] | None = None):
         self.root, self.copies, self.kill_at, self.some = root, copies, kill_at, some
-        self.command, self.stage, self._counts = "", 0, (0, 0)  # process, changes
+        self.command, self.stage = "", 0
+        self._counts: Counter[tuple[int, str, str]] = Counter()  # by process, change and name
         copies.mkdir(parents=True, exist_ok=True)
 
     def begin(self) -> None:
@@ -68,10 +73,10 @@ class Watch:
             path = Path(os.path.abspath(os.fspath(names[-1])))
             if more.get("dir_fd") is not None or not path.is_relative_to(self.root) or _changes_nothing(change, path):
                 return function(*names, **more)
-            count = self._counts[1] + 1 if self._counts[0] == os.getpid() else 1
-            self._counts = os.getpid(), count
-            place = Place(self.command, self.stage, os.environ.get("RANK", ""), count, change,
-                          without_owner(path.relative_to(self.root).as_posix()), "before")
+            name = without_owner(path.relative_to(self.root).as_posix())
+            self._counts[os.getpid(), change, name] += 1
+            place = Place(self.command, self.stage, os.environ.get("RANK", ""),
+                          self._counts[os.getpid(), change, name], change, name, "before")
             self._here(place)
             done = function(*names, **more)
             self._here(Place(**{**asdict(place), "when": "after"}))
